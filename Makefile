@@ -1,0 +1,44 @@
+# `make` or `make help` lists the targets. Each needs nothing but Python >= 3.10, and may be repeated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/uv:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed: make PYTHON=python3.12"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade uv
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/uv
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/uv
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+install: $(VENV)/installed  ## create .venv and install ltmed
+
+demo: $(VENV)/installed  ## train ProCo on the embedded data set and print its table
+	$(BIN)/python run.py method=proco dataset=phantom backbone=tiny epochs=12
+
+check: $(VENV)/installed-dev  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+test: check  ## lint, types and all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bench: $(VENV)/installed-dev  ## speed against reference implementations, as ratios
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove .venv and caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,57 @@
+"""From config nodes to typed objects, with errors that name the setting."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
+
+from ltmed.errors import UserError, nearest
+
+
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """Hydra's `instantiate`; an argument that the target does not take ends in a UserError with near names.
+
+    Exceptions that the target raises itself pass through unchanged.
+    """
+    try:
+        return instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if wrong:
+            target = re.search(r"'([\w.]+)'", str(error))
+            known = _arguments(target[1]) if target else []
+            raise UserError(
+                f"{target[1] if target else node} has no setting '{wrong[1]}'", nearest(wrong[1], known)
+            ) from None
+        raise
+
+
+def _arguments(target: str) -> list[str]:
+    return [name for name in inspect.signature(get_object(target)).parameters if name != "self"]
+
+
+def per_stage(value: Any, stages: list[str], key: str) -> dict[str, Any]:
+    """Spreads a short top-level setting over stages.
+
+    Args:
+        value: None (each stage's own), one value for all, or a map stage -> value.
+        stages: the method's stage names.
+        key: the setting's name, for messages.
+
+    Raises:
+        UserError: the map names a stage that the method does not have.
+    """
+    if not isinstance(value, (dict, DictConfig)):
+        return dict.fromkeys(stages, value)
+    for name in value:
+        if name not in stages:
+            raise UserError(f"{key} names the stage '{name}'", nearest(str(name), stages))
+    return {stage: value.get(stage) for stage in stages}

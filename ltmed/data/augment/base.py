@@ -1,0 +1,145 @@
+"""What an augmentation is, and how one is composed of operations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+import numpy as np
+
+from ltmed.errors import UserError
+
+
+class Augmentation(Protocol):
+    """Makes one view of one image."""
+
+    @property
+    def size(self) -> int | None:
+        """Side of the square view in pixels; None when the view is as large as the image."""
+        ...
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
+        """Writes a view of `image` (uint8 [S, S, 3], RGB) into `out` (uint8 [H, W, 3], contiguous)."""
+        ...
+
+
+class Operation(ABC):
+    """One step: random parameters are drawn first and then applied, so that a draw can be repeated elsewhere.
+
+    `out` may be `image` itself when the operation keeps the size.
+    """
+
+    @property
+    def size(self) -> int | None:
+        """Side of the square that the operation makes, in pixels; None when it keeps the size."""
+        return None
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> Any:
+        """Draws the parameters for an image of `height` x `width` pixels."""
+
+    @abstractmethod
+    def apply(self, image: np.ndarray, drawn: Any, out: np.ndarray) -> None:
+        """Writes `image` (uint8 [h, w, 3]) changed by `drawn` into `out` (uint8 [H, W, 3])."""
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
+        """Draws and applies.
+
+        Raises:
+            ValueError: `out` has another size than the result, or is not contiguous.
+        """
+        side = self.size
+        # OpenCV would write elsewhere, in silence.
+        if out.shape != (image.shape if side is None else (side, side, 3)) or not out.flags.c_contiguous:
+            raise ValueError(f"{type(self).__name__} of size {side} from {image.shape} cannot write into {out.shape}")
+        self.apply(image, self.draw(rng, image.shape[0], image.shape[1]), out)
+
+
+class RandomApply(Operation):
+    """Applies an operation with probability `p`, as torchvision's RandomApply.
+
+    Args:
+        operation: one that keeps the size.
+        p: probability in [0, 1].
+
+    Raises:
+        UserError: `p` is no probability, or the operation changes the size.
+    """
+
+    def __init__(self, operation: Operation, p: float) -> None:
+        if operation.size is not None:
+            raise UserError(
+                f"RandomApply holds {type(operation).__name__}, which changes the size of the image",
+                "Every view of a batch needs the same size: put it beside RandomApply.",
+            )
+        self.operation, self.p = operation, probability(p)
+
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[Any] | None:
+        """The operation's own draw in a tuple, or None for "leave the image"."""
+        return (self.operation.draw(rng, height, width),) if rng.random() < self.p else None
+
+    def apply(self, image: np.ndarray, drawn: tuple[Any] | None, out: np.ndarray) -> None:
+        """Applies the operation with `drawn[0]`, or copies."""
+        if drawn is None:
+            copy(image, out)
+        else:
+            self.operation.apply(image, drawn[0], out)
+
+
+class Compose:
+    """Operations one after the other, in the order given.
+
+    After the last operation that sets the size, everything happens in place in `out`.
+
+    Args:
+        operations: named, so that each can be changed by `augment.<name>.<argument>=...` and removed by
+            `augment.<name>=null`; None is left out.
+
+    Raises:
+        UserError: something is not an operation, or none of them sets the size of the view.
+    """
+
+    def __init__(self, **operations: Operation | None) -> None:
+        for name, operation in operations.items():
+            if operation is not None and not isinstance(operation, Operation):
+                raise UserError(
+                    f"'{name}' of an augmentation is {operation!r}, not an operation", "Give it a _target_."
+                )
+        self.operations = [operation for operation in operations.values() if operation is not None]
+        sized = [(index, step.size) for index, step in enumerate(self.operations) if step.size is not None]
+        if not sized:
+            raise UserError(
+                f"No operation of an augmentation ({', '.join(operations) or 'empty'}) sets the size of the view",
+                "Begin with a crop or a Resize of size ${image_size}.",
+            )
+        self._last_sized, self.size = sized[-1]
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
+        """Writes one view of `image` (uint8 [S, S, 3]) into `out` (uint8 [size, size, 3])."""
+        for index, operation in enumerate(self.operations):
+            target = out
+            if index < self._last_sized:
+                side = operation.size
+                target = np.empty_like(image) if side is None else np.empty((side, side, 3), np.uint8)
+            operation(image, rng, target)
+            image = target
+
+
+def copy(image: np.ndarray, out: np.ndarray) -> None:
+    """Fills `out` with `image`, unless they are the same array."""
+    if image is not out:
+        np.copyto(out, image)
+
+
+def probability(p: float) -> float:
+    """Returns `p`; raises UserError outside [0, 1]."""
+    if not 0 <= p <= 1:
+        raise UserError(f"p = {p} of an augmentation is not a probability", "Give a number from 0 to 1.")
+    return p
+
+
+def interval(name: str, values: tuple[float, float]) -> tuple[float, float]:
+    """Returns `values` as an ordered pair of floats; raises UserError unless 0 < low <= high."""
+    if len(values) != 2 or not 0 < values[0] <= values[1]:
+        raise UserError(f"{name} = {list(values)} of an augmentation is not a range", "Give [low, high], both above 0.")
+    return float(values[0]), float(values[1])

@@ -1,0 +1,182 @@
+"""The base of every data set: constants and one `read(root)` in the subclass, everything else here."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+
+from ltmed.data.augment import Augmentation
+from ltmed.data.cache import ImageCache, open_cache
+from ltmed.data.loader import EvalLoader, TrainLoader
+from ltmed.data.manifest import Manifest
+from ltmed.data.samplers import Sampler
+from ltmed.data.splits import Split, require_training_images
+from ltmed.errors import UserError
+from ltmed.metrics import tiers
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class StageData:
+    """How one stage wants its training images."""
+
+    batch_size: int
+    """Over all processes together."""
+    views: int
+    """Augmented views of each image in a batch, 1 or 2."""
+    sampler: Callable[..., Sampler]
+    """`(labels, batch_size, epochs, seed) -> Sampler`."""
+    augment: Augmentation
+    epochs: int
+    seed: int
+
+
+class DataModule(LightningDataModule):
+    """Images of one data set, split and ready to be loaded.
+
+    Construction reads label files only, so that names, counts, groups and split are known before any pixel is
+    decoded. `open` decodes the images into the cache (or finds them there).
+
+    Args:
+        root: folder of the data set.
+        image_size: side of the square images that a network sees, in pixels.
+        split: `(manifest, fold) -> Split`.
+        fold: which of the split's folds is the test part.
+        evaluation: the deterministic transform of validation and test images.
+        cache_dir: where decoded images are kept.
+        cache_scale: cached side / image_size; the margin that random crops move in.
+        fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
+        on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
+        threads: decoding and augmentation threads; None takes one per core that this process may use.
+        head: class codes of the head group; None applies the rule of `ltmed.metrics.tiers`.
+        tail: class codes of the tail group, likewise.
+
+    Raises:
+        UserError: no or a wrong root, a fold that does not exist, a class without training images.
+    """
+
+    name: str  # pyright: ignore[reportIncompatibleVariableOverride]
+    classes: ClassVar[tuple[str, ...]]
+    class_names: ClassVar[tuple[str, ...]]
+    group_name: ClassVar[str] = "group"
+    source: ClassVar[str]
+    licence: ClassVar[str]
+    layout: ClassVar[str]
+    fetch: ClassVar[str]
+    mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
+    std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        image_size: int,
+        split: Callable[[Manifest, int], Split],
+        evaluation: Augmentation,
+        cache_dir: str,
+        fold: int = 0,
+        cache_scale: float = 8 / 7,
+        fit: str = "squash",
+        on_bad_image: str = "error",
+        threads: int | None = None,
+        head: list[str] | None = None,
+        tail: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if root is None:
+            raise UserError(f"dataset.root is not set for '{self.name}'", self.how_to_get())
+        self.manifest = self.read(Path(root).expanduser())
+        self.split = split(self.manifest, fold)
+        self.digest = self.split.digest(self.manifest)
+        self.evaluation = evaluation
+        self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.fit, self.on_bad_image, self.threads = fit, on_bad_image, threads
+        require_training_images(self.split, self.manifest)
+        self.counts = np.bincount(self.manifest.labels[self.split.train], minlength=len(self.manifest.classes))
+        self.tiers = tiers(self.counts, self.manifest.classes, head=head, tail=tail)
+        self.cache: ImageCache | None = None
+        self.stage_data: StageData | None = None
+
+    @abstractmethod
+    def read(self, root: Path) -> Manifest:
+        """Reads the label files under `root`; raises UserError naming what is missing."""
+
+    @classmethod
+    def how_to_get(cls) -> str:
+        """The expected folder layout, the source with its licence, and the commands that fetch it."""
+        return f"Expected layout:\n{cls.layout}\nSource: {cls.source} ({cls.licence})\nTo get it: {cls.fetch}"
+
+    def open(self) -> None:
+        """Decodes all images into the cache, or opens the cache that is there; leaves unreadable ones out."""
+        self.cache = open_cache(
+            self.manifest,
+            self.cache_size,
+            self.cache_dir,
+            fit=self.fit,
+            on_bad_image=self.on_bad_image,
+            threads=self.threads,
+        )
+        self.split = self.split.without([row for row, _ in self.cache.bad])
+        require_training_images(self.split, self.manifest)
+
+    def use(self, stage_data: StageData) -> None:
+        """Says how the next stage wants its training images."""
+        self.stage_data = stage_data
+
+    def train_dataloader(self) -> TrainLoader:
+        """This rank's shard of every training batch."""
+        assert self.trainer is not None
+        assert self.cache is not None
+        assert self.stage_data is not None
+        wanted, rows = self.stage_data, self.split.train
+        labels = self.manifest.labels[rows]
+        sampler = wanted.sampler(
+            labels=labels, batch_size=wanted.batch_size, epochs=wanted.epochs, seed=wanted.seed
+        )
+        return TrainLoader(
+            self.cache,
+            rows,
+            labels,
+            sampler,
+            wanted.augment,
+            views=wanted.views,
+            seed=wanted.seed,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+            threads=self.threads,
+            pin_memory=self._on_gpu(),
+        )
+
+    def val_dataloader(self) -> EvalLoader:
+        """This rank's unpadded shard of the validation part."""
+        return self._evaluation_loader(self.split.val)
+
+    def test_dataloader(self) -> EvalLoader:
+        """This rank's unpadded shard of the test part."""
+        return self._evaluation_loader(self.split.test)
+
+    def _evaluation_loader(self, rows: np.ndarray) -> EvalLoader:
+        assert self.trainer is not None
+        assert self.cache is not None
+        return EvalLoader(
+            self.cache,
+            rows,
+            self.manifest.labels[rows],
+            self.evaluation,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+            threads=self.threads,
+            pin_memory=self._on_gpu(),
+        )
+
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

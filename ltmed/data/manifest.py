@@ -1,0 +1,47 @@
+"""The table that every data set is read into, before any pixel is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """N labelled images: file names relative to `root`, labels, and what is known about their origin.
+
+    Rows are in a fixed order (the reader sorts them), so that a row number identifies an image.
+    """
+
+    name: str
+    """Data set name, as in `dataset=<name>`."""
+    root: Path
+    """Folder that `images` are relative to."""
+    images: tuple[str, ...]
+    """N paths relative to `root`, with '/' on every system; unique."""
+    labels: np.ndarray
+    """int64 `[N]`, indices into `classes`."""
+    classes: tuple[str, ...]
+    """K class codes in the data set's official order."""
+    class_names: tuple[str, ...]
+    """K full names, for people."""
+    groups: np.ndarray | None = None
+    """int64 `[N]`: images with one number (one lesion, one patient) must stay together; None if unknown."""
+    group_name: str = "group"
+    """What a group is: "lesion", "patient"."""
+    group_source: str = ""
+    """The file that would bring the groups, named in the message when they are needed and unknown."""
+    parts: np.ndarray | None = None
+    """str `[N]`: the data set's own "train", "val" or "test" (or "" = unused), None if it has none."""
+    folds: np.ndarray | None = None
+    """int64 `[N]`: the data set's own cross-validation fold that each image is tested in (-1 = in none), or None."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 `[K]`: images per class in the whole table."""
+        return np.bincount(self.labels, minlength=len(self.classes))

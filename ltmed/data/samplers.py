@@ -1,0 +1,137 @@
+"""Which training images make up each batch of an epoch.
+
+Letters: N training images, K classes, n_c images of class c, B images in a batch over all processes together.
+Every rank computes the same batches from the same seed and then takes its own slice of each (`shard`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from ltmed.errors import UserError
+from ltmed.seeding import derive
+
+
+class Sampler(ABC):
+    """Batches of positions into the training part, a pure function of the seed and the epoch.
+
+    Args:
+        labels: [N, ...] targets of the training images.
+        batch_size: B.
+        epochs: length of the stage.
+        seed: of the stage.
+
+    Raises:
+        UserError: fewer images than one batch needs.
+    """
+
+    def __init__(self, labels: np.ndarray, batch_size: int, epochs: int, seed: int) -> None:
+        if not 1 <= batch_size <= len(labels):
+            raise UserError(
+                f"batch_size is {batch_size} but the training part has {len(labels)} images",
+                f"Set batch_size to a number from 1 to {len(labels)}.",
+            )
+        self.labels, self.batch_size, self.epochs, self.seed = labels, batch_size, epochs, seed
+        self.steps = len(labels) // batch_size
+        """Batches per epoch; an incomplete last one is dropped."""
+
+    @abstractmethod
+    def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws the N positions (int64) of one epoch, in the order of use."""
+
+    def batches(self, epoch: int) -> np.ndarray:
+        """Positions of the images of every batch of `epoch` (from 0), int64 [steps, B], the same on all ranks."""
+        order = self.order(epoch, np.random.default_rng(derive(self.seed, "sampler", epoch)))
+        return order[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
+
+
+class InstanceSampler(Sampler):
+    """Each image once per epoch, shuffled anew; the up to B - 1 images of an incomplete last batch rest."""
+
+    def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
+        """A permutation of all positions."""
+        return rng.permutation(len(self.labels))
+
+
+class _ClassSampler(Sampler):
+    """N draws with replacement: a class by `class_probabilities`, then one of its images evenly."""
+
+    def __init__(self, labels: np.ndarray, batch_size: int, epochs: int, seed: int) -> None:
+        super().__init__(labels, batch_size, epochs, seed)
+        if labels.ndim != 1:
+            raise UserError(
+                f"A sampler by class needs one label per image, not targets of shape {labels.shape}",
+                "Use sampler=instance.",
+            )
+        self.counts = np.bincount(labels)
+        if not self.counts.all():
+            absent = ", ".join(str(label) for label in np.flatnonzero(self.counts == 0))
+            raise UserError(
+                f"No training image of class number {absent}: it cannot be sampled",
+                "Use sampler=instance, another split, or leave the class out of the data.",
+            )
+        self._by_class = np.argsort(labels, kind="stable")
+        self._starts = np.cumsum(self.counts) - self.counts
+
+    @abstractmethod
+    def class_probabilities(self, epoch: int) -> np.ndarray:
+        """Probability of each class at a draw, [K], sum 1."""
+
+    def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
+        """N positions, drawn with replacement."""
+        drawn = rng.choice(len(self.counts), size=len(self.labels), p=self.class_probabilities(epoch))
+        return self._by_class[self._starts[drawn] + rng.integers(self.counts[drawn])]
+
+    def _power(self, q: float) -> np.ndarray:
+        weights = self.counts.astype(np.float64) ** q
+        return weights / weights.sum()
+
+
+class PowerSampler(_ClassSampler):
+    """Classes in proportion to n_c^q (Kang et al. 2020, Eq. 1): N draws with replacement per epoch.
+
+    Args:
+        labels: [N] class numbers; every class from 0 to the largest must occur.
+        batch_size: B.
+        epochs: length of the stage.
+        seed: of the stage.
+        q: 0 is class-balanced, 0.5 square root, 1 as the data are.
+
+    Raises:
+        UserError: fewer images than one batch needs, or a class without images.
+    """
+
+    def __init__(self, labels: np.ndarray, batch_size: int, epochs: int, seed: int, q: float) -> None:
+        super().__init__(labels, batch_size, epochs, seed)
+        self.q = q
+
+    def class_probabilities(self, epoch: int) -> np.ndarray:
+        """n_c^q / sum_k n_k^q, [K], in every epoch."""
+        return self._power(self.q)
+
+
+class ProgressiveSampler(_ClassSampler):
+    """From instance to class-balanced over the epochs t = 0 ... T-1 of the stage (Kang et al. 2020, Eq. 2)."""
+
+    def class_probabilities(self, epoch: int) -> np.ndarray:
+        """(1 - t/(T-1)) n_c/N + (t/(T-1)) 1/K, [K]; the paper's t/T would never reach the balanced end."""
+        share = min(epoch / max(self.epochs - 1, 1), 1.0)
+        return (1 - share) * self._power(1) + share * self._power(0)
+
+
+def shard(batches: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """This rank's contiguous slice of every batch, [steps, B] -> [steps, B / world].
+
+    Raises:
+        UserError: B is not divisible by `world`.
+    """
+    batch_size = batches.shape[1]
+    if batch_size % world:
+        raise UserError(
+            f"batch_size {batch_size} cannot be divided evenly among {world} processes",
+            f"batch_size counts all processes together: choose a multiple of {world}.",
+        )
+    own = batch_size // world
+    return batches[:, rank * own : (rank + 1) * own]

@@ -1,0 +1,299 @@
+"""Training, validation and test parts: group-disjoint by default, per image as in the papers, or the data set's own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ltmed.data.manifest import Manifest
+from ltmed.errors import UserError, nearest
+from ltmed.seeding import derive
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which rows of a manifest are trained on, chosen on and tested on; rows in no part are unused."""
+
+    name: str
+    """The protocol: "grouped", "random" or "official"."""
+    train: np.ndarray
+    """int64 `[n]`, sorted rows of the manifest; so are the other two."""
+    val: np.ndarray
+    test: np.ndarray
+
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """The three arrays by name, in the order train, val, test."""
+        return {part: getattr(self, part) for part in PARTS}
+
+    def without(self, rows: Iterable[int]) -> Split:
+        """The same split with `rows` left out of every part (images that cannot be decoded)."""
+        bad = np.fromiter(rows, dtype=np.int64)
+        return replace(self, **{part: kept[~np.isin(kept, bad)] for part, kept in self.parts.items()})
+
+    def counts(self, manifest: Manifest) -> dict[str, np.ndarray]:
+        """int64 `[K]` images per class, for each part."""
+        number = len(manifest.classes)
+        return {part: np.bincount(manifest.labels[rows], minlength=number) for part, rows in self.parts.items()}
+
+    def digest(self, manifest: Manifest) -> str:
+        """12 hex characters that name this division: a hash over the sorted lines "part image label".
+
+        Images are named without folder and extension where that is unique, so the same division has the same
+        digest in every layout of a data set. Unused images do not count.
+        """
+        names = [PurePosixPath(image).stem.lower() for image in manifest.images]
+        if len(set(names)) < len(names):
+            names = list(manifest.images)
+        lines = [
+            f"{part} {names[row]} {manifest.classes[manifest.labels[row]]}\n"
+            for part, rows in self.parts.items()
+            for row in rows.tolist()
+        ]
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:12]
+
+    def leakage(self, manifest: Manifest) -> dict[str, Any] | None:
+        """Test images whose group (lesion, patient) also has an image in the training part.
+
+        Returns:
+            None where the data set has no groups, else `images` (test images), `leaking` (how many of them),
+            `fraction` (in [0, 1]; 0 for an empty test part) and `per_class` (class code -> `images`, `leaking`).
+        """
+        if manifest.groups is None:
+            return None
+        leaks = np.isin(manifest.groups[self.test], manifest.groups[self.train])
+        labels, number = manifest.labels[self.test], len(manifest.classes)
+        images, leaking = np.bincount(labels, minlength=number), np.bincount(labels[leaks], minlength=number)
+        return {
+            "images": len(leaks),
+            "leaking": int(leaks.sum()),
+            "fraction": float(leaks.mean()) if len(leaks) else 0.0,
+            "per_class": {
+                code: {"images": int(total), "leaking": int(part)}
+                for code, total, part in zip(manifest.classes, images, leaking, strict=True)
+            },
+        }
+
+    def describe(self, manifest: Manifest) -> str:
+        """A table of images per class and part, and one line that says which protocol this is and what it leaks."""
+        parts = self.counts(manifest).values()
+        rows = [["class", *PARTS]]
+        rows += [[code, *(f"{part[index]:,}" for part in parts)] for index, code in enumerate(manifest.classes)]
+        rows += [["total", *(f"{part.sum():,}" for part in parts)]]
+        wide = max(len(row[0]) for row in rows)
+        table = [row[0].ljust(wide) + "".join(cell.rjust(9) for cell in row[1:]) for row in rows]
+        leak, unused = self.leakage(manifest), len(manifest) - sum(map(len, self.parts.values()))
+        line = f"split {self.name} {self.digest(manifest)}: no {manifest.group_name} ids, so leakage is unknown"
+        if leak is not None:
+            shared = f"share a {manifest.group_name} with a training image"
+            line = f"split {self.name} {self.digest(manifest)}: {leak['fraction']:.1%} of the test images {shared}"
+        return "\n".join([*table, line + (f"; {unused:,} images unused" if unused else "")])
+
+
+def grouped(
+    manifest: Manifest,
+    fold: int,
+    *,
+    folds: int = 5,
+    test: float | None = None,
+    val: float = 0.1,
+    seed: int = 0,
+    pool: str = "train",
+) -> Split:
+    """Divides by group, stratified by class: no lesion (patient) has images in two parts.
+
+    Groups are placed one after another, rarest class first and large groups first, each into the part that is
+    furthest below its share of that class (its majority class, if a group has several).
+
+    Args:
+        manifest: the images.
+        fold: which fold is the test part.
+        folds: number of outer folds, each of them the test part once.
+        test: instead of folds, one hold-out with this fraction of the images; only fold 0 exists then.
+        val: fraction of the images outside the test part that is held out for choosing, by the same rule; the
+            test images have no influence on which.
+        seed: of the division alone; it does not depend on the run's seed, so that runs can be compared.
+        pool: "train" leaves a data set's own validation and test images unused, "all" divides them too.
+
+    Raises:
+        UserError: no groups, a fold that does not exist, a fraction outside (0, 1), a part without images.
+    """
+    if manifest.groups is None:
+        need = f"Add {manifest.group_source}, or" if manifest.group_source else "Either"
+        raise UserError(
+            f"split=grouped needs {manifest.group_name} ids, and {manifest.name} in {manifest.root} has none",
+            f"{need} use split=random (per image: images of one {manifest.group_name} may be in train and test).",
+        )
+    return _divide("grouped", manifest, manifest.groups, fold, folds, test, val, seed, pool)
+
+
+def random(
+    manifest: Manifest,
+    fold: int,
+    *,
+    folds: int = 5,
+    test: float | None = None,
+    val: float = 0.1,
+    seed: int = 0,
+    pool: str = "train",
+) -> Split:
+    """Divides image by image, stratified by class, as most papers do: images of one lesion end up in train and test.
+
+    Arguments, result and errors are those of `grouped`, except that no groups are needed.
+    """
+    return _divide("random", manifest, np.arange(len(manifest)), fold, folds, test, val, seed, pool)
+
+
+def official(manifest: Manifest, fold: int, *, val: float | None = None, seed: int = 0) -> Split:
+    """Takes the parts, or the cross-validation folds, that come with the data set.
+
+    Args:
+        manifest: the images.
+        fold: which of the data set's own folds is the test part; 0 where it has one test part.
+        val: None takes the data set's own validation part, or a tenth of the training images (by group where
+            groups are known) if it has none. A fraction always takes that from the training images instead.
+        seed: of the choice of validation images.
+
+    Raises:
+        UserError: the data set has no own parts, or no such fold; a part is without images.
+    """
+    if manifest.folds is not None:
+        number = int(manifest.folds.max()) + 1
+        given = np.where(manifest.folds == fold, "test", np.where(manifest.folds >= 0, "train", ""))
+    elif manifest.parts is not None:
+        number, given = 1, manifest.parts
+    else:
+        raise UserError(
+            f"{manifest.name} in {manifest.root} has no parts of its own, which split=official needs",
+            "Use split=grouped or split=random.",
+        )
+    _check_fold("official", fold, number)
+    train, chosen = np.flatnonzero(given == "train"), np.flatnonzero(given == "val")
+    if val is not None or not len(chosen):
+        groups = np.arange(len(manifest)) if manifest.groups is None else manifest.groups
+        share = 0.1 if val is None else val
+        train, chosen = _hold_out(manifest, groups, train, share, "split.val", derive("split", seed, "val", fold))
+    return _checked(Split("official", train, chosen, np.flatnonzero(given == "test")), manifest)
+
+
+def require_training_images(split: Split, manifest: Manifest) -> None:
+    """Makes sure that every class can be learned.
+
+    Raises:
+        UserError: naming the classes that have no training image.
+    """
+    missing = np.flatnonzero(split.counts(manifest)["train"] == 0)
+    if len(missing):
+        named = ", ".join(f"{manifest.classes[index]} ({manifest.counts[index]} in all)" for index in missing)
+        raise UserError(
+            f"split={split.name} of {manifest.name} has no training image of class {named}",
+            "Check the data set folder, or hold out fewer images (split.test, split.val).",
+        )
+
+
+def _divide(
+    name: str,
+    manifest: Manifest,
+    groups: np.ndarray,
+    fold: int,
+    folds: int,
+    test: float | None,
+    val: float,
+    seed: int,
+    pool: str,
+) -> Split:
+    """The nested division of the pool: test fold (or hold-out) first, validation images from the rest."""
+    if pool not in ("train", "all"):
+        raise UserError(f"split.pool={pool} does not exist", nearest(pool, ("train", "all")))
+    rows = np.arange(len(manifest))
+    if manifest.parts is not None:
+        rows = np.flatnonzero(manifest.parts == "train" if pool == "train" else manifest.parts != "")
+    if test is None:
+        if folds < 2:
+            raise UserError(f"split.folds={folds} leaves nothing to train on", "Use at least 2, or split.test=0.2.")
+        _check_fold(name, fold, folds)
+        place = _partition(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seed))
+        rest, tested = rows[place != fold], rows[place == fold]
+    else:
+        _check_fold(f"{name} with split.test={test}", fold, 1)
+        rest, tested = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seed))
+    train, chosen = _hold_out(manifest, groups, rest, val, "split.val", derive("split", seed, "val", fold))
+    return _checked(Split(name, train, chosen, tested), manifest)
+
+
+def _hold_out(
+    manifest: Manifest, groups: np.ndarray, rows: np.ndarray, share: float, key: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides `rows` into the kept ones and the fraction `share` that is held out."""
+    if not 0 < share < 1:
+        raise UserError(f"{key}={share} is not a fraction between 0 and 1", f"For instance {key}=0.2.")
+    place = _partition(manifest.labels[rows], groups[rows], [1 - share, share], seed)
+    return rows[place == 0], rows[place == 1]
+
+
+def _partition(labels: np.ndarray, groups: np.ndarray, shares: list[float], seed: int) -> np.ndarray:
+    """Returns the part of each image, int64 `[n]`: whole groups, and each part has its share of every class.
+
+    A group with n images of its class goes to the part with the smallest (images there + n/2) / share. For equal
+    shares that is the part with the fewest images of the class; for unequal ones it rounds without bias
+    (Webster's method of apportionment), so small parts get their fair number of large groups and a class of one
+    image stays in the larger part. Ties: the same measure over all classes, then the first part.
+
+    Args:
+        labels: int64 `[n]`, class indices.
+        groups: int64 `[n]`, any numbers.
+        shares: positive, one per part, adding up to 1.
+        seed: of the order within groups of equal class and size.
+    """
+    if not len(labels):
+        return np.zeros(0, dtype=np.int64)
+    groups = np.unique(groups, return_inverse=True)[1]
+    number, width = int(groups.max()) + 1, int(labels.max()) + 1
+    members = np.bincount(groups * width + labels, minlength=number * width).reshape(number, width)
+    rarest_first = np.argsort(np.bincount(labels, minlength=width), kind="stable")
+    rank = np.argmax(members[:, rarest_first], axis=1)
+    major, sizes = rarest_first[rank], members.sum(axis=1)
+    most = members[np.arange(number), major]
+    shuffled = np.random.default_rng(seed).permutation(number)
+    order = shuffled[np.lexsort((-sizes[shuffled], rank[shuffled]))]
+
+    place = np.empty(number, dtype=np.int64)
+    held = [[0] * width for _ in shares]
+    totals = [0] * len(shares)
+    columns = (order.tolist(), major[order].tolist(), most[order].tolist(), sizes[order].tolist())
+    for group, label, images, size in zip(*columns, strict=True):
+        _, _, best = min(
+            ((held[part][label] + images / 2) / share, (totals[part] + size / 2) / share, part)
+            for part, share in enumerate(shares)
+        )
+        place[group] = best
+        totals[best] += size
+        if images == size:
+            held[best][label] += size
+        else:
+            for other in np.flatnonzero(members[group]).tolist():
+                held[best][other] += int(members[group, other])
+    return place[groups]
+
+
+def _check_fold(name: str, fold: int, folds: int) -> None:
+    if not 0 <= fold < folds:
+        have = f"folds 0-{folds - 1}" if folds > 1 else "fold 0 only"
+        raise UserError(f"fold {fold} is out of range: split={name} has {have}", "Set fold to one of them.")
+
+
+def _checked(split: Split, manifest: Manifest) -> Split:
+    for part in reversed(PARTS):
+        if not len(split.parts[part]):
+            raise UserError(
+                f"split={split.name} has no {part} image of {manifest.name} in {manifest.root}",
+                "Add the missing images, or change split, split.folds, split.test or split.val.",
+            )
+    return split

@@ -1,0 +1,31 @@
+"""Mistakes that a user can mend: one clear line, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the command, the data or the machine that the reader of the message can mend.
+
+    Args:
+        what: what is wrong, naming the thing (file, key, class, fold).
+        mend: what to do about it. It may span several lines, for an expected folder layout for instance.
+    """
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        self.what, self.mend = what, mend
+        super().__init__(f"{what.rstrip('.')}. {mend}" if mend else what)
+
+
+def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
+    """Says which known names look like `word`: "Did you mean 'a' or 'b'?", or lists all of a short set."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
+    if close:
+        return "Did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"Known: {shown}."

@@ -1,0 +1,33 @@
+"""Full precision for losses: under autocast the matrix products inside a loss would run in half precision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def full_precision(function: Callable[..., T]) -> Callable[..., T]:
+    """Runs `function` with autocast off and its float16 and bfloat16 tensors cast to float32.
+
+    float64 arguments stay float64. Gradients flow back through the casts. Only positional and keyword arguments that
+    are tensors are looked at, not tensors inside containers; the first of them names the device.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> T:
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*map(_raise, args), **{name: _raise(value) for name, value in kwargs.items()})
+
+    return wrapped
+
+
+def _raise(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half else value

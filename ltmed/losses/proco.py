@@ -1,0 +1,202 @@
+"""The tensor mathematics of ProCo (Yang et al., MICCAI 2022). `ltmed/methods/proco.py` has the paper and the order.
+
+Letters: B queries (images of the batch), M slots of the queue, K classes, E embedding width, g nearest negatives.
+Queries G(x_j) and keys s have norm 1. A slot with label -1 is empty and takes part in nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ltmed.losses.precision import full_precision
+
+Recalibration = Literal["bias", "broadcast", "none"]
+QueueReduction = Literal["mean", "sum"]
+
+
+class Contrast(NamedTuple):
+    """One set of items per query, H- or H+ of Eq. 7."""
+
+    similarity: Tensor
+    """G(x_j).s `[B, n]`."""
+    present: Tensor
+    """bool `[B, n]`: which of the n belong to the query's set."""
+
+
+@full_precision
+def nearest_negatives(
+    queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Tensor, gamma: int
+) -> tuple[Tensor, Tensor]:
+    """Eq. 1: the items of other classes at the smallest distance d = 1 - cos(G(x_j), s) from each query.
+
+    Args:
+        queries: `[B, E]`.
+        labels: int64 `[B]`.
+        keys: `[M, E]`.
+        key_labels: int64 `[M]`.
+        gamma: how many items; fewer are marked where a query has fewer negatives.
+
+    Returns:
+        slots int64 `[B, g]` with g = min(gamma, M), and bool `[B, g]`: which of them are negatives at all.
+    """
+    negative = (labels[:, None] != key_labels) & (key_labels >= 0)
+    distance = (1 - queries.detach() @ keys.T).masked_fill(~negative, torch.inf)
+    smallest, slots = distance.topk(min(gamma, len(keys)), dim=1, largest=False, sorted=False)
+    return slots, smallest.isfinite()
+
+
+@full_precision
+def proto_instances(keys: Tensor, prototypes: Tensor, mix: Tensor) -> Tensor:
+    """Eq. 2 and 3: adversarial items normalise((1 - e) s + e p), between a key and a prototype.
+
+    Args:
+        keys: s `[..., E]`.
+        prototypes: p `[..., E]`; gets a gradient.
+        mix: e `[...]`, in [0, 1].
+    """
+    return F.normalize(torch.lerp(keys, prototypes, mix[..., None]), dim=-1, eps=1e-6)
+
+
+@full_precision
+def contrast_queue(queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Tensor) -> tuple[Contrast, Contrast]:
+    """Q- and Q+: the queue's items of other classes, and those of the query's class. Arguments as in Eq. 1."""
+    similarity = queries @ keys.T
+    same = labels[:, None] == key_labels
+    return Contrast(similarity, ~same & (key_labels >= 0)), Contrast(similarity, same)
+
+
+@full_precision
+def adversarial_negatives(
+    queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Tensor, prototypes: Tensor, mix: Tensor
+) -> Contrast:
+    """Eq. 1 and 2: the nearest items of other classes, each moved towards the query's own ("positive") prototype.
+
+    Args:
+        queries: `[B, E]`.
+        labels: int64 `[B]`.
+        keys: `[M, E]`.
+        key_labels: int64 `[M]`.
+        prototypes: `[K, E]`.
+        mix: e `[B, gamma]`, one number per query and item.
+    """
+    slots, present = nearest_negatives(queries, labels, keys, key_labels, mix.shape[1])
+    instances = proto_instances(keys[slots], prototypes[labels][:, None], mix[:, : slots.shape[1]])
+    return Contrast(torch.einsum("be,bge->bg", queries, instances), present)
+
+
+@full_precision
+def adversarial_positives(
+    queries: Tensor,
+    labels: Tensor,
+    keys: Tensor,
+    key_labels: Tensor,
+    key_predicted: Tensor,
+    prototypes: Tensor,
+    mix: Tensor,
+) -> Contrast:
+    """Eq. 3: items of the query's class that were taken for another one, each moved towards that one's prototype.
+
+    Args:
+        queries: `[B, E]`.
+        labels: int64 `[B]`.
+        keys: `[M, E]`.
+        key_labels: int64 `[M]`.
+        key_predicted: int64 `[M]`.
+        prototypes: `[K, E]`.
+        mix: e `[M]`, one number per item.
+    """
+    # An empty slot has the class -1; any prototype will do for it, since it is nobody's positive.
+    instances = proto_instances(keys, prototypes[key_predicted.clamp_min(0)], mix)
+    misclassified = key_predicted != key_labels
+    return Contrast(queries @ instances.T, (labels[:, None] == key_labels) & misclassified)
+
+
+@full_precision
+def class_confidence(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. 4: per class the sum of sigmoid(F(x).p_y) over its images, and their number.
+
+    Args:
+        logits: F(x).p_c `[B, K]`.
+        labels: int64 `[B]`.
+
+    Returns:
+        sums `[K]` and counts `[K]`, which add up over processes. No gradient.
+    """
+    members = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return (members * logits.detach().sigmoid()).sum(0), members.sum(0)
+
+
+def running_confidence(omega: Tensor, sums: Tensor, counts: Tensor, beta: float) -> Tensor:
+    """Eq. 5: omega_c <- beta omega_c + (1 - beta) omega_c(batch) where class c is in the batch, else omega_c.
+
+    Args:
+        omega: `[K]`, in (0, 1).
+        sums: `[K]`, of `class_confidence`, over all processes.
+        counts: `[K]`, likewise.
+        beta: how much of the old value stays.
+    """
+    return torch.where(counts > 0, torch.lerp(sums / counts.clamp_min(1), omega, beta), omega)
+
+
+@full_precision
+def recalibrate(embeddings: Tensor, prototypes: Tensor, omega: Tensor, how: Recalibration = "bias") -> Tensor:
+    """Eq. 6: logits F(x).p^_c `[B, K]` of prototypes that know how well their class is recognised.
+
+    Args:
+        embeddings: F(x) `[B, E]`.
+        prototypes: `[K, E]`.
+        omega: `[K]`, in [0, 1].
+        how: "bias": F(x).p_c + log omega_c; "broadcast": p^_c = p_c + log omega_c in every coordinate, as printed,
+            that is F(x).p_c + log omega_c sum_i F(x)_i; "none": F(x).p_c.
+    """
+    logits = embeddings @ prototypes.T
+    if how == "none":
+        return logits
+    # A class that is never recognised drives omega to 0 in float32, and its logarithm out of range.
+    shift = omega.clamp_min(torch.finfo(omega.dtype).tiny).log()
+    return logits + (shift if how == "bias" else embeddings.sum(1, keepdim=True) * shift)
+
+
+@full_precision
+def proto_loss(
+    logits: Tensor,
+    labels: Tensor,
+    negatives: list[Contrast],
+    positives: list[Contrast],
+    temperature: float = 1.0,
+    queue_reduction: QueueReduction = "mean",
+) -> Tensor:
+    """Eq. 7, mean over the queries, with p^ the recalibrated logits:
+
+        log(1 + [sum_{H-} e^{G.s/tau} + sum_{c != y} e^{p^_c}] [sum_{H+} e^{-G.s/tau} + e^{-p^_y}])
+
+    Args:
+        logits: p^ `[B, K]`, K >= 2.
+        labels: int64 `[B]`.
+        negatives: parts of H-; their sets are joined.
+        positives: parts of H+.
+        temperature: tau of the similarities.
+        queue_reduction: "sum" as printed; "mean" divides each sum over H by its number of items, so that the queue
+            and the prototypes weigh alike however long the queue is.
+
+    Returns:
+        a scalar >= 0; finite for finite arguments, also where H- or H+ is empty.
+    """
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    others = logits.masked_fill(own, -torch.inf).logsumexp(1)
+    negative = torch.logaddexp(_log_total(negatives, 1 / temperature, queue_reduction), others)
+    positive = torch.logaddexp(_log_total(positives, -1 / temperature, queue_reduction), -logits[own])
+    return F.softplus(negative + positive).mean()
+
+
+def _log_total(parts: list[Contrast], scale: float, reduction: QueueReduction) -> Tensor:
+    """Log of the sum or mean of e^{scale * similarity} over the joined sets `[B]`; about log 0 for an empty set."""
+    similarity, present = (torch.cat(column, 1) for column in zip(*parts, strict=True))
+    # Not -inf: the gradient of a logsumexp over nothing but -inf is NaN.
+    lowest = torch.finfo(similarity.dtype).min / 2
+    total = (scale * similarity).masked_fill(~present, lowest).logsumexp(1)
+    return total - present.sum(1).clamp_min(1).log() if reduction == "mean" else total

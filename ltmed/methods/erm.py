@@ -1,0 +1,31 @@
+"""Empirical risk minimisation: one network, one loss; the baseline that everything is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ltmed.data.batch import Batch
+from ltmed.nn.network import Network
+from ltmed.stage import Stage, StageContext
+
+
+class ERM(Stage):
+    """Minimises `loss(logits [B, K], labels [B], counts [K])` over the batches of a sampler.
+
+    Args:
+        network: encoder and classifier.
+        context: of the stage.
+        loss: a pure function; see `ltmed.losses`.
+    """
+
+    def __init__(
+        self, network: Network, context: StageContext, *, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> None:
+        super().__init__(network, context)
+        self.loss = loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        return self.loss(self(batch.images), batch.labels, self.class_counts)

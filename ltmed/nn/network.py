@@ -1,0 +1,38 @@
+"""The one object that every method trains, saves and hands on: encoder, projector, classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """Images -> features -> logits, with an optional projector for methods that compare embeddings.
+
+    Letters: B images, D encoder width, E embedding width, K classes.
+
+    Args:
+        encoder: `[B, 3, H, W] -> [B, D]`; must have `num_features` (= D), as timm models with `num_classes=0` do.
+        classifier: `(D, K) -> Module` mapping `[B, D] -> [B, K]`.
+        num_classes: K.
+        projector: `D -> Module` mapping `[B, D] -> [B, E]`; None for methods without one.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        classifier: Callable[[int, int], nn.Module],
+        num_classes: int,
+        projector: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features = int(encoder.num_features)  # pyright: ignore[reportArgumentType]
+        self.num_classes = num_classes
+        self.encoder = encoder
+        self.projector = projector(self.num_features) if projector else None
+        self.classifier = classifier(self.num_features, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[B, 3, H, W]` -> logits `[B, K]`."""
+        return self.classifier(self.encoder(images))

@@ -1,0 +1,51 @@
+"""Momentum copy of a network (He et al., "Momentum contrast", CVPR 2020, Eq. 2; Tarvainen and Valpola, NeurIPS 2017)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class EmaTeacher(nn.Module):
+    """Follows the weights of some modules slowly: theta_teacher <- m theta_teacher + (1 - m) theta_student.
+
+    The copy gets no gradient, is part of the state dict, and keeps its mode whatever the modules around it do.
+
+    Args:
+        modules: what to copy; `forward` applies the copies one after another.
+        training: mode of the copy for good. MoCo's key encoder normalises with the statistics of its own batch
+            (True); a mean teacher that gives targets usually is in evaluation mode (False).
+    """
+
+    def __init__(self, *modules: nn.Module, training: bool) -> None:
+        super().__init__()
+        self.modules_copied = nn.ModuleList(copy.deepcopy(module) for module in modules).requires_grad_(False)
+        self._mode = training
+        self.train()
+
+    def train(self, mode: bool = True) -> EmaTeacher:
+        """Keeps the mode chosen at construction; `mode` is what a module around it asks for."""
+        return super().train(self._mode)
+
+    @torch.no_grad()
+    def update(self, *modules: nn.Module, momentum: float) -> None:
+        """Moves the parameters by 1 - `momentum` towards those of `modules` and copies their buffers.
+
+        Args:
+            modules: the same modules as at construction, in the same order.
+            momentum: m in [0, 1].
+        """
+        theirs = [parameter for module in modules for parameter in module.parameters()]
+        torch._foreach_lerp_(list(self.parameters()), theirs, 1 - momentum)
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        if buffers:
+            torch._foreach_copy_(list(self.buffers()), buffers)
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Applies the copies in order, without gradient."""
+        for module in self.modules_copied:
+            inputs = module(inputs)
+        return inputs

@@ -1,0 +1,45 @@
+"""Learning-rate schedules: `(optimizer, total_steps, ...) -> scheduler`, stepped once per training step."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from ltmed.errors import UserError
+
+
+def cosine(
+    optimizer: Optimizer, total_steps: int, *, warmup_fraction: float = 0.0, final_fraction: float = 0.0
+) -> LambdaLR:
+    """Half a cosine from the optimiser's rate down to `final_fraction` of it, after a linear warm-up.
+
+    SGDR without restarts (Loshchilov & Hutter 2017, Eq. 5), per step instead of per epoch.
+
+    Args:
+        optimizer: its learning rates are the highest ones.
+        total_steps: training steps of the stage.
+        warmup_fraction: part of the steps over which the rate first rises, in [0, 1): 10 epochs of 400 are 0.025.
+        final_fraction: last rate / highest rate, in [0, 1].
+
+    Raises:
+        UserError: a fraction is out of its range.
+    """
+    for name, value, valid in (
+        ("warmup_fraction", warmup_fraction, 0 <= warmup_fraction < 1),
+        ("final_fraction", final_fraction, 0 <= final_fraction <= 1),
+    ):
+        if not valid:
+            raise UserError(f"{name} = {value} of the cosine schedule", "Give a fraction from 0 to 1.")
+    warmup = round(warmup_fraction * total_steps)
+    # LambdaLR leaves the contents of a partial out of checkpoints: nothing stale comes back on resuming.
+    return LambdaLR(optimizer, partial(_cosine_factor, total=total_steps, warmup=warmup, final=final_fraction))
+
+
+def _cosine_factor(step: int, total: int, warmup: int, final: float) -> float:
+    if step < warmup:
+        return (step + 1) / (warmup + 1)  # Not step / warmup: a first step with rate 0 would teach nothing.
+    progress = min((step - warmup) / max(total - warmup, 1), 1.0)
+    return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2

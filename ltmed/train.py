@@ -1,0 +1,153 @@
+"""The whole flow of one run: data, network, one fit per stage, one test, results. Resumes wherever it was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ltmed import launch, results
+from ltmed.config import build, per_stage
+from ltmed.errors import UserError, nearest
+from ltmed.metrics import SCALARS
+from ltmed.rundir import claim, write_atomic
+from ltmed.seeding import derive
+
+if TYPE_CHECKING:
+    from ltmed.data.datamodule import DataModule
+    from ltmed.nn.network import Network
+    from ltmed.stage import Stage
+
+
+def train(cfg: DictConfig) -> float:
+    """Runs what `cfg` describes in `cfg.run_dir`, continues it if it was stopped, or only reports it if it is done.
+
+    Returns:
+        the validation value of `cfg.monitor` at the chosen checkpoint, for sweepers; never a test figure. NaN on
+        ranks other than the first, which have no results.
+
+    Raises:
+        UserError: anything in the config, the data or the machine that the user has to mend.
+    """
+    if cfg.monitor not in SCALARS:
+        raise UserError(f"monitor={cfg.monitor} is not a metric", nearest(cfg.monitor, SCALARS))
+    run_dir = Path(cfg.run_dir)
+    if launch.is_first_process():
+        claim(run_dir, cfg)
+    finished = results.read(run_dir)
+    if not finished or _split_file(run_dir)["root"] != cfg.dataset.root:
+        data = open_data(cfg, run_dir)  # Refuses a root with other data, so that a finished run speaks for this one.
+        if not finished:
+            accelerator, devices = launch.count_devices(
+                cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.num_nodes
+            )
+            data.open()  # Decode once, before there are ranks.
+            with launch.ranks(_plain(cfg), devices):
+                finished = _fit_and_test(cfg, run_dir, data, accelerator, devices)
+    if not launch.is_first_process():
+        return float("nan")
+    results.print_summary(finished)
+    return finished["val"]["scalars"][cfg.monitor]
+
+
+def open_data(cfg: DictConfig, run_dir: Path) -> DataModule:
+    """Reads the label files and checks that the split is the one that this run began with."""
+    data: DataModule = build(
+        cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
+        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir,
+    )  # fmt: skip
+    begun = _split_file(run_dir)
+    if begun["hash"] not in (None, data.digest):
+        raise UserError(
+            f"{run_dir} was begun with the split {begun['hash']}, but {cfg.dataset.root} now gives {data.digest}",
+            "The images, labels or groups under dataset.root changed. Restore them, or choose another run_dir.",
+        )
+    if launch.is_first_process() and begun["hash"] is None:
+        known = {"name": data.split.name, "hash": data.digest, "root": cfg.dataset.root}
+        write_atomic(run_dir / "split.json", json.dumps(known))
+    return data
+
+
+def build_network(cfg: DictConfig, num_classes: int) -> Network:
+    """The method's heads on the chosen backbone, with initial weights that depend on `cfg.seed` alone."""
+    import torch
+
+    from ltmed.nn.network import Network
+
+    torch.manual_seed(derive(cfg.seed, "network"))
+    network = Network(build(cfg.backbone), num_classes=num_classes, **build(cfg.method.network))
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator: str, devices: int) -> dict[str, Any]:
+    """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
+    from ltmed.callbacks import checkpoints, progress
+    from ltmed.fit import epochs_done, fit_stage, make_trainer
+
+    stages = list(cfg.method.stages)
+    epochs, sizes = per_stage(cfg.epochs, stages, "epochs"), per_stage(cfg.batch_size, stages, "batch_size")
+    network = build_network(cfg, len(data.manifest.classes))
+    logger = build(cfg.logger)(run_dir=run_dir, config=_plain(cfg))
+    trainer = stage = None
+    for name in stages:
+        recipe, folder = cfg.method.stages[name].copy(), run_dir / "stages" / name
+        recipe.update(epochs=epochs[name] or recipe.epochs, batch_size=sizes[name] or recipe.batch_size)
+        monitor = f"{name}/val/{cfg.monitor}"
+        stage = _build_stage(cfg, name, recipe, network, data, folder)
+        trainer = make_trainer(
+            cfg.trainer, accelerator, devices, max_epochs=recipe.epochs, logger=logger, default_root_dir=run_dir,
+            callbacks=[
+                *checkpoints(folder, monitor, cfg.monitor_mode), *progress(monitor, cfg.trainer.enable_progress_bar),
+            ],
+        )  # fmt: skip
+        logger.rewind(name, epochs_done(folder))
+        fit_stage(stage, data, folder, trainer, recipe.keep)
+    assert stage is not None
+    assert trainer is not None
+    trainer.loggers = []  # What follows goes to metrics.json and `log_final`, not into the curves of training.
+    trainer.validate(stage, datamodule=data, verbose=False)
+    trainer.test(stage, datamodule=data, verbose=False)
+    if not trainer.is_global_zero:
+        return {}
+    found = results.collect(cfg, data, stage.evaluations)
+    results.write(run_dir, found, data, stage.evaluations["test"])
+    logger.log_final(found)
+    return found
+
+
+def _build_stage(
+    cfg: DictConfig, name: str, recipe: DictConfig, network: Network, data: DataModule, folder: Path
+) -> Stage:
+    """The stage's module, and `data` told how this stage wants its training images."""
+    import torch
+
+    from ltmed.data.datamodule import StageData
+    from ltmed.stage import StageContext
+
+    seed = derive(cfg.seed, name)
+    data.use(
+        StageData(
+            batch_size=recipe.batch_size, views=recipe.views, sampler=build(recipe.sampler),
+            augment=build(recipe.augment), epochs=recipe.epochs, seed=seed,
+        )
+    )  # fmt: skip
+    context = StageContext(
+        name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
+        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=data.mean, std=data.std,
+        optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
+    )  # fmt: skip
+    torch.manual_seed(derive(seed, "module"))
+    return build(recipe.module)(network=network, context=context)
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _split_file(run_dir: Path) -> dict[str, Any]:
+    file = run_dir / "split.json"
+    return json.loads(file.read_text()) if file.exists() else {"hash": None, "root": None}

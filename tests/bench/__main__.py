@@ -1,0 +1,23 @@
+"""`make bench`: every benchmark in turn. Ratios are measured in one run, interleaved; absolute times are noise."""
+
+from __future__ import annotations
+
+import argparse
+
+from tests.bench import bench_data_path, bench_framework
+
+
+def main() -> None:
+    """Runs all benchmarks, or those that are named."""
+    benches = {"data_path": bench_data_path.main, "framework": bench_framework.main}
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")
+    parser.add_argument("names", nargs="*", choices=[*benches, []], default=list(benches))
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each variant")
+    arguments = parser.parse_args()
+    for name in arguments.names or benches:
+        print(f"\n== {name} ==", flush=True)
+        benches[name](arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

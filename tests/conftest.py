@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.harness import TINY, make_tiny_ham
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real label files and images, if this machine has one."""
+    folder = Path(os.environ.get("LTMED_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder} (set LTMED_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ham(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HAM10000 folder of 138 small images."""
+    root = tmp_path_factory.mktemp("data") / "ham"
+    make_tiny_ham(root)
+    return root
+
+
+@pytest.fixture
+def tiny(tiny_ham: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a run that takes seconds, with its results and cache in a folder of its own."""
+    return [*TINY, f"dataset.root={tiny_ham}", f"runs={tmp_path / 'runs'}", f"cache_dir={tmp_path / 'cache'}"]

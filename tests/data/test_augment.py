@@ -1,0 +1,349 @@
+"""Against torchvision v1 on PIL images with the same parameters: at most 1.5 grey levels apart on average."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image, ImageFilter
+from scipy import stats
+from torchvision import transforms
+from torchvision.transforms import functional
+
+from ltmed.data import augment
+from ltmed.data.augment import colour, geometry
+from ltmed.errors import UserError
+
+LIMIT = 1.5  # grey levels
+CONF = Path(__file__).resolve().parents[2] / "conf" / "augment"
+
+
+def lesion(size: int, seed: int) -> np.ndarray:
+    """A skin-like picture: shading, a blotchy dark lesion, dark hairs, sensor noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    blotches = cv2.GaussianBlur(rng.normal(size=(size, size)), (0, 0), size / 40)
+    inside = np.hypot(y - 0.5 + blotches / 20, x - 0.45) < 0.25
+    picture = np.array([215, 165, 140]) - 25 * y[..., None] - inside[..., None] * np.array([95, 90, 70])
+    picture = picture + 40 * blotches[..., None] / np.abs(blotches).max()
+    for _ in range(6):
+        ends = rng.integers(0, size, 4).tolist()
+        cv2.line(picture, ends[:2], ends[2:], (60.0, 45.0, 40.0), 1, cv2.LINE_AA)
+    return np.clip(picture + rng.normal(scale=3, size=picture.shape), 0, 255).astype(np.uint8)
+
+
+IMAGES = {
+    "lesion": lesion(256, 0),
+    "saturated": cv2.normalize(
+        cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (256, 256, 3)).astype(np.float32), (0, 0), 4),
+        np.empty(0), -60, 320, cv2.NORM_MINMAX,
+    ).clip(0, 255).astype(np.uint8),
+}  # fmt: skip
+
+
+@pytest.fixture(params=IMAGES)
+def image(request: pytest.FixtureRequest) -> np.ndarray:
+    return IMAGES[request.param]
+
+
+def difference(ours: np.ndarray, theirs: Image.Image) -> float:
+    return float(np.abs(ours.astype(int) - np.asarray(theirs).astype(int)).mean())
+
+
+def empty(size: int = 224) -> np.ndarray:
+    return np.full((size, size, 3), 77, np.uint8)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6, 0.93, 1.0, 1.07, 1.4, 1.9])
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_colour_factors(image, name, factor):
+    out = np.empty_like(image)
+    getattr(colour, f"adjust_{name}")(image, factor, out)
+    theirs = getattr(functional, f"adjust_{name}")(Image.fromarray(image), factor)
+    assert difference(out, theirs) < (0.6 if name == "saturation" else 0.05)
+    in_place = image.copy()
+    getattr(colour, f"adjust_{name}")(in_place, factor, in_place)
+    np.testing.assert_array_equal(in_place, out)
+
+
+@pytest.mark.parametrize("factor", [-0.5, -0.1, -0.003, 0.0, 0.05, 0.1, 0.31, 0.5])
+def test_hue(image, factor):
+    out = np.empty_like(image)
+    colour.adjust_hue(image, factor, out)
+    assert difference(out, functional.adjust_hue(Image.fromarray(image), factor)) < LIMIT
+    in_place = image.copy()
+    colour.adjust_hue(in_place, factor, in_place)
+    np.testing.assert_array_equal(in_place, out)
+
+
+def test_hue_turns_the_right_way():
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 200
+    out = np.empty_like(red)
+    colour.adjust_hue(red, 1 / 3, out)
+    assert abs(int(out[0, 0, 1]) - 200) <= 4
+    assert out[0, 0, [0, 2]].max() <= 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_jitter_with_the_drawn_order(image, seed):
+    jitter = augment.ColorJitter(0.4, 0.4, 0.4, 0.1)
+    drawn = jitter.draw(np.random.default_rng(seed), 256, 256)
+    out = np.empty_like(image)
+    jitter.apply(image, drawn, out)
+    theirs = Image.fromarray(image)
+    names = ("brightness", "contrast", "saturation", "hue")
+    for step in drawn[0]:
+        theirs = getattr(functional, f"adjust_{names[step]}")(theirs, drawn[1][step])
+    assert difference(out, theirs) < LIMIT
+
+
+def test_jitter_draws_like_torchvision():
+    jitter = augment.ColorJitter(0.4, 1.5, 0.2, 0.1)
+    reference = transforms.ColorJitter(0.4, 1.5, 0.2, 0.1)
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    ours = [jitter.draw(rng, 256, 256) for _ in range(2000)]
+    theirs = [
+        reference.get_params(reference.brightness, reference.contrast, reference.saturation, reference.hue)
+        for _ in range(2000)
+    ]
+    for place in range(4):
+        assert stats.ks_2samp([d[1][place] for d in ours], [d[place + 1] for d in theirs]).pvalue > 1e-3
+        seen = np.bincount([d[0][place] for d in ours], minlength=4)
+        assert stats.chisquare(seen).pvalue > 1e-3
+
+
+def test_strength_zero_leaves_alone(image):
+    for jitter in (augment.ColorJitter(), augment.ColorJitter(hue=0.0, brightness=0.0)):
+        out = np.empty_like(image)
+        jitter(image, np.random.default_rng(0), out)
+        np.testing.assert_array_equal(out, image)
+
+
+def test_grey(image):
+    out = np.empty_like(image)
+    augment.RandomGrayscale(1.0)(image, np.random.default_rng(0), out)
+    assert difference(out, functional.to_grayscale(Image.fromarray(image), 3)) < 0.1
+    augment.RandomGrayscale(0.0)(image, np.random.default_rng(0), out)
+    np.testing.assert_array_equal(out, image)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.29, 0.31, 0.45, 0.6, 1.0, 1.33, 1.7, 2.0])
+def test_blur(image, sigma):
+    blur = augment.GaussianBlur()
+    out = np.empty_like(image)
+    blur.apply(image, sigma, out)
+    theirs = Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius=sigma))
+    assert difference(out, theirs) < 1.0
+    border = np.abs(out.astype(int) - np.asarray(theirs).astype(int))[[0, -1]].mean()
+    assert border < LIMIT
+    in_place = image.copy()
+    blur.apply(in_place, sigma, in_place)
+    np.testing.assert_array_equal(in_place, out)
+
+
+def test_blur_draws_evenly():
+    rng = np.random.default_rng(0)
+    drawn = [augment.GaussianBlur((0.5, 1.5)).draw(rng, 9, 9) for _ in range(1000)]
+    assert stats.kstest(drawn, "uniform", (0.5, 1.0)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("box", [(0, 0, 256, 256), (10, 33, 200, 190), (5, 100, 120, 150), (100, 7, 60, 210)])
+def test_resized_crop(image, box):
+    out = empty()
+    augment.RandomResizedCrop(224).apply(image, box, out)
+    theirs = functional.resized_crop(Image.fromarray(image), *box, [224, 224])
+    assert difference(out, theirs) < LIMIT
+
+
+@pytest.mark.parametrize(("scale", "ratio"), [((0.2, 1.0), (3 / 4, 4 / 3)), ((0.05, 0.2), (1 / 5, 3.0))])
+def test_resized_crop_draws_like_torchvision(scale, ratio):
+    crop, rng = augment.RandomResizedCrop(224, scale, ratio), np.random.default_rng(0)
+    torch.manual_seed(0)
+    blank, reference = Image.new("RGB", (256, 256)), transforms.RandomResizedCrop
+    ours = np.array([crop.draw(rng, 256, 256) for _ in range(3000)])
+    theirs = np.array([reference.get_params(blank, list(scale), list(ratio)) for _ in range(3000)])
+    for column in range(4):
+        assert stats.ks_2samp(ours[:, column], theirs[:, column]).pvalue > 1e-3
+    assert stats.ks_2samp(ours[:, 3] / ours[:, 2], theirs[:, 3] / theirs[:, 2]).pvalue > 1e-3
+    assert (ours[:, :2] >= 0).all()
+    assert (ours[:, :2] + ours[:, 2:] <= 256).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 400), (400, 40), (100, 100)])
+def test_resized_crop_that_never_fits_is_central(height, width):
+    # Areas above the image's own never fit, so that the rule of the last resort decides.
+    ours = augment.RandomResizedCrop(8, (4.0, 5.0)).draw(np.random.default_rng(0), height, width)
+    blank = Image.new("RGB", (width, height))
+    assert ours == transforms.RandomResizedCrop.get_params(blank, [4.0, 5.0], [3 / 4, 4 / 3])
+
+
+@pytest.mark.parametrize(("cached", "size"), [(256, 224), (300, 224), (224, 224), (360, 224), (512, 128), (96, 128)])
+def test_resize(cached, size):
+    image, out = lesion(cached, 3), empty(size)
+    augment.Resize(size)(image, np.random.default_rng(0), out)
+    assert difference(out, functional.resize(Image.fromarray(image), [size, size])) < LIMIT
+
+
+@pytest.mark.parametrize("cached", [224, 255, 256, 301])
+def test_centre_crop(cached):
+    image, out = lesion(cached, 4), empty()
+    augment.CenterCrop(224)(image, np.random.default_rng(0), out)
+    np.testing.assert_array_equal(out, np.asarray(functional.center_crop(Image.fromarray(image), [224])))
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+def test_random_crop(padding):
+    image, out = lesion(36, 5), empty(32)
+    crop, rng = augment.RandomCrop(32, padding), np.random.default_rng(0)
+    seen = []
+    for _ in range(600):
+        drawn = crop.draw(rng, 36, 36)
+        crop.apply(image, drawn, out)
+        theirs = functional.crop(functional.pad(Image.fromarray(image), [padding]), *drawn)
+        np.testing.assert_array_equal(out, np.asarray(theirs))
+        seen.append(drawn[:2])
+    for axis in (0, 1):
+        places = np.bincount([place[axis] for place in seen])
+        assert len(places) == 5 + 2 * padding
+        assert stats.chisquare(places).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", [224, 225])
+def test_flips(size):
+    image = lesion(size, 6)
+    for flip, theirs in (
+        (augment.HorizontalFlip(1.0), functional.hflip(Image.fromarray(image))),
+        (augment.VerticalFlip(1.0), functional.vflip(Image.fromarray(image))),
+    ):
+        out, in_place = np.empty_like(image), image.copy()
+        flip(image, np.random.default_rng(0), out)
+        flip(in_place, np.random.default_rng(0), in_place)
+        np.testing.assert_array_equal(out, np.asarray(theirs))
+        np.testing.assert_array_equal(in_place, out)
+
+
+@pytest.mark.parametrize("make", [augment.HorizontalFlip, augment.VerticalFlip, augment.RandomGrayscale,
+                                  lambda p: augment.RandomApply(augment.GaussianBlur(), p)])  # fmt: skip
+def test_probabilities(make):
+    operation, rng = make(0.3), np.random.default_rng(0)
+    hits = sum(bool(operation.draw(rng, 8, 8)) for _ in range(2000))
+    assert stats.binomtest(hits, 2000, 0.3).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_evaluation_view(crop):
+    image, out = lesion(256, 7), empty()
+    augment.EvaluationView(224, crop=crop)(image, np.random.default_rng(0), out)
+    expected = image[16:240, 16:240] if crop else cv2.resize(image, (224, 224))
+    np.testing.assert_array_equal(out, expected)
+    same = empty(256)
+    augment.EvaluationView(256, crop=crop)(image, np.random.default_rng(0), same)
+    np.testing.assert_array_equal(same, image)
+
+
+def config(name: str, size: int = 64):
+    return instantiate(OmegaConf.merge({"image_size": size, "augment": OmegaConf.load(CONF / f"{name}.yaml")}).augment)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_configs(name, tmp_path):
+    view = config(name)
+    assert view.size == 64
+    pickle.loads(pickle.dumps(view))
+    np.save(tmp_path / "cache.npy", np.stack([lesion(73, seed) for seed in range(3)]))
+    cache = np.load(tmp_path / "cache.npy", mmap_mode="r")  # Read only, as the image cache is.
+    batch, again = np.zeros((2, 3, 64, 64, 3), np.uint8)
+    for out in (batch, again):
+        for row in range(3):
+            view(cache[row], np.random.default_rng(row), out[row])
+    np.testing.assert_array_equal(batch, again)
+    assert all(one.std() > 0 for one in batch)
+    other = np.empty_like(batch[0])
+    views = [(view(cache[0], np.random.default_rng(seed), other), other.copy())[1] for seed in range(10)]
+    assert (len({one.tobytes() for one in views}) == 1) == (name == "none")
+
+
+def test_mocov2_equals_its_parts_in_torchvision(image):
+    view, distances = config("mocov2", 224), []
+    for seed in range(12):
+        out, rng = empty(), np.random.default_rng(seed)
+        view(image, np.random.default_rng(seed), out)
+        crop, jitter, grey, blur, flip = view.operations
+        theirs = functional.resized_crop(Image.fromarray(image), *crop.draw(rng, 256, 256), [224, 224])
+        drawn = jitter.draw(rng, 224, 224)
+        if drawn:
+            order, factors = drawn[0]
+            for step in order:
+                adjust = (functional.adjust_brightness, functional.adjust_contrast,
+                          functional.adjust_saturation, functional.adjust_hue)[step]  # fmt: skip
+                theirs = adjust(theirs, factors[step])
+        if grey.draw(rng, 224, 224):
+            theirs = functional.to_grayscale(theirs, 3)
+        drawn = blur.draw(rng, 224, 224)
+        if drawn:
+            theirs = theirs.filter(ImageFilter.GaussianBlur(drawn[0]))
+        if flip.draw(rng, 224, 224):
+            theirs = functional.hflip(theirs)
+        distances.append(difference(out, theirs))
+    assert np.mean(distances) < LIMIT
+    assert max(distances) < 2 * LIMIT
+
+
+def test_compose_with_sizes_in_the_middle():
+    image, out = lesion(100, 8), empty(64)
+    view = augment.Compose(
+        first=augment.HorizontalFlip(1.0), shrink=augment.Resize(80), off=None, crop=augment.CenterCrop(64),
+        last=augment.VerticalFlip(1.0),
+    )  # fmt: skip
+    before = image.copy()
+    view(image, np.random.default_rng(0), out)
+    expected = cv2.resize(image[:, ::-1].copy(), (80, 80))[8:72, 8:72][::-1]
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(image, before)
+    assert view.size == 64
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda: augment.Compose(flip=augment.HorizontalFlip()),
+        lambda: augment.Compose(),
+        lambda: augment.Compose(crop=augment.RandomCrop(8), p=0.3),
+        lambda: augment.RandomApply(augment.RandomCrop(8), 0.5),
+        lambda: augment.HorizontalFlip(1.2),
+        lambda: augment.ColorJitter(hue=0.6),
+        lambda: augment.ColorJitter(brightness=-0.1),
+        lambda: augment.ColorJitter(contrast=math.nan),
+        lambda: augment.GaussianBlur((2.0, 1.0)),
+        lambda: augment.GaussianBlur((0.0, 1.0)),
+        lambda: augment.RandomResizedCrop(8, scale=(0.2,)),
+        lambda: augment.RandomCrop(300)(IMAGES["lesion"], np.random.default_rng(0), empty(300)),
+        lambda: augment.EvaluationView(300)(IMAGES["lesion"], np.random.default_rng(0), empty(300)),
+    ],
+)
+def test_mistakes(mistake):
+    with pytest.raises(UserError):
+        mistake()
+
+
+@pytest.mark.parametrize("out", [empty(225), empty(448)[::2, ::2]])
+@pytest.mark.parametrize("operation", [augment.CenterCrop(224), augment.HorizontalFlip(1.0)])
+def test_unusable_out(operation, out):
+    with pytest.raises(ValueError, match="cannot write"):
+        operation(lesion(224, 0), np.random.default_rng(0), out)
+
+
+def test_small_reductions_are_linear_and_large_ones_average():
+    checker = np.indices((64, 64)).sum(0) % 2 * np.uint8(255)
+    image, out = np.repeat(checker[..., None], 3, 2).astype(np.uint8), empty(16)
+    geometry.resize(image, out)
+    assert np.abs(out.astype(int) - 127).max() <= 1

@@ -1,0 +1,99 @@
+"""Frequencies against their formula, and what every rank must agree on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from scipy import stats
+
+from ltmed.data.samplers import InstanceSampler, PowerSampler, ProgressiveSampler, shard
+from ltmed.errors import UserError
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "sampler"
+COUNTS = np.array([600, 90, 9, 1])
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), COUNTS))
+
+
+def drawn_labels(sampler, epochs) -> np.ndarray:
+    return np.concatenate([LABELS[sampler.batches(epoch)].ravel() for epoch in epochs])
+
+
+@pytest.mark.parametrize("q", [0.0, 0.5, 1.0, 0.25])
+def test_class_frequencies(q):
+    sampler = PowerSampler(LABELS, 50, 10, seed=1, q=q)
+    assert sampler.steps == 14
+    seen = np.bincount(drawn_labels(sampler, range(40)), minlength=4)
+    expected = [float(n) ** q for n in COUNTS]
+    assert stats.chisquare(seen, np.array(expected) / sum(expected) * seen.sum()).pvalue > 1e-3
+
+
+def test_images_of_a_class_are_drawn_evenly():
+    sampler = PowerSampler(LABELS, 50, 10, seed=1, q=0.0)
+    seen = np.bincount(np.concatenate([sampler.batches(epoch).ravel() for epoch in range(60)]), minlength=700)
+    for label in range(3):
+        assert stats.chisquare(seen[label == LABELS]).pvalue > 1e-3
+
+
+def test_progressive_goes_from_instance_to_balanced():
+    sampler = ProgressiveSampler(LABELS, 50, 3, seed=1)
+    instance, balanced = COUNTS / 700, np.full(4, 0.25)
+    for epoch, expected in enumerate([instance, (instance + balanced) / 2, balanced]):
+        np.testing.assert_allclose(sampler.class_probabilities(epoch), expected)
+    seen = np.bincount(sampler.batches(2).ravel() * 0 + LABELS[sampler.batches(2).ravel()], minlength=4)
+    assert stats.chisquare(seen).pvalue > 1e-3
+    np.testing.assert_allclose(ProgressiveSampler(LABELS, 50, 1, seed=1).class_probabilities(0), instance)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 700])
+def test_each_image_once(batch_size):
+    sampler = InstanceSampler(LABELS, batch_size, 10, seed=1)
+    batches = sampler.batches(0)
+    assert batches.shape == (sampler.steps, batch_size) == (700 // batch_size, batch_size)
+    assert len(np.unique(batches)) == batches.size > 700 - batch_size
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_configs_depend_on_seed_and_epoch_only(path):
+    def make(seed):
+        return instantiate(OmegaConf.load(path))(labels=LABELS, batch_size=32, epochs=5, seed=seed)
+
+    first = make(3).batches(2)
+    assert first.dtype == np.int64
+    later = make(3)
+    later.batches(0)
+    np.testing.assert_array_equal(first, later.batches(2))
+    assert (first != make(3).batches(1)).any()
+    assert (first != make(4).batches(2)).any()
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 9))
+def test_shards_make_up_the_batch(world, own, epoch):
+    batches = InstanceSampler(LABELS, world * own, 10, seed=1).batches(epoch)
+    shards = [shard(batches, rank, world) for rank in range(world)]
+    np.testing.assert_array_equal(np.concatenate(shards, axis=1), batches)
+    assert all(part.shape == (len(batches), own) for part in shards)
+
+
+def test_multi_label_targets_by_instance():
+    assert InstanceSampler(np.zeros((10, 3)), 5, 1, seed=0).batches(0).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        (lambda: InstanceSampler(LABELS, 701, 1, 0), "700"),
+        (lambda: InstanceSampler(LABELS, 0, 1, 0), "batch_size"),
+        (lambda: PowerSampler(np.array([0, 0, 2, 2]), 2, 1, 0, q=0.0), "class number 1"),
+        (lambda: PowerSampler(np.zeros((10, 3), np.int64), 5, 1, 0, q=0.0), "sampler=instance"),
+        (lambda: shard(np.zeros((2, 10), np.int64), 0, 4), "multiple of 4"),
+    ],
+)
+def test_mistakes(mistake, says):
+    with pytest.raises(UserError, match=says):
+        mistake()

@@ -1,0 +1,72 @@
+"""Starting ranks: device counts, launchers from outside, and what happens when a rank dies."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from ltmed import launch
+from ltmed.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for name in ("LOCAL_RANK", "RANK", "SLURM_NTASKS", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_devices_are_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch.count_devices("auto", 1, 1) == ("cpu", 1)
+    assert launch.count_devices("cpu", 2, 1) == ("cpu", 2)
+    assert launch.count_devices("cpu", "auto", 1) == ("cpu", 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert launch.count_devices("auto", -1, 1) == ("gpu", 4)
+    assert launch.count_devices("gpu", 3, 1) == ("gpu", 3)
+    assert launch.count_devices("cpu", 1, 1) == ("cpu", 1)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "nodes", "said"),
+    [
+        ("auto", 4, 1, "add trainer.accelerator=cpu"),
+        ("cpu", 3, 1, "this machine has 2 processor cores"),
+        ("gpu", 1, 1, "torch sees no GPU"),
+        ("cpu", 0, 1, "Use trainer.devices=1 to 2"),
+        ("tpu", 1, 1, "Known: auto, cpu, gpu"),
+        ("cpu", 1, 2, "srun or torchrun"),
+    ],
+)
+def test_impossible_devices_are_refused(accelerator: str, devices: int, nodes: int, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        launch.count_devices(accelerator, devices, nodes)
+
+
+def test_too_many_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="trainer.devices=4, but this machine has 1 GPU"):
+        launch.count_devices("auto", 4, 1)
+
+
+def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not launch.launched_from_outside()
+    assert launch.is_first_process()
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    assert launch.launched_from_outside()
+    assert not launch.is_first_process()
+    monkeypatch.delenv("SLURM_NTASKS")
+    monkeypatch.delenv("SLURM_PROCID")
+    monkeypatch.setenv("RANK", "4")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert launch.launched_from_outside()
+    assert not launch.is_first_process()
+
+
+def test_ranks_is_nothing_for_one_device() -> None:
+    before = dict(os.environ)
+    with launch.ranks({}, 1):
+        assert dict(os.environ) == before
