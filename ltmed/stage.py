@@ -99,10 +99,10 @@ class Stage(LightningModule):
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if self.trainer.is_last_batch or (batch_idx + 1) % every == 0:
             self._stop_if_broken()
-            self.log("loss", self.loss_sum / (batch_idx + 1), prog_bar=True, logger=False)
+            self.log("loss", self.loss_sum / (batch_idx + 1), prog_bar=True, logger=False, batch_size=1)
         if self.trainer.is_last_batch:
             mean = distributed.all_sum(self.loss_sum) / distributed.world_size() / (batch_idx + 1)
-            self.log(f"{self.context.name}/train/loss", mean, on_step=False, on_epoch=True)
+            self.log(f"{self.context.name}/train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
 
     def _stop_if_broken(self) -> None:
         """Ends the run, on all ranks alike and before anything is saved, if a loss was NaN or infinite."""

@@ -89,7 +89,7 @@ def _classes(found: dict[str, Any], named: bool) -> Group:
     table = _table("class")
     table.add_column("tier", no_wrap=True)
     for heading in ("train", "test", "precision", "recall", "interval", "F1", "AUROC"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5)  # The name may be cut, a number not.
     if named:
         table.add_column("name", no_wrap=True)
     for row in rows:

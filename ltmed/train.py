@@ -49,6 +49,7 @@ def train(cfg: DictConfig) -> float:
     if not launch.is_first_process():
         return float("nan")
     results.print_summary(finished)
+    print(f"\nResults are in {run_dir}")
     return finished["val"]["scalars"][cfg.monitor]
 
 

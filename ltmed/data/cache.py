@@ -1,16 +1,240 @@
-"""TEMP."""
-from dataclasses import dataclass, field
+"""Images decoded once, into a file of raw pixels that is mapped into memory.
 
-import cv2
+`folder/<data set>-<key>/` holds `pixels.u8` and `meta.json`. The key is a hash of the names, sizes and modification
+times of all image files and of how they are decoded, so that whatever changes leads to another folder, and stale
+pixels are never used. A folder appears complete or not at all: it is written beside its place and then renamed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+
 import numpy as np
 
+from ltmed.data.build import UNREADABLE, read_square, write_pixels
+from ltmed.data.decode import FITS
+from ltmed.data.manifest import Manifest
+from ltmed.errors import UserError, nearest
 
-@dataclass
+FORMAT = 1
+"""Version of the decoding; a change of pixels must raise it."""
+
+PIXELS, META = "pixels.u8", "meta.json"
+_SPARE = 1 << 20
+_SHOWN = 20
+_MOVE = "Choose another folder with cache_dir=/path/to/folder (or the environment variable LTMED_CACHE_DIR)."
+
+
+@dataclass(frozen=True)
 class ImageCache:
+    """N decoded images of one manifest, in its order."""
+
     pixels: np.ndarray
-    bad: list = field(default_factory=list)
-def open_cache(manifest, size, folder, *, fit="squash", on_bad_image="error", threads=None, progress=None):
-    p=np.zeros((len(manifest),size,size,3),np.uint8)
-    for i,n in enumerate(manifest.images):
-        p[i]=cv2.resize(cv2.imread(str(manifest.root/n))[...,::-1],(size,size),interpolation=cv2.INTER_AREA)
-    return ImageCache(p)
+    """uint8 [N, S, S, 3], RGB, read only; a memory map, so that only what is used takes memory."""
+    bad: list[tuple[int, str]] = field(default_factory=list)
+    """(row, reason) of the images that cannot be read; their pixels are zeros."""
+
+
+def open_cache(
+    manifest: Manifest,
+    size: int,
+    folder: str | Path,
+    *,
+    fit: str = "squash",
+    on_bad_image: str = "error",
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> ImageCache:
+    """Opens the cache of `manifest`, after decoding all its images if that has not been done.
+
+    May be called by several processes at once: one decodes, the others wait and use the result. A process that is
+    killed leaves nothing but a temporary folder, which the next build removes. A complete cache is opened without
+    writing anything, so that one on a read-only disk can be shared.
+
+    Args:
+        manifest: N images.
+        size: S, side of the cached squares in pixels.
+        folder: where caches are kept; made if needed.
+        fit: `squash` or `crop`, see `ltmed.data.decode.decode_square`.
+        on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
+        threads: decoding threads; None takes one per usable core.
+        progress: whether to show a progress bar; None shows one on a terminal.
+
+    Raises:
+        UserError: images cannot be read (all of them are found first), the disk is full, the folder cannot be
+            written, or an argument has no known value.
+    """
+    _require("fit", fit, FITS)
+    _require("on_bad_image", on_bad_image, ("error", "skip"))
+    folder = Path(folder).expanduser()
+    path = folder / f"{manifest.name}-{_key(manifest, size, fit)}"
+    shape = (len(manifest), size, size, 3)
+    cache = _open(path, shape)
+    if cache is None or _recovered(cache, manifest, size, fit):
+        with _writing(folder, math.prod(shape)):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(path):
+                cache = _open(path, shape)
+                if cache is None or _recovered(cache, manifest, size, fit):
+                    _build(manifest, path, shape, fit, threads, progress)
+                    cache = _open(path, shape)
+    assert cache is not None
+    _report(cache, manifest, path, on_bad_image)
+    return cache
+
+
+def _require(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"dataset.{name}={value} is not known", nearest(value, known))
+
+
+def _key(manifest: Manifest, size: int, fit: str) -> str:
+    """16 hex digits that depend on every file and on the decoding, not on where the data set lies."""
+    digest = hashlib.blake2b(json.dumps([FORMAT, size, fit]).encode(), digest_size=8)
+    root = str(manifest.root)
+    for image in manifest.images:
+        try:
+            status = os.stat(os.path.join(root, image))
+            known = status.st_size, status.st_mtime_ns
+        except OSError:
+            known = -1, -1
+        digest.update(f"\n{image}\0{known[0]}\0{known[1]}".encode())
+    return digest.hexdigest()
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> ImageCache | None:
+    """The complete cache at `path`, or None."""
+    try:
+        meta = json.loads((path / META).read_text())
+        if (path / PIXELS).stat().st_size != math.prod(shape) or tuple(meta["shape"]) != shape:
+            return None
+        pixels = np.memmap(path / PIXELS, np.uint8, "r", shape=shape)
+        return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _recovered(cache: ImageCache, manifest: Manifest, size: int, fit: str) -> bool:
+    """Whether an image that could not be read can be now, though its file did not change (a permission, a disk)."""
+    rows = [row for row, reason in cache.bad if reason.startswith(UNREADABLE)]
+    return any(isinstance(read_square(manifest, row, size, fit), np.ndarray) for row in rows)
+
+
+def _build(
+    manifest: Manifest, path: Path, shape: tuple[int, ...], fit: str, threads: int | None, progress: bool | None
+) -> None:
+    """Decodes all images into `path`. Call it with the lock held."""
+    temporary = _temporary(path)
+    _remove_leftovers(path.parent)
+    shutil.rmtree(temporary, ignore_errors=True)
+    if path.exists():
+        if _open(path, shape) is None:
+            warnings.warn(f"the image cache {path} is damaged and is built again", stacklevel=2)
+        shutil.rmtree(path)
+    needed, free = math.prod(shape) + _SPARE, shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise UserError(
+            f"The image cache of '{manifest.name}' needs {_amount(needed)} in {path.parent}, where {_amount(free)} "
+            "are free",
+            f"Make room there, lower dataset.image_size, or choose another folder. {_MOVE}",
+        )
+    temporary.mkdir()
+    try:
+        bad = write_pixels(manifest, temporary / PIXELS, shape, fit, threads, progress)
+        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, "fit": fit, "bad": bad}
+        with (temporary / META).open("w") as file:
+            json.dump(meta, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(temporary)
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _report(cache: ImageCache, manifest: Manifest, path: Path, on_bad_image: str) -> None:
+    if not cache.bad:
+        return
+    count = f"{len(cache.bad)} of {len(manifest)} images of '{manifest.name}' in {manifest.root} cannot be read"
+    lines = [f"  {manifest.images[row]}: {reason}" for row, reason in cache.bad[:_SHOWN]]
+    if len(cache.bad) > _SHOWN:
+        lines.append(f"  ... and {len(cache.bad) - _SHOWN} more, all in {path / META}")
+    if on_bad_image == "error":
+        mend = "Repair or fetch them again, or leave them out with dataset.on_bad_image=skip:"
+        raise UserError(count, "\n".join([mend, *lines]))
+    warnings.warn("\n".join([f"{count} and are left out:", *lines]), stacklevel=3)
+
+
+@contextmanager
+def _writing(folder: Path, needed: int) -> Iterator[None]:
+    """Turns whatever the disk refuses into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise UserError(
+                f"The disk of {folder} became full while the image cache ({_amount(needed)}) was written; "
+                "what was written is removed",
+                f"Make room there, or choose another folder. {_MOVE}",
+            ) from error
+        raise UserError(f"The image cache cannot be written in {folder}: {error.strerror or error}", _MOVE) from error
+
+
+@contextmanager
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds the lock of the cache at `path`; it ends with the process, however that ends.
+
+    Raises:
+        BlockingIOError: another process holds it and `wait` is False.
+    """
+    with path.with_name(f".{path.name}.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            if sys.stderr.isatty():
+                print(f"Another process is decoding {path.name}; waiting for it.", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # Closing is not enough if a child process inherited the file.
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed builds of other caches left: the unfinished ones that no process has locked."""
+    for part in folder.glob(".*.part"):
+        with suppress(OSError), _locked(folder / part.name[1 : -len(".part")], wait=False):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes new names in `folder` outlive a power cut."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _amount(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from ltmed.losses.precision import full_precision
 
+
+@full_precision
 def cross_entropy(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     """Mean of -log softmax(z)_y over the batch.
 
     Args:
-        logits: `[B, K]`, any float type; computed in float32.
-        labels: int64 `[B]`.
+        logits: z `[B, K]`, any float type; half precision is computed in float32.
+        labels: y, int64 `[B]`.
         counts: training images per class `[K]`; not used, part of the common signature.
     """
-    return F.cross_entropy(logits.float(), labels)
+    return F.cross_entropy(logits, labels)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def full_precision(function: Callable[..., T]) -> Callable[..., T]:
+def full_precision(function: Callable[P, T]) -> Callable[P, T]:
     """Runs `function` with autocast off and its float16 and bfloat16 tensors cast to float32.
 
     float64 arguments stay float64. Gradients flow back through the casts. Only positional and keyword arguments that
@@ -20,10 +21,11 @@ def full_precision(function: Callable[..., T]) -> Callable[..., T]:
     """
 
     @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> T:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         with torch.autocast(device, enabled=False):
-            return function(*map(_raise, args), **{name: _raise(value) for name, value in kwargs.items()})
+            raised: Any = [_raise(value) for value in args]
+            return function(*raised, **{name: _raise(value) for name, value in kwargs.items()})  # pyright: ignore
 
     return wrapped
 

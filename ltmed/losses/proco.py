@@ -28,24 +28,32 @@ class Contrast(NamedTuple):
 
 
 @full_precision
-def nearest_negatives(
-    queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Tensor, gamma: int
-) -> tuple[Tensor, Tensor]:
-    """Eq. 1: the items of other classes at the smallest distance d = 1 - cos(G(x_j), s) from each query.
+def contrast_queue(queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Tensor) -> tuple[Contrast, Contrast]:
+    """Q- and Q+: the queue's items of other classes, and those of the query's class.
 
     Args:
-        queries: `[B, E]`.
+        queries: G(x_j) `[B, E]`.
         labels: int64 `[B]`.
-        keys: `[M, E]`.
-        key_labels: int64 `[M]`.
+        keys: s `[M, E]`.
+        key_labels: int64 `[M]`, -1 in empty slots.
+    """
+    similarity = queries @ keys.T
+    same = labels[:, None] == key_labels
+    return Contrast(similarity, ~same & (key_labels >= 0)), Contrast(similarity, same)
+
+
+def nearest_negatives(negatives: Contrast, gamma: int) -> tuple[Tensor, Tensor]:
+    """Eq. 1: the items of Q- at the smallest distance d = 1 - cos(G(x_j), s) from each query.
+
+    Args:
+        negatives: Q-, n items.
         gamma: how many items; fewer are marked where a query has fewer negatives.
 
     Returns:
-        slots int64 `[B, g]` with g = min(gamma, M), and bool `[B, g]`: which of them are negatives at all.
+        slots int64 `[B, g]` with g = min(gamma, n), and bool `[B, g]`: which of them are negatives at all.
     """
-    negative = (labels[:, None] != key_labels) & (key_labels >= 0)
-    distance = (1 - queries.detach() @ keys.T).masked_fill(~negative, torch.inf)
-    smallest, slots = distance.topk(min(gamma, len(keys)), dim=1, largest=False, sorted=False)
+    distance = (1 - negatives.similarity.detach()).masked_fill(~negatives.present, torch.inf)
+    smallest, slots = distance.topk(min(gamma, distance.shape[1]), dim=1, largest=False, sorted=False)
     return slots, smallest.isfinite()
 
 
@@ -62,57 +70,40 @@ def proto_instances(keys: Tensor, prototypes: Tensor, mix: Tensor) -> Tensor:
 
 
 @full_precision
-def contrast_queue(queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Tensor) -> tuple[Contrast, Contrast]:
-    """Q- and Q+: the queue's items of other classes, and those of the query's class. Arguments as in Eq. 1."""
-    similarity = queries @ keys.T
-    same = labels[:, None] == key_labels
-    return Contrast(similarity, ~same & (key_labels >= 0)), Contrast(similarity, same)
-
-
-@full_precision
 def adversarial_negatives(
-    queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Tensor, prototypes: Tensor, mix: Tensor
+    queries: Tensor, labels: Tensor, keys: Tensor, negatives: Contrast, prototypes: Tensor, mix: Tensor
 ) -> Contrast:
-    """Eq. 1 and 2: the nearest items of other classes, each moved towards the query's own ("positive") prototype.
+    """Eq. 1 and 2: the nearest items of Q-, each moved towards the query's own ("positive") prototype.
 
     Args:
         queries: `[B, E]`.
         labels: int64 `[B]`.
         keys: `[M, E]`.
-        key_labels: int64 `[M]`.
+        negatives: Q-.
         prototypes: `[K, E]`.
         mix: e `[B, gamma]`, one number per query and item.
     """
-    slots, present = nearest_negatives(queries, labels, keys, key_labels, mix.shape[1])
+    slots, present = nearest_negatives(negatives, mix.shape[1])
     instances = proto_instances(keys[slots], prototypes[labels][:, None], mix[:, : slots.shape[1]])
-    return Contrast(torch.einsum("be,bge->bg", queries, instances), present)
+    return Contrast((queries[:, None] * instances).sum(2), present)
 
 
 @full_precision
 def adversarial_positives(
-    queries: Tensor,
-    labels: Tensor,
-    keys: Tensor,
-    key_labels: Tensor,
-    key_predicted: Tensor,
-    prototypes: Tensor,
-    mix: Tensor,
+    queries: Tensor, keys: Tensor, misclassified: Tensor, positives: Contrast, prototypes: Tensor, mix: Tensor
 ) -> Contrast:
-    """Eq. 3: items of the query's class that were taken for another one, each moved towards that one's prototype.
+    """Eq. 3: the items of Q+ that were taken for another class, each moved towards that class's prototype.
 
     Args:
         queries: `[B, E]`.
-        labels: int64 `[B]`.
         keys: `[M, E]`.
-        key_labels: int64 `[M]`.
-        key_predicted: int64 `[M]`.
-        prototypes: `[K, E]`.
+        misclassified: bool `[M]`, whether an item was taken for another class than its own.
+        positives: Q+.
+        prototypes: of the class that each item was taken for, `[M, E]`.
         mix: e `[M]`, one number per item.
     """
-    # An empty slot has the class -1; any prototype will do for it, since it is nobody's positive.
-    instances = proto_instances(keys, prototypes[key_predicted.clamp_min(0)], mix)
-    misclassified = key_predicted != key_labels
-    return Contrast(queries @ instances.T, (labels[:, None] == key_labels) & misclassified)
+    similarity = queries @ proto_instances(keys, prototypes, mix).T
+    return Contrast(similarity, positives.present & misclassified)
 
 
 @full_precision
@@ -188,8 +179,9 @@ def proto_loss(
     """
     own = F.one_hot(labels, logits.shape[1]).bool()
     others = logits.masked_fill(own, -torch.inf).logsumexp(1)
+    label_logits = logits.gather(1, labels[:, None])[:, 0]
     negative = torch.logaddexp(_log_total(negatives, 1 / temperature, queue_reduction), others)
-    positive = torch.logaddexp(_log_total(positives, -1 / temperature, queue_reduction), -logits[own])
+    positive = torch.logaddexp(_log_total(positives, -1 / temperature, queue_reduction), -label_logits)
     return F.softplus(negative + positive).mean()
 
 

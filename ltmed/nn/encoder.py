@@ -14,9 +14,7 @@ from ltmed.errors import UserError, nearest
 _RUN_PREFIX = "network.encoder."
 
 
-def timm_encoder(
-    name: str, pretrained: bool = False, weights: str | Path | None = None, **options: Any
-) -> nn.Module:
+def timm_encoder(name: str, pretrained: bool = False, weights: str | Path | None = None, **options: Any) -> nn.Module:
     """A timm model that ends in pooled features: `[B, 3, H, W] -> [B, num_features]`.
 
     Args:

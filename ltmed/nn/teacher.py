@@ -1,4 +1,4 @@
-"""Momentum copy of a network (He et al., "Momentum contrast", CVPR 2020, Eq. 2; Tarvainen and Valpola, NeurIPS 2017)."""
+"""Momentum copy of a network: He et al., CVPR 2020 (momentum contrast), Eq. 2; Tarvainen and Valpola, NeurIPS 2017."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EmaTeacher(nn.Module):
 
     def __init__(self, *modules: nn.Module, training: bool) -> None:
         super().__init__()
-        self.modules_copied = nn.ModuleList(copy.deepcopy(module) for module in modules).requires_grad_(False)
+        self.copies = nn.ModuleList(copy.deepcopy(module) for module in modules).requires_grad_(False)
         self._mode = training
         self.train()
 
@@ -37,15 +37,15 @@ class EmaTeacher(nn.Module):
             modules: the same modules as at construction, in the same order.
             momentum: m in [0, 1].
         """
-        theirs = [parameter for module in modules for parameter in module.parameters()]
-        torch._foreach_lerp_(list(self.parameters()), theirs, 1 - momentum)
-        buffers = [buffer for module in modules for buffer in module.buffers()]
-        if buffers:
-            torch._foreach_copy_(list(self.buffers()), buffers)
+        mine, theirs = list(self.parameters()), [p for module in modules for p in module.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - momentum)  # pyright: ignore  # One kernel for all, not one for each.
+        mine, theirs = list(self.buffers()), [b for module in modules for b in module.buffers()]
+        if mine:
+            torch._foreach_copy_(mine, theirs)  # pyright: ignore
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
         """Applies the copies in order, without gradient."""
-        for module in self.modules_copied:
+        for module in self.copies:
             inputs = module(inputs)
         return inputs

@@ -93,7 +93,7 @@ RECIPES: Mapping[str, Recipe] = {
         asymmetry=(0.10, 0.05),
         irregularity=(0.045, 0.025),
         softness=(0.07, 0.04),
-        base={"pink": 0.52, "tan": 0.13, "light brown": 0.13, "red": 0.12, "blue-grey": 0.10},
+        base={"pink": 0.46, "tan": 0.13, "light brown": 0.13, "red": 0.15, "blue-grey": 0.08, "purple": 0.05},
         patches=0.9,
         patch={"blue-grey": 0.50, "white": 0.20, "red": 0.15, "dark brown": 0.15},
         textures={"vessels": 0.66, "blue globules": 0.50, "scar": 0.15, "scale": 0.15, "veil": 0.10, "milia": 0.08},
@@ -115,10 +115,10 @@ RECIPES: Mapping[str, Recipe] = {
         asymmetry=(0.07, 0.04),
         irregularity=(0.03, 0.02),
         softness=(0.05, 0.03),
-        base={"red": 0.38, "purple": 0.32, "black": 0.12, "pink": 0.10, "blue-grey": 0.08},
+        base={"red": 0.28, "purple": 0.20, "black": 0.16, "pink": 0.16, "blue-grey": 0.10, "dark brown": 0.10},
         patches=0.6,
         patch={"purple": 0.40, "black": 0.25, "blue-grey": 0.20, "white": 0.15},
-        textures={"lacunae": 0.72, "veil": 0.20, "scale": 0.08, "vessels": 0.08, "red dots": 0.10},
+        textures={"lacunae": 0.74, "veil": 0.20, "vessels": 0.14, "blue globules": 0.12, "red dots": 0.10},
     ),
     "DF": Recipe(
         radius=(0.40, 0.09),
@@ -209,7 +209,7 @@ def _shade(rng: np.random.Generator, weights: Mapping[str, float]) -> Colour:
     mixed = np.array(COLOURS[names[first]]) + rng.uniform(0, 0.35) * (
         np.array(COLOURS[names[second]]) - np.array(COLOURS[names[first]])
     )
-    return _triple(mixed * rng.normal(1.0, 0.09) + rng.normal(0, 5, 3))
+    return _triple(mixed * rng.normal(1.0, 0.09) + rng.normal(0, 3.5, 3))
 
 
 def _triple(values: np.ndarray) -> Colour:

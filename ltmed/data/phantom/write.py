@@ -123,7 +123,7 @@ def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int
 
         def write_images(case: Case) -> None:
             for view, pixels in enumerate(draw(case)):
-                _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+                _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
                 (partial / case.image(view)).write_bytes(encoded.tobytes())
 
         with ThreadPoolExecutor(threads) as pool:

@@ -1,0 +1,105 @@
+"""From the bytes of an image file to the square of pixels that the cache keeps.
+
+One decoder (OpenCV, over libjpeg-turbo) and one resize (bilinear with antialiasing, equal to PIL's to a rounding
+error and four times faster than OpenCV's area average), the same for every file, so that nothing depends on the path
+that an image took. What becomes of unusual images:
+
+- EXIF orientation (JPEG and PNG) is applied: the image is as a viewer shows it.
+- Grey images are repeated in three channels; palettes are looked up; CMYK is converted.
+- Alpha is dropped, not blended: a transparent pixel keeps the colour that is stored under it.
+- Of 16 bits the high 8 are kept; there is no windowing, so that 12-bit data in a 16-bit file come out dark.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+FITS = ("squash", "crop")
+
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+
+class BadImageError(ValueError):
+    """A file that is no image, or not all of one."""
+
+
+def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
+    """Decodes an image file and makes it a square.
+
+    A JPEG that is at least twice too large in both directions is reduced by 2, 4 or 8 while it is decoded (in the
+    discrete cosine transform), which saves up to three quarters of the time.
+
+    Args:
+        data: content of the file (JPEG, PNG, TIFF, BMP, WebP and what else OpenCV reads).
+        size: S, side of the square in pixels.
+        fit: `squash` resizes the whole image, without keeping its proportions; `crop` resizes the short side to S
+            and cuts the centre, as torchvision's Resize and CenterCrop.
+
+    Returns:
+        uint8 [S, S, 3], RGB.
+
+    Raises:
+        BadImageError: not an image, or truncated, with the reason in a few words.
+    """
+    if not data:
+        raise BadImageError("empty file")
+    reduction = _reduction(data, size) if data[:2] == b"\xff\xd8" else 1
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED.get(reduction, cv2.IMREAD_COLOR))
+    except cv2.error as error:
+        raise BadImageError(f"OpenCV cannot decode it ({error.err or error.code})") from None
+    if image is None:
+        raise BadImageError("damaged, truncated or not an image")
+    return cv2.cvtColor(_fit(image, size, fit), cv2.COLOR_BGR2RGB)
+
+
+def _fit(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """Resizes uint8 [h, w, 3] to [size, size, 3]."""
+    height, width = image.shape[:2]
+    if fit == "squash":
+        return _resize(image, size, size)
+    short = min(height, width)
+    image = _resize(image, size * height // short, size * width // short)
+    top, left = (round((side - size) / 2) for side in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + size, left : left + size])
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    resized = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _reduction(data: bytes, size: int) -> int:
+    """The largest of 8, 4, 2, 1 that leaves a JPEG at least `size` pixels in both directions.
+
+    Also makes sure that the image has an end: libjpeg only warns of a truncated file and some decoders then return
+    grey for the rest. The search starts behind the header, since the thumbnail in it has an end of its own.
+
+    Raises:
+        BadImageError: the file is truncated.
+    """
+    at, sides = 2, (0, 0)
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
+        marker = data[at + 1]
+        if marker == _START_OF_SCAN:
+            if data.rfind(_END_OF_IMAGE, at) < 0:
+                break
+            return next((factor for factor in _REDUCED if min(sides) >= factor * size), 1)
+        if marker == 0xFF:
+            at += 1
+        elif marker in _WITHOUT_LENGTH or marker == 0:
+            at += 2
+        else:
+            if marker in _FRAMES:
+                sides = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise BadImageError("truncated JPEG")

@@ -1,0 +1,162 @@
+"""ProCo: prototype-aware contrastive learning for long-tailed medical image classification.
+
+Z. Yang, J. Pan, Y. Yang, X. Shi, H.-Y. Zhou, Z. Zhang, C. Bian, "ProCo: Prototype-aware Contrastive Learning for
+Long-tailed Medical Image Classification", MICCAI 2022.
+
+An online network, encoder with projector G (norm 1) and classifier F with one learnable prototype p_c per class, and a
+momentum copy of encoder and G (He et al., CVPR 2020) whose keys s fill a queue Q. A class is predicted by
+argmax_c F(x).p_c. For a query x_j of class y with Q+ its class's keys and Q- the others':
+
+    (1) d_i = 1 - cos(G(x_j), s_i), s_i in Q-; the gamma nearest are kept
+    (2) adversarial negatives  s~ = normalise((1 - e) s_i + e p_y),   e ~ U(0, E)
+    (3) adversarial positives  s~ = normalise((1 - e) s_i + e p_c'),  s_i in Q+ taken for the class c' != y
+    (4) omega_c(batch) = mean of sigmoid(F(x).p_c) over the batch's images of class c
+    (5) omega_c <- beta omega_c + (1 - beta) omega_c(batch), where class c is in the batch
+    (6) p^_c = p_c recalibrated by log omega_c
+    (7) L = log(1 + [sum_{s in H-} e^{G.s/tau} + sum_{c != y} e^{p^_c}] [sum_{s in H+} e^{-G.s/tau} + e^{-p^_y}])
+
+H- and H+ are Q- and Q+ with their adversarial items, and e^{p^_c} is short for e^{F(x).p^_c}. Where this differs from
+the printed paper, docs/fidelity.md says why, and names the option that switches back.
+Letters: B queries, M queue slots, K classes, E embedding width.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from ltmed import distributed
+from ltmed.data.batch import Batch
+from ltmed.errors import UserError, nearest
+from ltmed.losses import proco
+from ltmed.losses.proco import Contrast, QueueReduction, Recalibration
+from ltmed.nn.heads import MLP, PrototypeHead, prototype_logits
+from ltmed.nn.network import Network
+from ltmed.nn.queue import FeatureQueue, QueueItems
+from ltmed.nn.teacher import EmaTeacher
+from ltmed.stage import Stage, StageContext
+
+
+class ProCo(Stage):
+    """The one stage of ProCo.
+
+    Args:
+        network: with an `MLP` projector (G) and a `PrototypeHead` (F and P) of one width.
+        context: of the stage; batches must have two views.
+        momentum: m of the momentum copy.
+        queue_size: M.
+        gamma: how many nearest negatives become adversarial ones (Eq. 1).
+        mix: E, the largest share of a prototype in a proto-instance (Eq. 2, 3).
+        temperature: tau of the similarities in Eq. 7.
+        recalibration: reading of Eq. 6: "bias", "broadcast" or "none".
+        omega_beta: beta of Eq. 5.
+        omega_init: omega before the first batch.
+        queue_reduction: whether the queue's terms of Eq. 7 are averaged ("mean") or added up ("sum", as printed).
+        proto_instances: whether there are adversarial items (Eq. 1-3) at all.
+
+    Raises:
+        UserError: a network without the two heads, or an option out of range.
+    """
+
+    omega: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        context: StageContext,
+        *,
+        momentum: float = 0.999,
+        queue_size: int = 1024,
+        gamma: int = 20,
+        mix: float = 0.4,
+        temperature: float = 1.0,
+        recalibration: Recalibration = "bias",
+        omega_beta: float = 0.95,
+        omega_init: float = 0.01,
+        queue_reduction: QueueReduction = "mean",
+        proto_instances: bool = True,
+    ) -> None:
+        super().__init__(network, context)
+        projector, _ = _heads(network)
+        for name, value, low, high in (
+            ("momentum", momentum, 0, 1), ("mix", mix, 0, 1), ("omega_beta", omega_beta, 0, 1),
+            ("omega_init", omega_init, 1e-30, 1), ("temperature", temperature, 1e-3, 1e3),
+            ("queue_size", queue_size, 1, 1e7), ("gamma", gamma, 1, 1e7),
+        ):  # fmt: skip
+            if not low <= value <= high:
+                raise UserError(f"{self._key(name)}={value}", f"It must be between {low:g} and {high:g}.")
+        for name, value, choices in (
+            ("recalibration", recalibration, get_args(Recalibration)),
+            ("queue_reduction", queue_reduction, get_args(QueueReduction)),
+        ):
+            if value not in choices:
+                raise UserError(f"{self._key(name)} has no choice '{value}'", nearest(str(value), choices))
+        self.momentum, self.gamma, self.mix, self.temperature = momentum, gamma, mix, temperature
+        self.recalibration: Recalibration = recalibration
+        self.queue_reduction: QueueReduction = queue_reduction
+        self.omega_beta, self.proto_instances = omega_beta, proto_instances
+        # MoCo keeps the key encoder in training mode: keys are normalised like queries, by their own batch.
+        self.teacher = EmaTeacher(network.encoder, projector, training=True)
+        self.queue = FeatureQueue(queue_size, projector.out_features)
+        self.register_buffer("omega", torch.full((network.num_classes,), float(omega_init)))
+
+    def _key(self, option: str) -> str:
+        return f"method.stages.{self.context.name}.module.{option}"
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch, mean over this process's images."""
+        if batch.views is None:
+            raise UserError("ProCo compares two views of each image", f"Set method.stages.{self.context.name}.views=2.")
+        (projector, head), labels = _heads(self.network), batch.labels
+        self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
+        features = self.network.encoder(batch.images)
+        queries, embeddings = projector(features), head.embed(features)
+        logits = prototype_logits(embeddings, head.prototypes)
+        # Enqueued first, so that every query finds the other view of its own image among its positives.
+        queue = self._enqueue(self.teacher(batch.views), labels, logits.argmax(1))
+        negatives, positives = self._contrast(queries, labels, head.prototypes, queue)
+        self._update_omega(logits, labels)
+        recalibrated = proco.recalibrate(embeddings, head.prototypes, self.omega, self.recalibration)
+        return proco.proto_loss(recalibrated, labels, negatives, positives, self.temperature, self.queue_reduction)
+
+    def _enqueue(self, keys: Tensor, labels: Tensor, predicted: Tensor) -> QueueItems:
+        """Adds the keys of all processes, in the order of the global batch."""
+        classes = distributed.gather_equal(torch.stack([labels, predicted], 1))
+        return self.queue.enqueue(distributed.gather_equal(keys), classes[:, 0], classes[:, 1])
+
+    def _contrast(
+        self, queries: Tensor, labels: Tensor, prototypes: Tensor, queue: QueueItems
+    ) -> tuple[list[Contrast], list[Contrast]]:
+        """H- and H+ (Eq. 1-3): the queue's items and the adversarial ones."""
+        negatives, positives = proco.contrast_queue(queries, labels, queue.keys, queue.labels)
+        if not self.proto_instances:
+            return [negatives], [positives]
+        mix = self.mix * torch.rand(len(queries), self.gamma, device=queries.device)
+        harder_negatives = proco.adversarial_negatives(queries, labels, queue.keys, negatives, prototypes, mix)
+        mix = self.mix * torch.rand(len(queue.keys), device=queries.device)
+        # An empty slot is taken for class -1; any prototype will do for it, since it is nobody's positive.
+        taken_for = prototypes[queue.predicted.clamp_min(0)]
+        misclassified = queue.predicted != queue.labels
+        harder_positives = proco.adversarial_positives(queries, queue.keys, misclassified, positives, taken_for, mix)
+        return [negatives, harder_negatives], [positives, harder_positives]
+
+    def _update_omega(self, logits: Tensor, labels: Tensor) -> None:
+        """Eq. 4 and 5, over the images of all processes."""
+        sums, counts = distributed.all_sum(torch.stack(proco.class_confidence(logits, labels)))
+        self.omega.copy_(proco.running_confidence(self.omega, sums, counts, self.omega_beta))
+
+
+def _heads(network: Network) -> tuple[MLP, PrototypeHead]:
+    projector, head = network.projector, network.classifier
+    if not isinstance(projector, MLP) or not isinstance(head, PrototypeHead):
+        raise UserError(
+            "ProCo needs an MLP projector and a PrototypeHead", "Leave method.network as method=proco has it."
+        )
+    if projector.out_features != head.prototypes.shape[1]:
+        raise UserError(
+            f"ProCo mixes keys of width {projector.out_features} with prototypes of width {head.prototypes.shape[1]}",
+            "Set method.network.projector.out_features and method.network.classifier.width to one number.",
+        )
+    return projector, head
