@@ -191,4 +191,4 @@ def _log_total(parts: list[Contrast], scale: float, reduction: QueueReduction) -
     # Not -inf: the gradient of a logsumexp over nothing but -inf is NaN.
     lowest = torch.finfo(similarity.dtype).min / 2
     total = (scale * similarity).masked_fill(~present, lowest).logsumexp(1)
-    return total - present.sum(1).clamp_min(1).log() if reduction == "mean" else total
+    return total - present.sum(1).clamp_min(1).to(total.dtype).log() if reduction == "mean" else total

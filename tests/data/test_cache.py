@@ -295,10 +295,10 @@ def test_unknown_words_are_refused(tmp_path):
 
 def test_is_silent_unless_a_bar_is_wanted(tmp_path, capfd):
     manifest = folder_of(tmp_path / "data", {"0.png": encoded(picture(0, 45, 60), "PNG"), "1.tiff": b"II*\0\1"})
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="1 of 2 images"):
         open_cache(manifest, S, tmp_path / "silent", on_bad_image="skip")
     assert capfd.readouterr() == ("", "")
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="1 of 2 images"):
         open_cache(manifest, S, tmp_path / "bar", on_bad_image="skip", progress=True)
     assert "decoding toy" in capfd.readouterr().err
 

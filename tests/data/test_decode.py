@@ -20,10 +20,10 @@ def test_squash_equals_pillow(height, width):
     assert difference(decode_square(data, S), squashed(data, S)) < 0.5
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 90), (150, 130), (300, 520)])
+@pytest.mark.parametrize(("height", "width"), [(96, 120), (208, 192), (400, 520)])
 def test_reduced_decoding_stays_close_to_pillow(height, width):
     data = encoded(picture(1, height, width))
-    assert difference(decode_square(data, S), squashed(data, S)) < 1.0
+    assert 0 < difference(decode_square(data, S), squashed(data, S)) < 1.0
 
 
 @pytest.mark.parametrize(("height", "width"), [(45, 60), (61, 47), (32, 33)])
@@ -34,7 +34,7 @@ def test_crop_equals_torchvision(height, width):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("side", [40, 80])
+@pytest.mark.parametrize("side", [40, 96])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_by_full_and_reduced_decoding(kind, side, orientation):
     exif = Image.Exif()
@@ -48,7 +48,7 @@ def test_exif_orientation_is_applied_by_full_and_reduced_decoding(kind, side, or
     [("L", "JPEG"), ("CMYK", "JPEG"), ("L", "PNG"), ("P", "PNG"), ("1", "PNG"), ("LA", "PNG"), ("RGB", "WEBP"),
      ("RGB", "TIFF"), ("RGB", "BMP")],
 )  # fmt: skip
-@pytest.mark.parametrize("side", [40, 80])
+@pytest.mark.parametrize("side", [40, 96])
 def test_colour_modes(mode, kind, side):
     data = encoded(Image.fromarray(picture(4, side, side)).convert(mode), kind)
     assert difference(decode_square(data, S), squashed(data, S)) < 1.5
@@ -65,7 +65,8 @@ def test_alpha_is_dropped_and_not_blended():
 def test_of_16_bits_the_high_8_are_kept(channels, suffix):
     pixels = np.random.default_rng(0).integers(0, 1 << 16, (S, S, channels)).astype(np.uint16)
     data = cv2.imencode(suffix, pixels[..., ::-1])[1].tobytes()
-    np.testing.assert_array_equal(decode_square(data, S), np.broadcast_to(pixels >> 8, (S, S, 3)))
+    rounding = 1 if suffix == ".tiff" else 0
+    np.testing.assert_allclose(decode_square(data, S), np.broadcast_to(pixels >> 8, (S, S, 3)), atol=rounding)
 
 
 def _thumbnailed(**options) -> bytes:

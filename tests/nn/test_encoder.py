@@ -59,13 +59,6 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.Monke
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_without_pretrained_weights_says_so() -> None:
-    with pytest.raises(UserError, match="backbone.pretrained=false"):
-        timm_encoder("resnet51q", pretrained=True) if not timm.is_model_pretrained("resnet51q") else timm_encoder(
-            "convnext_base.none", pretrained=True
-        )
-
-
 @pytest.mark.parametrize("wrap", ["plain", "state_dict", "data_parallel", "run"])
 def test_a_local_file_is_loaded_without_its_classifier(wrap: str, classifier: torch.nn.Module, tmp_path: Path) -> None:
     state = classifier.state_dict()

@@ -50,10 +50,8 @@ def test_init_std_sets_the_scale_of_prototypes() -> None:
 def test_embeddings_and_logits_are_float32_under_autocast() -> None:
     mlp, head, features = MLP(6, 5), PrototypeHead(6, 4, width=5), torch.randn(3, 6)
     with torch.autocast("cpu", torch.bfloat16):
-        embeddings, logits = mlp(features), head(features)
+        embeddings, logits, half = mlp(features), head(features), head.embed(features)
+    assert half.dtype == torch.bfloat16
     assert embeddings.dtype == logits.dtype == torch.float32
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
-    expected = (torch.autocast("cpu", torch.bfloat16), head.embed)
-    with expected[0]:
-        half = expected[1](features)
     torch.testing.assert_close(logits, half.float() @ head.prototypes.T)

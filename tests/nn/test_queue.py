@@ -20,9 +20,8 @@ def batch(start: int, size: int, width: int = 3) -> tuple[torch.Tensor, torch.Te
 
 def content(items: QueueItems) -> list[tuple[float, int, int]]:
     filled = items.labels >= 0
-    return sorted(
-        zip(items.keys[filled][:, 0].tolist(), items.labels[filled].tolist(), items.predicted[filled].tolist(), strict=True)
-    )
+    columns = (items.keys[filled][:, 0], items.labels[filled], items.predicted[filled])
+    return sorted(zip(*(column.tolist() for column in columns), strict=True))
 
 
 @settings(max_examples=60, deadline=None)
