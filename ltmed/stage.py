@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ltmed import distributed
-from ltmed.data.batch import Batch
+from ltmed.data.batch import Batch, normalise
 from ltmed.errors import UserError
 from ltmed.metrics import Evaluation, evaluate
 from ltmed.nn.network import Network
@@ -124,7 +124,7 @@ class Stage(LightningModule):
         return batch._replace(images=self._normalise(batch.images), views=second)
 
     def _normalise(self, pixels: Tensor) -> Tensor:
-        return (pixels.permute(0, 3, 1, 2).float() - self.pixel_mean).div_(self.pixel_std)
+        return normalise(pixels, self.pixel_mean, self.pixel_std)
 
     # --- evaluation -------------------------------------------------------------------------------------------
 

@@ -8,15 +8,22 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
+import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+METHODS = sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
+"""A method that is added is tested at once."""
 TINY = ("dataset=isic2018", "image_size=32", "backbone=tiny", "batch_size=16", "trainer.accelerator=cpu")
 """Overrides of every quick run; `dataset.root`, `runs` and `cache_dir` come from the fixture `tiny`."""
 
@@ -65,6 +72,82 @@ def _run(words: tuple[str, ...], cwd: Path, out: Path, err: Path, before: Callab
     if before:
         before()
     runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def run_torchrun(*words: str, cwd: Path, before: Callable[[], None] | None = None) -> list[Finished]:
+    """Runs the command in two processes with the environment that `torchrun --nproc-per-node=2` gives them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    folders = [cwd / f"rank{rank}" for rank in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = []
+        for rank, folder in enumerate(folders):
+            folder.mkdir(exist_ok=True)
+            prepare = Environment({**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, before)
+            jobs.append(pool.submit(run_command, *words, "trainer.devices=2", cwd=folder, before=prepare))
+        return [job.result() for job in jobs]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Sets environment variables in the new process, then does what else is to be done there."""
+
+    variables: dict[str, str]
+    then: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        os.environ.update(self.variables)
+        if self.then:
+            self.then()
+
+
+@dataclass(frozen=True)
+class SignalAt:
+    """Sends the first rank a signal in the middle of an epoch."""
+
+    epoch: int
+    step: int
+    number: int = signal.SIGKILL
+
+    def __call__(self) -> None:
+        from ltmed.stage import Stage
+
+        original = Stage.on_train_batch_end
+
+        def hook(stage: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if (stage.current_epoch, batch_idx) == (self.epoch, self.step) and stage.global_rank == 0:
+                os.kill(os.getpid(), self.number)
+            original(stage, outputs, batch, batch_idx)
+
+        Stage.on_train_batch_end = hook  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def weights(runs: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    """The stage's state in the only run below `runs`."""
+    (file,) = runs.rglob(f"stages/*/{name}.ckpt")
+    return torch.load(file, weights_only=True)["state_dict"]
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Every tensor of two state dicts is equal to the last bit."""
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+def only_run(runs: Path) -> Path:
+    """The folder of the only run below `runs`."""
+    (file,) = runs.rglob("config.yaml")
+    return file.parent
+
+
+def ok(done: Finished) -> Finished:
+    """Fails with the output of a command that failed."""
+    assert done.code == 0, done.out + done.err
+    return done
 
 
 def make_tiny_ham(root: Path, counts: tuple[int, ...] = (20, 48, 14, 12, 20, 12, 12)) -> None:

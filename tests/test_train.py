@@ -1,11 +1,9 @@
-"""A run from command to numbers: results, resume after a kill, no-op, refusals, two ranks, sweeps."""
+"""A run from command to numbers: results, resume after a kill, no-op, refusals."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.harness import Finished, run_command
-
-METHODS = ("erm", "proco")
-
-
-@dataclass(frozen=True)
-class SignalAt:
-    """Sends this process a signal in the middle of an epoch."""
-
-    epoch: int
-    step: int
-    number: int = signal.SIGKILL
-
-    def __call__(self) -> None:
-        from ltmed.stage import Stage
-
-        original = Stage.on_train_batch_end
-
-        def hook(stage: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            if (stage.current_epoch, batch_idx) == (self.epoch, self.step) and stage.global_rank == 0:
-                os.kill(os.getpid(), self.number)
-            original(stage, outputs, batch, batch_idx)
-
-        Stage.on_train_batch_end = hook  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def weights(runs: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    """The stage's state in the only run below `runs`."""
-    (file,) = runs.rglob(f"stages/*/{name}.ckpt")
-    return torch.load(file, weights_only=True)["state_dict"]
-
-
-def only_run(runs: Path) -> Path:
-    (file,) = runs.rglob("config.yaml")
-    return file.parent
-
-
-def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for key in one:
-        assert torch.equal(one[key], other[key]), key
-
-
-def ok(done: Finished) -> Finished:
-    assert done.code == 0, done.out + done.err
-    return done
+import ltmed
+from ltmed.errors import UserError
+from tests.harness import METHODS, SignalAt, assert_same_weights, ok, only_run, run_command, weights
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -103,6 +58,29 @@ def test_results_of_a_run(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> No
     assert found["split"]["hash"] in done.out
     assert found["split"]["leakage"]["leaking"] == 0
     assert len(predictions) == found["split"]["images"]["test"]
+
+
+def test_a_finished_run_is_loaded_without_pickled_code(tiny: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no finished run"):
+        ltmed.load(tmp_path)
+    ok(run_command(*tiny, "method=proco", "epochs=1", cwd=tmp_path))
+    network = ltmed.load(only_run(tmp_path / "runs"))
+    assert not network.training
+    saved = weights(tmp_path / "runs", "best")
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, saved[f"network.{key}"])
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_offline_wandb_is_one_run_over_a_kill(tiny: list[str], tmp_path: Path) -> None:
+    words = [*tiny, "epochs=2", "logger=wandb", "logger.offline=true"]
+    run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=1))
+    ok(run_command(*words, cwd=tmp_path))
+    run = only_run(tmp_path / "runs")
+    ids = {folder.name.rsplit("-", 1)[1] for folder in (run / "wandb").glob("offline-run-*")}
+    assert len(ids) == 1
+    assert not (tmp_path / "wandb").exists()
+    assert "train/val/balanced_accuracy" in (run / "metrics.csv").read_text()
 
 
 def test_another_config_in_the_folder_is_refused(tiny: list[str], tmp_path: Path) -> None:
@@ -200,42 +178,3 @@ def test_mistakes_end_in_one_line(words: list[str], said: str, tiny: list[str], 
     assert done.err.startswith("error: ")
     assert said in done.err
     assert "Traceback" not in done.err
-
-
-@pytest.mark.slow
-def test_two_ranks_count_every_image_once_and_agree(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "method=erm", "epochs=2"]
-    two = ok(run_command(*words, "trainer.devices=2", cwd=tmp_path))
-    run = only_run(tmp_path / "runs")
-    one_image_each = pd.read_parquet(run / "predictions.parquet")["image"]
-    assert one_image_each.is_unique
-    assert len(one_image_each) == json.loads((run / "metrics.json").read_text())["split"]["images"]["test"]
-    found = json.loads((run / "metrics.json").read_text())
-    # The same weights tested by one process give the same numbers.
-    (run / "metrics.json").unlink()
-    ok(run_command(*words, cwd=tmp_path))
-    alone = json.loads((run / "metrics.json").read_text())
-    assert found["test"]["confusion"] == alone["test"]["confusion"]
-    for name, value in found["test"]["scalars"].items():
-        assert alone["test"]["scalars"][name] == pytest.approx(value, abs=1e-6), name
-    assert two.out.count("train 2/2") == 1
-
-
-SWEEP = ["-m", "method=erm,proco", "seed=0,1", "trainer.devices=2", "trainer.accelerator=cpu"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_sweep_with_two_ranks(tiny: list[str], tmp_path: Path) -> None:
-    words = [*SWEEP, *tiny, "epochs=1"]
-    killed = run_command(*words, cwd=tmp_path, before=SignalAt(epoch=0, step=1), timeout=300)
-    assert killed.code == -signal.SIGKILL
-    ok(run_command(*words, cwd=tmp_path, timeout=300))
-    runs = sorted(str(file.parent.relative_to(tmp_path / "runs")) for file in (tmp_path / "runs").rglob("metrics.json"))
-    place = "backbone=tiny,batch_size=16,epochs=1,image_size=32"
-    assert runs == [f"isic2018/{method}/{place}/fold0-seed{seed}" for method in METHODS for seed in (0, 1)]
-    allowed = {"runs", "cache", "stdout.txt", "stderr.txt"}
-    assert {path.name for path in tmp_path.iterdir()} <= allowed, "stray files beside the runs"
-    assert {path.name for path in (tmp_path / "runs").iterdir()} <= {"isic2018", "multirun.yaml"}
-    again = ok(run_command(*words, cwd=tmp_path))
-    assert "train 1/1" not in again.out

@@ -22,3 +22,19 @@ class Batch(NamedTuple):
     """int64 `[B]`, rows of the manifest, so that every number can be traced to an image."""
     views: Tensor | None = None
     """Second view of the same images, for methods that compare two; same shape as `images`."""
+
+
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 `[B, H, W, 3]` -> float32 `[B, 3, H, W]`, channels last in memory: (pixels - mean) / std per channel.
+
+    Args:
+        pixels: of one view, on any device.
+        mean: 3 values, in grey levels (0 to 255).
+        std: likewise.
+    """
+    batch, height, width, channels = pixels.shape
+    # Whole rows at once and in place: an operand of 3 values would leave the processor's vector units idle, and a
+    # second array of this size costs more in page faults than the arithmetic.
+    rows = pixels.reshape(batch, height, width * channels).float()
+    rows.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -139,9 +139,7 @@ class DataModule(LightningDataModule):
         assert self.stage_data is not None
         wanted, rows = self.stage_data, self.split.train
         labels = self.manifest.labels[rows]
-        sampler = wanted.sampler(
-            labels=labels, batch_size=wanted.batch_size, epochs=wanted.epochs, seed=wanted.seed
-        )
+        sampler = wanted.sampler(labels=labels, batch_size=wanted.batch_size, epochs=wanted.epochs, seed=wanted.seed)
         return TrainLoader(
             self.cache,
             rows,

@@ -117,7 +117,7 @@ def class_confidence(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         sums `[K]` and counts `[K]`, which add up over processes. No gradient.
     """
-    members = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    members = _own_class(logits, labels).to(logits.dtype)
     return (members * logits.detach().sigmoid()).sum(0), members.sum(0)
 
 
@@ -177,12 +177,16 @@ def proto_loss(
     Returns:
         a scalar >= 0; finite for finite arguments, also where H- or H+ is empty.
     """
-    own = F.one_hot(labels, logits.shape[1]).bool()
-    others = logits.masked_fill(own, -torch.inf).logsumexp(1)
+    others = logits.masked_fill(_own_class(logits, labels), -torch.inf).logsumexp(1)
     label_logits = logits.gather(1, labels[:, None])[:, 0]
     negative = torch.logaddexp(_log_total(negatives, 1 / temperature, queue_reduction), others)
     positive = torch.logaddexp(_log_total(positives, -1 / temperature, queue_reduction), -label_logits)
     return F.softplus(negative + positive).mean()
+
+
+def _own_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """Bool `[B, K]`, true at the label; unlike `one_hot` it never looks at the values, which would wait for a GPU."""
+    return labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
 
 
 def _log_total(parts: list[Contrast], scale: float, reduction: QueueReduction) -> Tensor:

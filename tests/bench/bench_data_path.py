@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from ltmed.data.batch import normalise
 from ltmed.data.cache import open_cache
 from ltmed.data.loader import TrainLoader
 from ltmed.data.manifest import Manifest
@@ -65,9 +66,9 @@ class Files(Dataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         image = Image.open(self.files[index]).convert("RGB")
-        return self.transform(image), self.transform(image), 0
+        return tuple(torch.as_tensor(self.transform(image)) for _ in range(2))
 
 
 def write_images(folder: Path, number: int) -> Manifest:
@@ -128,7 +129,8 @@ def main(rounds: int = 5) -> None:
     print(f"Pillow {PIL.__version__}, OpenCV {cv2.__version__}, torch {torch.__version__}, {os.cpu_count()} cores")
     if "post" in PIL.__version__ or "simd" in PIL.__version__.lower():
         raise SystemExit("This is Pillow-SIMD: the baseline must be Pillow as it is installed by default.")
-    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    torch.set_num_threads(1)  # For the normalisation: in the baseline, DataLoader sets the same in its workers.
+    mean, std = (255 * torch.tensor(values) for values in (MEAN, STD))
     with tempfile.TemporaryDirectory() as name:
         (folder := Path(name, "images")).mkdir()
         manifest = write_images(folder, IMAGES)
@@ -145,13 +147,10 @@ def main(rounds: int = 5) -> None:
         def our_batches() -> Iterable[tuple[Tensor, Tensor]]:
             for batch in ours:
                 assert batch.views is not None
-                yield (
-                    (batch.images.permute(0, 3, 1, 2).float() - mean).div_(std),
-                    (batch.views.permute(0, 3, 1, 2).float() - mean).div_(std),
-                )
+                yield normalise(batch.images, mean, std), normalise(batch.views, mean, std)
 
         def their_batches() -> Iterable[tuple[Tensor, Tensor]]:
-            return ((one, other) for one, other, _ in theirs)
+            return ((one, other) for one, other in theirs)
 
         def workers() -> list[int]:
             return [worker.pid for worker in getattr(theirs._iterator, "_workers", [])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -143,7 +145,7 @@ def test_proto_instances_have_norm_one_and_reach_from_key_to_prototype() -> None
     torch.testing.assert_close(
         proco.proto_instances(keys, targets, torch.ones(4).double()), F.normalize(targets, dim=1)
     )
-    between = proco.proto_instances(keys, targets, torch.full((4,), 0.3).double())
+    between = proco.proto_instances(keys, targets, torch.full((4,), 0.3, dtype=torch.float64))
     for i in range(4):
         torch.testing.assert_close(
             between[i].tolist(), oracle.mixed(keys[i].tolist(), targets[i].tolist(), 0.3), rtol=1e-9, atol=0
@@ -227,3 +229,10 @@ def test_half_precision_and_autocast_are_computed_in_float32(dtype: torch.dtype)
         loss = total(half)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, total(full))
+
+
+def test_losses_know_nothing_of_lightning_or_processes() -> None:
+    for file in Path(proco.__file__).parent.glob("*.py"):
+        assert not re.search(r"import.*(lightning|distributed|hydra)|from (lightning|hydra)", file.read_text()), (
+            file.name
+        )

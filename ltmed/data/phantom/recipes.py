@@ -1,4 +1,4 @@
-"""What the seven phantom classes look like: a distribution over lesions for each, every attribute overlapping others."""
+"""What the seven phantom classes look like: for each a distribution over lesions, overlapping the others."""
 
 from __future__ import annotations
 

@@ -52,8 +52,11 @@ class Painting:
         for plane, value in zip(self.colour, colour, strict=True):
             plane += cover * (np.float32(value) - plane)
 
-    def spots(self, rng: np.random.Generator, count: int, radii: tuple[float, float], within: float) -> np.ndarray:
-        """float32 `[P, P]` in [0, 1]: `count` discs with radii in canvas pixels, out to `within` of the outline."""
+    def spots(
+        self, rng: np.random.Generator, number: tuple[int, int], radii: tuple[float, float], within: float
+    ) -> np.ndarray:
+        """float32 `[P, P]` in [0, 1]: discs with radii in canvas pixels, out to `within` of the lesion's radius."""
+        count = int(rng.integers(*number))
         cover = np.zeros((CANVAS, CANVAS), np.uint8)
         angles, distances = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count)) * within * self.radius
         for angle, distance, size in zip(angles, distances, rng.uniform(*radii, count), strict=True):
@@ -76,37 +79,37 @@ def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _network(painting: Painting, rng: np.random.Generator, strength: float) -> None:
     turn, cells = rng.uniform(0, np.pi), rng.uniform(9, 13)
-    wave = sum(
-        np.cos(np.pi * cells * (_X * np.cos(angle) + _Y * np.sin(angle)) + 0.9 * smooth_noise(rng, 4, CANVAS))
-        for angle in (turn, turn + np.pi / 3, turn + 2 * np.pi / 3)
-    )
+    wave = np.zeros_like(_X)
+    for angle in (turn, turn + np.pi / 3, turn + 2 * np.pi / 3):
+        across = np.float32(np.cos(angle)) * _X + np.float32(np.sin(angle)) * _Y
+        wave += np.cos(np.float32(np.pi * cells) * across + 0.9 * smooth_noise(rng, 4, CANVAS))
     patchy = ramp(smooth_noise(rng, 3, CANVAS), -1.4, 0.4)
     painting.blend(painting.base * 0.5, 0.75 * strength * ramp(-wave, -0.1, 1.2) * patchy)
 
 
 def _dots(painting: Painting, rng: np.random.Generator, strength: float) -> None:
-    painting.blend(painting.base * 0.35, 0.9 * strength * painting.spots(rng, rng.integers(8, 22), (1.0, 1.9), 0.95))
+    painting.blend(painting.base * 0.35, 0.9 * strength * painting.spots(rng, (8, 22), (1.0, 1.9), 0.95))
 
 
 def _globules(painting: Painting, rng: np.random.Generator, strength: float) -> None:
-    painting.blend(painting.base * 0.5, 0.8 * strength * painting.spots(rng, rng.integers(8, 20), (2.2, 3.8), 0.95))
+    painting.blend(painting.base * 0.5, 0.8 * strength * painting.spots(rng, (8, 20), (2.2, 3.8), 0.95))
 
 
 def _blue_globules(painting: Painting, rng: np.random.Generator, strength: float) -> None:
-    cover = painting.spots(rng, rng.integers(3, 9), (2.6, 5.2), 0.9)
+    cover = painting.spots(rng, (3, 9), (2.6, 5.2), 0.9)
     painting.blend((88, 90, 116), 0.85 * strength * cover)
 
 
 def _red_dots(painting: Painting, rng: np.random.Generator, strength: float) -> None:
-    painting.blend((168, 56, 56), 0.85 * strength * painting.spots(rng, rng.integers(14, 34), (1.0, 2.0), 0.95))
+    painting.blend((168, 56, 56), 0.85 * strength * painting.spots(rng, (14, 34), (1.0, 2.0), 0.95))
 
 
 def _milia(painting: Painting, rng: np.random.Generator, strength: float) -> None:
-    painting.blend((238, 222, 200), 0.8 * strength * painting.spots(rng, rng.integers(5, 14), (1.3, 2.4), 0.85))
+    painting.blend((238, 222, 200), 0.8 * strength * painting.spots(rng, (5, 14), (1.3, 2.4), 0.85))
 
 
 def _lacunae(painting: Painting, rng: np.random.Generator, strength: float) -> None:
-    cover = cv2.GaussianBlur(painting.spots(rng, rng.integers(5, 12), (3.5, 7.0), 0.85), (0, 0), 0.8)
+    cover = cv2.GaussianBlur(painting.spots(rng, (5, 12), (3.5, 7.0), 0.85), (0, 0), 0.8)
     painting.blend((128, 30, 48) if rng.random() < 0.6 else (84, 36, 70), 0.8 * strength * cover)
 
 
@@ -220,8 +223,8 @@ def photograph(painted: np.ndarray, skin: tuple[float, float, float], rng: np.ra
     bent_x, bent_y = (0.025 * smooth_noise(rng, 3, SIZE) for _ in range(2))
     u = (np.cos(turn) * x - np.sin(turn) * y) / zoom + bent_x
     v = (np.sin(turn) * x + np.cos(turn) * y) / zoom + bent_y
-    to_pixels = [((axis + 1) * (CANVAS / 2) - 0.5).astype(np.float32) for axis in (u, v)]
-    seen = cv2.remap(painted, *to_pixels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    column, row = (((axis + 1) * (CANVAS / 2) - 0.5).astype(np.float32) for axis in (u, v))
+    seen = cv2.remap(painted, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     *colour, hides = cv2.split(seen)
     grain = 1 + 0.025 * smooth_noise(rng, 5, SIZE) + 0.018 * smooth_noise(rng, 24, SIZE)
     image = np.asarray(skin, np.float32)[:, None, None] * grain

@@ -77,9 +77,7 @@ def draw(case: Case) -> list[np.ndarray]:
     return [photograph(painted, lesion.skin, np.random.default_rng(seed)) for seed in seeds]
 
 
-def write_phantom(
-    folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNTS, threads: int | None = None
-) -> None:
+def write_phantom(folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNTS, threads: int | None = None) -> None:
     """Makes the data set in `folder` unless it is there: PNG files, and `manifest.csv` that lists them.
 
     Everything is written to a temporary folder beside `folder`, which is renamed at the end: whoever is killed
@@ -94,6 +92,7 @@ def write_phantom(
     Raises:
         UserError: `folder` holds something else, or cannot be written.
     """
+    folder = folder.absolute()
     if (folder / MANIFEST).is_file():
         return
     try:

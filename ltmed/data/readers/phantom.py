@@ -14,7 +14,7 @@ from ltmed.errors import UserError, nearest
 
 
 class Phantom(DataModule):
-    """3,374 procedural lesion images, 64 x 64: a training part with imbalance 100, balanced validation and test parts."""
+    """3,374 procedural lesion images: a training part with imbalance 100, balanced validation and test parts."""
 
     name = "phantom"
     classes = CODES

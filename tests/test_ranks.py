@@ -1,0 +1,138 @@
+"""Several processes: the numbers of one, equal ranks, sweeps with ranks, launchers."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.harness import (
+    METHODS,
+    SignalAt,
+    assert_same_weights,
+    ok,
+    only_run,
+    run_command,
+    run_torchrun,
+    weights,
+)
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Saves the first step's gradients, and the state of the stage at the end of the fit, of every rank."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        from ltmed.stage import Stage
+
+        folder = self.folder
+
+        def gradients(stage: Any, optimizer: Any) -> None:
+            if stage.global_step == 0:
+                found = {name: p.grad.clone() for name, p in stage.named_parameters() if p.grad is not None}
+                torch.save(found, folder / f"grad{stage.global_rank}.pt")
+
+        def state(stage: Any) -> None:
+            torch.save(stage.state_dict(), folder / f"state{stage.global_rank}.pt")
+
+        Stage.on_before_optimizer_step = gradients  # pyright: ignore[reportAttributeAccessIssue]
+        Stage.on_fit_end = state  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_two_ranks_end_alike_and_test_every_image_once(method: str, tiny: list[str], tmp_path: Path) -> None:
+    words = [*tiny, f"method={method}", "epochs=2"]
+    first, second = run_torchrun(*words, cwd=tmp_path, before=Dump(tmp_path))
+    assert "train 2/2" in ok(first).out
+    assert not ok(second).out
+    assert_same_weights(*(torch.load(tmp_path / f"state{rank}.pt") for rank in range(2)))
+    run = only_run(tmp_path / "runs")
+    found = json.loads((run / "metrics.json").read_text())
+    images = pd.read_parquet(run / "predictions.parquet")["image"]
+    assert images.is_unique
+    assert len(images) == found["split"]["images"]["test"]
+    # One process that tests the same weights finds the same numbers.
+    (run / "metrics.json").unlink()
+    ok(run_command(*words, cwd=tmp_path))
+    alone = json.loads((run / "metrics.json").read_text())
+    assert found["test"]["confusion"] == alone["test"]["confusion"]
+    for name, value in found["test"]["scalars"].items():
+        assert alone["test"]["scalars"][name] == pytest.approx(value, abs=1e-5), name
+
+
+@pytest.mark.slow
+def test_first_gradient_does_not_depend_on_the_number_of_processes(tiny: list[str], tmp_path: Path) -> None:
+    # Without BatchNorm, whose statistics are those of each process's own part of the batch.
+    words = [*tiny, "method=erm", "epochs=1", "backbone=timm", "backbone.name=test_convnext"]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    ok(run_command(*words, f"runs={tmp_path / 'a'}", cwd=tmp_path, before=Dump(folders[0])))
+    for done in run_torchrun(*words, f"runs={tmp_path / 'b'}", cwd=tmp_path, before=Dump(folders[1])):
+        ok(done)
+    alone, shared = (torch.load(folder / "grad0.pt") for folder in folders)
+    assert alone.keys() == shared.keys()
+    for name, gradient in alone.items():
+        torch.testing.assert_close(shared[name], gradient, rtol=1e-3, atol=1e-6 + 1e-4 * float(gradient.abs().max()))
+
+
+SWEEP = ["-m", "method=erm,proco", "seed=0,1", "trainer.devices=2", "trainer.accelerator=cpu"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_sweep_with_two_ranks(tiny: list[str], tmp_path: Path) -> None:
+    words = [*SWEEP, *tiny, "epochs=1"]
+    killed = run_command(*words, cwd=tmp_path, before=SignalAt(epoch=0, step=1))
+    assert killed.code == -signal.SIGKILL
+    ok(run_command(*words, cwd=tmp_path, timeout=380))
+    runs = sorted(str(file.parent.relative_to(tmp_path / "runs")) for file in (tmp_path / "runs").rglob("metrics.json"))
+    place = "backbone=tiny,batch_size=16,epochs=1,image_size=32"
+    assert runs == [f"isic2018/{method}/{place}/fold0-seed{seed}" for method in ("erm", "proco") for seed in (0, 1)]
+    allowed = {"runs", "cache", "stdout.txt", "stderr.txt"}
+    assert {path.name for path in tmp_path.iterdir()} <= allowed, "stray files beside the runs"
+    assert {path.name for path in (tmp_path / "runs").iterdir()} <= {"isic2018", "multirun.yaml"}
+    states = [weights(tmp_path / "runs" / run) for run in runs[:2]]
+    assert not torch.equal(states[0]["network.classifier.weight"], states[1]["network.classifier.weight"])
+    again = ok(run_command(*words, cwd=tmp_path))
+    assert "train 1/1" not in again.out
+
+
+@pytest.mark.slow
+def test_submitit_runs_each_job_in_a_process_of_its_own(tiny: list[str], tmp_path: Path) -> None:
+    words = ["-m", "hydra/launcher=submitit_local", "seed=0,1", *tiny, "epochs=1"]
+    ok(run_command(*words, cwd=tmp_path))
+    assert len(list((tmp_path / "runs").rglob("metrics.json"))) == 2
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "cache", "stdout.txt", "stderr.txt"}
+
+
+@pytest.mark.slow
+def test_a_dead_rank_ends_the_run_and_a_dead_run_its_ranks(tiny: list[str], tmp_path: Path) -> None:
+    import psutil
+
+    done = run_command(*tiny, "epochs=2", "trainer.devices=2", cwd=tmp_path, before=_kill_the_worker)
+    assert done.code == 1
+    assert "Run the same command to continue" in done.err
+    workers = [p for p in psutil.process_iter(["cmdline"]) if "ltmed.worker" in (p.info["cmdline"] or [])]
+    assert not [p for p in workers if p.cwd() == str(tmp_path)]
+
+
+def _kill_the_worker() -> None:
+    import psutil
+
+    from ltmed.stage import Stage
+
+    def kill(stage: Any) -> None:
+        (worker,) = psutil.Process().children()
+        worker.kill()
+
+    Stage.on_validation_epoch_start = kill  # pyright: ignore[reportAttributeAccessIssue]
