@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor
 
 from ltmed import distributed
+from ltmed.context import StageContext
 from ltmed.data.batch import Batch, normalise
 from ltmed.errors import UserError
 from ltmed.metrics import Evaluation, evaluate
 from ltmed.nn.network import Network
 from ltmed.seeding import derive
-
-
-@dataclass(frozen=True)
-class StageContext:
-    """What a stage knows of the run that it is part of. Letters: K classes."""
-
-    name: str
-    """Stage name, the first part of its metric names (`train/val/balanced_accuracy`)."""
-    seed: int
-    epochs: int
-    classes: tuple[str, ...]
-    counts: Tensor
-    """int64 `[K]`: training images per class, of the training part only. No zeros."""
-    tiers: dict[str, list[int]]
-    """Class indices of `head`, `medium` and `tail`."""
-    mean: tuple[float, float, float]
-    """Per channel, of pixels scaled to [0, 1]."""
-    std: tuple[float, float, float]
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
-    schedule: Callable[[Optimizer, int], LRScheduler] | None = None
-    """`(optimizer, total_steps) -> scheduler`, stepped once per training step; None keeps the rate."""
-    checkpoint: Path | None = None
-    """Where the last good checkpoint of this stage is, for messages."""
 
 
 class Stage(LightningModule):

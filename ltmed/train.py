@@ -124,8 +124,8 @@ def _build_stage(
     """The stage's module, and `data` told how this stage wants its training images."""
     import torch
 
+    from ltmed.context import StageContext
     from ltmed.data.datamodule import StageData
-    from ltmed.stage import StageContext
 
     seed = derive(cfg.seed, name)
     data.use(

@@ -165,6 +165,12 @@ class DataModule(LightningDataModule):
     def _evaluation_loader(self, rows: np.ndarray) -> EvalLoader:
         assert self.trainer is not None
         assert self.cache is not None
+        if len(rows) < self.trainer.world_size:
+            # Lightning skips the evaluation of a rank without images, and the others would wait for it for ever.
+            raise UserError(
+                f"A part of the split has {len(rows)} images, fewer than the {self.trainer.world_size} processes",
+                "Use fewer devices, or a larger split.val or split.test.",
+            )
         return EvalLoader(
             self.cache,
             rows,

@@ -190,9 +190,7 @@ def _own_class(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _log_total(parts: list[Contrast], scale: float, reduction: QueueReduction) -> Tensor:
-    """Log of the sum or mean of e^{scale * similarity} over the joined sets `[B]`; about log 0 for an empty set."""
+    """Log of the sum or mean of e^{scale * similarity} over the joined sets `[B]`; -inf for an empty set."""
     similarity, present = (torch.cat(column, 1) for column in zip(*parts, strict=True))
-    # Not -inf: the gradient of a logsumexp over nothing but -inf is NaN.
-    lowest = torch.finfo(similarity.dtype).min / 2
-    total = (scale * similarity).masked_fill(~present, lowest).logsumexp(1)
+    total = (scale * similarity).masked_fill(~present, -torch.inf).logsumexp(1)
     return total - present.sum(1).clamp_min(1).to(total.dtype).log() if reduction == "mean" else total

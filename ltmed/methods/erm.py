@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.nn.network import Network
-from ltmed.stage import Stage, StageContext
+from ltmed.stage import Stage
 
 
 class ERM(Stage):

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from ltmed import distributed
+from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, nearest
 from ltmed.losses import proco
@@ -36,7 +37,7 @@ from ltmed.nn.heads import MLP, PrototypeHead, prototype_logits
 from ltmed.nn.network import Network
 from ltmed.nn.queue import FeatureQueue, QueueItems
 from ltmed.nn.teacher import EmaTeacher
-from ltmed.stage import Stage, StageContext
+from ltmed.stage import Stage
 
 
 class ProCo(Stage):

@@ -19,6 +19,7 @@ from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.fit import make_trainer
 from ltmed.loggers import csv_logger
@@ -26,7 +27,6 @@ from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from ltmed.stage import StageContext
 
 CLASSES, PIXELS = 7, 64
 TRAINER = OmegaConf.load(Path(__file__).resolve().parents[2] / "conf/trainer/default.yaml")

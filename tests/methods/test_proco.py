@@ -1,4 +1,4 @@
-"""The ProCo stage: order of updates, state, gradients, one and two processes, messages. ERM is trained beside it."""
+"""The ProCo stage: order of updates, state, gradients, one and two processes, messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,94 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ltmed import distributed
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
-from ltmed.losses.classification import cross_entropy
-from ltmed.methods.erm import ERM
 from ltmed.methods.proco import ProCo
-from ltmed.nn.heads import MLP, Linear, PrototypeHead
+from ltmed.nn.heads import Linear, PrototypeHead
 from ltmed.nn.network import Network
-from ltmed.stage import Stage, StageContext
 from tests.losses import proco_oracle as oracle
-
-K, WIDTH = 3, 4
-
-
-class Encoder(nn.Module):
-    """A small stand-in for a timm model."""
-
-    num_features = 6
-
-    def __init__(self, norm: bool = True) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 6, 3, bias=not norm), nn.BatchNorm2d(6) if norm else nn.Identity(), nn.Tanh()
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).mean((2, 3))
-
-
-def context(classes: int = K) -> StageContext:
-    return StageContext(
-        name="train", seed=0, epochs=1, classes=tuple("abcdefgh"[:classes]), counts=torch.arange(classes) + 1, tiers={},
-        mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), optimizer=partial(torch.optim.SGD, lr=0.1),
-    )  # fmt: skip
-
-
-def make(
-    classes: int = K, norm: bool = True, width: int = WIDTH, projector: int | None = None, **options: Any
-) -> ProCo:
-    torch.manual_seed(0)
-    network = Network(
-        Encoder(norm),
-        partial(PrototypeHead, width=width),
-        classes,
-        partial(MLP, out_features=projector or width, hidden=8),
-    )
-    return ProCo(network, context(classes), **{"queue_size": 16, "gamma": 3, **options})
-
-
-def batch(size: int = 8, classes: int = K, seed: int = 0) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    first, second = (torch.randn(size, 3, 8, 8, generator=generator) for _ in range(2))
-    labels = torch.randint(classes, (size,), generator=generator)
-    return Batch(first, labels, torch.arange(size), second)
-
-
-def updated(stage: Stage, data: Batch, steps: int = 2) -> None:
-    """Trains and asserts that every parameter that wants a gradient was changed by it."""
-    before = {name: p.detach().clone() for name, p in stage.named_parameters() if p.requires_grad}
-    optimizer = stage.configure_optimizers()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = stage.training_step(data, 0)
-        assert isinstance(loss, Tensor)
-        loss.backward()
-        for name, parameter in stage.named_parameters():
-            if parameter.requires_grad:
-                assert parameter.grad is not None, name
-                assert torch.isfinite(parameter.grad).all(), name
-        optimizer.step()
-    for name, parameter in stage.named_parameters():
-        assert name not in before or not torch.equal(parameter, before[name]), name
-
-
-def test_erm_updates_every_parameter() -> None:
-    torch.manual_seed(0)
-    updated(ERM(Network(Encoder(), Linear, K), context(), loss=cross_entropy), batch())
-
-
-def test_erm_gives_its_loss_logits_labels_and_training_counts() -> None:
-    seen: list[Tensor] = []
-
-    def loss(*arguments: Tensor) -> Tensor:
-        seen.extend(arguments)
-        return arguments[0].sum()
-
-    stage, data = ERM(Network(Encoder(), Linear, K), context(), loss=loss).eval(), batch()
-    stage.training_step(data, 0)
-    torch.testing.assert_close(seen[0], stage(data.images))
-    assert torch.equal(seen[1], data.labels)
-    assert torch.equal(seen[2], context().counts)
+from tests.methods.small import Encoder, K, batch, context, make, updated
 
 
 @pytest.mark.parametrize(
@@ -210,30 +126,6 @@ def test_autocast_gives_a_float32_loss_near_the_full_one() -> None:
         half = make(mix=0.0).training_step(batch(), 0)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full, rtol=0.05, atol=0)
-
-
-@pytest.mark.parametrize("method", ["erm", "proco"])
-def test_learns_every_class_of_a_long_tailed_toy_problem(method: str) -> None:
-    generator = torch.Generator().manual_seed(1)
-    centres = torch.randn(K, 3, 1, 1, generator=generator)
-
-    def draw(labels: Tensor) -> Tensor:
-        return centres[labels] + 0.7 * torch.randn(len(labels), 3, 8, 8, generator=generator)
-
-    stage: Stage = make(width=32, queue_size=64, momentum=0.9)
-    if method == "erm":
-        stage = ERM(Network(Encoder(), Linear, K), context(), loss=cross_entropy)
-    optimizer = stage.configure_optimizers()
-    for _ in range(80):
-        labels = torch.multinomial(torch.tensor([0.8, 0.15, 0.05]), 32, replacement=True, generator=generator)
-        optimizer.zero_grad()
-        loss = stage.training_step(Batch(draw(labels), labels, labels, draw(labels)), 0)
-        assert isinstance(loss, Tensor)
-        loss.backward()
-        optimizer.step()
-    labels = torch.arange(K).repeat_interleave(50)
-    right = (stage.eval()(draw(labels)).argmax(1) == labels).view(K, 50).float().mean(1)
-    assert (right > 0.8).all(), right
 
 
 class NoReading(TorchDispatchMode):

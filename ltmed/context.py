@@ -1,0 +1,34 @@
+"""What a stage is told of the run that it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """The same for every method, made by `ltmed.train`. Letters: K classes."""
+
+    name: str
+    """Stage name, the first part of its metric names (`train/val/balanced_accuracy`)."""
+    seed: int
+    epochs: int
+    classes: tuple[str, ...]
+    counts: Tensor
+    """int64 `[K]`: training images per class, of the training part only. No zeros."""
+    tiers: dict[str, list[int]]
+    """Class indices of `head`, `medium` and `tail`."""
+    mean: tuple[float, float, float]
+    """Per channel, of pixels scaled to [0, 1]."""
+    std: tuple[float, float, float]
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    schedule: Callable[[Optimizer, int], LRScheduler] | None = None
+    """`(optimizer, total_steps) -> scheduler`, stepped once per training step; None keeps the rate."""
+    checkpoint: Path | None = None
+    """Where the last good checkpoint of this stage is, for messages."""
