@@ -87,7 +87,7 @@ def run_torchrun(*words: str, cwd: Path, before: Callable[[], None] | None = Non
         for rank, folder in enumerate(folders):
             folder.mkdir(exist_ok=True)
             prepare = Environment({**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, before)
-            jobs.append(pool.submit(run_command, *words, "trainer.devices=2", cwd=folder, before=prepare))
+            jobs.append(pool.submit(run_command, *words, "trainer.devices=2", cwd=folder, before=prepare, timeout=150))
         return [job.result() for job in jobs]
 
 
