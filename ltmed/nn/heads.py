@@ -50,23 +50,28 @@ class MLP(nn.Module):
 class PrototypeHead(nn.Module):
     """Classifier that compares an embedding with one learnable prototype per class: logits = F(h) P^T.
 
-    F = Linear(D, E) -> ReLU, not normalised; P `[K, E]` is a parameter (Yang et al., MICCAI 2022, Section 2.1).
+    F = Linear(D, E) -> ReLU, its outputs not divided by their norm; P `[K, E]` is a parameter (Yang et al., MICCAI 2022, Section 2.1).
 
     Args:
         in_features: D.
         num_classes: K.
         width: E.
         init_std: standard deviation of the normal distribution that the prototypes start from.
+        batch_norm: whether F normalises over the batch before its ReLU. Without it, on a long tail, the units that
+            speak against the largest class are pushed below zero for every image at once and never return.
     """
 
-    def __init__(self, in_features: int, num_classes: int, *, width: int = 128, init_std: float = 0.3) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, *, width: int = 128, init_std: float = 0.3, batch_norm: bool = False
+    ) -> None:
         super().__init__()
         self.embedding = nn.Linear(in_features, width)
+        self.norm = nn.BatchNorm1d(width) if batch_norm else nn.Identity()
         self.prototypes = nn.Parameter(torch.empty(num_classes, width).normal_(std=init_std))
 
     def embed(self, features: Tensor) -> Tensor:
         """F: `[B, D]` -> `[B, E]`, non-negative."""
-        return self.embedding(features).relu()
+        return self.norm(self.embedding(features)).relu()
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, D]` -> logits `[B, K]`, float32 also under autocast."""
