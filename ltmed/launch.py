@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ltmed.cli import EXIT_USER_ERROR
 from ltmed.errors import UserError
 
 _GRACE_SECONDS = 10.0
+_MESSAGE, _MEND = "Rank {} ended with code {}", "Run the same command to continue after the last finished epoch."
 
 
 def launched_from_outside() -> bool:
@@ -96,6 +98,10 @@ def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
         yield
         for worker in workers:
             worker.wait(timeout=60)
+    except RuntimeError as error:  # What a collective raises when the process at its other end is gone.
+        if dead := _broken(workers):
+            raise UserError(_MESSAGE.format(*dead), _MEND) from error
+        raise
     finally:
         done.set()
         for worker in workers:
@@ -118,15 +124,17 @@ def _start(config: dict[str, Any], environment: dict[str, str]) -> subprocess.Po
 def _watch(workers: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
     """Without its peer a collective may wait for ever: end this process if a worker died and the body goes on."""
     while not done.wait(0.5):
-        broken = [(rank, worker.returncode) for rank, worker in enumerate(workers, 1) if worker.poll()]
-        if broken and not done.wait(_GRACE_SECONDS):
-            rank, code = broken[0]
+        dead = _broken(workers)
+        if dead and not done.wait(_GRACE_SECONDS):
             for worker in workers:
                 worker.kill()
-            print(
-                f"error: rank {rank} ended with {code}. Run the same command to continue.", file=sys.stderr, flush=True
-            )
-            os._exit(1)
+            print(f"error: {_MESSAGE.format(*dead)}. {_MEND}", file=sys.stderr, flush=True)
+            os._exit(EXIT_USER_ERROR)
+
+
+def _broken(workers: list[subprocess.Popen[bytes]]) -> tuple[int, int] | None:
+    """Rank and exit code of the first worker that ended badly."""
+    return next(((rank, worker.returncode) for rank, worker in enumerate(workers, 1) if worker.poll()), None)
 
 
 def _leave_process_group() -> None:

@@ -120,8 +120,8 @@ def test_a_dead_rank_ends_the_run_and_a_dead_run_its_ranks(tiny: list[str], tmp_
     import psutil
 
     done = run_command(*tiny, "epochs=2", "trainer.devices=2", cwd=tmp_path, before=_kill_the_worker)
-    assert done.code == 1
-    assert "Run the same command to continue" in done.err
+    assert done.code == 2
+    assert "error: Rank 1 ended with code -9. Run the same command to continue" in done.err
     workers = [p for p in psutil.process_iter(["cmdline"]) if "ltmed.worker" in (p.info["cmdline"] or [])]
     assert not [p for p in workers if p.cwd() == str(tmp_path)]
 

@@ -50,7 +50,8 @@ class MLP(nn.Module):
 class PrototypeHead(nn.Module):
     """Classifier that compares an embedding with one learnable prototype per class: logits = F(h) P^T.
 
-    F = Linear(D, E) -> ReLU, its outputs not divided by their norm; P `[K, E]` is a parameter (Yang et al., MICCAI 2022, Section 2.1).
+    F = Linear(D, E) -> ReLU, its outputs not divided by their norm; P `[K, E]` is a parameter (Yang et al., MICCAI
+    2022, Section 2.1).
 
     Args:
         in_features: D.
