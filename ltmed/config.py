@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import partial
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -19,7 +20,10 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     Exceptions that the target raises itself pass through unchanged.
     """
     try:
-        return instantiate(node, **arguments)
+        built = instantiate(node, **arguments)
+        if isinstance(built, partial):
+            _check_names(built)
+        return built
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -32,6 +36,19 @@ def build(node: DictConfig, **arguments: Any) -> Any:
                 f"{target[1] if target else node} has no setting '{wrong[1]}'", nearest(wrong[1], known)
             ) from None
         raise
+
+
+def _check_names(built: partial[Any]) -> None:
+    """What is completed later would otherwise fail only then, in the middle of a run and with a traceback."""
+    parameters = inspect.signature(built.func).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters]
+    for name in built.keywords:
+        if name not in known:
+            raise UserError(
+                f"{built.func.__module__}.{built.func.__qualname__} has no setting '{name}'", nearest(name, known)
+            )
 
 
 def _arguments(target: str) -> list[str]:

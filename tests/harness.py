@@ -115,6 +115,8 @@ class SignalAt:
     def __call__(self) -> None:
         from ltmed.stage import Stage
 
+        # A shell's background jobs, and so perhaps these tests, are started with Ctrl-C ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         original = Stage.on_train_batch_end
 
         def hook(stage: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
