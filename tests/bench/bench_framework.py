@@ -22,14 +22,16 @@ from torch import Tensor
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.fit import make_trainer
-from ltmed.loggers import csv_logger
+from ltmed.loggers import CSVLogger
 from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
 
 CLASSES, PIXELS = 7, 64
+RUN = {"dataset": {"_target_": "ltmed.data.readers.phantom.Phantom"}, "method": {"name": "erm"}, "fold": 0, "seed": 0}
 TRAINER = OmegaConf.load(Path(__file__).resolve().parents[2] / "conf/trainer/default.yaml")
+TRAINER.enable_progress_bar = False
 
 
 class Resident:
@@ -75,10 +77,10 @@ def _stage(backbone: str) -> ERM:
 def with_stage(backbone: str, batch: Batch, steps: int, folder: Path) -> tuple[float, Tensor]:
     """Seconds per step through the trainer, and the classifier's weights at the end."""
     clock, stage = Clock(), _stage(backbone)
-    logger = csv_logger(run_dir=folder, config={})
+    logger = CSVLogger(folder, RUN)
     trainer = make_trainer(
         TRAINER, "cpu", 1, max_epochs=1, logger=logger, callbacks=[clock], enable_checkpointing=False,  # pyright: ignore
-        enable_progress_bar=False, default_root_dir=folder,
+        default_root_dir=folder,
     )  # fmt: skip
     trainer.fit(stage, Resident(batch, steps))
     return clock.seconds / steps, next(stage.network.classifier.parameters()).detach()
