@@ -23,7 +23,7 @@ EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 EXAMPLES = (
     (
         "python run.py method=erm dataset=phantom backbone=tiny epochs=5",
-        "five minutes on a laptop, nothing to download",
+        "small and embedded, nothing to download",
     ),
     (
         "python run.py method=proco dataset=isic2018 dataset.root=DIR trainer.devices=4",
