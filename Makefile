@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# Compiled at once: where the environment forbids to write .pyc files, each process would compile torch and Lightning anew.
+PIP = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench clean

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -41,6 +43,28 @@ def gather_equal(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
     dist.all_gather(parts, tensor)
     return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """`gather_equal` whose backward sums, over ranks, what each of them wants of this rank's part."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.own = slice(rank() * len(tensor), (rank() + 1) * len(tensor))
+        return gather_equal(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return all_sum(gradients[0].contiguous())[ctx.own]
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Concatenates `[B, ...]` of every rank, in rank order, to `[world * B, ...]`, for losses over the whole batch.
+
+    The backward sums over ranks. With DDP's average over ranks afterwards, a rank may return the loss of the whole
+    batch, or the mean over its own anchors: both give the gradient that one process with the whole batch has.
+    """
+    return _Gather.apply(tensor) if is_distributed() else tensor  # pyright: ignore[reportReturnType]
 
 
 def gather_uneven(tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -28,13 +28,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class StageData:
     """How one stage wants its training images."""
 
-    batch_size: int
-    """Over all processes together."""
+    batch_size: int | None
+    """Over all processes together; None where the sampler decides."""
     views: int
     """Augmented views of each image in a batch, 1 or 2."""
     sampler: Callable[..., Sampler]
     """`(labels, batch_size, epochs, seed) -> Sampler`."""
-    augment: Augmentation
+    augment: Augmentation | Sequence[Augmentation]
+    """One for all views, or one for each."""
     epochs: int
     seed: int
 
@@ -161,6 +162,10 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> EvalLoader:
         """This rank's unpadded shard of the test part."""
         return self._evaluation_loader(self.split.test)
+
+    def training_part_loader(self) -> EvalLoader:
+        """This rank's unpadded shard of the training part as evaluation sees it, for statistics of classes."""
+        return self._evaluation_loader(self.split.train)
 
     def _evaluation_loader(self, rows: np.ndarray) -> EvalLoader:
         assert self.trainer is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from ltmed.data.cache import ImageCache
 from ltmed.data.ring import Ring
 from ltmed.data.samplers import Sampler, shard
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
+from ltmed.errors import UserError
 from ltmed.seeding import derive
 
 _AHEAD = 2
@@ -42,7 +43,7 @@ class TrainLoader:
         rows: int64 [n], rows of the cache that form the training part.
         labels: [n, ...], their targets.
         sampler: says which positions of the training part make up each batch.
-        augment: makes a view of an image.
+        augment: makes a view of an image; or a list with one augmentation for each view.
         views: views of each image, 1 or 2.
         seed: of the augmentation.
         rank: this process's number.
@@ -51,7 +52,7 @@ class TrainLoader:
         pin_memory: page-lock the batches, for a CUDA device.
 
     Raises:
-        UserError: the batch cannot be divided evenly among the processes.
+        UserError: the batch cannot be divided evenly among the processes, or augmentations and views do not fit.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class TrainLoader:
         rows: np.ndarray,
         labels: np.ndarray,
         sampler: Sampler,
-        augment: Augmentation,
+        augment: Augmentation | Sequence[Augmentation],
         *,
         views: int = 1,
         seed: int,
@@ -73,7 +74,12 @@ class TrainLoader:
         self.epoch = 0
         self._sampler = sampler
         own = shard(sampler.batches(0), rank, world).shape[1]
-        self._stream = _Stream(cache, augment, views, own, threads or _threads(world), pin_memory)
+        each = list(augment) if isinstance(augment, Sequence) else [augment] * views
+        if len(each) != views:
+            raise UserError(
+                f"{len(each)} augmentations for {views} views of an image", "Give one for all views, or one for each."
+            )
+        self._stream = _Stream(cache, each, own, threads or _threads(world), pin_memory)
 
     @property
     def sampler(self) -> TrainLoader:
@@ -129,7 +135,7 @@ class EvalLoader:
     ) -> None:
         self.rows, self.labels = rows[rank::world], labels[rank::world]
         self.batch_size = batch_size
-        self._stream = _Stream(cache, augment, 1, batch_size, threads or _threads(world), pin_memory)
+        self._stream = _Stream(cache, [augment], batch_size, threads or _threads(world), pin_memory)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -161,13 +167,18 @@ class _Stream:
     """Fills buffers [views, B, H, W, 3] by threads and hands them out in order."""
 
     def __init__(
-        self, cache: ImageCache, augment: Augmentation, views: int, batch: int, threads: int, pin_memory: bool
+        self, cache: ImageCache, augments: list[Augmentation], batch: int, threads: int, pin_memory: bool
     ) -> None:
-        side = augment.size or cache.pixels.shape[1]
+        sides = {augment.size or cache.pixels.shape[1] for augment in augments}
+        if len(sides) > 1:
+            raise UserError(
+                f"The views of a batch would have {sorted(sides)} pixels a side", "Give their crops one size."
+            )
+        (side,) = sides
         self.pixels = cache.pixels.view(np.ndarray)  # Indexing a memmap object costs several microseconds.
-        self.augment, self.views, self.threads = augment, views, threads
+        self.augments, self.threads = augments, threads
         self.chunk = max(1, min(_CHUNK, batch // threads))
-        self.ring = Ring((views, batch, side, side, 3), _RING, pin_memory)
+        self.ring = Ring((len(augments), batch, side, side, 3), _RING, pin_memory)
 
     def run(self, steps: Iterable[_Step], key: int) -> Iterator[Batch]:
         """Yields the batches of `steps`; when it ends, by whatever way, its threads have ended."""
@@ -200,8 +211,8 @@ class _Stream:
             if stop.is_set():
                 return
             image = self.pixels[row]
-            for view in range(self.views):
-                self.augment(image, draws.of(2 * place + view), buffer[view, index])
+            for view, augment in enumerate(self.augments):
+                augment(image, draws.of(2 * place + view), buffer[view, index])
 
     def _finish(self, made: _Pending) -> Batch:
         views, number = torch.from_numpy(made.buffer), len(made.step.rows)
@@ -209,7 +220,7 @@ class _Stream:
             images=views[0, :number],
             labels=torch.tensor(made.step.labels),
             indices=torch.tensor(made.step.rows),
-            views=views[1, :number] if self.views == 2 else None,
+            views=views[1, :number] if len(self.augments) == 2 else None,
         )
 
 
