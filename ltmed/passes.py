@@ -18,11 +18,11 @@ def over_training_part(stage: Stage) -> Iterator[Batch]:
     """
     modes = {module: module.training for module in stage.modules()}
     stage.eval()
+    strategy, data = stage.trainer.strategy, stage.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        with torch.no_grad(), stage.trainer.strategy.precision_plugin.forward_context():
-            for batch in stage.trainer.datamodule.training_part_loader():  # pyright: ignore[reportAttributeAccessIssue]
-                on_device = Batch(*(None if part is None else part.to(stage.device) for part in batch))
-                yield stage.on_after_batch_transfer(on_device, 0)
+        with torch.no_grad(), strategy.precision_plugin.forward_context():
+            for batch in data.training_part_loader():
+                yield strategy.batch_to_device(batch)
     finally:
         for module, training in modes.items():
             module.training = training
