@@ -35,7 +35,7 @@ check: $(VENV)/installed-dev  ## lint and types
 	$(BIN)/basedpyright
 
 test: check  ## lint, types and all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(VENV)/installed-dev  ## speed against reference implementations, as ratios
 	$(BIN)/python -m tests.bench

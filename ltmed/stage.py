@@ -28,8 +28,6 @@ class Stage(LightningModule):
     class_counts: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
-    loss_sum: Tensor
-    first_bad_step: Tensor
 
     def __init__(self, network: Network, context: StageContext) -> None:
         super().__init__()
@@ -39,9 +37,9 @@ class Stage(LightningModule):
         self.register_buffer("class_counts", context.counts.clone(), persistent=False)
         self.register_buffer("pixel_mean", 255 * torch.tensor(context.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", 255 * torch.tensor(context.std).view(1, 3, 1, 1), persistent=False)
-        # Watched on the device and read once per epoch: a read per step would wait for the GPU.
-        self.register_buffer("loss_sum", torch.zeros(()), persistent=False)
-        self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
+        # Read every few steps only: a read per step would wait for the GPU, and even a sum costs more than the append.
+        self._losses: list[Tensor] = []
+        self._loss_sum = 0.0
         self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,27 +59,30 @@ class Stage(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Reseeds torch, so that dropout and method randomness depend on the epoch and not on the way here."""
         torch.manual_seed(derive(self.context.seed, self.context.name, self.current_epoch, self.global_rank))
-        self.loss_sum.zero_()
-        self.first_bad_step.fill_(-1)
+        self._losses.clear()
+        self._loss_sum = 0.0
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Adds up the loss and remembers the first step where it was not finite, without a host sync."""
-        loss = outputs["loss"].detach()
-        self.loss_sum += loss
-        self.first_bad_step.masked_fill_(~torch.isfinite(loss) & (self.first_bad_step < 0), batch_idx)
+        """Keeps the loss where it is, and looks at it every few steps."""
+        self._losses.append(outputs["loss"].detach())
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
-        if self.trainer.is_last_batch or (batch_idx + 1) % every == 0:
-            self._stop_if_broken()
-            self.log("loss", self.loss_sum / (batch_idx + 1), prog_bar=True, logger=False, batch_size=1)
+        if self.trainer.is_last_batch or len(self._losses) >= every:
+            self._read_losses(batch_idx)
+            self.log("loss", self._loss_sum / (batch_idx + 1), prog_bar=True, logger=False, batch_size=1)
         if self.trainer.is_last_batch:
-            mean = distributed.all_sum(self.loss_sum) / distributed.world_size() / (batch_idx + 1)
+            total = distributed.all_sum(torch.tensor(self._loss_sum, device=self.device))
+            mean = total / distributed.world_size() / (batch_idx + 1)
             self.log(f"{self.context.name}/train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
 
-    def _stop_if_broken(self) -> None:
-        """Ends the run, on all ranks alike and before anything is saved, if a loss was NaN or infinite."""
-        bad = int(distributed.gather_equal(self.first_bad_step.view(1)).max())
-        if bad < 0:
+    def _read_losses(self, step: int) -> None:
+        """Adds up the losses since the last look; ends the run, on all ranks alike, if one was NaN or infinite."""
+        losses = torch.stack(self._losses)
+        broken = distributed.all_sum((~losses.isfinite()).float()).cpu()
+        self._losses.clear()
+        self._loss_sum += float(losses.double().sum())
+        if not broken.any():
             return
+        bad = step - len(losses) + 1 + int(broken.gt(0).int().argmax())
         kept = self.context.checkpoint
         known = f"The last good checkpoint is {kept}" if kept and kept.exists() else "No epoch was finished yet"
         raise UserError(

@@ -21,6 +21,9 @@ import cv2
 import numpy as np
 import torch
 
+# Here and not at the first command: another test may start the server before.
+multiprocessing.set_forkserver_preload(["lightning.pytorch", "timm", "torchmetrics", "torchvision", "hydra", "pandas"])
+
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
 """A method that is added is tested at once."""
@@ -47,7 +50,6 @@ def run_command(*words: str, cwd: Path, before: Callable[[], None] | None = None
         timeout: seconds after which the process is killed and the test fails.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lightning.pytorch", "timm", "torchmetrics", "torchvision", "hydra", "pandas"])
     out, err = cwd / "stdout.txt", cwd / "stderr.txt"
     process = context.Process(target=_run, args=(words, cwd, out, err, before))
     process.start()
