@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,6 +88,46 @@ class RandomApply(Operation):
             self.operation.apply(image, drawn[0], out)
 
 
+class OneOf(Operation):
+    """Applies one of several operations, drawn anew for each image, as albumentations' OneOf.
+
+    Args:
+        weights: relative frequencies by name, 1 where a name is absent; None draws all equally often.
+        operations: named, each keeps the size; None is left out.
+
+    Raises:
+        UserError: something is not an operation, changes the size, or no operation is left; a weight is negative or
+            belongs to no operation, or all of them are 0.
+    """
+
+    def __init__(self, *, weights: Mapping[str, float] | None = None, **operations: Operation | None) -> None:
+        weights = weights or {}
+        named = _given("OneOf", operations)
+        for name, operation in named.items():
+            if operation.size is not None:
+                raise UserError(
+                    f"'{name}' of OneOf is {type(operation).__name__}, which changes the size of the image",
+                    "Every view of a batch needs the same size: put it beside OneOf.",
+                )
+        chances = [float(weights.get(name, 1)) for name in named]
+        if not set(weights) <= set(operations) or not all(0 <= c < math.inf for c in chances) or not sum(chances):
+            raise UserError(
+                f"OneOf cannot draw from {list(named)} with weights {dict(weights)}",
+                "Give at least one operation, weights from 0 up under the operations' names, and one above 0.",
+            )
+        self.operations = list(named.values())
+        self._below = np.cumsum(chances) / np.cumsum(chances)[-1]
+
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[int, Any]:
+        """Number of the operation, and its own draw."""
+        chosen = int(np.searchsorted(self._below, rng.random(), side="right"))
+        return chosen, self.operations[chosen].draw(rng, height, width)
+
+    def apply(self, image: np.ndarray, drawn: tuple[int, Any], out: np.ndarray) -> None:
+        """Applies operation number `drawn[0]` with `drawn[1]`."""
+        self.operations[drawn[0]].apply(image, drawn[1], out)
+
+
 class Compose:
     """Operations one after the other, in the order given.
 
@@ -100,12 +142,7 @@ class Compose:
     """
 
     def __init__(self, **operations: Operation | None) -> None:
-        for name, operation in operations.items():
-            if operation is not None and not isinstance(operation, Operation):
-                raise UserError(
-                    f"'{name}' of an augmentation is {operation!r}, not an operation", "Give it a _target_."
-                )
-        self.operations = [operation for operation in operations.values() if operation is not None]
+        self.operations = list(_given("an augmentation", operations).values())
         sized = [(index, step.size) for index, step in enumerate(self.operations) if step.size is not None]
         if not sized:
             raise UserError(
@@ -143,3 +180,18 @@ def interval(name: str, values: tuple[float, float]) -> tuple[float, float]:
     if len(values) != 2 or not 0 < values[0] <= values[1]:
         raise UserError(f"{name} = {list(values)} of an augmentation is not a range", "Give [low, high], both above 0.")
     return float(values[0]), float(values[1])
+
+
+def limit(name: str, value: float, most: float) -> float:
+    """Returns `value`, the strength of an operation; raises UserError unless 0 <= value <= most."""
+    if not 0 <= value <= most:
+        raise UserError(f"{name} = {value} of an augmentation is out of range", f"Give a number from 0 to {most}.")
+    return value
+
+
+def _given(where: str, operations: Mapping[str, Operation | None]) -> dict[str, Operation]:
+    """The operations that are not None; raises UserError for anything else."""
+    for name, operation in operations.items():
+        if operation is not None and not isinstance(operation, Operation):
+            raise UserError(f"'{name}' of {where} is {operation!r}, not an operation", "Give it a _target_.")
+    return {name: operation for name, operation in operations.items() if operation is not None}
