@@ -1,0 +1,101 @@
+"""The tensor mathematics of AdUni (Cong et al., MLMI 2022). `ltmed/methods/aduni.py` has the paper and the order.
+
+Letters: A anchors (this process's samples), M samples of all processes, K classes, E embedding width. A sample is one
+view of an image; features f have norm 1.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ltmed.losses.precision import full_precision
+
+AlphaSchedule = Literal["recursive_cosine", "cosine", "constant"]
+
+
+@full_precision
+def aduc_loss(
+    logits: Tensor,
+    anchors: Tensor,
+    anchor_labels: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float,
+    first: int = 0,
+    temperature: float = 0.1,
+    log_prior: Tensor | None = None,
+    normalize: bool = True,
+) -> Tensor:
+    """Eq. 1 and 2, mean over the anchors: classification and supervised contrast in one softmax.
+
+        s_i = [ g_i + log pi ; f_i.f_j / tau for every other sample j ],    log p_i = log softmax(s_i)
+        loss_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
+
+    P(i) are the other samples of the anchor's class. An anchor that is alone in its class has only the first term.
+
+    Args:
+        logits: g `[A, K]` of the anchors.
+        anchors: their features `[A, E]`.
+        anchor_labels: int64 `[A]`.
+        features: f of all samples `[M, E]`, the anchors among them; gets a gradient as well.
+        labels: int64 `[M]`.
+        alpha: weight of a positive sample relative to the class, >= 0.
+        first: row of `features` that is anchor 0; the others follow it.
+        temperature: tau.
+        log_prior: log pi `[K]`, logarithms of the class frequencies; None for none.
+        normalize: whether loss_i is divided by its total weight 1 + alpha |P(i)|; the paper prints the plain sum.
+
+    Returns:
+        a scalar >= 0.
+    """
+    classes = logits.shape[1]
+    similarity = (anchors / temperature) @ features.T
+    # No sample is compared with itself: a score without probability, and finite, so that 0 times it is 0.
+    similarity.diagonal(first).fill_(torch.finfo(similarity.dtype).min / 2)
+    scores = torch.cat([logits if log_prior is None else logits + log_prior, similarity], 1)
+    # The weight of each log p_i[k]: 1 at the label, alpha at the positives, 0 elsewhere.
+    candidates = torch.cat([torch.arange(classes, device=labels.device), labels])
+    weights = (candidates == anchor_labels[:, None]).to(scores.dtype)
+    weights[:, classes:] *= alpha
+    weights[:, classes:].diagonal(first).zero_()
+    if normalize:
+        weights /= weights.sum(1, keepdim=True)
+    return F.cross_entropy(scores, weights)
+
+
+@lru_cache
+def alpha_at(
+    epoch: int, schedule: AlphaSchedule = "recursive_cosine", highest: float = 1.0, lowest: float = 0.01,
+    decay: float = 1000.0,
+) -> float:  # fmt: skip
+    """Weight alpha of positives in an epoch (Eq. 3), from `highest` in epoch 0 towards `lowest`.
+
+    With w(t) = (1 + cos(pi t / decay)) / 2, up to epoch `decay` and 0 from there on:
+
+    - "recursive_cosine": alpha_{t+1} = lowest + (alpha_t - lowest) w(t), from alpha_0 = highest, as released; by epoch
+      400 of the paper's 1000 it is at `lowest`, as the paper reports.
+    - "cosine": alpha_t = lowest + (highest - lowest) w(t); in epoch 400 still 0.66.
+    - "constant": alpha = lowest.
+
+    A function of the epoch alone, so that a resumed run goes on where it was.
+
+    Args:
+        epoch: t, from 0.
+        schedule: one of the above.
+        highest: alpha_max.
+        lowest: alpha_min.
+        decay: t_decay in epochs, > 0.
+    """
+
+    def w(t: int) -> float:
+        return (1 + math.cos(math.pi * min(t / decay, 1.0))) / 2
+
+    factors = {"recursive_cosine": lambda: math.prod(w(t) for t in range(epoch)), "cosine": lambda: w(epoch)}
+    return lowest if schedule == "constant" else lowest + (highest - lowest) * factors[schedule]()

@@ -1,0 +1,154 @@
+"""ALPA: an asymmetric loss with Pade approximants in place of logarithms, one sigmoid per class.
+
+P. Kashyap, P. Tandon, S. Gupta, A. Tiwari, R. Kulkarni, K. S. Jadhav, "Taming the Tail: Leveraging Asymmetric Loss and
+Pade Approximation to Overcome Medical Image Long-Tailed Class Imbalance", BMVC 2024. With p = sigmoid(logit) and y in
+{0, 1}, summed over classes, mean over the batch:
+
+    loss = - [ alpha y (1 - p)^g+ L+ + beta (1 - y) p^g- L- ] W
+    L+ = a0 + a1 p          (a0, a1) = (-1.5, 1.5), in place of log p
+    L- = c0 + c1 (1 - p)    (c0, c1) = (-1, 1), in place of log(1 - p)
+    W = (1 - pt)^g          pt = p and g = g+ for positives, pt = 1 - p and g = g- for negatives
+
+Each half depends on one number only, the miss e = 1 - pt by which the sigmoid falls short: L+ = -1.5 e and L- = -e.
+The same loss without logarithms, bounded for every logit, is therefore
+
+    loss = alpha y 1.5 e^(2 g+ + 1) + beta (1 - y) e^(2 g- + 1)
+
+and with any rational function r, -log(1 - e) ~ e r(e), in place of 1.5 and 1. Letters: B images, K classes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, reduce
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ltmed.errors import UserError, nearest
+from ltmed.losses.precision import full_precision
+
+Coefficients = Literal["paper", "pade"]
+Ratio = tuple[tuple[float, ...], tuple[float, ...]]
+"""A rational function: coefficients of numerator and denominator, highest power first."""
+
+LARGEST_ORDER = 5
+"""Up to here float32 is enough, and no approximant has a pole in [0, 1]."""
+
+
+@full_precision
+def alpa(
+    logits: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    *,
+    alpha: float = 0.875,
+    beta: float = 1.625,
+    gamma_pos: float = 0.0,
+    gamma_neg: float = 4.0,
+    hill: float | None = None,
+    clip: float = 0.0,
+    coefficients: Coefficients = "paper",
+    order: tuple[int, int] = (1, 1),
+) -> Tensor:
+    """The loss above; the defaults are v2, which the paper calls ALPA.
+
+    Args:
+        logits: `[B, K]`, any float type; half precision is computed in float32.
+        labels: int64 `[B]`, one class per image, or 0/1 `[B, K]`, any number of classes per image.
+        counts: training images per class `[K]`; not used, part of the common signature.
+        alpha: weight of positives.
+        beta: weight of negatives.
+        gamma_pos: g+ >= 0; the larger, the less an easy positive counts.
+        gamma_neg: g- >= 0, likewise for negatives.
+        hill: lambda of v3, where L- is multiplied by (lambda - p) as in the Hill loss; None for v1 and v2.
+        clip: in [0, 1); the released code adds it to 1 - p, capped at 1: in L-, in the W of negatives and in the
+            (1 - p)^g+ of positives. Negatives with p below it then count nothing.
+        coefficients: "paper": L+ and L- as above; "pade": both are the Pade approximant of the logarithm at 1.
+        order: degrees M >= 1 and N of the numerator and denominator of the approximant; only for "pade".
+
+    Returns:
+        a scalar, >= 0 where `hill` is None or >= 1; finite for finite logits.
+
+    Raises:
+        UserError: an option out of its range.
+    """
+    _check(gamma_pos, gamma_neg, clip, coefficients)
+    pade = pade_ratio(*order) if coefficients == "pade" else None
+
+    def positive(miss: Tensor) -> Tensor:
+        weight = alpha * _evaluate(pade or ((1.5,), (1.0,)), miss)
+        if clip:
+            return weight * _power(miss, gamma_pos + 1) * _power((miss + clip).clamp_max(1), gamma_pos)
+        return weight * _power(miss, 2 * gamma_pos + 1)
+
+    def negative(miss: Tensor) -> Tensor:
+        left = (miss - clip).clamp_min(0) if clip else miss
+        weight = beta * _evaluate(pade or ((1.0,), (1.0,)), left)
+        weight = weight if hill is None else weight * (hill - miss)
+        if clip:
+            # 0 to a power below 1 has no derivative.
+            focus = _power(miss.clamp_min(torch.finfo(miss.dtype).tiny), gamma_neg)
+            return weight * _power(left, gamma_neg + 1) * focus
+        return weight * _power(miss, 2 * gamma_neg + 1)
+
+    if labels.ndim == 2:
+        return torch.where(labels > 0, positive((-logits).sigmoid()), negative(logits.sigmoid())).sum(1).mean()
+    # Without B x K masks: the labels' logits on their own, and -inf, which costs a negative nothing, in their place.
+    column = labels[:, None]
+    right, others = logits.gather(1, column), logits.scatter(1, column, -torch.inf)
+    return (positive((-right).sigmoid()).sum() + negative(others.sigmoid()).sum()) / len(logits)
+
+
+@lru_cache
+def pade_ratio(m: int, n: int) -> Ratio:
+    """The [m/n] Pade approximant of -log(1 - e) at e = 0, divided by e.
+
+    Of [1/1]: 2 / (2 - e), so that log y ~ 2 (y - 1) / (y + 1).
+
+    Args:
+        m: degree of the approximant's numerator.
+        n: degree of its denominator.
+
+    Raises:
+        UserError: a degree out of range.
+    """
+    if not (1 <= m <= LARGEST_ORDER and 0 <= n <= LARGEST_ORDER):
+        raise UserError(
+            f"order [{m}, {n}] of the ALPA loss",
+            f"Give [M, N] with M from 1 to {LARGEST_ORDER} and N from 0 to {LARGEST_ORDER}.",
+        )
+    from scipy.interpolate import pade  # Only here, so that other losses start without SciPy.
+
+    numerator, denominator = pade([0.0] + [1 / k for k in range(1, m + n + 1)], n, m)
+    # The numerator's constant is 0, and dropping it divides by e.
+    return tuple(numerator.coef[:-1].tolist()), tuple(denominator.coef.tolist())
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """x^exponent, for exponent >= 0; whole ones by repeated squaring, which on a CPU is faster than `pow`."""
+    if exponent < 1 or exponent % 1:
+        return x**exponent
+    if exponent == 1:
+        return x
+    root = _power(x, exponent // 2)
+    return root * root * x if exponent % 2 else root * root
+
+
+def _evaluate(ratio: Ratio, e: Tensor) -> Tensor | float:
+    """The rational function at `e`, by Horner's rule; a number where it is constant."""
+    numerator, denominator = (reduce(lambda value, c: value * e + c, side[1:], side[0]) for side in ratio)
+    return numerator / denominator
+
+
+def _check(gamma_pos: float, gamma_neg: float, clip: float, coefficients: str) -> None:
+    for name, value, low, high in (
+        ("gamma_pos", gamma_pos, 0, 100), ("gamma_neg", gamma_neg, 0, 100), ("clip", clip, 0, 0.999),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            raise UserError(f"{name}={value} of the ALPA loss", f"It must be between {low:g} and {high:g}.")
+    if coefficients not in get_args(Coefficients):
+        raise UserError(
+            f"coefficients of the ALPA loss has no choice '{coefficients}'",
+            nearest(str(coefficients), get_args(Coefficients)),
+        )

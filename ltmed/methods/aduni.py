@@ -1,0 +1,118 @@
+"""AdUni: adaptive unified contrastive learning for imbalanced classification.
+
+C. Cong, Y. Yang, S. Liu, M. Pagnucco, A. Di Ieva, S. Berkovsky, Y. Song, "Adaptive Unified Contrastive Learning for
+Imbalanced Classification", MLMI 2022 (workshop of MICCAI).
+
+Two views of each image make 2B samples. With f(x) the encoder's projection (norm 1), g(x) the logits of a linear
+classifier behind dropout, pi_c = N_c / N, and P(i) the other samples of the class of sample i:
+
+    (1) s_i = [ g(x_i) + log pi ; f(x_i).f(x_j) / tau for all j != i ],    log p_i = log softmax(s_i)
+    (2) L_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
+    (3) alpha_{t+1} = alpha_min + (alpha_t - alpha_min) (1 + cos(pi t / t_decay)) / 2,    alpha_0 = alpha_max
+
+The class is one more positive of each sample, and other classes are further negatives: contrast first, classification
+later, as alpha falls from epoch to epoch. A class is predicted by argmax_c g_c(x). Where this differs from the printed
+paper, docs/fidelity.md says why, and names the option that switches back. Letters: B images, K classes, E embedding
+width.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from ltmed import distributed
+from ltmed.context import StageContext
+from ltmed.data.batch import Batch
+from ltmed.errors import UserError, nearest
+from ltmed.losses.aduni import AlphaSchedule, aduc_loss, alpha_at
+from ltmed.nn.network import Network
+from ltmed.stage import Stage
+
+
+class AdUni(Stage):
+    """The one stage of AdUni.
+
+    Args:
+        network: with a projector (f), whose embeddings have norm 1, and any classifier (g).
+        context: of the stage; batches must have two views.
+        temperature: tau.
+        alpha_max: alpha in the first epoch.
+        alpha_min: the value that it falls to, and that of `alpha_schedule="constant"`.
+        t_decay: epochs of half a cosine in Eq. 3.
+        alpha_schedule: "recursive_cosine" (Eq. 3 above), "cosine" or "constant"; see `ltmed.losses.aduni.alpha_at`.
+        logit_prior: whether log pi is added to the logits in training (Eq. 1).
+        normalize: whether L_i is divided by 1 + alpha |P(i)| (Eq. 2); the paper prints the plain sum.
+
+    Raises:
+        UserError: a network without a projector, or an option out of range.
+    """
+
+    log_prior: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        context: StageContext,
+        *,
+        temperature: float = 0.1,
+        alpha_max: float = 1.0,
+        alpha_min: float = 0.01,
+        t_decay: float = 1000,
+        alpha_schedule: AlphaSchedule = "recursive_cosine",
+        logit_prior: bool = True,
+        normalize: bool = True,
+    ) -> None:
+        super().__init__(network, context)
+        _projector(network)
+        option = f"method.stages.{context.name}.module."
+        for name, value, low, high in (
+            ("temperature", temperature, 1e-3, 1e3), ("alpha_max", alpha_max, 0, 1e3),
+            ("alpha_min", alpha_min, 0, alpha_max), ("t_decay", t_decay, 1, 1e9),
+        ):  # fmt: skip
+            if not low <= value <= high:
+                raise UserError(f"{option}{name}={value}", f"It must be between {low:g} and {high:g}.")
+        if alpha_schedule not in get_args(AlphaSchedule):
+            raise UserError(
+                f"{option}alpha_schedule has no choice '{alpha_schedule}'",
+                nearest(str(alpha_schedule), get_args(AlphaSchedule)),
+            )
+        self.temperature, self.logit_prior, self.normalize = temperature, logit_prior, normalize
+        self.alpha_max, self.alpha_min, self.t_decay = alpha_max, alpha_min, t_decay
+        self.alpha_schedule: AlphaSchedule = alpha_schedule
+        frequencies = context.counts.double() / context.counts.sum()
+        self.register_buffer("log_prior", frequencies.log().float(), persistent=False)
+
+    @property
+    def alpha(self) -> float:
+        """Weight of a positive sample in the current epoch (Eq. 3)."""
+        return alpha_at(self.current_epoch, self.alpha_schedule, self.alpha_max, self.alpha_min, self.t_decay)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch, mean over this process's 2B samples."""
+        if batch.views is None:
+            raise UserError("AdUni compares two views of each image", f"Set method.stages.{self.context.name}.views=2.")
+        representations = self.network.encoder(torch.cat([batch.images, batch.views]))
+        logits, anchors = self.network.classifier(representations), _projector(self.network)(representations)
+        labels = batch.labels.repeat(2)
+        return aduc_loss(
+            logits,
+            anchors,
+            labels,
+            distributed.gather_with_gradient(anchors),
+            distributed.gather_equal(labels),
+            alpha=self.alpha,
+            # Gathered in rank order, so that this process's samples are a block, first views before second ones.
+            first=distributed.rank() * len(labels),
+            temperature=self.temperature,
+            log_prior=self.log_prior if self.logit_prior else None,
+            normalize=self.normalize,
+        )
+
+
+def _projector(network: Network) -> nn.Module:
+    if network.projector is None:
+        raise UserError("AdUni needs a projector", "Leave method.network as method=aduni has it.")
+    return network.projector

@@ -1,0 +1,187 @@
+"""The AdUni stage: what it trains, alpha over the epochs, one and two processes, messages."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ltmed import distributed
+from ltmed.data.batch import Batch
+from ltmed.errors import UserError
+from ltmed.losses.aduni import aduc_loss, alpha_at
+from ltmed.methods.aduni import AdUni
+from ltmed.nn.dropout_head import DropoutLinear
+from ltmed.nn.heads import MLP, Linear
+from ltmed.nn.network import Network
+from tests.methods.small import Encoder, K, batch, context, updated
+
+
+def make(norm: bool = True, p: float = 0.5, classes: int = K, **options: Any) -> AdUni:
+    torch.manual_seed(0)
+    network = Network(Encoder(norm), partial(DropoutLinear, p=p), classes, partial(MLP, out_features=4))
+    return AdUni(network, context(classes), **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"logit_prior": False}, {"normalize": False}, {"alpha_schedule": "constant"}, {"alpha_schedule": "cosine"},
+     {"temperature": 1.0}, {"alpha_min": 0.0, "t_decay": 1}],
+)  # fmt: skip
+def test_every_parameter_is_updated(options: dict[str, Any]) -> None:
+    updated(make(**options), batch())
+
+
+@pytest.mark.parametrize("data", [batch(4, 2), batch(2, 1), batch(1, 1)], ids=["two classes", "one class", "one image"])
+def test_two_class_problems_and_batches_of_one_class(data: Batch) -> None:
+    assert torch.isfinite(make(classes=2).training_step(data, 0))
+
+
+def test_the_step_is_the_loss_of_both_views_with_the_class_frequencies() -> None:
+    stage, data = make(norm=False, p=0.0), batch()
+    assert data.views is not None
+    logits, features = [], []
+    for images in (data.images, data.views):
+        representations = stage.network.encoder(images)
+        logits.append(stage.network.classifier(representations))
+        assert stage.network.projector is not None
+        features.append(stage.network.projector(representations))
+    f, labels = torch.cat(features), torch.cat([data.labels] * 2)
+    torch.testing.assert_close(f.norm(dim=1), torch.ones(16))
+    prior = torch.tensor([1 / 6, 2 / 6, 3 / 6]).log()
+    expected = aduc_loss(torch.cat(logits), f, labels, f, labels, alpha=1.0, log_prior=prior)
+    torch.testing.assert_close(stage.training_step(data, 0), expected)
+
+
+def test_alpha_follows_the_epoch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = make(norm=False, p=0.0, t_decay=10, alpha_max=0.8, alpha_min=0.1)
+    losses = []
+    for epoch in (0, 3, 9, 3):
+        monkeypatch.setattr(AdUni, "current_epoch", epoch)
+        assert stage.alpha == alpha_at(epoch, "recursive_cosine", 0.8, 0.1, 10)
+        losses.append(stage.training_step(batch(), 0).item())
+    assert len(set(losses)) == 3
+    assert losses[1] == losses[3]
+
+
+def test_prediction_is_the_linear_classifier_without_dropout_and_prior() -> None:
+    stage, images = make().eval(), batch().images
+    head = stage.network.classifier
+    assert isinstance(head, DropoutLinear)
+    torch.testing.assert_close(stage(images), head.linear(stage.network.encoder(images)))
+
+
+def test_dropout_is_on_in_training_and_repeats_with_the_seed() -> None:
+    def loss(seed: int) -> float:
+        stage = make()
+        torch.manual_seed(seed)
+        return stage.training_step(batch(), 0).item()
+
+    assert loss(1) == loss(1)
+    assert loss(1) != loss(2)
+
+
+def test_nothing_but_the_network_is_in_a_checkpoint() -> None:
+    assert all(name.startswith("network.") for name in make().state_dict())
+
+
+def test_autocast_gives_a_float32_loss_near_the_full_one() -> None:
+    full = make(p=0.0).training_step(batch(), 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = make(p=0.0).training_step(batch(), 0)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, full, rtol=0.05, atol=0)
+
+
+class NoReading(TorchDispatchMode):
+    """Refuses operations whose result or shape needs values, which would wait for a GPU."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.name().split("::")[1] not in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero"), func
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_is_read_back_from_the_device() -> None:
+    stage, data = make(), batch()
+    with NoReading():
+        stage.training_step(data, 0).backward()
+        with pytest.raises(AssertionError):
+            bool(data.labels.sum() > 0)
+
+
+def test_the_training_step_fits_on_a_screen() -> None:
+    assert len(inspect.getsource(AdUni.training_step).splitlines()) <= 25
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha_schedule": "cosin"}, r"module\.alpha_schedule has no choice 'cosin'.*'cosine'"),
+        ({"temperature": 0}, r"module\.temperature=0"),
+        ({"alpha_max": -1.0}, r"module\.alpha_max=-1"),
+        ({"alpha_min": 2.0}, r"module\.alpha_min=2.*between 0 and 1"),
+        ({"t_decay": 0}, r"module\.t_decay=0"),
+    ],
+)
+def test_wrong_options_are_user_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(**options)
+
+
+def test_a_network_without_projector_and_a_batch_with_one_view_are_user_errors() -> None:
+    with pytest.raises(UserError, match="projector"):
+        AdUni(Network(Encoder(), Linear, K), context())
+    with pytest.raises(UserError, match=r"method\.stages\.train\.views=2"):
+        make().training_step(batch()._replace(views=None), 0)
+
+
+class TwoRanks:
+    """Two ranks as two threads with one graph; stands in for `ltmed.distributed`, which has tests with processes."""
+
+    def __init__(self) -> None:
+        self.local, self.barrier = threading.local(), threading.Barrier(2, timeout=60)
+        self.given: list[Tensor] = [torch.empty(0)] * 2
+
+    def rank(self) -> int:
+        return self.local.rank
+
+    def gather_with_gradient(self, tensor: Tensor) -> Tensor:
+        self.given[self.local.rank] = tensor
+        self.barrier.wait()
+        both = torch.cat(self.given)
+        self.barrier.wait()
+        return both
+
+    def gather_equal(self, tensor: Tensor) -> Tensor:
+        return self.gather_with_gradient(tensor.detach())
+
+
+def test_two_ranks_with_half_the_batch_are_one_with_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss_of_rank(rank: int) -> Tensor:
+        ranks.local.rank = rank
+        half = slice(4 * rank, 4 * rank + 4)
+        return (first, second)[rank].training_step(Batch(*(part[half] for part in whole if part is not None)), 0)
+
+    whole, ranks = batch(), TwoRanks()
+    one, first, second = (make(norm=False, p=0.0) for _ in range(3))
+    expected = one.training_step(whole, 0)
+    expected.backward()
+    for name in ("rank", "gather_with_gradient", "gather_equal"):
+        monkeypatch.setattr(distributed, name, getattr(ranks, name))
+    with ThreadPoolExecutor(2) as pool:
+        losses = list(pool.map(loss_of_rank, range(2)))
+    torch.testing.assert_close((losses[0] + losses[1]) / 2, expected)
+    assert not torch.allclose(losses[0], losses[1])
+    # Backward through both ranks' losses at once leaves in each what the sum over ranks would; DDP averages.
+    (losses[0] + losses[1]).backward()
+    for name, parameter in one.named_parameters():
+        gradients = [stage.get_parameter(name).grad for stage in (first, second)]
+        mean = torch.stack([gradient for gradient in gradients if gradient is not None]).mean(0)
+        torch.testing.assert_close(mean, parameter.grad, rtol=1e-4, atol=1e-6)
