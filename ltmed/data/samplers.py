@@ -7,6 +7,7 @@ Every rank computes the same batches from the same seed and then takes its own s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,15 +20,20 @@ class Sampler(ABC):
 
     Args:
         labels: [N, ...] targets of the training images.
-        batch_size: B.
+        batch_size: B; None only for samplers that choose it themselves.
         epochs: length of the stage.
         seed: of the stage.
 
     Raises:
-        UserError: fewer images than one batch needs.
+        UserError: fewer images than one batch needs, or no batch size.
     """
 
-    def __init__(self, labels: np.ndarray, batch_size: int, epochs: int, seed: int) -> None:
+    def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int) -> None:
+        if batch_size is None:
+            raise UserError(
+                f"batch_size is null, but {type(self).__name__} does not choose it",
+                "Set batch_size to a number, or use sampler=class_batches for this stage.",
+            )
         if not 1 <= batch_size <= len(labels):
             raise UserError(
                 f"batch_size is {batch_size} but the training part has {len(labels)} images",
@@ -55,25 +61,47 @@ class InstanceSampler(Sampler):
         return rng.permutation(len(self.labels))
 
 
+class Grouped(NamedTuple):
+    """The training images, class by class."""
+
+    counts: np.ndarray
+    """n_c, int64 [K]; no zeros."""
+    positions: np.ndarray
+    """int64 [N]: those of class 0 first, then those of class 1, ..."""
+    starts: np.ndarray
+    """int64 [K]: where in `positions` each class begins."""
+
+
+def group_by_class(labels: np.ndarray) -> Grouped:
+    """Sorts the positions 0 ... N-1 by class.
+
+    Args:
+        labels: [N] class numbers; every class from 0 to the largest must occur.
+
+    Raises:
+        UserError: more than one label per image, or a class without images.
+    """
+    if labels.ndim != 1:
+        raise UserError(
+            f"A sampler by class needs one label per image, not targets of shape {labels.shape}",
+            "Use sampler=instance.",
+        )
+    counts = np.bincount(labels)
+    if not counts.all():
+        absent = ", ".join(str(label) for label in np.flatnonzero(counts == 0))
+        raise UserError(
+            f"No training image of class number {absent}: it cannot be sampled",
+            "Use sampler=instance, another split, or leave the class out of the data.",
+        )
+    return Grouped(counts, np.argsort(labels, kind="stable"), np.cumsum(counts) - counts)
+
+
 class _ClassSampler(Sampler):
     """N draws with replacement: a class by `class_probabilities`, then one of its images evenly."""
 
-    def __init__(self, labels: np.ndarray, batch_size: int, epochs: int, seed: int) -> None:
+    def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int) -> None:
         super().__init__(labels, batch_size, epochs, seed)
-        if labels.ndim != 1:
-            raise UserError(
-                f"A sampler by class needs one label per image, not targets of shape {labels.shape}",
-                "Use sampler=instance.",
-            )
-        self.counts = np.bincount(labels)
-        if not self.counts.all():
-            absent = ", ".join(str(label) for label in np.flatnonzero(self.counts == 0))
-            raise UserError(
-                f"No training image of class number {absent}: it cannot be sampled",
-                "Use sampler=instance, another split, or leave the class out of the data.",
-            )
-        self._by_class = np.argsort(labels, kind="stable")
-        self._starts = np.cumsum(self.counts) - self.counts
+        self.counts, self._by_class, self._starts = group_by_class(labels)
 
     @abstractmethod
     def class_probabilities(self, epoch: int) -> np.ndarray:
@@ -103,7 +131,7 @@ class PowerSampler(_ClassSampler):
         UserError: fewer images than one batch needs, or a class without images.
     """
 
-    def __init__(self, labels: np.ndarray, batch_size: int, epochs: int, seed: int, q: float) -> None:
+    def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int, q: float) -> None:
         super().__init__(labels, batch_size, epochs, seed)
         self.q = q
 
