@@ -83,6 +83,13 @@ def gather_uneven(tensor: Tensor) -> Tensor:
     return torch.cat([part[:length] for part, length in zip(parts, lengths.tolist(), strict=True)])
 
 
+def broadcast(module: nn.Module) -> None:
+    """Gives all parameters and buffers of `module` the values that they have on the first rank."""
+    if is_distributed():
+        for tensor in (*module.parameters(), *module.buffers()):
+            dist.broadcast(tensor.detach(), src=0)
+
+
 def average_batchnorm(module: nn.Module) -> None:
     """Replaces the running statistics of every BatchNorm by their mean over ranks, in one collective.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import partial
 
 from torch.optim import Optimizer
@@ -36,6 +38,30 @@ def cosine(
     warmup = round(warmup_fraction * total_steps)
     # LambdaLR leaves the contents of a partial out of checkpoints: nothing stale comes back on resuming.
     return LambdaLR(optimizer, partial(_cosine_factor, total=total_steps, warmup=warmup, final=final_fraction))
+
+
+def milestones(
+    optimizer: Optimizer, total_steps: int, *, fractions: Sequence[float] = (0.25, 0.5, 0.75), gamma: float = 0.1
+) -> LambdaLR:
+    """The optimiser's rate times `gamma` for every milestone that is behind.
+
+    Args:
+        optimizer: its learning rates are the first ones.
+        total_steps: training steps of the stage.
+        fractions: milestones as parts of the stage, each in (0, 1): epochs 50, 100 and 150 of 200 are the default.
+        gamma: factor at each milestone.
+
+    Raises:
+        UserError: a fraction is out of its range.
+    """
+    if not all(0 < fraction < 1 for fraction in fractions):
+        raise UserError(f"fractions = {list(fractions)} of the milestones schedule", "Give fractions between 0 and 1.")
+    at = sorted(round(fraction * total_steps) for fraction in fractions)
+    return LambdaLR(optimizer, partial(_milestones_factor, at=at, gamma=gamma))
+
+
+def _milestones_factor(step: int, at: list[int], gamma: float) -> float:
+    return gamma ** bisect_right(at, step)
 
 
 def _cosine_factor(step: int, total: int, warmup: int, final: float) -> float:

@@ -15,7 +15,8 @@ from ltmed import distributed
 
 def test_single_process_is_the_identity() -> None:
     tensor = torch.arange(6.0).view(3, 2)
-    for operation in (distributed.all_sum, distributed.gather_equal, distributed.gather_uneven):
+    gathers = (distributed.gather_equal, distributed.gather_uneven, distributed.gather_with_gradient)
+    for operation in (distributed.all_sum, *gathers):
         assert torch.equal(operation(tensor), tensor)
     assert (distributed.rank(), distributed.world_size(), distributed.is_distributed()) == (0, 1, False)
 
@@ -28,9 +29,20 @@ def _two(rank: int, port: int, answers: Queue) -> None:
         norm = torch.nn.BatchNorm1d(2)
         norm.running_mean.fill_(rank)  # pyright: ignore[reportOptionalMemberAccess]
         distributed.average_batchnorm(norm)
+        own = torch.full((2, 1), 1.0 + rank, requires_grad=True)
+        gathered = distributed.gather_with_gradient(own)
+        # Rank r wants (r + 1) x index of every element: this rank's elements get the sum over ranks.
+        (gathered[:, 0] * torch.arange(4) * (rank + 1)).sum().backward()
+        layer = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(layer.weight, 5.0 + rank)
+        distributed.broadcast(layer)
+        assert own.grad is not None
         answers.put(
             (
                 rank,
+                gathered[:, 0].tolist(),
+                own.grad[:, 0].tolist(),
+                layer.weight.item(),
                 distributed.all_sum(torch.tensor([1.0 + rank])).tolist(),
                 distributed.gather_equal(torch.tensor([rank])).tolist(),
                 distributed.gather_uneven(uneven).tolist(),
@@ -56,4 +68,6 @@ def test_two_processes() -> None:
     for process in ranks:
         process.join()
     for rank, answer in enumerate(found):
-        assert answer == (rank, [3.0], [0, 1], [[1.0, 1.0]] * 3, [0.5, 0.5])
+        gradient = [3.0 * (2 * rank), 3.0 * (2 * rank + 1)]
+        gathered = ([1.0, 1.0, 2.0, 2.0], gradient, 5.0)
+        assert answer == (rank, *gathered, [3.0], [0, 1], [[1.0, 1.0]] * 3, [0.5, 0.5])

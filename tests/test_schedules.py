@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ltmed.errors import UserError
-from ltmed.schedules import cosine
+from ltmed.schedules import cosine, milestones
 
 
 def optimizer() -> torch.optim.SGD:
@@ -63,6 +63,16 @@ def test_checkpoint_keeps_the_step_but_not_the_horizon():
     resumed.load_state_dict(saved["scheduler"])
     assert rates(resumed, second, 27) == pytest.approx(expected[13:])
     assert "total" not in str(saved["scheduler"])
+
+
+def test_milestones_are_torchs_multi_step_schedule():
+    own, other = optimizer(), optimizer()
+    expected = rates(torch.optim.lr_scheduler.MultiStepLR(other, [50, 100, 150]), other, 200)
+    assert rates(milestones(own, 200), own, 200) == pytest.approx(expected)
+    own = optimizer()
+    assert rates(milestones(own, 10, fractions=[0.8], gamma=0.5), own, 10) == pytest.approx([0.4] * 8 + [0.2] * 2)
+    with pytest.raises(UserError, match="milestones"):
+        milestones(optimizer(), 10, fractions=[50, 100])
 
 
 @pytest.mark.parametrize("wrong", [{"warmup_fraction": 1.0}, {"warmup_fraction": 10}, {"final_fraction": -0.1}])

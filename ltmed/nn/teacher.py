@@ -44,8 +44,14 @@ class EmaTeacher(nn.Module):
             torch._foreach_copy_(mine, theirs)  # pyright: ignore
 
     @torch.no_grad()
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Applies the copies in order, without gradient."""
+    def outputs(self, inputs: Tensor) -> list[Tensor]:
+        """What each copy makes of what the one before it made, without gradient."""
+        made = []
         for module in self.copies:
             inputs = module(inputs)
-        return inputs
+            made.append(inputs)
+        return made
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Applies the copies in order, without gradient."""
+        return self.outputs(inputs)[-1]

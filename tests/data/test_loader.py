@@ -61,6 +61,11 @@ def joined(loader) -> tuple[torch.Tensor, ...]:
     return tuple(torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "labels", "indices"))
 
 
+def joined_views(loader) -> tuple[torch.Tensor, ...]:
+    batches = list(loader)
+    return torch.cat([batch.images for batch in batches]), torch.cat([batch.views for batch in batches])
+
+
 @pytest.mark.parametrize("views", [1, 2])
 def test_batches_are_what_a_plain_loop_makes(views):
     loader = train(views=views)
@@ -83,6 +88,20 @@ def test_batches_are_what_a_plain_loop_makes(views):
                 out = np.empty((H, H, 3), np.uint8)
                 Crop()(PIXELS[ROWS[position]], np.random.Generator(np.random.Philox(key=key)), out)
                 np.testing.assert_array_equal(made[view][i], out)
+
+
+def test_each_view_may_have_an_augmentation_of_its_own():
+    class Dark(Crop):
+        def __call__(self, image, rng, out):
+            out[:] = 7
+
+    both = joined_views(train([Crop(), Dark()], views=2))
+    assert (both[1] == 7).all()
+    np.testing.assert_array_equal(both[0], joined(train())[0])
+    with pytest.raises(UserError, match="1 augmentations for 2 views"):
+        train([Crop()], views=2)
+    with pytest.raises(UserError, match=r"\[6, 8\] pixels a side"):
+        train([Crop(), Whole()], views=2)
 
 
 @pytest.mark.parametrize("chunk", [1, 5])

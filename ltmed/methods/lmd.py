@@ -1,0 +1,251 @@
+"""LMD: long-tailed medical image diagnosis by relation-aware representation and iterative classifier calibration.
+
+Pan et al., Computers in Biology and Medicine, 2025.
+
+Stage 1 (RRL), `Represent`: a student on the strong view, and a teacher, the moving average of the student, on the weak
+view. With features z = h(x), S = z z^T, C = z^T z, rows divided by their norms:
+
+    (1) L_sample  = 1/B sum (S^s - S^t)^2
+    (2) L_channel = 1/D sum (C^s - C^t)^2
+    (3) L_prob    = 1/B KL(teacher || student)
+    (4) L_RRL = L_CE + lambda_1 (L_sample + L_channel + L_prob / 2)
+
+Stage 2 (ICC), `Calibrate`: J iterations; one epoch is one iteration, its M step comes first.
+
+    M: (5) mu_k and Sigma_k of the class-balanced resampled features, encoder frozen; Sigma_k + 0.01 I; moving averages
+       (6) R virtual features per class from N(mu_k, Sigma_k) train the classifier with cross-entropy
+    E: (7) Psi = mean squared Mahalanobis distance to the own class, Phi = mean over the other classes
+       (8) L_ICC = L_CE + lambda_e (Psi - Phi) trains the encoder through the frozen classifier
+
+Where this differs from the printed paper or its released code, docs/fidelity.md says why.
+Letters: B images of the batch, N of the training part, K classes, D encoder width, R virtual features per class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from ltmed import distributed, passes
+from ltmed.context import StageContext
+from ltmed.data.batch import Batch
+from ltmed.data.samplers import Sampler
+from ltmed.errors import UserError, nearest
+from ltmed.losses import lmd
+from ltmed.nn.network import Network
+from ltmed.nn.statistics import ClassStatistics, Moments
+from ltmed.nn.teacher import EmaTeacher
+from ltmed.nn.virtual import virtual_batches
+from ltmed.seeding import derive
+from ltmed.stage import Stage
+
+View = Literal["weak", "strong"]
+MAX_DECAY = 0.999
+
+
+def decay(steps: int) -> float:
+    """Weight of the old value in a moving average after `steps` updates: min(1 - 1/(steps + 1), 0.999)."""
+    return min(1 - 1 / (steps + 1), MAX_DECAY)
+
+
+class Represent(Stage):
+    """Stage 1: representation learning with relations between images and between channels (Eq. 1-4).
+
+    Args:
+        network: encoder and classifier.
+        context: of the stage; batches must have two views, the strong one first and the weak one second.
+        consistency: lambda_1; 0 leaves cross-entropy alone (the paper's "w/o RRL").
+        probability: weight of L_prob among the three terms.
+        normalize_rows: whether rows of S and C are divided by their norms.
+        ce_view: the view that cross-entropy sees: "weak" as printed, "strong" as released (one forward pass fewer).
+        consistency_start_epoch: first epoch (from 0) with the consistency terms.
+
+    Raises:
+        UserError: `ce_view` is neither.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        context: StageContext,
+        *,
+        consistency: float = 10.0,
+        probability: float = 0.5,
+        normalize_rows: bool = True,
+        ce_view: View = "weak",
+        consistency_start_epoch: int = 0,
+    ) -> None:
+        super().__init__(network, context)
+        if ce_view not in get_args(View):
+            raise UserError(f"ce_view has no choice '{ce_view}'", nearest(str(ce_view), get_args(View)))
+        self.consistency, self.probability, self.normalize_rows = consistency, probability, normalize_rows
+        self.ce_view: View = ce_view
+        self.consistency_start_epoch = consistency_start_epoch
+        self.teacher = EmaTeacher(network.encoder, network.classifier, training=True)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Eq. 4 for one batch."""
+        strong, weak = _two_views(batch, self.context.name)
+        self.teacher.update(self.network.encoder, self.network.classifier, momentum=decay(self.global_step))
+        relating = self.consistency > 0 and self.current_epoch >= self.consistency_start_epoch
+        if not relating:
+            return F.cross_entropy(self(weak if self.ce_view == "weak" else strong).float(), batch.labels)
+        features = self.network.encoder(strong)
+        logits = self.network.classifier(features)
+        consistency = self._consistency(features, logits, *self.teacher.outputs(weak))
+        seen = logits if self.ce_view == "strong" else self(weak)
+        return F.cross_entropy(seen.float(), batch.labels) + self.consistency * consistency
+
+    def _consistency(self, features: Tensor, logits: Tensor, targets: Tensor, target_logits: Tensor) -> Tensor:
+        """Eq. 1-3; the relations are those of the images of all processes."""
+        everyone, their_targets = distributed.gather_with_gradient(features), distributed.gather_equal(targets)
+        sample = lmd.sample_relation(everyone, their_targets, self.normalize_rows)
+        channel = lmd.channel_relation(everyone, their_targets, self.normalize_rows)
+        return sample + channel + self.probability * lmd.probability_consistency(logits, target_logits)
+
+
+class Calibrate(Stage):
+    """Stage 2: iterative calibration of the classifier, an EM loop (Eq. 5-8).
+
+    The classifier starts anew. Only the encoder is trained by `training_step`; the classifier is trained in the M step
+    at the start of every epoch, alike on every process.
+
+    Args:
+        network: encoder and classifier, the encoder trained by stage 1.
+        context: of the stage; its optimiser is the encoder's.
+        m_sampler: how the training part is resampled for Eq. 5, `(labels, batch_size, epochs, seed) -> Sampler`.
+        virtual_per_class: R; 0 trains the classifier on the resampled real features instead (the paper's "w/o VFC").
+        classifier_lr: of the M step's SGD; follows the encoder's schedule.
+        classifier_momentum: likewise.
+        classifier_weight_decay: likewise.
+        classifier_batch: features per step of the M step.
+        distribution: lambda_e; 0 is the paper's "w/o FDC".
+        e_step: False leaves the encoder as it is; with `epochs=1` this is the paper's "w/o ICC".
+
+    Raises:
+        UserError: fewer than two classes, or an option out of range.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        context: StageContext,
+        *,
+        m_sampler: Callable[..., Sampler],
+        virtual_per_class: int = 50_000,
+        classifier_lr: float = 1e-5,
+        classifier_momentum: float = 0.9,
+        classifier_weight_decay: float = 1e-4,
+        classifier_batch: int = 352,
+        distribution: float = 1e-4,
+        e_step: bool = True,
+    ) -> None:
+        super().__init__(network, context)
+        lowest = {"virtual_per_class": (virtual_per_class, 0), "classifier_batch": (classifier_batch, 1)}
+        for name, (value, low) in lowest.items():
+            if value < low:
+                raise UserError(f"method.stages.{context.name}.module.{name}={value}", f"It must be at least {low}.")
+        # Two alternating optimisers, of which Lightning sees the encoder's.
+        self.automatic_optimization = False
+        self.m_sampler, self.virtual_per_class, self.classifier_batch = m_sampler, virtual_per_class, classifier_batch
+        self.sgd = {"lr": classifier_lr, "momentum": classifier_momentum, "weight_decay": classifier_weight_decay}
+        self.distribution, self.e_step = distribution, e_step
+        self.statistics = ClassStatistics(network.num_classes, network.num_features)
+        self.whitening: lmd.Whitening | None = None
+        network.classifier.apply(_start_anew).requires_grad_(False)
+
+    # --- M step -----------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """The M step of iteration j, which is the epoch: statistics (Eq. 5), then the classifier (Eq. 6)."""
+        super().on_train_epoch_start()
+        features, labels, times = self._resampled_features()
+        moments = Moments(self.network.num_classes, self.network.num_features, self.device)
+        moments.add(features, labels, times)
+        self.statistics.update(moments.finish(), momentum=decay(self.current_epoch))
+        factors = self.statistics.factors()
+        self.whitening = self.statistics.whitening(factors)
+        generator = torch.Generator(self.device).manual_seed(self._seed("virtual"))
+        batches = (
+            virtual_batches(self.statistics.means, factors, self.virtual_per_class, self.classifier_batch, generator)
+            if self.virtual_per_class
+            else self._real_batches(features, labels, times, generator)
+        )
+        self._train_classifier(batches)
+
+    def _seed(self, use: str) -> int:
+        """The same on all processes."""
+        return derive(self.context.seed, self.context.name, use, self.current_epoch)
+
+    def _resampled_features(self) -> tuple[Tensor, Tensor, Tensor]:
+        """This process's features `[n, D]` and labels `[n]`, and how often the resampling drew each image `[n]`."""
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        rows = torch.from_numpy(data.split.train)
+        labels = data.manifest.labels[data.split.train]
+        sampler = self.m_sampler(labels=labels, batch_size=1, epochs=self.context.epochs, seed=self.context.seed)
+        drawn = torch.from_numpy(sampler.batches(self.current_epoch)).flatten().bincount(minlength=len(rows))
+        times = torch.zeros(len(data.manifest.labels), dtype=torch.int64).index_copy_(0, rows, drawn).to(self.device)
+        found = [(self.network.encoder(b.images), b.labels, times[b.indices]) for b in passes.over_training_part(self)]
+        features, labels, times = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return features.float(), labels, times
+
+    def _real_batches(
+        self, features: Tensor, labels: Tensor, times: Tensor, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The resampled features themselves, in random order."""
+        features, labels, times = (distributed.gather_uneven(t) for t in (features, labels, times))
+        drawn = torch.arange(len(labels), device=self.device).repeat_interleave(times)
+        order = torch.randperm(len(drawn), generator=generator, device=self.device)
+        for part in drawn[order].split(self.classifier_batch):
+            yield features[part], labels[part]
+
+    def _train_classifier(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """Eq. 6, one pass of SGD: every process takes the same steps, and then the first one's result."""
+        encoder_sgd: Any = self.optimizers()
+        encoder = encoder_sgd.param_groups[0]
+        factor = encoder["lr"] / encoder.get("initial_lr", encoder["lr"])
+        classifier = self.network.classifier.requires_grad_(True)
+        optimizer = torch.optim.SGD(classifier.parameters(), **{**self.sgd, "lr": factor * self.sgd["lr"]})
+        with torch.enable_grad():
+            for features, labels in batches:
+                optimizer.zero_grad()
+                F.cross_entropy(classifier(features).float(), labels).backward()
+                optimizer.step()
+        optimizer.zero_grad()
+        classifier.requires_grad_(False)
+        distributed.broadcast(classifier)
+
+    # --- E step -----------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Eq. 8 for one batch, and the encoder's step."""
+        if not self.e_step:
+            return torch.zeros((), device=self.device)
+        assert self.whitening is not None
+        features = self.network.encoder(batch.images)
+        distances = lmd.mahalanobis(features, *self.whitening)
+        loss = F.cross_entropy(self.network.classifier(features).float(), batch.labels)
+        loss = loss + self.distribution * lmd.distribution_consistency(distances, batch.labels)
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        if isinstance(schedule := self.lr_schedulers(), LambdaLR):
+            schedule.step()
+        return loss.detach()
+
+
+def _two_views(batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+    if batch.views is None:
+        raise UserError("LMD compares a strong and a weak view", f"Set method.stages.{stage}.views=2.")
+    return batch.images, batch.views
+
+
+def _start_anew(layer: nn.Module) -> None:
+    if isinstance(draw := getattr(layer, "reset_parameters", None), Callable):
+        draw()

@@ -1,0 +1,44 @@
+"""Virtual features: drawn from a normal distribution per class, never stored (Pan et al., 2025, Section 3.3).
+
+Letters: K classes, D feature width, R features per class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_CHUNK = 4096
+"""Features made at once: enough for matrix products per class to be large, little enough to stay in memory."""
+
+
+def virtual_batches(
+    means: Tensor, factors: Tensor, per_class: int, batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draws mu_k + L_k z, z ~ N(0, I), R times for each class, in random order, batch by batch.
+
+    Args:
+        means: mu `[K, D]`.
+        factors: L `[K, D, D]`, lower Cholesky factors of the covariances.
+        per_class: R.
+        batch_size: features per batch; the last batch may be smaller.
+        generator: on the device of `means`.
+
+    Yields:
+        features `[batch_size, D]` and labels int64 `[batch_size]`.
+    """
+    classes, width = means.shape
+    on_host = torch.Generator().manual_seed(int(generator.initial_seed()))
+    # The order is drawn on the host, where the lengths of the classes' shares are known without waiting for a device.
+    order = torch.randperm(per_class * classes, generator=on_host) % classes
+    for labels in order.split(max(_CHUNK // batch_size, 1) * batch_size):
+        by_class = labels.argsort(stable=True)
+        sizes = labels.bincount(minlength=classes).tolist()
+        noise = torch.randn(len(labels), width, generator=generator, device=means.device)
+        drawn = [
+            torch.addmm(mean, z, factor.T) for mean, z, factor in zip(means, noise.split(sizes), factors, strict=True)
+        ]
+        features = torch.empty_like(noise).index_copy_(0, by_class.to(means.device), torch.cat(drawn))
+        yield from zip(features.split(batch_size), labels.to(means.device).split(batch_size), strict=True)

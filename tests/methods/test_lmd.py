@@ -1,0 +1,242 @@
+"""The two stages of LMD: what each step trains, the teacher, the EM loop, one and two processes, messages."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor
+
+from ltmed.data.batch import Batch
+from ltmed.data.samplers import InstanceSampler, PowerSampler, Sampler
+from ltmed.errors import UserError
+from ltmed.losses import lmd
+from ltmed.methods.lmd import Calibrate, Represent, decay
+from ltmed.nn.heads import Linear
+from ltmed.nn.network import Network
+from ltmed.nn.virtual import virtual_batches
+from ltmed.seeding import derive
+from tests.losses.test_lmd import relation_oracle
+from tests.methods.small import Encoder, K, batch, context, updated
+from tests.methods.test_proco import NoReading
+
+N = 30
+
+
+def represent(norm: bool = True, **options: Any) -> Represent:
+    torch.manual_seed(0)
+    return Represent(Network(Encoder(norm), Linear, K), context(), **options)
+
+
+def test_decay_is_the_papers() -> None:
+    assert [decay(step) for step in (0, 1, 3, 10_000)] == [0, 0.5, 0.75, 0.999]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ce_view": "strong"}, {"consistency": 0}, {"normalize_rows": False}, {"consistency_start_epoch": 1}],
+)
+def test_represent_updates_every_parameter_but_the_teachers(options: dict[str, Any]) -> None:
+    stage = represent(**options)
+    updated(stage, batch())
+    assert not any(parameter.requires_grad for parameter in stage.teacher.parameters())
+    assert stage.teacher.training
+
+
+@pytest.mark.parametrize("ce_view", ["weak", "strong"])
+def test_represent_minimises_equation_4(ce_view: Any) -> None:
+    stage, data = represent(norm=False, ce_view=ce_view, consistency=3.0, probability=0.25), batch()
+    assert data.views is not None
+    with torch.no_grad():
+        student, teacher = (stage.network.encoder(images).double() for images in (data.images, data.views))
+        logits, targets = (stage.network.classifier(z.float()).double() for z in (student, teacher))
+    terms = relation_oracle(student, teacher, True) + relation_oracle(student.T, teacher.T, True)
+    p, q = targets.softmax(1), logits.softmax(1)
+    terms += 0.25 * float((p * (p / q).log()).sum(1).mean())
+    seen = targets if ce_view == "weak" else logits
+    expected = float(F.cross_entropy(seen, data.labels)) + 3.0 * terms
+    # At the first step the teacher is the student.
+    assert stage.training_step(data, 0).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_teacher_is_the_average_of_the_students() -> None:
+    stage, data = represent(), batch()
+    optimizer = stage.configure_optimizers()
+    slow = copy.deepcopy(stage.network.classifier.state_dict())
+    for step in range(4):
+        stage._trainer = SimpleNamespace(global_step=step, current_epoch=0)  # pyright: ignore
+        for name, value in stage.network.classifier.state_dict().items():
+            slow[name] = decay(step) * slow[name] + (1 - decay(step)) * value
+        optimizer.zero_grad()
+        stage.training_step(data, step).backward()
+        for name, value in stage.teacher.copies[1].state_dict().items():
+            torch.testing.assert_close(value, slow[name])
+        optimizer.step()
+
+
+def test_represent_reads_nothing_back_and_needs_two_views() -> None:
+    stage, data = represent(), batch()
+    with NoReading():
+        stage.training_step(data, 0)
+    with pytest.raises(UserError, match=r"stages\.train\.views=2"):
+        stage.training_step(data._replace(views=None), 0)
+    with pytest.raises(UserError, match="'weak'"):
+        represent(ce_view="week")
+
+
+# --- stage 2 --------------------------------------------------------------------------------------------------
+
+
+class Batches(list[Batch]):
+    """What Lightning takes for one loader; a plain list would be a list of loaders."""
+
+
+class Data(LightningDataModule):
+    """N images of noise around a pixel of the class, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.labels = torch.arange(N) % (K - 1)
+        self.labels[0] = K - 1  # One image of the last class.
+        self.images = torch.randn(N, 3, 8, 8, generator=generator) + self.labels.view(-1, 1, 1, 1)
+        # Rows of the manifest are not positions in the training part.
+        self.split = SimpleNamespace(train=np.arange(N) + 5)
+        self.manifest = SimpleNamespace(labels=np.concatenate([np.zeros(5, np.int64), self.labels.numpy()]))
+
+    def training_part_loader(self) -> Batches:
+        return Batches(Batch(self.images[p], self.labels[p], p + 5) for p in torch.arange(N).split(8))
+
+    def train_dataloader(self) -> Batches:
+        return self.training_part_loader()
+
+
+class Unnormalised(Calibrate):
+    """Takes float images as they are."""
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch
+
+
+def calibrate(**options: Any) -> Calibrate:
+    torch.manual_seed(0)
+    network = Network(Encoder(), Linear, K)
+    sampler: Any = partial(PowerSampler, q=0.0)
+    defaults = {"m_sampler": sampler, "virtual_per_class": 200, "classifier_lr": 0.1, "classifier_batch": 32}
+    return Unnormalised(network, context(), **{**defaults, **options})
+
+
+def fit(stage: Calibrate, epochs: int = 1) -> Calibrate:
+    trainer = Trainer(
+        max_epochs=epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(stage, datamodule=Data())
+    return stage
+
+
+def drawn(sampler: type[Sampler] | Any) -> np.ndarray:
+    labels = Data().labels.numpy()
+    return np.bincount(sampler(labels=labels, batch_size=1, epochs=1, seed=0).batches(0).ravel(), minlength=N)
+
+
+def features(stage: Calibrate) -> Tensor:
+    network = copy.deepcopy(stage.network).eval()
+    with torch.no_grad():
+        return network.encoder(Data().images)
+
+
+@pytest.mark.parametrize("sampler", [InstanceSampler, partial(PowerSampler, q=0.0)])
+def test_m_step_trains_the_new_classifier_on_virtual_features_of_the_resampled_classes(sampler: Any) -> None:
+    stage = calibrate(e_step=False, m_sampler=sampler)
+    encoder, classifier = copy.deepcopy(stage.network.encoder.state_dict()), copy.deepcopy(stage.network.classifier)
+    fit(stage)
+    for name, value in stage.network.encoder.state_dict().items():
+        assert torch.equal(value, encoder[name]), name
+    found, labels, times = features(stage).double().numpy(), Data().labels.numpy(), drawn(sampler)
+    for label in range(K):
+        mine = np.repeat(found, times, axis=0)[np.repeat(labels, times) == label]
+        np.testing.assert_allclose(stage.statistics.means[label], mine.mean(0), rtol=1e-4, atol=1e-6)
+        expected = (np.cov(mine.T) if len(mine) > 1 else 0) + 0.01 * np.eye(6)
+        np.testing.assert_allclose(stage.statistics.covariances[label], expected, rtol=1e-3, atol=1e-6)
+
+    generator = torch.Generator().manual_seed(derive(0, "train", "virtual", 0))
+    optimizer = torch.optim.SGD(classifier.requires_grad_(True).parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    means, factors = stage.statistics.means, stage.statistics.factors()
+    for x, y in virtual_batches(means, factors, 200, 32, generator):
+        optimizer.zero_grad()
+        F.cross_entropy(classifier(x), y).backward()
+        optimizer.step()
+    for one, other in zip(stage.network.classifier.parameters(), classifier.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_without_virtual_features_the_resampled_ones_train_the_classifier() -> None:
+    stage = calibrate(e_step=False, virtual_per_class=0, classifier_batch=10_000, classifier_weight_decay=0.0)
+    classifier = copy.deepcopy(stage.network.classifier).requires_grad_(True)
+    fit(stage)
+    repeated = torch.arange(N).repeat_interleave(torch.from_numpy(drawn(partial(PowerSampler, q=0.0))))
+    F.cross_entropy(classifier(features(stage)[repeated]), Data().labels[repeated]).backward()
+    for one, other in zip(stage.network.classifier.parameters(), classifier.parameters(), strict=True):
+        assert other.grad is not None
+        torch.testing.assert_close(one, other - 0.1 * other.grad)
+
+
+def test_classifier_starts_anew_and_its_weights_do_not_move_in_the_e_step() -> None:
+    stage = calibrate(classifier_lr=0.0)
+    torch.manual_seed(0)
+    assert not torch.equal(stage.network.classifier.weight, Network(Encoder(), Linear, K).classifier.weight)  # pyright: ignore
+    before = copy.deepcopy(stage.network.state_dict())
+    fit(stage)
+    for name, parameter in stage.network.named_parameters():
+        assert torch.equal(parameter, before[name]) == name.startswith("classifier"), name
+        assert parameter.requires_grad == name.startswith("encoder"), name
+
+
+def test_e_step_reaches_the_encoder_through_classifier_and_distances() -> None:
+    stage, data = fit(calibrate()), batch()
+    assert stage.whitening is not None
+    z = stage.network.eval().encoder(data.images)
+    ce = F.cross_entropy(stage.network.classifier(z), data.labels)
+    fdc = lmd.distribution_consistency(lmd.mahalanobis(z, *stage.whitening), data.labels)
+    seen: list[Tensor] = []
+    stage.manual_backward = lambda loss, *_, **__: seen.append(loss)  # pyright: ignore
+    stage.optimizers = lambda *_, **__: SimpleNamespace(zero_grad=list, step=list)  # pyright: ignore
+    stage.lr_schedulers = lambda: None  # pyright: ignore
+    for stage.distribution in (0.0, 0.5):
+        stage.training_step(data, 0)
+        torch.testing.assert_close(seen[-1], ce + stage.distribution * fdc)
+        gradients = torch.autograd.grad(seen[-1], list(stage.network.encoder.parameters()))
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_iterations_average_the_statistics_and_lower_both_rates() -> None:
+    one, two = fit(calibrate(e_step=False)), fit(calibrate(e_step=False), epochs=2)
+    sampler = PowerSampler(Data().labels.numpy(), 1, 1, 0, q=0.0)
+    found, times = features(two).double().numpy(), np.bincount(sampler.batches(1).ravel(), minlength=N)
+    labels = Data().labels.numpy()
+    for label in range(K):
+        mine = np.repeat(found, times, axis=0)[np.repeat(labels, times) == label]
+        expected = 0.5 * one.statistics.means[label].numpy() + 0.5 * mine.mean(0)
+        np.testing.assert_allclose(two.statistics.means[label], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_after_a_fit_the_whole_stage_trains_again() -> None:
+    stage = fit(calibrate())
+    assert stage.network.encoder.training
+    assert "statistics.covariances" in stage.state_dict()
+
+
+def test_options_and_size() -> None:
+    with pytest.raises(UserError, match="classifier_batch=0"):
+        calibrate(classifier_batch=0)
+    for stage in (Represent, Calibrate):
+        assert len(inspect.getsource(stage.training_step).splitlines()) <= 25
