@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from hydra import compose, initialize_config_dir
 
 # Here and not at the first command: another test may start the server before.
 multiprocessing.set_forkserver_preload(["lightning.pytorch", "timm", "torchmetrics", "torchvision", "hydra", "pandas"])
@@ -27,8 +28,16 @@ multiprocessing.set_forkserver_preload(["lightning.pytorch", "timm", "torchmetri
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
 """A method that is added is tested at once."""
-TINY = ("dataset=isic2018", "image_size=32", "backbone=tiny", "batch_size=16", "trainer.accelerator=cpu")
+TINY = ("dataset=isic2018", "image_size=32", "backbone=tiny", "batch_size=14", "trainer.accelerator=cpu")
 """Overrides of every quick run; `dataset.root`, `runs` and `cache_dir` come from the fixture `tiny`."""
+QUICK = {"lmd": ["method.stages.calibrate.module.virtual_per_class=300"]}
+"""What else a method needs to be quick."""
+
+
+def stages(method: str) -> list[str]:
+    """The stages of a method, in order."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return list(compose("config", [f"method={method}"]).method.stages)
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,8 @@ class SignalAt:
     epoch: int
     step: int
     number: int = signal.SIGKILL
+    stage: str | None = None
+    """None for whichever comes there first."""
 
     def __call__(self) -> None:
         from ltmed.stage import Stage
@@ -122,7 +133,8 @@ class SignalAt:
         original = Stage.on_train_batch_end
 
         def hook(stage: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            if (stage.current_epoch, batch_idx) == (self.epoch, self.step) and stage.global_rank == 0:
+            here = (stage.current_epoch, batch_idx) == (self.epoch, self.step) and stage.global_rank == 0
+            if here and self.stage in (None, stage.context.name):
                 os.kill(os.getpid(), self.number)
             original(stage, outputs, batch, batch_idx)
 
@@ -130,9 +142,12 @@ class SignalAt:
 
 
 def weights(runs: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    """The stage's state in the only run below `runs`."""
-    (file,) = runs.rglob(f"stages/*/{name}.ckpt")
-    return torch.load(file, weights_only=True)["state_dict"]
+    """The states of all stages of the only run below `runs`, as `stage/tensor`."""
+    return {
+        f"{file.parent.name}/{key}": tensor
+        for file in only_run(runs).glob(f"stages/*/{name}.ckpt")
+        for key, tensor in torch.load(file, weights_only=True)["state_dict"].items()
+    }
 
 
 def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:

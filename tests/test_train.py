@@ -13,32 +13,47 @@ import torch
 
 import ltmed
 from ltmed.errors import UserError
-from tests.harness import METHODS, Environment, SignalAt, assert_same_weights, ok, only_run, run_command, weights
+from tests.harness import (
+    METHODS,
+    QUICK,
+    Environment,
+    SignalAt,
+    assert_same_weights,
+    ok,
+    only_run,
+    run_command,
+    stages,
+    weights,
+)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_and_continued_is_as_if_never_killed(method: str, tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, f"method={method}", "epochs=3"]
+    words = [*tiny, f"method={method}", "epochs=2", *QUICK.get(method, [])]
     ok(run_command(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path))
-    killed = run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=3))
-    assert killed.code == -signal.SIGKILL
-    run = only_run(tmp_path / "runs")
-    assert (run / "stages/train/last.ckpt").exists()
-    assert not (run / "metrics.json").exists()
-    assert "train 1/3" not in ok(run_command(*words, cwd=tmp_path)).out, "the finished epoch was trained again"
-    straight = only_run(tmp_path / "straight")
+    for stage in stages(method):
+        killed = run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=3, stage=stage))
+        assert killed.code == -signal.SIGKILL, killed.err
+        run = only_run(tmp_path / "runs")
+        assert (run / f"stages/{stage}/last.ckpt").exists()
+        assert not (run / "metrics.json").exists()
+    assert f"{stages(method)[-1]} 1/2" not in ok(run_command(*words, cwd=tmp_path)).out, "a finished epoch, again"
+    run, straight = only_run(tmp_path / "runs"), only_run(tmp_path / "straight")
     for name in ("best", "last"):
-        assert_same_weights(weights(tmp_path / "straight", name), weights(tmp_path / "runs", name))
+        assert_same_weights(weights(straight, name), weights(run, name))
     assert (run / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
-    for part in ("test", "val"):
-        assert (
-            json.loads((run / "metrics.json").read_text())[part]
-            == json.loads((straight / "metrics.json").read_text())[part]
-        )
+    found, expected = (json.loads((folder / "metrics.json").read_text()) for folder in (run, straight))
+    assert found["test"] == expected["test"]
+    assert found["val"] == expected["val"]
 
+
+def test_a_finished_run_is_only_reported(tiny: list[str], tmp_path: Path) -> None:
+    words = [*tiny, "method=erm", "epochs=1"]
+    ok(run_command(*words, cwd=tmp_path))
+    run = only_run(tmp_path / "runs")
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
     again = ok(run_command(*words, cwd=tmp_path))
-    assert "train 1/3" not in again.out
+    assert "train 1/1" not in again.out
     assert "balanced" in again.out.lower()
     assert before == {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
 
@@ -46,7 +61,7 @@ def test_killed_and_continued_is_as_if_never_killed(method: str, tiny: list[str]
 def test_results_of_a_run(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
     done = ok(run_command(*tiny, "method=erm", "epochs=2", cwd=tmp_path))
     run = only_run(tmp_path / "runs")
-    assert run == tmp_path / "runs/isic2018/erm/backbone=tiny,batch_size=16,epochs=2,image_size=32/fold0-seed0"
+    assert run == tmp_path / "runs/isic2018/erm/backbone=tiny,batch_size=14,epochs=2,image_size=32/fold0-seed0"
     found = json.loads((run / "metrics.json").read_text())
     predictions = pd.read_parquet(run / "predictions.parquet")
     accuracy = (predictions["label"] == predictions["predicted"]).mean()
@@ -68,7 +83,7 @@ def test_a_finished_run_is_loaded_without_pickled_code(tiny: list[str], tmp_path
     assert not network.training
     saved = weights(tmp_path / "runs", "best")
     for key, value in network.state_dict().items():
-        assert torch.equal(value, saved[f"network.{key}"])
+        assert torch.equal(value, saved[f"train/network.{key}"])
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
 

@@ -154,8 +154,8 @@ def _print(what: str, times: list[list[float]], equal: bool) -> None:
     tax, least = (1e6 * statistics.median(row[i] - row[2] for row in times) for i in range(2))
     ratio = 100 * (statistics.median(row[0] / row[2] for row in times) - 1)
     print(
-        f"B8 {what}: bare step {step:.2f} ms, Lightning {lightning:.2f} ms, ours {ours:.2f} ms. Tax {tax:+.0f} us a step "
-        f"(goal <= 400), of which Lightning {least:+.0f} us; {ratio:+.1f} % (goal <= 3 % at batch 64); "
+        f"B8 {what}: bare step {step:.2f} ms, Lightning {lightning:.2f} ms, ours {ours:.2f} ms. Tax {tax:+.0f} us a "
+        f"step (goal <= 400), of which Lightning {least:+.0f} us; {ratio:+.1f} % (goal <= 3 % at batch 64); "
         f"{tax / 200:.1f} % of a 20 ms step (goal <= 2 %). Equal weights: {equal}",
         flush=True,
     )
