@@ -29,7 +29,6 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from ltmed import distributed, passes
 from ltmed.context import StageContext
@@ -150,8 +149,8 @@ class Calibrate(Stage):
         for name, (value, low) in lowest.items():
             if value < low:
                 raise UserError(f"method.stages.{context.name}.module.{name}={value}", f"It must be at least {low}.")
-        # Two alternating optimisers, of which Lightning sees the encoder's.
-        self.automatic_optimization = False
+        # Lightning steps the encoder's optimiser; without an E step there is nothing to step.
+        self.automatic_optimization = e_step
         self.m_sampler, self.virtual_per_class, self.classifier_batch = m_sampler, virtual_per_class, classifier_batch
         self.sgd = {"lr": classifier_lr, "momentum": classifier_momentum, "weight_decay": classifier_weight_decay}
         self.distribution, self.e_step = distribution, e_step
@@ -223,21 +222,14 @@ class Calibrate(Stage):
     # --- E step -----------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Eq. 8 for one batch, and the encoder's step."""
+        """Eq. 8 for one batch."""
         if not self.e_step:
             return torch.zeros((), device=self.device)
         assert self.whitening is not None
         features = self.network.encoder(batch.images)
         distances = lmd.mahalanobis(features, *self.whitening)
         loss = F.cross_entropy(self.network.classifier(features).float(), batch.labels)
-        loss = loss + self.distribution * lmd.distribution_consistency(distances, batch.labels)
-        optimizer: Any = self.optimizers()
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        if isinstance(schedule := self.lr_schedulers(), LambdaLR):
-            schedule.step()
-        return loss.detach()
+        return loss + self.distribution * lmd.distribution_consistency(distances, batch.labels)
 
 
 def _two_views(batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
