@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ def write_pixels(
     bad: list[tuple[int, str]] = []
     stop = threading.Event()
     keep_opencv_sequential()
-    with file.open("wb") as out, _silent_opencv():
+    with file.open("wb") as out, silent_opencv():
         out.truncate(number * size * size * 3)
 
         def write(start: int) -> int:
@@ -75,7 +76,7 @@ def write_pixels(
         pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="ltmed-decode")
         try:
             tasks = [pool.submit(write, start) for start in range(0, number, _CHUNK)]
-            with _bar(f"decoding {manifest.name}", number, progress) as advance:
+            with bar(f"decoding {manifest.name}", number, progress) as advance:
                 for task in as_completed(tasks):
                     advance(task.result())
         finally:
@@ -93,7 +94,7 @@ def _write_all(number: int, data: memoryview, offset: int) -> None:
 
 
 @contextmanager
-def _bar(title: str, total: int, wanted: bool | None):
+def bar(title: str, total: int, wanted: bool | None):
     """A progress bar on stderr, or nothing; gives the function that advances it."""
     if not (sys.stderr.isatty() if wanted is None else wanted):
         yield lambda count: None
@@ -108,11 +109,11 @@ def _bar(title: str, total: int, wanted: bool | None):
 
 
 @contextmanager
-def _silent_opencv() -> Iterator[None]:
+def silent_opencv() -> Iterator[None]:
     """Keeps OpenCV from writing lines about damaged files: they are listed together at the end."""
-    logging = cv2.utils.logging
+    logging: Any = getattr(cv2.utils, "logging", cv2)  # In OpenCV 4 they are in cv2 itself.
     level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(0)
     try:
         yield
     finally:
