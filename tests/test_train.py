@@ -46,6 +46,23 @@ def test_killed_and_continued_is_as_if_never_killed(method: str, tiny: list[str]
     assert found["val"] == expected["val"]
 
 
+@pytest.mark.parametrize(
+    ("method", "words", "left_out"),
+    [
+        ("lmd", ["method.stages.calibrate.module.e_step=false"], None),
+        ("lmd", ["method.stages.calibrate.module.virtual_per_class=0", "trainer.gradient_clip_val=1.0"], None),
+        ("lmd", ["method.stages.represent.module.consistency=0"], None),
+        ("pcct", ["~method.stages.second"], "second"),
+        ("pcct", ["~method.stages.first"], "first"),
+    ],
+)
+def test_ablations(method: str, words: list[str], left_out: str | None, tiny: list[str], tmp_path: Path) -> None:
+    done = ok(run_command(*tiny, f"method={method}", "epochs=1", *QUICK.get(method, []), *words, cwd=tmp_path))
+    assert (only_run(tmp_path / "runs") / "metrics.json").exists()
+    for stage in stages(method):
+        assert (f"{stage} 1/1" in done.out) == (stage != left_out)
+
+
 def test_a_finished_run_is_only_reported(tiny: list[str], tmp_path: Path) -> None:
     words = [*tiny, "method=erm", "epochs=1"]
     ok(run_command(*words, cwd=tmp_path))

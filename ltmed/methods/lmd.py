@@ -149,14 +149,16 @@ class Calibrate(Stage):
         for name, (value, low) in lowest.items():
             if value < low:
                 raise UserError(f"method.stages.{context.name}.module.{name}={value}", f"It must be at least {low}.")
-        # Lightning steps the encoder's optimiser; without an E step there is nothing to step.
-        self.automatic_optimization = e_step
         self.m_sampler, self.virtual_per_class, self.classifier_batch = m_sampler, virtual_per_class, classifier_batch
         self.sgd = {"lr": classifier_lr, "momentum": classifier_momentum, "weight_decay": classifier_weight_decay}
         self.distribution, self.e_step = distribution, e_step
         self.statistics = ClassStatistics(network.num_classes, network.num_features)
         self.whitening: lmd.Whitening | None = None
         network.classifier.apply(_start_anew).requires_grad_(False)
+        if not e_step:
+            network.encoder.requires_grad_(False)
+            # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
+            self.nothing = nn.Parameter(torch.zeros(()))
 
     # --- M step -----------------------------------------------------------------------------------------------
 
@@ -224,7 +226,7 @@ class Calibrate(Stage):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. 8 for one batch."""
         if not self.e_step:
-            return torch.zeros((), device=self.device)
+            return 0 * self.nothing
         assert self.whitening is not None
         features = self.network.encoder(batch.images)
         distances = lmd.mahalanobis(features, *self.whitening)
