@@ -8,7 +8,9 @@ metrics.json is strict JSON (an undefined number is null), written last, so that
                 confusion [true][predicted]
     val         images, scalars: the validation part at the chosen checkpoint
     split       name, hash, images {part: n}, counts {part: {class: n}}, group (what must not be divided, or null),
-                leakage {images, leaking, fraction, per_class} or null
+                leakage {images, leaking, fraction, per_class} or null,
+                imbalance {rule, ratio, n0, rounding, fixed_test, achieved_ratio, available {class: n},
+                requested {class: n}, achieved {class: n}} or null
     tiers       rule, head [class], medium [class], tail [class]
     skipped     [{image, reason}]: unreadable images that took no part
     versions    {package: version or null}
@@ -59,6 +61,7 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
         evaluations: predictions for "val" and "test".
     """
     from ltmed.bootstrap import bootstrap
+    from ltmed.data.imbalance import LongTailedSplit
     from ltmed.metrics import TIER_RULE, evaluate
 
     manifest, tested = data.manifest, evaluations["test"]
@@ -99,6 +102,7 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
             "counts": {part: _by_class(manifest, n) for part, n in data.split.counts(manifest).items()},
             "group": None if groups is None else manifest.group_name,
             "leakage": data.split.leakage(manifest),
+            "imbalance": data.split.imbalance(manifest) if isinstance(data.split, LongTailedSplit) else None,
         },
         "tiers": {
             "rule": "listed by the data set; the rest is medium" if listed else TIER_RULE,

@@ -43,6 +43,9 @@ def _protocol(found: dict[str, Any]) -> Text:
         f"Split: {split['name']} (hash {split['hash']}): {parts} images",
         f"Leakage: {_leakage(split)}",
     ]
+    if cut := split.get("imbalance"):
+        counts = ", ".join(f"{code} {n:,} of {cut['requested'][code]:,}" for code, n in cut["achieved"].items())
+        lines.append(f"Long tail: {cut['achieved_ratio']:.1f} : 1, {cut['ratio']:g} : 1 requested ({counts})")
     if found["test"]["absent"]:
         absent = ", ".join(found["test"]["absent"])
         lines.append(f"No test images of {absent}: not scored, not part of any average.")

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 
 from ltmed.data.augment import Augmentation
 from ltmed.data.cache import ImageCache, open_cache
+from ltmed.data.download import Download
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
 from ltmed.data.samplers import Sampler
@@ -65,8 +66,11 @@ class DataModule(LightningDataModule):
     """
 
     name: str  # pyright: ignore[reportIncompatibleVariableOverride]
+    # A reader that learns its classes from the data has neither constant; the manifest has them in every case.
     classes: ClassVar[tuple[str, ...]]
     class_names: ClassVar[tuple[str, ...]]
+    counts_known: ClassVar[tuple[int, ...]] = ()
+    downloads: ClassVar[tuple[Download, ...]] = ()
     group_name: ClassVar[str] = "group"
     source: ClassVar[str]
     licence: ClassVar[str]

@@ -9,14 +9,21 @@ an image took. What becomes of unusual images:
 - Alpha is dropped, not blended: a transparent pixel keeps the colour that is stored under it.
 - Of 16 bits the high 8 are kept (some formats round); there is no windowing, so that 12-bit data in a 16-bit file come
   out dark.
+- DICOM needs the package pydicom. Eight bits are kept as they are stored; of more, the file's window if it has one, and
+  then the range of the image, become 0 to 255. Inverted grey (MONOCHROME1) is inverted.
 """
 
 from __future__ import annotations
+
+import importlib
+import io
 
 import cv2
 import numpy as np
 import torch
 from torch.nn import functional
+
+from ltmed.errors import UserError
 
 FITS = ("squash", "crop")
 
@@ -38,7 +45,7 @@ def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
     decides what it looks like (0.4 grey levels from a full decoding of 2851 x 2133 pixels for S = 256).
 
     Args:
-        data: content of the file (JPEG, PNG, TIFF, BMP, WebP and what else OpenCV reads).
+        data: content of the file (JPEG, PNG, TIFF, BMP, WebP and what else OpenCV reads; DICOM with pydicom).
         size: S, side of the square in pixels.
         fit: `squash` resizes the whole image, without keeping its proportions; `crop` resizes the short side to S
             and cuts the centre, as torchvision's Resize and CenterCrop.
@@ -48,9 +55,12 @@ def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
 
     Raises:
         BadImageError: not an image, or truncated, with the reason in a few words.
+        UserError: DICOM, and pydicom is not installed.
     """
     if not data:
         raise BadImageError("empty file")
+    if data[128:132] == b"DICM":
+        return _fit(_dicom(data), size, fit)
     reduction = _reduction(data, size) if data[:2] == b"\xff\xd8" else 1
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED.get(reduction, cv2.IMREAD_COLOR))
@@ -59,6 +69,29 @@ def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
     if image is None:
         raise BadImageError("damaged, truncated or not an image")
     return _fit(image, size, fit)
+
+
+def _dicom(data: bytes) -> np.ndarray:
+    """One image in DICOM as uint8 [h, w, 3], BGR."""
+    try:
+        dcmread = importlib.import_module("pydicom").dcmread
+        apply_voi_lut = importlib.import_module("pydicom.pixels").apply_voi_lut
+    except ImportError:
+        raise UserError("DICOM images need the package pydicom", "Install it: pip install 'ltmed[dicom]'") from None
+    try:
+        file = dcmread(io.BytesIO(data))
+        pixels = file.pixel_array
+        grey = pixels.ndim == 2
+        if grey and pixels.dtype != np.uint8:
+            pixels = apply_voi_lut(pixels, file).astype(np.float32)
+            pixels = (pixels - pixels.min()) * (255 / max(float(np.ptp(pixels)), 1e-6))
+        inverted = file.PhotometricInterpretation == "MONOCHROME1"
+    except Exception as error:  # pydicom has no common class for what damaged files and unknown codecs lead to.
+        raise BadImageError(f"pydicom cannot decode it ({error})") from None
+    if not grey and (pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8):
+        raise BadImageError(f"DICOM of {' x '.join(map(str, pixels.shape))} values is not one image")
+    image = np.rint(pixels).astype(np.uint8)
+    return cv2.cvtColor(255 - image if inverted else image, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR)
 
 
 def _fit(image: np.ndarray, size: int, fit: str) -> np.ndarray:

@@ -37,6 +37,8 @@ class Manifest:
     """str `[N]`: the data set's own "train", "val" or "test" (or "" = unused), None if it has none."""
     folds: np.ndarray | None = None
     """int64 `[N]`: the data set's own cross-validation fold that each image is tested in (-1 = in none), or None."""
+    sources: np.ndarray | None = None
+    """str `[N]`: where each image comes from (hospital, device, collection), None if unknown."""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -22,7 +22,7 @@ class Split:
     """Which rows of a manifest are trained on, chosen on and tested on; rows in no part are unused."""
 
     name: str
-    """The protocol: "grouped", "random" or "official"."""
+    """The protocol: "grouped", "random", "official", "file", ..."""
     train: np.ndarray
     """int64 `[n]`, sorted rows of the manifest; so are the other two."""
     val: np.ndarray
@@ -46,8 +46,7 @@ class Split:
     def digest(self, manifest: Manifest) -> str:
         """12 hex characters that name this division: a hash over the sorted lines "part image label".
 
-        Images are named without folder and extension where that is unique, so the same division has the same
-        digest in every layout of a data set. Unused images do not count.
+        Images are named without folder and extension where that is unique, so it is the same in every layout.
         """
         names = [PurePosixPath(image).stem.lower() for image in manifest.images]
         if len(set(names)) < len(names):
@@ -151,12 +150,15 @@ def random(
     return _divide("random", manifest, np.arange(len(manifest)), fold, folds, test, val, seed, pool)
 
 
-def official(manifest: Manifest, fold: int, *, val: float | None = None, seed: int = 0) -> Split:
+def official(
+    manifest: Manifest, fold: int, name: str = "official", *, val: float | None = None, seed: int = 0
+) -> Split:
     """Takes the parts, or the cross-validation folds, that come with the data set.
 
     Args:
         manifest: the images.
         fold: which of the data set's own folds is the test part; 0 where it has one test part.
+        name: what the split is called in messages and results.
         val: None takes the data set's own validation part, or a tenth of the training images (by group where
             groups are known) if it has none. A fraction always takes that from the training images instead.
         seed: of the choice of validation images.
@@ -174,13 +176,13 @@ def official(manifest: Manifest, fold: int, *, val: float | None = None, seed: i
             f"{manifest.name} in {manifest.root} has no parts of its own, which split=official needs",
             "Use split=grouped or split=random.",
         )
-    _check_fold("official", fold, number)
+    _check_fold(name, fold, number)
     train, chosen = np.flatnonzero(given == "train"), np.flatnonzero(given == "val")
     if val is not None or not len(chosen):
         groups = np.arange(len(manifest)) if manifest.groups is None else manifest.groups
         share = 0.1 if val is None else val
         train, chosen = _hold_out(manifest, groups, train, share, "split.val", derive("split", seed, "val", fold))
-    return _checked(Split("official", train, chosen, np.flatnonzero(given == "test")), manifest)
+    return _checked(Split(name, train, chosen, np.flatnonzero(given == "test")), manifest)
 
 
 def require_training_images(split: Split, manifest: Manifest) -> None:
@@ -263,10 +265,8 @@ def _partition(labels: np.ndarray, groups: np.ndarray, shares: list[float], seed
     most = members[np.arange(number), major]
     shuffled = np.random.default_rng(seed).permutation(number)
     order = shuffled[np.lexsort((-sizes[shuffled], rank[shuffled]))]
-
     place = np.empty(number, dtype=np.int64)
-    held = [[0] * width for _ in shares]
-    totals = [0] * len(shares)
+    held, totals = [[0] * width for _ in shares], [0] * len(shares)
     columns = (order.tolist(), major[order].tolist(), most[order].tolist(), sizes[order].tolist())
     for group, label, images, size in zip(*columns, strict=True):
         _, _, best = min(

@@ -132,7 +132,9 @@ def bare(backbone: str, batch: Batch, steps: int, folder: Path) -> tuple[float, 
 def main(rounds: int = 5) -> None:
     """Prints the tax per step for a tiny step (microseconds) and for ResNet-18 at 64 px, batch 64 (per cent)."""
     warnings.filterwarnings("ignore", module="lightning")  # It advises loaders and bars that are left out on purpose.
+    threads = torch.get_num_threads()
     for backbone, size, steps in (("test_resnet", 2, 300), ("resnet18", 64, 12)):
+        torch.set_num_threads(1 if size == 2 else threads)  # Two threads wait for each other longer than they work.
         batch = Batch(
             torch.randint(0, 256, (size, PIXELS, PIXELS, 3), dtype=torch.uint8), torch.randint(0, CLASSES, (size,)),
             torch.arange(size),

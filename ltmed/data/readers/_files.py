@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ import numpy as np
 from ltmed.errors import UserError, nearest
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+PART_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+"""How folders and label files spell the parts of a split."""
 
 
 @dataclass(frozen=True)
@@ -110,41 +115,85 @@ def stem(name: str) -> str:
     return base if extension in EXTENSIONS else name
 
 
+class Table(dict[str, list[str]]):
+    """Columns of a label file: name in lower case -> cells. Knows which line of which file a row is."""
+
+    def __init__(self, path: Path, lines: Sequence[int], columns: dict[str, list[str]]) -> None:
+        super().__init__(columns)
+        self.path, self.lines = path, lines
+
+    def where(self, row: int) -> str:
+        """`file, line n` of a row, for messages."""
+        return f"{self.path}, line {self.lines[row]}"
+
+
+def read_text(path: Path) -> str:
+    """Content of a text file, without byte order mark.
+
+    Raises:
+        UserError: the file cannot be read or is not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start})", "Save it as UTF-8.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}", "Check the path.") from None
+
+
 def read_rows(path: Path) -> list[list[str]]:
     """Rows of a delimited text file, cells stripped and blank lines left out.
 
-    The separator is whichever of comma, semicolon and tab the first line has most of. A byte order mark and
-    any line ends are fine.
+    The separator is whichever of comma, semicolon and tab the first line has most of, outside quotes. A byte order
+    mark and any line ends are fine.
 
     Raises:
-        UserError: the file is not UTF-8 text.
+        UserError: the file is not UTF-8 text, or a quote in it is never closed.
     """
+    return [row for _, row in numbered_rows(path)]
+
+
+def numbered_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of `read_rows`, each with the number of the line that it ends in."""
+    text = read_text(path)
+    lines = [*re.split("\r\n|\r|\n", text), ""]
+    first = next((line for line in lines if line.strip(" \t,;")), "")
+    separator = max(",;\t", key=re.sub('"[^"]*"', "", first).count)
+    reader = csv.reader((line + "\n" for line in lines), delimiter=separator)
+    rows, end = [], 0
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start})", "Save it as UTF-8.") from None
-    lines = [line for line in text.splitlines() if line.strip(" \t,;")]
-    separator = max(",;\t", key=lines[0].count) if lines else ","
-    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+        for row in reader:
+            begin, end = end + 1, reader.line_num
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                rows.append((end, cells))
+            if begin < end == len(lines):  # The empty line at the end became part of a cell.
+                raise UserError(f"{path}, line {begin}: a quote is opened and never closed", "Correct that line.")
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}", "Correct that line.") from None
+    return rows
 
 
-def read_table(path: Path) -> dict[str, list[str]]:
+def read_table(path: Path) -> Table:
     """Columns of a delimited text file with a header: name in lower case -> cells.
 
     Raises:
-        UserError: no header or no row; a row that is shorter or longer than the header.
+        UserError: no header or no row; a name that two columns have; a row that is shorter or longer than the header.
     """
-    rows = read_rows(path)
+    rows = numbered_rows(path)
     if len(rows) < 2:
         raise UserError(f"{path} has no rows under its header", "Download it again.")
-    header, body = [name.lower() for name in rows[0]], rows[1:]
-    for row in body:
+    header, body = [name.lower() for name in rows[0][1]], rows[1:]
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise UserError(f"{path}, line {rows[0][0]}: two columns are called '{twice[0]}'", "Rename or remove one.")
+    for line, row in body:
         if len(row) < len(header) or any(row[len(header) :]):
             raise UserError(
-                f"{path}: the row of '{row[0]}' has {len(row)} cells, the header has {len(header)}",
+                f"{path}, line {line}: the row of '{row[0][:80]}' has {len(row)} cells, the header has {len(header)}",
                 "Download it again.",
             )
-    return {name: [row[place] for row in body] for place, name in enumerate(header)}
+    columns = {name: [row[place] for _, row in body] for place, name in enumerate(header)}
+    return Table(path, [line for line, _ in body], columns)
 
 
 def column(table: dict[str, list[str]], path: Path, *names: str) -> list[str]:
@@ -173,16 +222,44 @@ def onehot(table: dict[str, list[str]], path: Path, ids: Sequence[str], classes:
     """
     cells = [column(table, path, code) for code in classes]
     labels = []
-    for name, row in zip(ids, zip(*cells, strict=True), strict=True):
+    for place, (name, row) in enumerate(zip(ids, zip(*cells, strict=True), strict=True)):
         try:
             values = [float(cell) for cell in row]
         except ValueError:
             values = []
         if sorted(values) != [0.0] * (len(classes) - 1) + [1.0]:
             shown = ", ".join(f"{code}={cell}" for code, cell in zip(classes, row, strict=True))
-            raise UserError(f"{path}: '{name}' has not exactly one class ({shown})", "Correct or remove that row.")
+            where = table.where(place) if isinstance(table, Table) else path
+            raise UserError(f"{where}: '{name}' has not exactly one class ({shown})", "Correct or remove that row.")
         labels.append(values.index(1.0))
     return labels
+
+
+def check_unrepeated(ids: Sequence[str], table: Table) -> None:
+    """Makes sure that a table names an image once.
+
+    Raises:
+        UserError: two rows have one id; both lines are named.
+    """
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if first.setdefault(name, row) != row:
+            raise UserError(
+                f"{table.where(row)}: '{name}' is listed twice, in line {table.lines[first[name]]} too",
+                "An image may have one row; correct the label file.",
+            )
+
+
+def part_of(word: str, where: object) -> str:
+    """`train`, `val` or `test` for any spelling of it; an empty word stays empty (in no part).
+
+    Raises:
+        UserError: another word; the message begins with `where`.
+    """
+    known = {name: part for part, names in PART_NAMES.items() for name in names}
+    if word and word.lower() not in known:
+        raise UserError(f"{where}: '{word}' is not a part of a split", nearest(word.lower(), known))
+    return known[word.lower()] if word else ""
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
@@ -192,11 +269,20 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         UserError: a line has another form.
     """
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(re.split("\r\n|\r|\n", read_text(path)), start=1):
         if not line.strip():
             continue
         cells = line.rsplit(maxsplit=1)
-        if len(cells) != 2 or not cells[1].isdecimal():
-            raise UserError(f"{path}, line {number}: '{line.strip()}' is not 'path number'", "Correct that line.")
+        if len(cells) != 2 or not cells[1].isdecimal() or len(cells[1]) > 9:
+            raise UserError(f"{path}, line {number}: '{line.strip()[:120]}' is not 'path number'", "Correct that line.")
         pairs.append((cells[0].strip(), int(cells[1])))
     return pairs
+
+
+def warn_of_counts(name: str, path: Path, labels: Sequence[int], classes: Sequence[str], known: Sequence[int]) -> None:
+    """Warns where the images per class in `path` are not the published numbers `known`."""
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    rows = zip(classes, counts, known, strict=True)
+    differing = ", ".join(f"{code} {have} of {expected}" for code, have, expected in rows if have != expected)
+    if differing:
+        warnings.warn(f"{name}: {path} has {sum(counts)} images, not {sum(known)}: {differing}", stacklevel=4)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ltmed.data.datamodule import DataModule
+from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
 from ltmed.errors import UserError, nearest
@@ -48,6 +49,18 @@ class ISIC2018(DataModule):
     source = "https://challenge.isic-archive.com/data/#2018"
     licence = "CC BY-NC 4.0"
     counts_known = (1113, 6705, 514, 327, 1099, 115, 142)
+    downloads = tuple(
+        Download(f"https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task3_{file}")
+        for file in (
+            "Training_LesionGroupings.csv",
+            "Training_GroundTruth.zip",
+            "Training_Input.zip",
+            "Validation_GroundTruth.zip",
+            "Validation_Input.zip",
+            "Test_GroundTruth.zip",
+            "Test_Input.zip",
+        )
+    )
     layout = """\
   A  ISIC2018_Task3_Training_Input/*.jpg
      ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv (or beside the folders)
