@@ -23,9 +23,12 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        raised: Any = [_raise(value) for value in args]
+        named: Any = {name: _raise(value) for name, value in kwargs.items()}
+        if not torch.is_autocast_enabled(device):  # Entering the context costs more than a small loss.
+            return function(*raised, **named)  # pyright: ignore[reportCallIssue]
         with torch.autocast(device, enabled=False):
-            raised: Any = [_raise(value) for value in args]
-            return function(*raised, **{name: _raise(value) for name, value in kwargs.items()})  # pyright: ignore
+            return function(*raised, **named)  # pyright: ignore[reportCallIssue]
 
     return wrapped
 

@@ -13,14 +13,17 @@ BATCH, SLOTS, CLASSES, WIDTH, GAMMA, MIX = 128, 1024, 7, 128, 20, 0.4
 
 
 def _inputs() -> tuple[list[Tensor], dict[str, Tensor]]:
-    """What gets a gradient: queries, logits, prototypes; and the rest. Classes as frequent as in HAM10000."""
+    """What gets a gradient: queries, logits, prototypes; and the rest. Classes as frequent as in HAM10000.
+
+    One e for all negatives of a query: the order in which the nearest are found is then of no account.
+    """
     frequencies = torch.tensor([0.111, 0.67, 0.051, 0.033, 0.11, 0.011, 0.014])
     queries = F.normalize(torch.randn(BATCH, WIDTH), dim=1).requires_grad_()
     wanted = [queries, torch.randn(BATCH, CLASSES).requires_grad_(), torch.randn(CLASSES, WIDTH).requires_grad_()]
     fixed = {
         "labels": torch.multinomial(frequencies, BATCH, True), "keys": F.normalize(torch.randn(SLOTS, WIDTH), dim=1),
         "key_labels": torch.multinomial(frequencies, SLOTS, True), "predicted": torch.randint(CLASSES, (SLOTS,)),
-        "negative_mix": MIX * torch.rand(BATCH, GAMMA), "positive_mix": MIX * torch.rand(SLOTS),
+        "negative_mix": MIX * torch.rand(BATCH, 1).expand(-1, GAMMA), "positive_mix": MIX * torch.rand(SLOTS),
     }  # fmt: skip
     return wanted, fixed
 
