@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -29,3 +29,15 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
         return ""
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"Known: {shown}."
+
+
+def require_between(key: str, value: float, low: float, high: float) -> None:
+    """Raises UserError unless low <= value <= high; `key` is the setting's full name."""
+    if not low <= value <= high:
+        raise UserError(f"{key}={value}", f"It must be between {low:g} and {high:g}.")
+
+
+def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    """Raises UserError, with the nearest names, unless `value` is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"{key} has no choice '{value}'", nearest(str(value), choices))

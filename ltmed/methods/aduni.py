@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ltmed import distributed
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses.aduni import AlphaSchedule, aduc_loss, alpha_at
 from ltmed.nn.network import Network
 from ltmed.stage import Stage
@@ -72,13 +72,8 @@ class AdUni(Stage):
             ("temperature", temperature, 1e-3, 1e3), ("alpha_max", alpha_max, 0, 1e3),
             ("alpha_min", alpha_min, 0, alpha_max), ("t_decay", t_decay, 1, 1e9),
         ):  # fmt: skip
-            if not low <= value <= high:
-                raise UserError(f"{option}{name}={value}", f"It must be between {low:g} and {high:g}.")
-        if alpha_schedule not in get_args(AlphaSchedule):
-            raise UserError(
-                f"{option}alpha_schedule has no choice '{alpha_schedule}'",
-                nearest(str(alpha_schedule), get_args(AlphaSchedule)),
-            )
+            require_between(option + name, value, low, high)
+        require_choice(option + "alpha_schedule", alpha_schedule, get_args(AlphaSchedule))
         self.temperature, self.logit_prior, self.normalize = temperature, logit_prior, normalize
         self.alpha_max, self.alpha_min, self.t_decay = alpha_max, alpha_min, t_decay
         self.alpha_schedule: AlphaSchedule = alpha_schedule

@@ -34,7 +34,7 @@ from ltmed import distributed, passes
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.data.samplers import Sampler
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses import lmd
 from ltmed.nn.network import Network
 from ltmed.nn.statistics import ClassStatistics, Moments
@@ -80,8 +80,7 @@ class Represent(Stage):
         consistency_start_epoch: int = 0,
     ) -> None:
         super().__init__(network, context)
-        if ce_view not in get_args(View):
-            raise UserError(f"ce_view has no choice '{ce_view}'", nearest(str(ce_view), get_args(View)))
+        require_choice(f"method.stages.{context.name}.module.ce_view", ce_view, get_args(View))
         self.consistency, self.probability, self.normalize_rows = consistency, probability, normalize_rows
         self.ce_view: View = ce_view
         self.consistency_start_epoch = consistency_start_epoch
@@ -145,10 +144,9 @@ class Calibrate(Stage):
         e_step: bool = True,
     ) -> None:
         super().__init__(network, context)
-        lowest = {"virtual_per_class": (virtual_per_class, 0), "classifier_batch": (classifier_batch, 1)}
-        for name, (value, low) in lowest.items():
-            if value < low:
-                raise UserError(f"method.stages.{context.name}.module.{name}={value}", f"It must be at least {low}.")
+        option = f"method.stages.{context.name}.module."
+        require_between(option + "virtual_per_class", virtual_per_class, 0, 1e9)
+        require_between(option + "classifier_batch", classifier_batch, 1, 1e9)
         self.m_sampler, self.virtual_per_class, self.classifier_batch = m_sampler, virtual_per_class, classifier_batch
         self.sgd = {"lr": classifier_lr, "momentum": classifier_momentum, "weight_decay": classifier_weight_decay}
         self.distribution, self.e_step = distribution, e_step

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from ltmed import distributed, passes
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, require_choice
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.triplet import CENTRE_LOSSES, SAMPLE_LOSSES, MetricLoss, distances
 from ltmed.nn.centres import CentreHead
@@ -64,7 +64,7 @@ class _PCCTStage(Stage):
     ) -> None:
         super().__init__(network, context)
         _head(network)
-        self._check_choice("metric_loss", metric_loss, get_args(MetricLoss))
+        require_choice(self._key("metric_loss"), metric_loss, get_args(MetricLoss))
         if not 0 < margin <= 1e6:
             raise UserError(f"{self._key('margin')}={margin}", "It must be greater than 0.")
         if metric_loss == "quadruplet" and not 0 <= beta < margin:
@@ -76,10 +76,6 @@ class _PCCTStage(Stage):
 
     def _key(self, option: str) -> str:
         return f"method.stages.{self.context.name}.module.{option}"
-
-    def _check_choice(self, option: str, value: str, choices: tuple[str, ...]) -> None:
-        if value not in choices:
-            raise UserError(f"{self._key(option)} has no choice '{value}'", nearest(str(value), choices))
 
     def on_validation_start(self) -> None:
         """Class means of the very weights that are evaluated, saved, and where the next epoch starts."""
@@ -186,7 +182,7 @@ class CentreStage(_PCCTStage):
         centers: Centers = "estimated",
     ) -> None:
         super().__init__(network, context, metric_loss=metric_loss, margin=margin, beta=beta)
-        self._check_choice("centers", centers, get_args(Centers))
+        require_choice(self._key("centers"), centers, get_args(Centers))
         head = _head(network)
         self.centres = nn.Parameter(torch.zeros_like(head.centres)) if centers == "trainable" else None
 

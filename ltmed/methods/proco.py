@@ -30,7 +30,7 @@ from torch import Tensor
 from ltmed import distributed
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses import proco
 from ltmed.losses.proco import Contrast, QueueReduction, Recalibration
 from ltmed.nn.heads import MLP, PrototypeHead, prototype_logits
@@ -81,19 +81,15 @@ class ProCo(Stage):
     ) -> None:
         super().__init__(network, context)
         projector, _ = _heads(network)
+        option = f"method.stages.{context.name}.module."
         for name, value, low, high in (
             ("momentum", momentum, 0, 1), ("mix", mix, 0, 1), ("omega_beta", omega_beta, 0, 1),
             ("omega_init", omega_init, 1e-30, 1), ("temperature", temperature, 1e-3, 1e3),
             ("queue_size", queue_size, 1, 1e7), ("gamma", gamma, 1, 1e7),
         ):  # fmt: skip
-            if not low <= value <= high:
-                raise UserError(f"{self._key(name)}={value}", f"It must be between {low:g} and {high:g}.")
-        for name, value, choices in (
-            ("recalibration", recalibration, get_args(Recalibration)),
-            ("queue_reduction", queue_reduction, get_args(QueueReduction)),
-        ):
-            if value not in choices:
-                raise UserError(f"{self._key(name)} has no choice '{value}'", nearest(str(value), choices))
+            require_between(option + name, value, low, high)
+        require_choice(option + "recalibration", recalibration, get_args(Recalibration))
+        require_choice(option + "queue_reduction", queue_reduction, get_args(QueueReduction))
         self.momentum, self.gamma, self.mix, self.temperature = momentum, gamma, mix, temperature
         self.recalibration: Recalibration = recalibration
         self.queue_reduction: QueueReduction = queue_reduction
@@ -102,9 +98,6 @@ class ProCo(Stage):
         self.teacher = EmaTeacher(network.encoder, projector, training=True)
         self.queue = FeatureQueue(queue_size, projector.out_features)
         self.register_buffer("omega", torch.full((network.num_classes,), float(omega_init)))
-
-    def _key(self, option: str) -> str:
-        return f"method.stages.{self.context.name}.module.{option}"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, mean over this process's images."""

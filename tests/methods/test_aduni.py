@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -13,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ltmed import distributed
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.losses.aduni import aduc_loss, alpha_at
@@ -22,6 +19,7 @@ from ltmed.nn.dropout_head import DropoutLinear
 from ltmed.nn.heads import MLP, Linear
 from ltmed.nn.network import Network
 from tests.methods.small import Encoder, K, batch, context, updated
+from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
 
 
 def make(norm: bool = True, p: float = 0.5, classes: int = K, **options: Any) -> AdUni:
@@ -142,46 +140,16 @@ def test_a_network_without_projector_and_a_batch_with_one_view_are_user_errors()
         make().training_step(batch()._replace(views=None), 0)
 
 
-class TwoRanks:
-    """Two ranks as two threads with one graph; stands in for `ltmed.distributed`, which has tests with processes."""
-
-    def __init__(self) -> None:
-        self.local, self.barrier = threading.local(), threading.Barrier(2, timeout=60)
-        self.given: list[Tensor] = [torch.empty(0)] * 2
-
-    def rank(self) -> int:
-        return self.local.rank
-
-    def gather_with_gradient(self, tensor: Tensor) -> Tensor:
-        self.given[self.local.rank] = tensor
-        self.barrier.wait()
-        both = torch.cat(self.given)
-        self.barrier.wait()
-        return both
-
-    def gather_equal(self, tensor: Tensor) -> Tensor:
-        return self.gather_with_gradient(tensor.detach())
-
-
 def test_two_ranks_with_half_the_batch_are_one_with_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def loss_of_rank(rank: int) -> Tensor:
-        ranks.local.rank = rank
-        half = slice(4 * rank, 4 * rank + 4)
-        return (first, second)[rank].training_step(Batch(*(part[half] for part in whole if part is not None)), 0)
+    def train(stage: AdUni, data: Batch) -> Tensor:
+        loss = stage.training_step(data, 0)
+        loss.backward()
+        return loss.detach()
 
-    whole, ranks = batch(), TwoRanks()
-    one, first, second = (make(norm=False, p=0.0) for _ in range(3))
-    expected = one.training_step(whole, 0)
-    expected.backward()
-    for name in ("rank", "gather_with_gradient", "gather_equal"):
-        monkeypatch.setattr(distributed, name, getattr(ranks, name))
-    with ThreadPoolExecutor(2) as pool:
-        losses = list(pool.map(loss_of_rank, range(2)))
+    whole, ranks = batch(), TwoRanks(monkeypatch)
+    one, *two = (make(norm=False, p=0.0) for _ in range(3))
+    expected = train(one, whole)
+    losses = ranks.run(lambda rank: train(two[rank], half(whole, rank)))
     torch.testing.assert_close((losses[0] + losses[1]) / 2, expected)
     assert not torch.allclose(losses[0], losses[1])
-    # Backward through both ranks' losses at once leaves in each what the sum over ranks would; DDP averages.
-    (losses[0] + losses[1]).backward()
-    for name, parameter in one.named_parameters():
-        gradients = [stage.get_parameter(name).grad for stage in (first, second)]
-        mean = torch.stack([gradient for gradient in gradients if gradient is not None]).mean(0)
-        torch.testing.assert_close(mean, parameter.grad, rtol=1e-4, atol=1e-6)
+    assert_mean_gradient(one, two)

@@ -27,6 +27,7 @@ from ltmed.seeding import derive
 from tests.losses.test_lmd import relation_oracle
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.test_proco import NoReading
+from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
 
 N = 30
 
@@ -80,6 +81,23 @@ def test_the_teacher_is_the_average_of_the_students() -> None:
         for name, value in stage.teacher.copies[1].state_dict().items():
             torch.testing.assert_close(value, slow[name])
         optimizer.step()
+
+
+def test_two_ranks_with_half_the_batch_are_one_with_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(stage: Represent, data: Batch) -> None:
+        for _ in range(2):
+            stage.training_step(data, 0).backward()
+            with torch.no_grad():  # So that the teacher is another network at the second step, on each rank the same.
+                for copied in stage.teacher.parameters():
+                    copied.mul_(0.9)
+
+    whole, ranks = batch(), TwoRanks(monkeypatch)
+    one, *two = (represent(norm=False) for _ in range(3))
+    for stage in (one, *two):
+        monkeypatch.setattr(stage.teacher, "update", lambda *_, **__: None)
+    train(one, whole)
+    ranks.run(lambda rank: train(two[rank], half(whole, rank)))
+    assert_mean_gradient(one, two)
 
 
 def test_represent_reads_nothing_back_and_needs_two_views() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,32 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltmed import distributed, passes
+from ltmed import passes
 from ltmed.data.batch import Batch
 from ltmed.methods.pcct import CentreStage, SampleStage
 from tests.methods.small import batch
 from tests.methods.small_pcct import LOSSES, TRAINABLE, class_means, make, own_centres
-
-
-class TwoRanks:
-    """Two ranks as two threads below `ltmed.distributed`, whose gathering and sums work on top of these."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.local, self.barrier = threading.local(), threading.Barrier(2, timeout=60)
-        self.given: list[Tensor] = [torch.empty(0)] * 2
-        monkeypatch.setattr(distributed, "is_distributed", lambda: hasattr(self.local, "rank"))
-        monkeypatch.setattr(distributed, "rank", lambda: self.local.rank)
-        monkeypatch.setattr(distributed, "gather_equal", self.gather_equal)
-        monkeypatch.setattr(distributed, "all_sum", lambda tensor: self.gather_equal(tensor[None]).sum(0))
-
-    def gather_equal(self, tensor: Tensor) -> Tensor:
-        if not hasattr(self.local, "rank"):
-            return tensor.detach()
-        self.given[self.local.rank] = tensor.detach()
-        self.barrier.wait()
-        both = torch.cat(self.given)
-        self.barrier.wait()
-        return both
+from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
 
 
 @pytest.mark.parametrize("metric_loss", LOSSES)
@@ -49,37 +27,27 @@ class TwoRanks:
 def test_two_ranks_with_half_the_batch_are_one_with_all_of_it(
     kind: Any, options: dict[str, Any], metric_loss: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(data: Batch, rank: int) -> Batch:
-        cut = len(data.labels) // 2  # Uneven where the number is odd, as the shards of evaluation are.
-        return Batch(*(part[:cut] if rank == 0 else part[cut:] for part in data if part is not None))
-
     def over(stage: nn.Module) -> Iterator[Batch]:
         whole = batch(11, seed=5)
         yield half(whole, ranks.local.rank) if hasattr(ranks.local, "rank") else whole
 
-    def train(rank: int | None) -> None:
-        if rank is not None:
-            ranks.local.rank = rank
-        stage = one if rank is None else two[rank]
+    def train(stage: Any, data: Batch) -> Tensor:
         stage._estimate_centres()
         if stage.__dict__["_parameters"].get("centres") is not None:
             stage.centres.data.copy_(own_centres(stage))
-        losses.append(stage.training_step(data if rank is None else half(data, rank), 0))
-        losses[-1].backward()
+        loss = stage.training_step(data, 0)
+        loss.backward()
+        return loss.detach()
 
-    ranks, data, losses = TwoRanks(monkeypatch), batch(), []
+    ranks, data = TwoRanks(monkeypatch), batch()
     monkeypatch.setattr(passes, "over_training_part", over)
     one, *two = (make(kind, norm=False, metric_loss=metric_loss, **options) for _ in range(3))
-    train(None)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(train, range(2)))
-    for loss in losses[1:]:
-        torch.testing.assert_close(loss, losses[0])
+    expected = train(one, data)
+    for loss in ranks.run(lambda rank: train(two[rank], half(data, rank))):
+        torch.testing.assert_close(loss, expected)
     for stage in two:
         torch.testing.assert_close(own_centres(stage), own_centres(one))
-    for name, parameter in one.named_parameters():
-        gradients = torch.stack([stage.get_parameter(name).grad for stage in two])
-        torch.testing.assert_close(gradients.mean(0), parameter.grad, rtol=1e-4, atol=1e-6)
+    assert_mean_gradient(one, two)
 
 
 class Loader:

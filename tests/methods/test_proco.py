@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ltmed import distributed
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.methods.proco import ProCo
@@ -22,6 +19,7 @@ from ltmed.nn.heads import Linear, PrototypeHead
 from ltmed.nn.network import Network
 from tests.losses import proco_oracle as oracle
 from tests.methods.small import Encoder, K, batch, context, make, updated
+from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
 
 
 @pytest.mark.parametrize(
@@ -173,48 +171,18 @@ def test_a_network_without_prototypes_and_a_batch_with_one_view_are_user_errors(
         make().training_step(batch()._replace(views=None), 0)
 
 
-class TwoRanks:
-    """Two ranks as two threads; stands in for `ltmed.distributed`, which has its own tests with processes."""
-
-    def __init__(self) -> None:
-        self.local, self.barrier = threading.local(), threading.Barrier(2, timeout=60)
-        self.given: list[Tensor] = [torch.empty(0)] * 2
-
-    def gather_equal(self, tensor: Tensor) -> Tensor:
-        self.given[self.local.rank] = tensor.detach()
-        self.barrier.wait()
-        both = torch.cat(self.given)
-        self.barrier.wait()
-        return both
-
-    def all_sum(self, tensor: Tensor) -> Tensor:
-        return self.gather_equal(tensor[None]).sum(0)
-
-
 def test_two_ranks_with_half_the_batch_are_one_with_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(stage: ProCo, data: Batch) -> None:
         for _ in range(2):  # The second step finds a queue that wraps around.
             stage.zero_grad()
             stage.training_step(data, 0).backward()
 
-    def train_rank(rank: int) -> None:
-        ranks.local.rank = rank
-        half = slice(4 * rank, 4 * rank + 4)
-        train((first, second)[rank], Batch(*(part[half] for part in whole if part is not None)))
-
-    whole, ranks = batch(), TwoRanks()
-    one, first, second = (make(norm=False, mix=0.0, queue_size=12) for _ in range(3))
+    whole, ranks = batch(), TwoRanks(monkeypatch)
+    one, *two = (make(norm=False, mix=0.0, queue_size=12) for _ in range(3))
     train(one, whole)
-    monkeypatch.setattr(distributed, "gather_equal", ranks.gather_equal)
-    monkeypatch.setattr(distributed, "all_sum", ranks.all_sum)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(train_rank, range(2)))
+    ranks.run(lambda rank: train(two[rank], half(whole, rank)))
     for name, buffer in one.named_buffers():
         if name.startswith(("queue", "omega", "teacher")):
-            torch.testing.assert_close(first.get_buffer(name), buffer)
-            torch.testing.assert_close(second.get_buffer(name), buffer)
-    for name, parameter in one.named_parameters():
-        if parameter.requires_grad:
-            gradients = [stage.get_parameter(name).grad for stage in (first, second)]
-            mean = torch.stack([gradient for gradient in gradients if gradient is not None]).mean(0)
-            torch.testing.assert_close(mean, parameter.grad, rtol=1e-4, atol=1e-6)
+            for stage in two:
+                torch.testing.assert_close(stage.get_buffer(name), buffer)
+    assert_mean_gradient(one, two)
