@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -50,6 +52,12 @@ def loss_and_gradients(loss: Callable[..., Tensor], inputs: Sequence[Tensor]) ->
         return [value.detach(), *torch.autograd.grad(value, wanted)]
 
     return work
+
+
+def in_a_fresh_process(function: Callable[..., float], *arguments: object) -> float:
+    """What `function` returns in a new process, whose memory nothing has used and given back before."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def extra_memory(work: Callable[[], object]) -> float:
