@@ -26,8 +26,11 @@ from hydra import compose, initialize_config_dir
 multiprocessing.set_forkserver_preload(["lightning.pytorch", "timm", "torchmetrics", "torchvision", "hydra", "pandas"])
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
+_METHODS = {file.stem: "\nstages:" in file.read_text() for file in sorted((ROOT / "conf/method").glob("*.yaml"))}
+METHODS = [name for name, has_stages in _METHODS.items() if has_stages]
 """A method that is added is tested at once."""
+PRESETS = [name for name, has_stages in _METHODS.items() if not has_stages]
+"""Methods that only choose a loss, a sampler or a head for another one's stages: `tests/test_presets.py`."""
 TINY = ("dataset=isic2018", "image_size=32", "backbone=tiny", "batch_size=14", "trainer.accelerator=cpu")
 """Overrides of every quick run; `dataset.root`, `runs` and `cache_dir` come from the fixture `tiny`."""
 QUICK = {"lmd": ["method.stages.calibrate.module.virtual_per_class=300"]}

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench import bench_aduni_alpa, bench_data_path, bench_framework, bench_lmd, bench_pcct, bench_proco
+from tests.bench import (
+    bench_aduni_alpa,
+    bench_data_path,
+    bench_framework,
+    bench_lmd,
+    bench_losses,
+    bench_pcct,
+    bench_proco,
+)
 
 
 def main() -> None:
@@ -12,6 +20,7 @@ def main() -> None:
     benches = {
         "data_path": bench_data_path.main, "framework": bench_framework.main, "pcct": bench_pcct.main,
         "proco": bench_proco.main, "aduni_alpa": bench_aduni_alpa.main, "lmd": bench_lmd.main,
+        "losses": bench_losses.main,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", choices=[*benches, []], default=list(benches))

@@ -1,0 +1,119 @@
+"""What losses make of the training counts: class weights, priors, margins. Letters: n_c images of class c, K classes.
+
+Counts stay as they are while a stage trains, so each of these is made once per tensor of counts, on the CPU and in
+float64: of 1 - .9999^1 float32 has three digits. A step never waits for the check of the counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from ltmed.errors import UserError
+
+P = ParamSpec("P")
+
+
+def once_per_counts(
+    function: Callable[Concatenate[Tensor, P], Tensor],
+) -> Callable[Concatenate[Tensor, torch.dtype, P], Tensor]:
+    """Turns `function(counts, *options)` into `(counts, dtype, *options)`, computed once for each tensor of counts.
+
+    The function gets the counts as float64 on the CPU; what it returns is kept on the device of the counts, as `dtype`,
+    for as long as they live. Counts that were changed in place are looked at anew.
+    """
+    kept = WeakIdKeyDictionary()
+
+    @functools.wraps(function)
+    def wrapped(counts: Tensor, dtype: torch.dtype, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if counts not in kept:
+            kept[counts] = {}
+        results: dict[Any, Tensor] = kept[counts]
+        key = (counts._version, dtype, args, tuple(kwargs.items()))
+        if key not in results:
+            with torch.inference_mode(False):  # The first use may be a validation, the next one needs gradients.
+                results[key] = function(_checked(counts), *args, **kwargs).to(counts.device, dtype)
+        return results[key]
+
+    return wrapped
+
+
+@once_per_counts
+def inverse_frequency(counts: Tensor) -> Tensor:
+    """w_c = N / (K n_c), `[K]`; scikit-learn's "balanced" weights.
+
+    Raises:
+        UserError: a class without images.
+    """
+    return counts.sum() / (len(counts) * counts)
+
+
+@once_per_counts
+def effective_number(counts: Tensor, beta: float) -> Tensor:
+    """w_c ~ (1 - b) / (1 - b^n_c) with sum K, `[K]` (Cui et al., CVPR 2019). All 1 where b = 0.
+
+    Raises:
+        UserError: a class without images, or `beta` outside [0, 1).
+    """
+    check_range("beta", beta, 0, 1, below=True)
+    if beta == 0:
+        return torch.ones_like(counts)
+    weights = -1 / torch.expm1(counts * math.log(beta))
+    return weights * (len(counts) / weights.sum())
+
+
+@once_per_counts
+def log_prior(counts: Tensor) -> Tensor:
+    """Log pi_c = log(n_c / N), `[K]`.
+
+    Raises:
+        UserError: a class without images.
+    """
+    return (counts / counts.sum()).log()
+
+
+@once_per_counts
+def margins(counts: Tensor, largest: float) -> Tensor:
+    """D_c ~ n_c^(-1/4), `[K]`, the largest of them `largest` (Cao et al., NeurIPS 2019).
+
+    Raises:
+        UserError: a class without images.
+    """
+    inverse = counts**-0.25
+    return inverse * (largest / inverse.max())
+
+
+@once_per_counts
+def log_mitigation(counts: Tensor, p: float) -> Tensor:
+    """Log M_ij = p log(n_j / n_i) where n_j < n_i, else 0, `[K, K]` (Wang et al., CVPR 2021).
+
+    Raises:
+        UserError: a class without images.
+    """
+    logs = counts.log()
+    return p * (logs[None, :] - logs[:, None]).clamp_max(0)
+
+
+def check_range(name: str, value: float, low: float, high: float, below: bool = False) -> None:
+    """Raises a UserError where an option of a loss is not in [low, high], or not in [low, high) if `below`."""
+    if not low <= value <= high or (below and value == high):
+        end = "less than" if below else "at most"
+        raise UserError(f"loss.{name} is {value}", f"It must be at least {low:g} and {end} {high:g}.")
+
+
+def _checked(counts: Tensor) -> Tensor:
+    """The counts as float64 on the CPU; a class without images ends the run."""
+    numbers = counts.cpu().double()
+    empty = [str(index) for index, number in enumerate(numbers.tolist()) if not number > 0]
+    if empty:
+        raise UserError(
+            f"No training image of class number {', '.join(empty)}: a loss that corrects for class frequency needs one",
+            "Use loss=ce, another split, or leave the class out of the data.",
+        )
+    return numbers

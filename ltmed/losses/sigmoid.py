@@ -1,0 +1,125 @@
+"""Losses with one sigmoid per class, p = sigmoid(z). Letters: B images, K classes.
+
+All are summed over the classes and averaged over the batch. The classes are ranked by z itself. Targets are class
+numbers `[B]` or 0/1 `[B, K]`, any number of classes per image.
+
+Focal: T.-Y. Lin et al., ICCV 2017, Eq. 5. ASL: T. Ridnik, E. Ben-Baruch, N. Zamir, A. Noy, I. Friedman, M. Protter,
+L. Zelnik-Manor, "Asymmetric Loss for Multi-Label Classification", ICCV 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ltmed.losses.counts import check_range
+from ltmed.losses.precision import full_precision
+
+
+@full_precision
+def bce(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """Binary cross-entropy, -y log p - (1 - y) log(1 - p).
+
+    Args:
+        logits: z `[B, K]`, any float type; half precision is computed in float32.
+        labels: int64 `[B]`, or 0/1 `[B, K]`.
+        counts: training images per class `[K]`; not used, part of the common signature.
+    """
+    wanted = labels.to(logits.dtype) if labels.ndim == 2 else torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
+    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(logits)
+
+
+@full_precision
+def sigmoid_focal(
+    logits: Tensor, labels: Tensor, counts: Tensor, *, gamma: float = 2.0, alpha: float | None = 0.25
+) -> Tensor:
+    """-alpha y (1 - p)^g log p - (1 - alpha) (1 - y) p^g log(1 - p).
+
+    Args:
+        logits: z `[B, K]`.
+        labels: int64 `[B]`, or 0/1 `[B, K]`.
+        counts: training images per class `[K]`; not used, part of the common signature.
+        gamma: g >= 0.
+        alpha: weight of positives in [0, 1], that of negatives is 1 - alpha; None: both count 1.
+
+    Raises:
+        UserError: an option out of range.
+    """
+    return focal_terms(logits, labels, gamma, alpha).mean()
+
+
+def focal_terms(logits: Tensor, labels: Tensor, gamma: float, alpha: float | None) -> Tensor:
+    """The sum over classes of `sigmoid_focal`, `[B]`."""
+    check_range("gamma", gamma, 0, 100)
+    if alpha is None:
+        return _per_image(logits, labels, lambda z: _focused(-z, gamma), lambda z: _focused(z, gamma))
+    check_range("alpha", alpha, 0, 1)
+    return _per_image(
+        logits, labels, lambda z: alpha * _focused(-z, gamma), lambda z: (1 - alpha) * _focused(z, gamma)
+    )  # fmt: skip
+
+
+@full_precision
+def asl(
+    logits: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    *,
+    gamma_pos: float = 0.0,
+    gamma_neg: float = 4.0,
+    margin: float = 0.05,
+) -> Tensor:
+    """-y (1 - p)^g+ log p - (1 - y) p_m^g- log(1 - p_m), p_m = max(p - m, 0).
+
+    Args:
+        logits: z `[B, K]`.
+        labels: int64 `[B]`, or 0/1 `[B, K]`.
+        counts: training images per class `[K]`; not used, part of the common signature.
+        gamma_pos: g+ >= 0.
+        gamma_neg: g- >= 0.
+        margin: m in [0, 1); negatives with a smaller p count nothing.
+
+    Raises:
+        UserError: an option out of range.
+    """
+    check_range("gamma_pos", gamma_pos, 0, 100)
+    check_range("gamma_neg", gamma_neg, 0, 100)
+    check_range("margin", margin, 0, 1, below=True)
+
+    def negative(z: Tensor) -> Tensor:
+        shifted = (z.sigmoid() - margin).clamp_min(0)
+        return _power(shifted, gamma_neg) * -torch.log1p(-shifted)
+
+    # Without a margin, log1p(-p) would end at z = 17 in float32.
+    return _per_image(
+        logits, labels, lambda z: _focused(-z, gamma_pos), negative if margin else lambda z: _focused(z, gamma_neg)
+    ).mean()  # fmt: skip
+
+
+def _per_image(
+    logits: Tensor, labels: Tensor, positive: Callable[[Tensor], Tensor], negative: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Sum over classes of `positive(z)` where y is 1 and `negative(z)` where it is 0, `[B]`."""
+    if labels.ndim == 2:
+        return torch.where(labels > 0, positive(logits), negative(logits)).sum(1)
+    # Without B x K masks: the labels' logits on their own, and one that costs a negative nothing in their place.
+    column = labels[:, None]
+    right, others = logits.gather(1, column), logits.scatter(1, column, torch.finfo(logits.dtype).min)
+    return positive(right).squeeze(1) + negative(others).sum(1)
+
+
+def _focused(z: Tensor, gamma: float) -> Tensor:
+    """-p^g log(1 - p) with p = sigmoid(z): of a negative with logit z, or of a positive with logit -z."""
+    return _power(z.sigmoid(), gamma) * F.softplus(z)
+
+
+def _power(x: Tensor, exponent: float) -> Tensor | float:
+    """x^exponent for x and exponent >= 0, with a derivative at 0 as well."""
+    if exponent == 0:
+        return 1.0
+    if exponent == 4:
+        return x.square().square()  # `pow` is several times slower on a CPU.
+    return (x if exponent >= 1 else x.clamp_min(torch.finfo(x.dtype).tiny)) ** exponent

@@ -1,0 +1,37 @@
+"""B6: every choice of `loss=` beside cross-entropy, 128 images and 198 classes. Forward and backward, CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tests.bench.timing import Work, compare, loss_and_gradients
+from tests.losses.test_every_loss import NAMES, load
+
+
+def time_only(work: Work) -> Work:
+    """The same work, without results to compare: these are different losses."""
+
+    def silent() -> list[Tensor]:
+        work()
+        return []
+
+    return silent
+
+
+def main(rounds: int = 5) -> None:
+    """Prints for each loss how fast cross-entropy is beside it (goal: at least half as fast), on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    logits = torch.randn(128, 198).requires_grad_()
+    inputs = (logits, torch.randint(198, (128,)), torch.randint(1, 500, (198,)))
+    reference = time_only(loss_and_gradients(load("ce"), inputs))
+    for name in NAMES:
+        ours = time_only(loss_and_gradients(load(name), inputs))
+        compare(f"loss={name} beside cross-entropy", ours, reference, rounds, 0.5, (100, 100))
+    torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Every preset, composed and trained in this process: a run of each would only test the same path again."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from ltmed.config import build
+from ltmed.context import StageContext
+from ltmed.data.batch import Batch
+from ltmed.data.samplers import Sampler
+from ltmed.errors import UserError
+from ltmed.nn.network import Network
+from ltmed.stage import Stage
+from tests.harness import METHODS, PRESETS, ROOT
+from tests.methods.small import Encoder
+
+COUNTS = (60, 20, 8)
+
+
+def composed(*words: str) -> DictConfig:
+    return _composed(*words).copy()  # What is built from it resolves its references in place.
+
+
+@lru_cache
+def _composed(*words: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return compose("config", list(words))
+
+
+def pieces(cfg: DictConfig, epochs: int = 4) -> tuple[Stage, Sampler]:
+    """The only stage of a preset with a small encoder, and its sampler, as a run makes them."""
+    torch.manual_seed(0)
+    (recipe,) = cfg.method.stages.values()
+    network = Network(Encoder(), num_classes=len(COUNTS), **build(cfg.method.network))
+    context = StageContext(
+        name="train", seed=0, epochs=epochs, classes=("a", "b", "c"), counts=torch.tensor(COUNTS), tiers={},
+        mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), optimizer=build(recipe.optimizer), schedule=None,
+    )  # fmt: skip
+    labels = np.repeat(np.arange(len(COUNTS)), COUNTS)
+    return build(recipe.module)(network=network, context=context), build(recipe.sampler)(labels, 16, epochs, 0)
+
+
+def pixels(labels: Tensor) -> Tensor:
+    """Images whose colour tells the class, with noise."""
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.randn(len(COUNTS), 3, 1, 1, generator=generator)
+    return colours[labels] + 0.3 * torch.randn(len(labels), 3, 8, 8, generator=generator)
+
+
+def test_presets_and_methods_are_all_there_is() -> None:
+    assert {"erm", "alpa", "ldam_drw", "efficient_pcct"} <= set(METHODS)
+    assert {"bce", "rs", "ldam", "ldam_rs", "balanced_softmax"} <= set(PRESETS)
+    assert sorted(METHODS + PRESETS) == sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_trains_and_every_parameter_gets_a_gradient(preset: str) -> None:
+    cfg = composed(f"method={preset}")
+    assert cfg.method.name == preset
+    stage, sampler = pieces(cfg)
+    labels = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS))
+    images, optimizer = pixels(labels), stage.configure_optimizers()
+    losses = []
+    for repetition in range(3):
+        for positions in torch.from_numpy(sampler.batches(repetition)):
+            optimizer.zero_grad()
+            loss = stage.training_step(Batch(images[positions], labels[positions], positions), 0)
+            assert isinstance(loss, Tensor)
+            loss.backward()
+            for name, parameter in stage.named_parameters():
+                assert parameter.grad is not None, name
+                assert torch.isfinite(parameter.grad).all(), name
+            optimizer.step()
+            losses.append(loss.item())
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+CHOICES = {
+    "bce": ("bce", "instance"), "rs": ("ce", "class_balanced"), "sqrt_rs": ("ce", "square_root"),
+    "progressive": ("ce", "progressive"), "weighted_ce": ("weighted_ce", "instance"), "focal": ("focal", "instance"),
+    "weighted_focal": ("weighted_focal", "instance"), "cb_ce": ("cb_ce", "instance"),
+    "cb_focal": ("cb_focal", "instance"), "ldam": ("ldam", "instance"), "ldam_drw": ("ldam", "instance"),
+    "ldam_rs": ("ldam", "class_balanced"), "balanced_softmax": ("balanced_softmax", "instance"),
+    "logit_adjustment": ("logit_adjusted", "instance"), "asl": ("asl", "instance"), "seesaw": ("seesaw", "instance"),
+    "ohem": ("ohem", "instance"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", CHOICES)
+def test_is_erm_with_a_loss_and_a_sampler(preset: str) -> None:
+    loss, sampler = CHOICES[preset]
+    cfg = composed(f"method={preset}")
+    for key, choice in (("loss", loss), ("sampler", sampler)):
+        expected = OmegaConf.load(ROOT / f"conf/{key}/{choice}.yaml")
+        assert OmegaConf.to_container(cfg[key]) == OmegaConf.to_container(expected)
+    mine, erm = (OmegaConf.to_container(c.method.stages.train) for c in (cfg, composed("method=erm")))
+    assert isinstance(mine, dict)
+    assert isinstance(erm, dict)
+    for key in erm:
+        if key != "module" or preset != "ldam_drw":
+            assert mine[key] == erm[key], key
+
+
+def test_the_command_line_wins() -> None:
+    cfg = composed("method=ldam_rs", "loss=focal", "sampler=square_root")
+    plain = composed("method=erm", "loss=focal", "sampler=square_root")
+    assert (cfg.loss, cfg.sampler) == (plain.loss, plain.sampler)
+
+
+def test_the_scale_of_ldam_is_that_of_its_head() -> None:
+    cfg = composed("method=ldam", "method.network.classifier.scale=16")
+    assert cfg.loss.scale == 16
+    stage, _ = pieces(cfg)
+    assert isinstance(stage.loss, partial)  # pyright: ignore[reportAttributeAccessIssue]
+    assert stage.loss.keywords["scale"] == stage.network.classifier.scale  # pyright: ignore
+
+
+def test_ldam_on_a_plain_head_is_refused() -> None:
+    stage, _ = pieces(composed("method=erm", "loss=ldam"))
+    labels = torch.zeros(16, dtype=torch.long)
+    with pytest.raises(UserError, match="method=ldam"):
+        stage.training_step(Batch(pixels(labels), labels, labels), 0)
