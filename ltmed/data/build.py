@@ -1,14 +1,13 @@
-"""All images of a manifest, decoded by threads into one file."""
+"""All images of a manifest, decoded by threads."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -34,59 +33,60 @@ def read_square(manifest: Manifest, row: int, size: int, fit: str) -> np.ndarray
         return str(error)
 
 
-def write_pixels(
-    manifest: Manifest, file: Path, shape: tuple[int, ...], fit: str, threads: int | None, progress: bool | None
+Keep = Callable[[int, np.ndarray], None]
+"""Takes the square of one row, uint8 [S, S, 3]; may be called by several threads at once."""
+
+
+def decode_all(
+    manifest: Manifest, size: int, fit: str, keep: Keep, *, threads: int | None, progress: bool | None
 ) -> list[tuple[int, str]]:
-    """Writes the squares of all N rows into the new `file`, safely on the disk when it returns.
+    """Decodes the squares of all N rows, in about their order.
 
     Args:
         manifest: N images.
-        file: where to; written piecewise and not through a memory map, which would end the process without a word
-            when the disk is full.
-        shape: (N, S, S, 3).
+        size: S, side of the squares in pixels.
         fit: see `decode_square`.
+        keep: is given every square that can be read.
         threads: None takes one per usable core.
         progress: whether to show a progress bar; None shows one on a terminal.
 
     Returns:
-        (row, reason) of the images that cannot be read, in row order; their pixels are zeros.
+        (row, reason) of the images that cannot be read, in row order.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: `keep` could not write; no further image is decoded.
     """
-    number, size = shape[0], shape[1]
+    number = len(manifest)
     bad: list[tuple[int, str]] = []
     stop = threading.Event()
     keep_opencv_sequential()
-    with file.open("wb") as out, silent_opencv():
-        out.truncate(number * size * size * 3)
 
-        def write(start: int) -> int:
-            end = min(start + _CHUNK, number)
-            for row in range(start, end):
-                if stop.is_set():
-                    break
-                image = read_square(manifest, row, size, fit)
-                if isinstance(image, str):
-                    bad.append((row, image))
-                else:
-                    _write_all(out.fileno(), image.data.cast("B"), row * image.nbytes)
-            return end - start
+    def decode(start: int) -> int:
+        end = min(start + _CHUNK, number)
+        for row in range(start, end):
+            if stop.is_set():
+                break
+            image = read_square(manifest, row, size, fit)
+            if isinstance(image, str):
+                bad.append((row, image))
+            else:
+                keep(row, image)
+        return end - start
 
-        pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="ltmed-decode")
+    pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="ltmed-decode")
+    with silent_opencv():
         try:
-            tasks = [pool.submit(write, start) for start in range(0, number, _CHUNK)]
+            tasks = [pool.submit(decode, start) for start in range(0, number, _CHUNK)]
             with bar(f"decoding {manifest.name}", number, progress) as advance:
                 for task in as_completed(tasks):
                     advance(task.result())
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-        os.fsync(out.fileno())
     return sorted(bad)
 
 
-def _write_all(number: int, data: memoryview, offset: int) -> None:
+def write_all(number: int, data: memoryview, offset: int) -> None:
     """Writes everything: a disk that becomes full takes a part and refuses only the next piece."""
     while data:
         written = os.pwrite(number, data, offset)

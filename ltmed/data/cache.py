@@ -1,8 +1,9 @@
-"""Images decoded once, into a file of raw pixels that is mapped into memory.
+"""Images decoded once: into a file of raw pixels that is mapped into memory, or above a budget into JPEGs.
 
-`folder/<data set>-<key>/` holds `pixels.u8` and `meta.json`. The key is a hash of the names, sizes and modification
-times of all image files and of how they are decoded, so that whatever changes leads to another folder, and stale
-pixels are never used. A folder appears complete or not at all: it is written beside its place and then renamed.
+`folder/<data set>-<key>/` holds the files of `ltmed.data.store` and `meta.json`. The key is a hash of the names, sizes
+and modification times of all image files and of how they are decoded and kept, so that whatever changes leads to
+another folder, and stale pixels are never used. A folder appears complete or not at all: it is written beside its place
+and then renamed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
 import shutil
 import sys
@@ -23,15 +23,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ltmed.data.build import UNREADABLE, read_square, write_pixels
+from ltmed.data.build import UNREADABLE, decode_all, read_square
 from ltmed.data.decode import FITS
 from ltmed.data.manifest import Manifest
+from ltmed.data.store import JPEG, RAW, Pixels, Store
 from ltmed.errors import UserError, nearest
 
 FORMAT = 1
 """Version of the decoding; a change of pixels must raise it."""
 
-PIXELS, META = "pixels.u8", "meta.json"
+BUDGET_GB = 20.0
+"""Raw pixels up to so many times 10^9 bytes, unless another budget is given."""
+
+META = "meta.json"
 _SPARE = 1 << 20
 _SHOWN = 20
 _MOVE = "Choose another folder with cache_dir=/path/to/folder (or the environment variable LTMED_CACHE_DIR)."
@@ -41,8 +45,8 @@ _MOVE = "Choose another folder with cache_dir=/path/to/folder (or the environmen
 class ImageCache:
     """N decoded images of one manifest, in its order."""
 
-    pixels: np.ndarray
-    """uint8 [N, S, S, 3], RGB, read only; a memory map, so that only what is used takes memory."""
+    pixels: Pixels
+    """What `pixels[row]` gives: uint8 [S, S, 3], RGB, read only."""
     bad: list[tuple[int, str]] = field(default_factory=list)
     """(row, reason) of the images that cannot be read; their pixels are zeros."""
 
@@ -54,6 +58,7 @@ def open_cache(
     *,
     fit: str = "squash",
     on_bad_image: str = "error",
+    budget_gb: float = BUDGET_GB,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> ImageCache:
@@ -69,6 +74,7 @@ def open_cache(
         folder: where caches are kept; made if needed.
         fit: `squash` or `crop`, see `ltmed.data.decode.decode_square`.
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
+        budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
         threads: decoding threads; None takes one per usable core.
         progress: whether to show a progress bar; None shows one on a terminal.
 
@@ -78,18 +84,21 @@ def open_cache(
     """
     _require("fit", fit, FITS)
     _require("on_bad_image", on_bad_image, ("error", "skip"))
+    if not isinstance(budget_gb, int | float) or not budget_gb >= 0:
+        raise UserError(f"dataset.cache_budget_gb={budget_gb} is no amount", "Give a number of gigabytes, 0 or more.")
     folder = Path(folder).expanduser()
-    path = folder / f"{manifest.name}-{_key(manifest, size, fit)}"
     shape = (len(manifest), size, size, 3)
-    cache = _open(path, shape)
+    store = RAW if RAW.room(shape) <= budget_gb * 1e9 else JPEG
+    path = folder / f"{manifest.name}-{_key(manifest, size, fit, store)}"
+    cache = _open(path, shape, store)
     if cache is None or _recovered(cache, manifest, size, fit):
-        with _writing(folder, math.prod(shape)):
+        with _writing(folder, store.room(shape)):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(path):
-                cache = _open(path, shape)
+                cache = _open(path, shape, store)
                 if cache is None or _recovered(cache, manifest, size, fit):
-                    _build(manifest, path, shape, fit, threads, progress)
-                    cache = _open(path, shape)
+                    _build(manifest, path, shape, store, fit=fit, threads=threads, progress=progress)
+                    cache = _open(path, shape, store)
     assert cache is not None
     _report(cache, manifest, path, on_bad_image)
     return cache
@@ -100,9 +109,10 @@ def _require(name: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"dataset.{name}={value} is not known", nearest(value, known))
 
 
-def _key(manifest: Manifest, size: int, fit: str) -> str:
-    """16 hex digits that depend on every file and on the decoding, not on where the data set lies."""
-    digest = hashlib.blake2b(json.dumps([FORMAT, size, fit]).encode(), digest_size=8)
+def _key(manifest: Manifest, size: int, fit: str, store: Store) -> str:
+    """16 hex digits that depend on every file and on what becomes of it, not on where the data set lies."""
+    how = [FORMAT, size, fit, *([store.word] if store.word else [])]
+    digest = hashlib.blake2b(json.dumps(how).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:
         try:
@@ -114,13 +124,12 @@ def _key(manifest: Manifest, size: int, fit: str) -> str:
     return digest.hexdigest()
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> ImageCache | None:
+def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None:
     """The complete cache at `path`, or None."""
     try:
         meta = json.loads((path / META).read_text())
-        if (path / PIXELS).stat().st_size != math.prod(shape) or tuple(meta["shape"]) != shape:
+        if tuple(meta["shape"]) != shape or (pixels := store.open(path, shape)) is None:
             return None
-        pixels = np.memmap(path / PIXELS, np.uint8, "r", shape=shape)
         return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -133,17 +142,24 @@ def _recovered(cache: ImageCache, manifest: Manifest, size: int, fit: str) -> bo
 
 
 def _build(
-    manifest: Manifest, path: Path, shape: tuple[int, ...], fit: str, threads: int | None, progress: bool | None
+    manifest: Manifest,
+    path: Path,
+    shape: tuple[int, ...],
+    store: Store,
+    *,
+    fit: str,
+    threads: int | None,
+    progress: bool | None,
 ) -> None:
     """Decodes all images into `path`. Call it with the lock held."""
     temporary = _temporary(path)
     _remove_leftovers(path.parent)
     shutil.rmtree(temporary, ignore_errors=True)
     if path.exists():
-        if _open(path, shape) is None:
+        if _open(path, shape, store) is None:
             warnings.warn(f"the image cache {path} is damaged and is built again", stacklevel=2)
         shutil.rmtree(path)
-    needed, free = math.prod(shape) + _SPARE, shutil.disk_usage(path.parent).free
+    needed, free = store.room(shape) + _SPARE, shutil.disk_usage(path.parent).free
     if free < needed:
         raise UserError(
             f"The image cache of '{manifest.name}' needs {_amount(needed)} in {path.parent}, where {_amount(free)} "
@@ -152,7 +168,8 @@ def _build(
         )
     temporary.mkdir()
     try:
-        bad = write_pixels(manifest, temporary / PIXELS, shape, fit, threads, progress)
+        with store.writing(temporary, shape) as keep:
+            bad = decode_all(manifest, shape[1], fit, keep, threads=threads, progress=progress)
         meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, "fit": fit, "bad": bad}
         with (temporary / META).open("w") as file:
             json.dump(meta, file, indent=1)

@@ -12,7 +12,7 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 
 from ltmed.data.augment import Augmentation
-from ltmed.data.cache import ImageCache, open_cache
+from ltmed.data.cache import BUDGET_GB, ImageCache, open_cache
 from ltmed.data.download import Download
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
@@ -56,6 +56,7 @@ class DataModule(LightningDataModule):
         cache_dir: where decoded images are kept.
         cache_scale: cached side / image_size; the margin that random crops move in.
         fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
+        cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
         head: class codes of the head group; None applies the rule of `ltmed.metrics.tiers`.
@@ -90,6 +91,7 @@ class DataModule(LightningDataModule):
         fold: int = 0,
         cache_scale: float = 8 / 7,
         fit: str = "squash",
+        cache_budget_gb: float = BUDGET_GB,
         on_bad_image: str = "error",
         threads: int | None = None,
         head: list[str] | None = None,
@@ -104,7 +106,7 @@ class DataModule(LightningDataModule):
         self.evaluation = evaluation
         self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
         self.cache_dir = Path(cache_dir).expanduser()
-        self.fit, self.on_bad_image, self.threads = fit, on_bad_image, threads
+        self.fit, self.cache_budget_gb, self.on_bad_image, self.threads = fit, cache_budget_gb, on_bad_image, threads
         require_training_images(self.split, self.manifest)
         self.counts = np.bincount(self.manifest.labels[self.split.train], minlength=len(self.manifest.classes))
         self.tiers = tiers(self.counts, self.manifest.classes, head=head, tail=tail)
@@ -128,6 +130,7 @@ class DataModule(LightningDataModule):
             self.cache_dir,
             fit=self.fit,
             on_bad_image=self.on_bad_image,
+            budget_gb=self.cache_budget_gb,
             threads=self.threads,
         )
         self.split = self.split.without([row for row, _ in self.cache.bad])

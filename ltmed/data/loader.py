@@ -175,7 +175,7 @@ class _Stream:
                 f"The views of a batch would have {sorted(sides)} pixels a side", "Give their crops one size."
             )
         (side,) = sides
-        self.pixels = cache.pixels.view(np.ndarray)  # Indexing a memmap object costs several microseconds.
+        self.pixels = cache.pixels
         self.augments, self.threads = augments, threads
         self.chunk = max(1, min(_CHUNK, batch // threads))
         self.ring = Ring((len(augments), batch, side, side, 3), _RING, pin_memory)

@@ -6,19 +6,23 @@ import argparse
 
 from tests.bench import (
     bench_aduni_alpa,
+    bench_cache,
     bench_data_path,
     bench_framework,
     bench_lmd,
     bench_losses,
+    bench_memory,
     bench_pcct,
     bench_proco,
+    bench_views,
 )
 
 
 def main() -> None:
     """Runs all benchmarks, or those that are named."""
     benches = {
-        "data_path": bench_data_path.main, "framework": bench_framework.main, "pcct": bench_pcct.main,
+        "data_path": bench_data_path.main, "views": bench_views.main, "cache": bench_cache.main,
+        "memory": bench_memory.main, "framework": bench_framework.main, "pcct": bench_pcct.main,
         "proco": bench_proco.main, "aduni_alpa": bench_aduni_alpa.main, "lmd": bench_lmd.main,
         "losses": bench_losses.main,
     }  # fmt: skip

@@ -63,12 +63,13 @@ def in_a_fresh_process(function: Callable[..., float], *arguments: object) -> fl
 def extra_memory(work: Callable[[], object]) -> float:
     """MiB by which the highest memory use of this process during `work` exceeds the one before it (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")  # Begins the high-water mark anew.
-    before = _status("VmRSS")
+    before = memory("VmRSS")
     work()
-    return (_status("VmHWM") - before) / 1024
+    return (memory("VmHWM") - before) / 1024
 
 
-def _status(field: str) -> int:
+def memory(field: str) -> int:
+    """KiB of one kind of this process's memory, as /proc/self/status calls it: VmRSS, VmHWM, RssAnon (Linux)."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1])
 

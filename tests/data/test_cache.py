@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from ltmed.data import build, cache
-from ltmed.data.cache import META, PIXELS, open_cache
+from ltmed.data.cache import META, open_cache
+from ltmed.data.store import PIXELS
 from ltmed.errors import UserError
 from tests.data.images import difference, encoded, jpegs, picture, squashed
 

@@ -6,15 +6,14 @@ import csv
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ltmed.data.readers._walk import EXTENSIONS, walk
 from ltmed.errors import UserError, nearest
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 PART_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """How folders and label files spell the parts of a split."""
@@ -70,29 +69,6 @@ def scan(root: Path, how_to_get: str) -> Tree:
             if name not in files or path.count("/") < files[name].count("/"):
                 files[name] = path
     return Tree(root, images, files)
-
-
-def walk(root: Path) -> Iterator[str]:
-    """Paths of all files under `root`, relative to it, with '/', in sorted order.
-
-    Follows links to folders (each folder once); leaves out hidden files and folders and `__MACOSX`.
-    """
-    seen: set[tuple[int, int]] = set()
-
-    def below(folder: str, prefix: str) -> Iterator[str]:
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in seen:
-            return
-        seen.add((state.st_dev, state.st_ino))
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
-        for entry in sorted(visible, key=lambda entry: entry.name):
-            if entry.is_dir():
-                yield from below(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file():
-                yield prefix + entry.name
-
-    yield from below(str(root), "")
 
 
 def class_folders(root: Path) -> dict[str, list[str]]:
