@@ -25,7 +25,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses.precision import full_precision
 
 Coefficients = Literal["paper", "pade"]
@@ -142,13 +142,6 @@ def _evaluate(ratio: Ratio, e: Tensor) -> Tensor | float:
 
 
 def _check(gamma_pos: float, gamma_neg: float, clip: float, coefficients: str) -> None:
-    for name, value, low, high in (
-        ("gamma_pos", gamma_pos, 0, 100), ("gamma_neg", gamma_neg, 0, 100), ("clip", clip, 0, 0.999),
-    ):  # fmt: skip
-        if not low <= value <= high:
-            raise UserError(f"{name}={value} of the ALPA loss", f"It must be between {low:g} and {high:g}.")
-    if coefficients not in get_args(Coefficients):
-        raise UserError(
-            f"coefficients of the ALPA loss has no choice '{coefficients}'",
-            nearest(str(coefficients), get_args(Coefficients)),
-        )
+    for name, value, high in (("gamma_pos", gamma_pos, 100), ("gamma_neg", gamma_neg, 100), ("clip", clip, 0.999)):
+        require_between(f"loss.{name}", value, 0, high)
+    require_choice("loss.coefficients", coefficients, get_args(Coefficients))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltmed.errors import UserError
 from tests.harness import ROOT
-from tests.methods.test_proco import NoReading
+from tests.no_reading import NoReading
 
 Loss = Callable[..., Tensor]
 NAMES = sorted(file.stem for file in (ROOT / "conf/loss").glob("*.yaml"))

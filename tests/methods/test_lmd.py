@@ -26,8 +26,8 @@ from ltmed.nn.virtual import virtual_batches
 from ltmed.seeding import derive
 from tests.losses.test_lmd import relation_oracle
 from tests.methods.small import Encoder, K, batch, context, updated
-from tests.methods.test_proco import NoReading
 from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
+from tests.no_reading import NoReading
 
 N = 30
 

@@ -26,7 +26,7 @@ from ltmed.nn.network import Network
 from tests.losses import triplet_oracle as oracle
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.small_pcct import LOSSES, TRAINABLE, VARIANTS, class_means, make, own_centres
-from tests.methods.test_proco import NoReading
+from tests.no_reading import NoReading
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

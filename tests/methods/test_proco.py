@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
@@ -20,6 +19,7 @@ from ltmed.nn.network import Network
 from tests.losses import proco_oracle as oracle
 from tests.methods.small import Encoder, K, batch, context, make, updated
 from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
+from tests.no_reading import NoReading
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,6 @@ def test_autocast_gives_a_float32_loss_near_the_full_one() -> None:
         half = make(mix=0.0).training_step(batch(), 0)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, full, rtol=0.05, atol=0)
-
-
-class NoReading(TorchDispatchMode):
-    """Refuses operations whose result or shape needs values, which would wait for a GPU."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func.name().split("::")[1] not in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero"), func
-        return func(*args, **(kwargs or {}))
 
 
 def test_nothing_is_read_back_from_the_device() -> None:
