@@ -38,6 +38,11 @@ def command(name: str, root: Path | None, only: str | None, listing: bool) -> No
     if not items:
         known = ", ".join(item.name for item in data.downloads)
         raise UserError(f"--only={only} matches no file of {name}", f"Its files: {known}.")
+    if data.alternatives and only is None and not listing:
+        raise UserError(
+            f"{name} has {len(items)} archives, each a data set of its own",
+            f"Choose, for instance --only '{items[0].name}'; ltmed fetch {name} --list shows all.",
+        )
     if listing:
         click.echo("\n".join(item.url for item in items))
         return

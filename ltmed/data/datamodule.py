@@ -72,6 +72,8 @@ class DataModule(LightningDataModule):
     class_names: ClassVar[tuple[str, ...]]
     counts_known: ClassVar[tuple[int, ...]] = ()
     downloads: ClassVar[tuple[Download, ...]] = ()
+    alternatives: ClassVar[bool] = False
+    """Whether each of `downloads` is a data set of its own, so that one has to be chosen."""
     group_name: ClassVar[str] = "group"
     source: ClassVar[str]
     licence: ClassVar[str]

@@ -171,6 +171,12 @@ def test_fetch_explains_what_has_no_direct_download(capsys):
     assert "Expected layout" in out
 
 
+def test_fetch_asks_which_of_many_archives(capsys, tmp_path):
+    assert "--only 'bloodmnist.npz'" in refused(capsys, "fetch", "medmnist", "--root", str(tmp_path / "root"))
+    assert not (tmp_path / "root").exists()
+    assert "/dermamnist_224.npz?" in said(capsys, "fetch", "medmnist", "--list")
+
+
 def test_direct_downloads_are_declared():
     names = [item.name for item in ISIC2018.downloads]
     assert len(names) == len(set(names)) == 7

@@ -95,6 +95,7 @@ class ISIC2019(DataModule):
         stems = sorted(entries)
         labels = np.array([entries[name].label for name in stems], dtype=np.int64)
         parts = np.array([entries[name].part for name in stems])
+        lesions = self._lesions(tree, stems, parts == "train")
         return Manifest(
             name=self.name,
             root=root,
@@ -102,10 +103,11 @@ class ISIC2019(DataModule):
             labels=labels,
             classes=self.classes,
             class_names=self.class_names,
-            groups=self._lesions(tree, stems, parts == "train"),
+            groups=None if lesions is None else _groups(lesions, stems),
             group_name=self.group_name,
             group_source=f"{METADATA} (with its column lesion_id) to {root}",
             parts=None if np.all(parts == "train") else parts,
+            sources=None if lesions is None else _sources(lesions),
         )
 
     def _labels(self, path: Path) -> dict[str, int]:
@@ -120,8 +122,8 @@ class ISIC2019(DataModule):
         rows = zip(ids, labels, scored, strict=True)
         return {name: label for name, label, keep in rows if keep and label < len(self.classes)}
 
-    def _lesions(self, tree: Tree, stems: list[str], training: np.ndarray) -> np.ndarray | None:
-        """int64 `[N]`: lesion numbers; an image with an empty lesion id, or a test image, is a lesion of its own."""
+    def _lesions(self, tree: Tree, stems: list[str], training: np.ndarray) -> list[str] | None:
+        """N lesion ids, "" where an image has none; None without a table of them."""
         path = tree.file(METADATA)
         table = read_table(path) if path else {}
         if path is None or "lesion_id" not in table:
@@ -132,7 +134,18 @@ class ISIC2019(DataModule):
                 f"{self.name}: {unlisted} training images are not in {path}; each counts as a lesion of its own",
                 stacklevel=4,
             )
-        return np.unique([lesions.get(name) or f"image {name}" for name in stems], return_inverse=True)[1]
+        return [lesions.get(name) or "" for name in stems]
+
+
+def _groups(lesions: list[str], stems: list[str]) -> np.ndarray:
+    """int64 `[N]`: lesion numbers; an image without a lesion id, or a test image, is a lesion of its own."""
+    named = [lesion or f"image {name}" for lesion, name in zip(lesions, stems, strict=True)]
+    return np.unique(named, return_inverse=True)[1]
+
+
+def _sources(lesions: list[str]) -> np.ndarray:
+    """Str `[N]`: the collection that a lesion id begins with (HAM, BCN, MSK); "" without an id."""
+    return np.array([lesion.partition("_")[0] for lesion in lesions])
 
 
 def _scored(table: Table) -> list[bool]:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from ltmed.data.datamodule import DataModule
-from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import column, read_table
+from ltmed.data.readers._medmnist_files import DOWNLOADS, SIZES, archive
 from ltmed.data.readers._npz import MANIFEST, extract
 from ltmed.errors import UserError, nearest
 
-SIZES = (28, 64, 128, 224)
 _ORGANS = "bladder femur-left femur-right heart kidney-left kidney-right liver lung-left lung-right pancreas spleen"
 _ORGAN_CLASSES = {organ: organ.replace("-", ", ") for organ in _ORGANS.split()}
 SETS: dict[str, dict[str, str]] = {
@@ -92,15 +91,12 @@ class MedMNIST(DataModule):
     group_name = "patient"
     source = "https://medmnist.com, https://zenodo.org/records/10519652"
     licence = "CC BY 4.0; DermaMNIST CC BY-NC 4.0"
-    downloads = (
-        Download(
-            "https://zenodo.org/records/10519652/files/dermamnist.npz?download=1", "0744692d530f8e62ec473284d019b0c7"
-        ),
-    )
+    downloads = DOWNLOADS
+    alternatives = True
     layout = """\
   <flag>.npz (28 pixels)  <flag>_64.npz  <flag>_128.npz  <flag>_224.npz
   <flag>_<size>/ is made from it once; the archive is not needed after that"""
-    fetch = "wget -O dermamnist_64.npz 'https://zenodo.org/records/10519652/files/dermamnist_64.npz?download=1'"
+    fetch = "ltmed fetch medmnist --only dermamnist_64.npz --root DIR"
 
     def __init__(
         self, *, flag: str = "dermamnist", size: int = 28, extract_to: str | None = None, **common: Any
@@ -122,7 +118,7 @@ class MedMNIST(DataModule):
         Raises:
             UserError: neither archive nor unpacked folder; an archive of another kind; a label that no class has.
         """
-        npz = root / (f"{self.flag}.npz" if self.size == 28 else f"{self.flag}_{self.size}.npz")
+        npz = root / archive(self.flag, self.size)
         parent = root if self.extract_to is None else Path(self.extract_to).expanduser()
         folder = parent / f"{self.flag}_{self.size}"
         if not npz.is_file() and not (folder / MANIFEST).is_file():

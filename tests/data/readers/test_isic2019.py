@@ -6,6 +6,7 @@ import csv
 import gzip
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,9 @@ def test_constants():
     assert ISIC2019LT.name == "isic2019_lt"
 
 
+TRUTH_LOWER = {name.lower(): lesion for name, (_, lesion) in TRUTH.items()}
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -66,6 +70,8 @@ def test_training_part(tmp_path, options, reader):
         for two, other in zip(names, manifest.groups, strict=True):
             assert (group == other) == (lesions[one] == lesions[two])
     assert np.bincount(manifest.groups).max() == 5
+    assert manifest.sources is not None
+    assert manifest.sources.tolist() == [TRUTH_LOWER[name].partition("_")[0] for name in names]
 
 
 def test_test_part_without_unk_and_without_images_that_are_not_scored(tmp_path):
@@ -213,6 +219,7 @@ def test_real_counts(real, published):
     sizes = np.unique(real.groups, return_counts=True)[1]
     assert len(sizes) == 11847 + 2084
     assert (sizes > 1).sum() == 5059
+    assert dict(Counter(real.sources.tolist())) == {"BCN": 12413, "HAM": 10015, "MSK4": 819, "": 2084}
     assert sizes[sizes > 1].sum() == 16459
     assert sizes.max() == 31
     assert {name: row["label"] for name, row in published.items()} == truth_of(real)

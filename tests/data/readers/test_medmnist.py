@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ltmed.data.readers import _npz
+from ltmed.data.readers._medmnist_files import SIZES as PIXELS
+from ltmed.data.readers._medmnist_files import archive
 from ltmed.data.readers._npz import extract
 from ltmed.data.readers.medmnist import SETS, MedMNIST
 from ltmed.data.splits import official, require_training_images
@@ -192,6 +194,15 @@ def test_numbers_of_classes(shared):
     assert {flag: len(SETS[flag]) for flag in known} == known
     assert all(len(set(names.values())) == len(names) for names in SETS.values())
     facts = json.loads((shared / "splits/class_counts.json").read_text())["dermamnist"]
-    assert MedMNIST.downloads[0].md5 == facts["md5"]["dermamnist.npz"]
+    known_sums = {item.name: item.md5 for item in MedMNIST.downloads}
+    assert known_sums["dermamnist.npz"] == facts["md5"]["dermamnist.npz"]
     for name, full in zip(SETS["dermamnist"].values(), facts["full_names"], strict=True):
         assert name.split()[0][:5] == full.split()[0][:5]
+
+
+def test_every_set_has_an_archive_of_every_size():
+    names = [item.name for item in MedMNIST.downloads]
+    assert sorted(names) == sorted(archive(flag, size) for flag in SETS for size in PIXELS)
+    sums = [item.md5 for item in MedMNIST.downloads]
+    assert all(known is not None and len(known) == 32 and int(known, 16) for known in sums)
+    assert len(set(sums)) == len(sums)
