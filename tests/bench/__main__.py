@@ -14,6 +14,7 @@ from tests.bench import (
     bench_memory,
     bench_pcct,
     bench_proco,
+    bench_training,
     bench_views,
 )
 
@@ -24,7 +25,7 @@ def main() -> None:
         "data_path": bench_data_path.main, "views": bench_views.main, "cache": bench_cache.main,
         "memory": bench_memory.main, "framework": bench_framework.main, "pcct": bench_pcct.main,
         "proco": bench_proco.main, "aduni_alpa": bench_aduni_alpa.main, "lmd": bench_lmd.main,
-        "losses": bench_losses.main,
+        "losses": bench_losses.main, "training": bench_training.main,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", choices=[*benches, []], default=list(benches))

@@ -103,11 +103,16 @@ def augmentation(name: str) -> Any:
 
 
 def pillow_loader(
-    manifest: Manifest, transform: Callable[[Image.Image], Any], *, views: int, train: bool
+    manifest: Manifest,
+    transform: Callable[[Image.Image], Any],
+    *,
+    views: int,
+    train: bool,
+    batch_size: int = BATCH,
 ) -> DataLoader:
     """What published repositories do: a DataLoader with two persistent worker processes."""
     files = Files([manifest.root / image for image in manifest.images], transform, views)
-    return DataLoader(files, BATCH, shuffle=train, num_workers=2, persistent_workers=True, drop_last=train)
+    return DataLoader(files, batch_size, shuffle=train, num_workers=2, persistent_workers=True, drop_last=train)
 
 
 def cpu_seconds(processes: Sequence[int] = ()) -> float:
