@@ -41,7 +41,7 @@ def _protocol(found: dict[str, Any]) -> Text:
     lines = [
         f"{run['method']} on {run['dataset']}, fold {run['fold']}, seed {run['seed']}",
         f"Split: {split['name']} (hash {split['hash']}): {parts} images",
-        f"Leakage: {_leakage(split)}",
+        f"Leakage: {leakage(split)}",
     ]
     if cut := split.get("imbalance"):
         counts = ", ".join(f"{code} {n:,} of {cut['requested'][code]:,}" for code, n in cut["achieved"].items())
@@ -54,13 +54,14 @@ def _protocol(found: dict[str, Any]) -> Text:
     return Text("\n".join(["", *lines]))
 
 
-def _leakage(split: dict[str, Any]) -> str:
-    leakage, group = split["leakage"], split["group"]
-    if leakage is None:
+def leakage(split: dict[str, Any]) -> str:
+    """What metrics.json says about images of one group on both sides of a split, in words."""
+    found, group = split["leakage"], split["group"]
+    if found is None:
         return "unknown, the data set says nothing on which images are of one lesion or patient"
-    if not leakage["leaking"]:
+    if not found["leaking"]:
         return f"none, no {group} has images in both training and test part"
-    share = f"{100 * leakage['fraction']:.1f} % of the test images ({leakage['leaking']:,} of {leakage['images']:,})"
+    share = f"{100 * found['fraction']:.1f} % of the test images ({found['leaking']:,} of {found['images']:,})"
     return f"{share} are of a {group} that has training images too"
 
 

@@ -11,7 +11,7 @@ import click
 from ltmed.cli import EXIT_INTERRUPTED, one_line_errors
 from ltmed.errors import UserError, nearest
 
-COMMANDS = ("check", "fetch")
+COMMANDS = ("check", "export", "fetch", "plot", "predict", "report")
 """Each is the `command` of the module of its name."""
 
 
@@ -27,7 +27,7 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def program() -> None:
-    """Data sets before and around runs; `python run.py` trains."""
+    """What is done before and after runs; `python run.py` trains."""
 
 
 def main(words: Sequence[str] | None = None) -> None:

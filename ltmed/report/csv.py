@@ -1,0 +1,93 @@
+"""A report's figures as one long table: a row per cell, metric and part. Fractions, in full precision."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from ltmed.metrics import SCALARS
+from ltmed.report import protocol
+from ltmed.report.document import TIERS, figure
+from ltmed.report.model import Cell, Published, Table
+from ltmed.report.statistics import summary
+from ltmed.runs import Run
+
+COLUMNS = (
+    "row", "column", "metric", "part", "mean", "std", "low95", "high95", "interval", "runs", "missing", "folds",
+    "seeds", "published", "published_std", "difference", "split", "split_hashes", "commits",
+)  # fmt: skip
+PER_CLASS = ("precision", "recall", "f1", "auroc")
+
+
+def render(table: Table) -> str:
+    """The whole table; cells without a figure have a row with empty fields."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for column in table.columns:
+        for row in table.rows:
+            cell = table.cells.get((row, column), Cell())
+            shared = {"row": row, "column": column, **_of_cell(cell)}
+            for line in _lines(table, cell):
+                full = shared | line
+                writer.writerow([full.get(name, "") for name in COLUMNS])
+    return text.getvalue()
+
+
+def _of_cell(cell: Cell) -> dict[str, object]:
+    first = cell.runs[0].found["split"] if cell.runs else {}
+    return {
+        "runs": len(cell.runs),
+        "missing": len(cell.missing),
+        "folds": _join(protocol.folds(cell.runs)),
+        "seeds": _join(protocol.seeds(cell.runs)),
+        "split": first.get("name", ""),
+        "split_hashes": _join({run.found["split"]["hash"] for run in cell.runs}),
+        "commits": _join({run.found["git"]["commit"] or "unknown" for run in cell.runs}),
+    }
+
+
+def _lines(table: Table, cell: Cell) -> Iterator[dict[str, object]]:
+    printed = {(p.metric, p.part): p for p in cell.published}
+    names = SCALARS if cell.runs else table.metrics
+    for metric in names:
+        tier = metric.removesuffix("_recall") if metric in TIERS else "all"
+        key = ("recall", tier) if metric in TIERS else (metric, "all")
+        yield {"metric": key[0], "part": tier, **_summary(cell, metric), **_published(cell, printed.pop(key, None))}
+    for code, metric, mean, runs in _classes(cell):
+        found = {"metric": metric, "part": code, "mean": mean, "runs": runs}
+        yield {**found, **_published(cell, printed.pop((metric, code), None))}
+    for (metric, part), one in printed.items():
+        yield {"metric": metric, "part": part, "mean": figure(cell, one), **_published(cell, one)}
+
+
+def _summary(cell: Cell, metric: str) -> dict[str, object]:
+    one = summary(cell.runs, metric)
+    if one is None:
+        return {}
+    return {"mean": one.mean, "std": one.std, "low95": one.low, "high95": one.high, "interval": one.interval}
+
+
+def _classes(cell: Cell) -> Iterator[tuple[str, str, float | None, int]]:
+    """(class, metric, mean over the runs that define it, how many)."""
+    for position, code in enumerate(cell.runs[0].classes if cell.runs else ()):
+        for metric in PER_CLASS:
+            found = [value for run in cell.runs if (value := _class(run, position, metric)) is not None]
+            yield code, metric, sum(found) / len(found) if found else None, len(found)
+
+
+def _class(run: Run, position: int, metric: str) -> float | None:
+    return run.found["test"]["per_class"][position][metric]
+
+
+def _published(cell: Cell, one: Published | None) -> dict[str, object]:
+    if one is None:
+        return {}
+    ours = figure(cell, one)
+    difference = None if ours is None else ours - one.mean
+    return {"published": one.mean, "published_std": one.std, "difference": difference}
+
+
+def _join(found: set) -> str:
+    return " ".join(map(str, sorted(found)))

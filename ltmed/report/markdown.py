@@ -1,0 +1,55 @@
+"""A report as GitHub's Markdown: best bold, second best underlined."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ltmed.report.document import Document, Grid, Shown
+
+MARKS = {"best": "**{}**", "second": "<ins>{}</ins>", "missing": "*{}*"}
+
+
+def render(document: Document) -> str:
+    """The whole report."""
+    return "\n".join(_lines(document)).rstrip() + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that is neither markup nor a table's border."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
+
+
+def _lines(document: Document) -> Iterator[str]:
+    yield from (f"# {escape(document.title)}", "")
+    yield from (f"> **Note:** {escape(warning)}\n" for warning in document.warnings)
+    for grid in document.grids:
+        yield from _grid(grid)
+    for column, facts in document.facts:
+        yield from (f"## Protocol: {escape(column)}", "")
+        yield from (f"- {term}: {escape(sentence)}" for term, sentence in facts)
+        yield ""
+    if document.missing:
+        yield from ("## Missing", "")
+    for place, commands in document.missing:
+        yield from (f"{escape(place)}:", "", *(f"    {command}" for command in commands), "")
+    yield from ("**Best** and <ins>second best</ins> of a column.", *map(escape, document.notes))
+
+
+def _grid(grid: Grid) -> Iterator[str]:
+    yield from (f"## {escape(grid.title)}", "")
+    yield _row("", *map(escape, grid.headings))
+    yield _row("---", *("---:" for _ in grid.headings))
+    yield from (_row(escape(row), *map(_cell, cells)) for row, cells in grid.rows)
+    yield ""
+    yield from (f"{escape(note)}\n" for note in grid.notes)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(shown: Shown) -> str:
+    text = MARKS.get(shown.mark, "{}").format(escape(shown.text)) if shown.text else ""
+    return f"{text}<br>{escape(shown.small)}" if shown.small else text

@@ -1,0 +1,135 @@
+"""Which runs share a row and a column, and what is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltmed.errors import UserError
+from ltmed.report.build import from_runs, separate
+from ltmed.report.labels import distinguishing, words
+from ltmed.report.model import Cell, Published, Table
+from tests.report.factory import write
+
+
+def test_folds_of_one_protocol_share_a_column_and_seeds_a_cell(tmp_path):
+    runs = [write(tmp_path, "erm", fold, seed) for fold in (0, 1) for seed in (0, 1)]
+    table = from_runs([*runs, write(tmp_path, "proco", 0)])
+    assert table.columns == ("toy, grouped, 5 folds",)
+    assert table.rows == ("erm", "proco")
+    assert len(table.cells["erm", table.columns[0]].runs) == 4
+    proco = table.cells["proco", table.columns[0]]
+    assert [command.split()[-2:] for command in proco.missing] == [
+        ["fold=0", "seed=1"],
+        ["fold=1", "seed=0"],
+        ["fold=1", "seed=1"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "random", "split_hash": "other", "settings": {"split._target_": "ltmed.data.splits.random"}},
+        {"split_hash": "other", "settings": {"split.seed": 1}},
+        {"split_hash": "other", "settings": {"split.folds": 10}},
+        {"settings": {"dataset.head": ["A"]}},
+        {"split_hash": "other"},
+        {"dataset": "else"},
+    ],
+)
+def test_other_splits_are_other_columns(tmp_path, other):
+    table = from_runs([write(tmp_path, "erm"), write(tmp_path, "proco", **other)])
+    assert len(table.columns) == len(set(table.columns)) == 2
+    assert sorted(len(cell.runs) for cell in table.cells.values()) == [1, 1]
+
+
+def test_a_fold_with_two_hashes_takes_the_column_apart(tmp_path):
+    runs = [write(tmp_path, "erm", fold) for fold in (0, 1)]
+    table = from_runs([*runs, write(tmp_path, "proco", 0, split_hash="changed")])
+    assert len(table.columns) == 3
+    assert {column.rpartition(" ")[2] for column in table.columns} == {"hash0", "hash1", "changed"}
+
+
+def test_papers_with_one_division_share_a_column(tmp_path):
+    runs = [
+        write(tmp_path, paper, name=f"paper ({paper}, 5 folds)", settings={"split.of": paper})
+        for paper in ("pcct", "lmd")
+    ]
+    assert from_runs(runs).columns == ("toy, paper (5 folds)",)
+    own = write(tmp_path, "alpa", name="paper (alpa, 80:20)", split_hash="other", settings={"split.of": "alpa"})
+    assert len(from_runs([*runs, own]).columns) == 2
+
+
+def test_settings_that_differ_name_the_rows(tmp_path):
+    runs = [
+        write(tmp_path, "erm", overrides=f"image_size={side}", settings=settings)
+        for side in (64, 128)
+        for settings in [{"image_size": side, "dataset.image_size": side, "augment.crop.size": side}]
+    ]
+    runs.append(write(tmp_path, "erm", dataset="else", settings={"image_size": 128, "augment.crop.size": 128}))
+    table = from_runs([*runs, write(tmp_path, "proco")])
+    assert table.rows == ("erm (image_size=64)", "erm (image_size=128)", "proco")
+    assert ("erm (image_size=128)", "else, grouped, 5 folds") in table.cells
+
+
+def test_a_data_sets_own_image_size_is_no_row(tmp_path):
+    runs = [write(tmp_path, "erm"), write(tmp_path, "erm", dataset="else", settings={"image_size": 224})]
+    assert from_runs(runs).rows == ("erm",)
+
+
+def test_labels_are_short():
+    one = {"loss._target_": "ltmed.losses.focal", "epochs": 5, "a.first.lr": 1, "a.second.lr": 1, "b.first.lr": 2}
+    other = {**one, "loss._target_": "ltmed.losses.ce", "a.second.lr": 1e-3}
+    third = {**other, "a.first.lr": 3}
+    keys = distinguishing([[one, other, third]])
+    assert keys == ["loss._target_", "a.first.lr"]
+    assert words(third, keys) == "loss=ce, a.first.lr=3"
+    assert words(other, ["a.second.lr"]) == "second.lr=0.001"
+    assert words({"epochs.first": 1, "epochs.second": 2}, ["epochs"]) == "epochs={first: 1, second: 2}"
+    assert distinguishing([[one], [other]]) == distinguishing([[one, dict(one)]]) == []
+
+
+def test_unfinished_runs_are_missing_with_their_commands(tmp_path):
+    overrides = "epochs=5,train.optimizer.lr=1e-3"
+    done = write(tmp_path, "erm", seed=0, overrides=overrides)
+    half = write(tmp_path, "erm", seed=1, overrides=overrides, finished=False)
+    alone = write(tmp_path, "proco", seed=0, finished=False)
+    table = from_runs([done], [half.path, alone.path])
+    start = "python run.py method={} dataset=toy dataset.root=/data{} fold=0 seed={}"
+    words = " epochs=5 method.stages.train.optimizer.lr=1e-3"
+    assert table.cells["erm", table.columns[0]].missing == (start.format("erm", words, 1),)
+    assert table.cells["proco", table.columns[0]].missing == tuple(start.format("proco", "", s) for s in (0, 1))
+
+
+def test_a_command_that_the_folder_does_not_hold_is_not_made_up(tmp_path):
+    done = write(tmp_path, "erm", overrides="loss=focal,long-0123abcd")
+    half = write(tmp_path, "erm", seed=1, overrides="loss=focal,long-0123abcd", finished=False)
+    (missing,) = from_runs([done], [half.path]).cells["erm", "toy, grouped, 5 folds"].missing
+    assert missing.startswith("# fold=0 seed=1 and else as ")
+
+
+def test_nothing_finished(tmp_path):
+    half = write(tmp_path, "erm", finished=False)
+    with pytest.raises(UserError, match="None of 1 runs is finished.*also finishes it"):
+        from_runs([], [half.path])
+
+
+def test_copies_count_once(tmp_path):
+    first, copy = write(tmp_path / "a"), write(tmp_path / "b")
+    table = from_runs([first, copy])
+    assert len(table.cells["erm", table.columns[0]].runs) == 1
+    assert "repeats" in table.notes[0]
+
+
+def test_a_studys_column_of_two_splits_is_divided(tmp_path):
+    first, second = write(tmp_path, "a"), write(tmp_path, "b", split_hash="other")
+    cells = {
+        ("A", "toy"): Cell((first,), published=(Published("accuracy", 0.5),)),
+        ("B", "toy"): Cell((second,), missing=("python run.py",)),
+    }
+    table = separate(Table("t", ("A", "B"), ("toy",), cells))
+    assert table.columns == ("toy, split hash0", "toy, split other")
+    assert table.cells["A", table.columns[0]].published
+    assert table.cells["B", table.columns[0]].runs == ()
+    assert table.cells["B", table.columns[1]].runs == (second,)
+    whole = Table("t", ("A",), ("toy", "none"), {("A", "toy"): Cell((first,)), ("A", "none"): Cell(missing=("m",))})
+    assert separate(whole) == whole

@@ -1,0 +1,84 @@
+"""`ltmed report` as people call it."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from ltmed import studies
+from ltmed.commands import main
+from ltmed.report.model import Cell, Published, Table
+from tests.report.factory import write
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    for method in ("erm", "proco"):
+        write(folder, method, scalars={"mcc": 0.5})
+    return folder
+
+
+def refused(capsys, *words) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["report", *map(str, words)])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_terminal_by_default(runs, capsys):
+    main(["report", str(runs)])
+    said = capsys.readouterr().out
+    assert "Test results: toy, grouped, 5 folds" in said
+    assert "Compared with erm" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("r.md", "# Runs"), ("r.tex", "% Runs"), ("r.html", "<!doctype html>"), ("r.txt", "Runs in")]
+)
+def test_a_files_ending_is_its_format(runs, tmp_path, capsys, name, start):
+    main(["report", str(runs), "--output", str(tmp_path / name)])
+    assert (tmp_path / name).read_text().startswith(start)
+    assert capsys.readouterr().out == f"Written: {tmp_path / name}\n"
+
+
+def test_format_goes_to_standard_output(runs, capsys):
+    main(["report", str(runs), "--format", "csv"])
+    assert {line["row"] for line in csv.DictReader(capsys.readouterr().out.splitlines())} == {"erm", "proco"}
+
+
+def test_metrics_and_reference_can_be_chosen(runs, capsys):
+    main(["report", str(runs), "--format", "markdown", "--metric", "mcc", "--reference", "proco"])
+    said = capsys.readouterr().out
+    assert "|  | MCC |" in said
+    assert "Compared with proco" in said
+
+
+def test_mistakes_are_one_line(runs, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert "No run in" in refused(capsys, tmp_path / "empty")
+    assert "neither a folder nor a study" in refused(capsys, "no/study")
+    assert "Did you mean 'mcc'" in refused(capsys, runs, "--metric", "mc")
+    assert "Did you mean 'proco'" in refused(capsys, runs, "--reference", "proc")
+    assert "does not say which format" in refused(capsys, runs, "--output", tmp_path / "r.doc")
+    assert "cannot be written" in refused(capsys, runs, "--output", tmp_path / "none" / "r.md")
+    assert "--scale is for studies" in refused(capsys, runs, "--scale", "smoke")
+    assert "is not a folder" in refused(capsys, runs, tmp_path / "none")
+    write(tmp_path / "half", finished=False)
+    assert "None of 1 runs is finished" in refused(capsys, tmp_path / "half")
+
+
+def test_a_study_without_runs_shows_what_to_run(capsys, tmp_path, monkeypatch):
+    cells = {("CE", "toy"): Cell(missing=("python run.py method=erm",), published=(Published("accuracy", 0.841),))}
+    monkeypatch.setattr(studies, "names", lambda: ["paper/table1"])
+    monkeypatch.setattr(studies, "table", lambda *given: Table(f"Given {given}", ("CE",), ("toy",), cells))
+    main(["report", "paper/table1", "runs=elsewhere", "--scale", "smoke"])
+    said = capsys.readouterr().out
+    assert "Given ('paper/table1', 'smoke', ('runs=elsewhere',))" in said
+    assert "not run (84.1)" in said
+    assert "python run.py method=erm" in said
+    assert "Did you mean 'paper/table1'" in refused(capsys, "paper/table2")
