@@ -36,6 +36,7 @@ from ltmed.data.batch import Batch
 from ltmed.data.samplers import Sampler
 from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses import lmd
+from ltmed.nn.frozen import start_anew
 from ltmed.nn.network import Network
 from ltmed.nn.statistics import ClassStatistics, Moments
 from ltmed.nn.teacher import EmaTeacher
@@ -152,7 +153,8 @@ class Calibrate(Stage):
         self.distribution, self.e_step = distribution, e_step
         self.statistics = ClassStatistics(network.num_classes, network.num_features)
         self.whitening: lmd.Whitening | None = None
-        network.classifier.apply(_start_anew).requires_grad_(False)
+        start_anew(network.classifier)
+        network.classifier.requires_grad_(False)
         if not e_step:
             network.encoder.requires_grad_(False)
             # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
@@ -236,8 +238,3 @@ def _two_views(batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
     if batch.views is None:
         raise UserError("LMD compares a strong and a weak view", f"Set method.stages.{stage}.views=2.")
     return batch.images, batch.views
-
-
-def _start_anew(layer: nn.Module) -> None:
-    if isinstance(draw := getattr(layer, "reset_parameters", None), Callable):
-        draw()

@@ -1,0 +1,197 @@
+"""Decoupling: a representation learned as the data are, then a classifier made for all classes alike.
+
+B. Kang, S. Xie, M. Rohrbach, Z. Yan, A. Gordo, J. Feng, Y. Kalantidis, "Decoupling Representation and Classifier for
+Long-Tailed Recognition", International Conference on Learning Representations, 2020.
+
+Stage 1 is `ltmed.methods.erm.ERM`: encoder f and classifier w_c h + b_c, h = f(x), by cross-entropy with every image as
+often as any other. Stage 2 leaves the encoder as it is, BatchNorm included, and changes the classifier (Section 4):
+
+    cRT   w and b start anew and are trained with class-balanced batches                           `Retrain`
+    NCM   the class with the nearest mean feature                                                  `NearestMeans`
+    tau   w_c / |w_c|^tau without bias, tau chosen on validation images                            `Normalise`
+    LWS   f_c (w_c h + b_c), one scale f_c per class trained with class-balanced batches           `Rescale`
+
+Where this differs from the paper or its released code, docs/fidelity.md says why.
+Letters: n training images of this process, N of all, D encoder width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ltmed import distributed, passes, tuning
+from ltmed.context import StageContext
+from ltmed.data.batch import Batch
+from ltmed.errors import UserError
+from ltmed.losses.classification import cross_entropy
+from ltmed.nn.adjusted import TauNormalised
+from ltmed.nn.decoupled import NearestMean, ScaledLinear
+from ltmed.nn.frozen import freeze, start_anew
+from ltmed.nn.network import Network
+from ltmed.stage import Stage
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Head = TypeVar("Head", bound=nn.Module)
+
+
+class FrozenEncoder(Stage):
+    """A stage whose encoder stays in evaluation mode, BatchNorm included, and gets no gradient.
+
+    Args:
+        network: encoder and classifier, trained by stage 1.
+        context: of the stage.
+    """
+
+    def __init__(self, network: Network, context: StageContext) -> None:
+        super().__init__(network, context)
+        freeze(network.encoder)
+
+    def train(self, mode: bool = True) -> FrozenEncoder:
+        """Everything but the encoder follows `mode`."""
+        super().train(mode)
+        self.network.encoder.eval()
+        return self
+
+
+class Retrain(FrozenEncoder):
+    """cRT: trains a new classifier on the features of the frozen encoder.
+
+    Args:
+        network: encoder and classifier, trained by stage 1.
+        context: of the stage.
+        loss: a pure function; see `ltmed.losses`.
+
+    Raises:
+        UserError: the classifier cannot be initialised anew.
+    """
+
+    def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
+        super().__init__(network, context)
+        start_anew(network.classifier)
+        self.loss = loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        return self.loss(self(batch.images), batch.labels, self.class_counts)
+
+
+class Rescale(FrozenEncoder):
+    """LWS: trains one scale per class in front of the frozen classifier.
+
+    Args:
+        network: with a `ScaledLinear` as classifier, trained by stage 1.
+        context: of the stage.
+        loss: a pure function; see `ltmed.losses`.
+
+    Raises:
+        UserError: a network without the head.
+    """
+
+    def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
+        super().__init__(network, context)
+        head = _head(network, ScaledLinear)
+        head.requires_grad_(False)
+        head.scales.requires_grad_(True)
+        self.loss = loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        return self.loss(self(batch.images), batch.labels, self.class_counts)
+
+
+class Untrained(FrozenEncoder):
+    """A stage that computes its classifier instead of training it; its loss is 0.
+
+    Args:
+        network: encoder and classifier, trained by stage 1.
+        context: of the stage.
+    """
+
+    def __init__(self, network: Network, context: StageContext) -> None:
+        super().__init__(network, context)
+        network.requires_grad_(False)
+        # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
+        self.nothing = nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """0, without a look at the images."""
+        return 0 * self.nothing
+
+
+class Normalise(Untrained):
+    """tau-normalisation: divides each weight vector by a power of its norm, the power chosen on validation images.
+
+    Args:
+        network: with a `TauNormalised` classifier, trained by stage 1.
+        context: of the stage.
+
+    Raises:
+        UserError: a network without the head.
+    """
+
+    def __init__(self, network: Network, context: StageContext) -> None:
+        super().__init__(network, context)
+        head = _head(network, TauNormalised)
+        if head.linear.bias is not None:
+            nn.init.zeros_(head.linear.bias)
+
+    def on_validation_start(self) -> None:
+        """Before tau is chosen, logits are wanted as they are."""
+        super().on_validation_start()
+        tuning.begin(self, _head(self.network, TauNormalised))
+
+    def on_validation_epoch_end(self) -> None:
+        """Chooses tau, then scores the validation part with it."""
+        self._outputs = tuning.choose(self, _head(self.network, TauNormalised), self._outputs)
+        super().on_validation_epoch_end()
+
+
+class NearestMeans(Untrained):
+    """NCM: sets the class means of the training features, under the weights that stage 1 ended with.
+
+    Args:
+        network: with a `NearestMean` as classifier, its encoder trained by stage 1.
+        context: of the stage.
+
+    Raises:
+        UserError: a network without the head.
+    """
+
+    def __init__(self, network: Network, context: StageContext) -> None:
+        super().__init__(network, context)
+        _head(network, NearestMean)
+
+    def on_train_epoch_start(self) -> None:
+        """Once: the encoder does not change any more, and a resumed run has its means."""
+        super().on_train_epoch_start()
+        if self.current_epoch == 0:
+            self._set_means()
+
+    @torch.no_grad()
+    def _set_means(self) -> None:
+        """Means over all processes: of all features, then of the normalised features of each class."""
+        head = _head(self.network, NearestMean)
+        found = [(self.network.encoder(batch.images), batch.labels) for batch in passes.over_training_part(self)]
+        features, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        # A matrix product, since scattered additions have no fixed order on a GPU.
+        members = F.one_hot(labels, len(head.means)).T.double()
+        counts = distributed.all_sum(members.sum(1, keepdim=True))
+        if head.centred:
+            head.centre.copy_(distributed.all_sum(features.double().sum(0)) / counts.sum())
+        sums = distributed.all_sum(members @ head.normalised(features).double())
+        head.means.copy_(sums / counts.clamp_min(1))
+        head.is_set.fill_(True)
+
+
+def _head(network: Network, kind: type[Head]) -> Head:
+    if not isinstance(network.classifier, kind):
+        raise UserError(
+            f"This stage needs a {kind.__name__} classifier",
+            "Leave method.network as decoupling_lws, decoupling_tau or decoupling_ncm has it.",
+        )
+    return network.classifier

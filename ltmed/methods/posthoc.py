@@ -1,0 +1,77 @@
+"""Post-hoc logit adjustment: an ordinary classifier whose decisions are corrected by the class frequencies.
+
+A. K. Menon, S. Jayasumana, A. S. Rawat, H. Jain, A. Veit, S. Kumar, "Long-tail learning via logit adjustment",
+International Conference on Learning Representations, 2021.
+
+Trained by cross-entropy, logits z estimate log P(y | x) up to a constant, P(y | x) ~ P(x | y) pi_y. Balanced error asks
+for the class with the largest P(x | y) instead:
+
+    (9) predicted class = argmax_c z_c - tau log pi_c,    pi_c = n_c / N of the training part
+
+tau = 1 is the one that follows from the theory; other values make up for badly calibrated networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ltmed import tuning
+from ltmed.context import StageContext
+from ltmed.errors import UserError, require_between
+from ltmed.losses.counts import log_prior
+from ltmed.methods.erm import ERM
+from ltmed.nn.adjusted import LogitAdjusted
+from ltmed.nn.network import Network
+
+
+class PostHocLogitAdjustment(ERM):
+    """Empirical risk minimisation whose validation, test and loaded network predict by Eq. 9.
+
+    Args:
+        network: with a `LogitAdjusted` classifier.
+        context: of the stage.
+        loss: of training, whose logits are not adjusted.
+        tau: of Eq. 9; None chooses it anew at each validation, by balanced accuracy (`ltmed.tuning`).
+
+    Raises:
+        UserError: a network without the head, or `tau` out of range.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        context: StageContext,
+        *,
+        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        tau: float | None = 1.0,
+    ) -> None:
+        super().__init__(network, context, loss=loss)
+        head = _head(network)
+        head.log_prior.copy_(log_prior(context.counts, head.log_prior.dtype))
+        self.chooses_tau = tau is None
+        if tau is not None:
+            require_between(f"method.stages.{context.name}.module.tau", tau, 0, 1e3)
+            head.tau.fill_(tau)
+
+    def on_validation_start(self) -> None:
+        """Before tau is chosen, logits are wanted as they are."""
+        super().on_validation_start()
+        if self.chooses_tau:
+            tuning.begin(self, _head(self.network))
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores the validation part with the tau that it chooses, where tau is chosen."""
+        if self.chooses_tau:
+            self._outputs = tuning.choose(self, _head(self.network), self._outputs)
+        super().on_validation_epoch_end()
+
+
+def _head(network: Network) -> LogitAdjusted:
+    if not isinstance(network.classifier, LogitAdjusted):
+        raise UserError(
+            "Post-hoc logit adjustment needs a LogitAdjusted classifier",
+            "Leave method.network as method=posthoc_logit_adjustment has it.",
+        )
+    return network.classifier
