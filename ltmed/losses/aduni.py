@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltmed.losses.precision import full_precision
+from ltmed.losses.supcon import similarity_to_others
 
 AlphaSchedule = Literal["recursive_cosine", "cosine", "constant"]
 
@@ -45,7 +46,7 @@ def aduc_loss(
         anchors: their features `[A, E]`.
         anchor_labels: int64 `[A]`.
         features: f of all samples `[M, E]`, the anchors among them; gets a gradient as well.
-        labels: int64 `[M]`.
+        labels: int64 `[M]`; -1 marks a row that is no sample (an empty slot of a queue) and is left out.
         alpha: weight of a positive sample relative to the class, >= 0.
         first: row of `features` that is anchor 0; the others follow it.
         temperature: tau.
@@ -56,9 +57,7 @@ def aduc_loss(
         a scalar >= 0.
     """
     classes = logits.shape[1]
-    similarity = (anchors / temperature) @ features.T
-    # No sample is compared with itself: a score without probability, and finite, so that 0 times it is 0.
-    similarity.diagonal(first).fill_(torch.finfo(similarity.dtype).min / 2)
+    similarity = similarity_to_others(anchors, features, labels, first, temperature)
     scores = torch.cat([logits if log_prior is None else logits + log_prior, similarity], 1)
     # The weight of each log p_i[k]: 1 at the label, alpha at the positives, 0 elsewhere.
     candidates = torch.cat([torch.arange(classes, device=labels.device), labels])
