@@ -140,6 +140,35 @@ class PowerSampler(_ClassSampler):
         return self._power(self.q)
 
 
+class EffectiveNumberSampler(_ClassSampler):
+    """Images in proportion to 1 / E of their class, E_c = (1 - b^n_c) / (1 - b) (Cui et al. 2019): N draws per epoch.
+
+    E is the effective number of images: near n_c for classes that are small beside 1 / (1 - b), which become equally
+    frequent, and at most 1 / (1 - b), so that larger classes stay larger.
+
+    Args:
+        labels: [N] class numbers; every class from 0 to the largest must occur.
+        batch_size: B.
+        epochs: length of the stage.
+        seed: of the stage.
+        beta: b in [0, 1); 0 is as the data are, towards 1 class-balanced.
+
+    Raises:
+        UserError: fewer images than one batch needs, a class without images, or `beta` out of range.
+    """
+
+    def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int, beta: float) -> None:
+        super().__init__(labels, batch_size, epochs, seed)
+        if not 0 <= beta < 1:
+            raise UserError(f"sampler.beta is {beta}", "It must be at least 0 and less than 1.")
+        self.beta = beta
+
+    def class_probabilities(self, epoch: int) -> np.ndarray:
+        """(n_c / E_c) / sum_k n_k / E_k, [K], in every epoch."""
+        weights = self.counts / (1 - self.beta ** self.counts.astype(np.float64))
+        return weights / weights.sum()
+
+
 class ProgressiveSampler(_ClassSampler):
     """From instance to class-balanced over the epochs t = 0 ... T-1 of the stage (Kang et al. 2020, Eq. 2)."""
 

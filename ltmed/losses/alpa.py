@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ltmed.errors import UserError, require_between, require_choice
+from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 
 Coefficients = Literal["paper", "pade"]
@@ -77,27 +78,27 @@ def alpa(
     pade = pade_ratio(*order) if coefficients == "pade" else None
 
     def positive(miss: Tensor) -> Tensor:
-        weight = alpha * _evaluate(pade or ((1.5,), (1.0,)), miss)
         if clip:
-            return weight * _power(miss, gamma_pos + 1) * _power((miss + clip).clamp_max(1), gamma_pos)
-        return weight * _power(miss, 2 * gamma_pos + 1)
+            focus = power(miss, gamma_pos + 1) * power((miss + clip).clamp_max(1), gamma_pos)
+        else:
+            focus = power(miss, 2 * gamma_pos + 1)
+        return focus * _evaluate(pade, miss) if pade else focus
 
     def negative(miss: Tensor) -> Tensor:
-        left = (miss - clip).clamp_min(0) if clip else miss
-        weight = beta * _evaluate(pade or ((1.0,), (1.0,)), left)
-        weight = weight if hill is None else weight * (hill - miss)
-        if clip:
-            # 0 to a power below 1 has no derivative.
-            focus = _power(miss.clamp_min(torch.finfo(miss.dtype).tiny), gamma_neg)
-            return weight * _power(left, gamma_neg + 1) * focus
-        return weight * _power(miss, 2 * gamma_neg + 1)
+        left = (miss - clip).relu() if clip else miss
+        focus = power(left, gamma_neg + 1) * power(miss, gamma_neg) if clip else power(miss, 2 * gamma_neg + 1)
+        focus = focus if hill is None else focus * (hill - miss)
+        return focus * _evaluate(pade, left) if pade else focus
 
+    up, down = (alpha, beta) if pade else (1.5 * alpha, beta)
     if labels.ndim == 2:
-        return torch.where(labels > 0, positive((-logits).sigmoid()), negative(logits.sigmoid())).sum(1).mean()
+        terms = torch.where(labels > 0, up * positive((-logits).sigmoid()), down * negative(logits.sigmoid()))
+        return terms.sum() / len(logits)
     # Without B x K masks: the labels' logits on their own, and -inf, which costs a negative nothing, in their place.
     column = labels[:, None]
     right, others = logits.gather(1, column), logits.scatter(1, column, -torch.inf)
-    return (positive((-right).sigmoid()).sum() + negative(others.sigmoid()).sum()) / len(logits)
+    # Weights of sums, not of B x K terms.
+    return (up * positive((-right).sigmoid()).sum() + down * negative(others.sigmoid()).sum()) / len(logits)
 
 
 @lru_cache
@@ -123,16 +124,6 @@ def pade_ratio(m: int, n: int) -> Ratio:
     numerator, denominator = pade([0.0] + [1 / k for k in range(1, m + n + 1)], n, m)
     # The numerator's constant is 0, and dropping it divides by e.
     return tuple(numerator.coef[:-1].tolist()), tuple(denominator.coef.tolist())
-
-
-def _power(x: Tensor, exponent: float) -> Tensor:
-    """x^exponent, for exponent >= 0; whole ones by repeated squaring, which on a CPU is faster than `pow`."""
-    if exponent < 1 or exponent % 1:
-        return x**exponent
-    if exponent == 1:
-        return x
-    root = _power(x, exponent // 2)
-    return root * root * x if exponent % 2 else root * root
 
 
 def _evaluate(ratio: Ratio, e: Tensor) -> Tensor | float:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ltmed.errors import UserError, nearest
 from ltmed.losses.counts import check_range, effective_number, inverse_frequency
+from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 from ltmed.losses.sigmoid import focal_terms as sigmoid_focal_terms
 
@@ -112,10 +113,9 @@ def focal_terms(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     check_range("gamma", gamma, 0, 100)
     cost = F.cross_entropy(logits, labels, reduction="none")
     miss = -torch.expm1(-cost)  # 1 - p, with as many digits as the cost has.
-    # A power below 1 has no derivative at 0.
-    return miss.clamp_min(torch.finfo(miss.dtype).tiny) ** gamma * cost
+    return power(miss, gamma) * cost
 
 
 def _weighted_mean(terms: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     own = weights[labels]
-    return (own * terms).sum() / own.sum()
+    return own @ terms / own.sum()

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltmed.losses.counts import check_range
+from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 
 
@@ -54,12 +55,10 @@ def sigmoid_focal(
 def focal_terms(logits: Tensor, labels: Tensor, gamma: float, alpha: float | None) -> Tensor:
     """The sum over classes of `sigmoid_focal`, `[B]`."""
     check_range("gamma", gamma, 0, 100)
-    if alpha is None:
-        return _per_image(logits, labels, lambda z: _focused(-z, gamma), lambda z: _focused(z, gamma))
-    check_range("alpha", alpha, 0, 1)
-    return _per_image(
-        logits, labels, lambda z: alpha * _focused(-z, gamma), lambda z: (1 - alpha) * _focused(z, gamma)
-    )  # fmt: skip
+    if alpha is not None:
+        check_range("alpha", alpha, 0, 1)
+    weights = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    return _per_image(logits, labels, lambda z: _focused(-z, gamma), lambda z: _focused(z, gamma), weights)
 
 
 @full_precision
@@ -89,37 +88,37 @@ def asl(
     check_range("gamma_neg", gamma_neg, 0, 100)
     check_range("margin", margin, 0, 1, below=True)
 
-    def negative(z: Tensor) -> Tensor:
-        shifted = (z.sigmoid() - margin).clamp_min(0)
-        return _power(shifted, gamma_neg) * -torch.log1p(-shifted)
+    def positive(z: Tensor) -> Tensor:
+        return _focused(-z, gamma_pos)
 
-    # Without a margin, log1p(-p) would end at z = 17 in float32.
-    return _per_image(
-        logits, labels, lambda z: _focused(-z, gamma_pos), negative if margin else lambda z: _focused(z, gamma_neg)
-    ).mean()  # fmt: skip
+    def minus_negative(z: Tensor) -> Tensor:
+        shifted = (z.sigmoid() - margin).relu()  # The backward pass of `clamp` is several times slower.
+        return power(shifted, gamma_neg) * (1 - shifted).log()
+
+    if margin:
+        return _per_image(logits, labels, positive, minus_negative, (1, -1)).mean()
+    # Without a margin, log(1 - p) would end at z = 17 in float32.
+    return _per_image(logits, labels, positive, lambda z: _focused(z, gamma_neg), (1, 1)).mean()
 
 
 def _per_image(
-    logits: Tensor, labels: Tensor, positive: Callable[[Tensor], Tensor], negative: Callable[[Tensor], Tensor]
+    logits: Tensor,
+    labels: Tensor,
+    positive: Callable[[Tensor], Tensor],
+    negative: Callable[[Tensor], Tensor],
+    weights: tuple[float, float],
 ) -> Tensor:
-    """Sum over classes of `positive(z)` where y is 1 and `negative(z)` where it is 0, `[B]`."""
+    """Sum over classes of `positive(z)` where y is 1 and `negative(z)` where it is 0, times their weights, `[B]`."""
+    up, down = weights
     if labels.ndim == 2:
-        return torch.where(labels > 0, positive(logits), negative(logits)).sum(1)
+        return torch.where(labels > 0, up * positive(logits), down * negative(logits)).sum(1)
     # Without B x K masks: the labels' logits on their own, and one that costs a negative nothing in their place.
     column = labels[:, None]
     right, others = logits.gather(1, column), logits.scatter(1, column, torch.finfo(logits.dtype).min)
-    return positive(right).squeeze(1) + negative(others).sum(1)
+    # Weights of sums, not of B x K terms.
+    return up * positive(right).squeeze(1) + down * negative(others).sum(1)
 
 
 def _focused(z: Tensor, gamma: float) -> Tensor:
     """-p^g log(1 - p) with p = sigmoid(z): of a negative with logit z, or of a positive with logit -z."""
-    return _power(z.sigmoid(), gamma) * F.softplus(z)
-
-
-def _power(x: Tensor, exponent: float) -> Tensor | float:
-    """x^exponent for x and exponent >= 0, with a derivative at 0 as well."""
-    if exponent == 0:
-        return 1.0
-    if exponent == 4:
-        return x.square().square()  # `pow` is several times slower on a CPU.
-    return (x if exponent >= 1 else x.clamp_min(torch.finfo(x.dtype).tiny)) ** exponent
+    return power(z.sigmoid(), gamma) * F.softplus(z)

@@ -27,8 +27,14 @@ class Cosine(nn.Module):
         if not scale > 0:
             raise UserError(f"network.classifier.scale is {scale}", "It must be positive.")
         self.scale = scale
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draws the class vectors anew, in evenly distributed directions."""
         # Of norm 1, so that the first steps turn them as far as the learning rate says.
-        self.weight = nn.Parameter(F.normalize(torch.randn(num_classes, in_features), dim=1))
+        self.weight.copy_(F.normalize(torch.randn_like(self.weight), dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, D]` -> logits `[B, K]` in [-s, s], float32 also under autocast; 0 where the features are 0."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from scipy import stats
 
-from ltmed.data.samplers import InstanceSampler, PowerSampler, ProgressiveSampler, shard
+from ltmed.data.samplers import EffectiveNumberSampler, InstanceSampler, PowerSampler, ProgressiveSampler, shard
 from ltmed.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "sampler"
@@ -38,6 +38,22 @@ def test_images_of_a_class_are_drawn_evenly():
     seen = np.bincount(np.concatenate([sampler.batches(epoch).ravel() for epoch in range(60)]), minlength=700)
     for label in range(3):
         assert stats.chisquare(seen[label == LABELS]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.9, 0.99, 0.9999])
+def test_effective_number_weighs_each_image_by_its_class(beta):
+    sampler = EffectiveNumberSampler(LABELS, 50, 10, seed=1, beta=beta)
+    weights = [1 / sum(beta**power for power in range(n)) for n in COUNTS]  # 1 / (1 + b + ... + b^(n-1))
+    expected = np.bincount(LABELS, weights=np.array(weights)[LABELS])
+    np.testing.assert_allclose(sampler.class_probabilities(3), expected / expected.sum())
+    seen = np.bincount(drawn_labels(sampler, range(40)), minlength=4)
+    assert stats.chisquare(seen, expected / expected.sum() * seen.sum()).pvalue > 1e-3
+
+
+def test_effective_number_goes_from_instance_to_balanced():
+    ends = [EffectiveNumberSampler(LABELS, 50, 10, seed=1, beta=b).class_probabilities(0) for b in (0, 1 - 1e-9)]
+    np.testing.assert_allclose(ends[0], COUNTS / 700)
+    np.testing.assert_allclose(ends[1], np.full(4, 0.25), rtol=1e-5)
 
 
 def test_progressive_goes_from_instance_to_balanced():
@@ -91,6 +107,7 @@ def test_multi_label_targets_by_instance():
         (lambda: InstanceSampler(LABELS, 0, 1, 0), "batch_size"),
         (lambda: PowerSampler(np.array([0, 0, 2, 2]), 2, 1, 0, q=0.0), "class number 1"),
         (lambda: PowerSampler(np.zeros((10, 3), np.int64), 5, 1, 0, q=0.0), "sampler=instance"),
+        (lambda: EffectiveNumberSampler(LABELS, 5, 1, 0, beta=1.0), "beta is 1.0"),
         (lambda: shard(np.zeros((2, 10), np.int64), 0, 4), "multiple of 4"),
     ],
 )

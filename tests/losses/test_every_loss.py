@@ -17,8 +17,12 @@ from tests.no_reading import NoReading
 
 Loss = Callable[..., Tensor]
 NAMES = sorted(file.stem for file in (ROOT / "conf/loss").glob("*.yaml"))
-COUNTED = ["weighted_ce", "weighted_focal", "cb_ce", "cb_focal", "ldam", "balanced_softmax", "logit_adjusted", "seesaw"]
+COUNTED = [
+    "weighted_ce", "weighted_focal", "cb_ce", "cb_focal", "ldam", "gcl", "balanced_softmax", "logit_adjusted", "seesaw",
+]  # fmt: skip
 """Those that correct for class frequency."""
+RANDOM = ["gcl"]
+"""Those that draw noise."""
 COUNTS = torch.tensor([500, 30, 1, 7])
 
 
@@ -26,7 +30,18 @@ def load(name: str, **options: Any) -> Loss:
     """The loss as `loss=name loss.option=...` makes it, beside a cosine head."""
     root = OmegaConf.create({"method": {"network": {"classifier": {"scale": 30.0}}}, "loss": {}})
     root.loss = OmegaConf.merge(OmegaConf.load(ROOT / f"conf/loss/{name}.yaml"), options)
-    return instantiate(root.loss)
+    made = instantiate(root.loss)
+    return with_fixed_noise(made) if name in RANDOM else made
+
+
+def with_fixed_noise(loss: Loss) -> Loss:
+    """The loss with the same noise in every call, on any device."""
+
+    def quiet(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+        noise = torch.linspace(-1, 1, logits.numel()).view_as(logits)
+        return loss(logits, labels, counts, noise=noise.to(logits.device))
+
+    return quiet
 
 
 @pytest.fixture(params=NAMES)
@@ -132,6 +147,7 @@ def test_no_code_names_a_device() -> None:
         ("focal", "gamma", -1), ("weighted_focal", "gamma", -1), ("sigmoid_focal", "gamma", -1),
         ("sigmoid_focal", "alpha", 1.5), ("cb_ce", "beta", 1), ("cb_ce", "beta", -0.1), ("cb_focal", "beta", 1),
         ("cb_focal", "form", "softmx"), ("ldam", "scale", None), ("ldam", "max_margin", -1), ("ldam", "beta", 1),
+        ("gcl", "scale", None), ("gcl", "strength", -1),
         ("logit_adjusted", "tau", -1), ("asl", "gamma_pos", -1), ("asl", "gamma_neg", -1), ("asl", "margin", 1),
         ("seesaw", "p", -1), ("seesaw", "q", -1), ("seesaw", "eps", -1), ("ohem", "keep", 1.1),
     ],

@@ -48,3 +48,12 @@ def test_float32_under_autocast() -> None:
 def test_scale_must_be_positive() -> None:
     with pytest.raises(UserError, match="scale is 0"):
         Cosine(6, 4, scale=0)
+
+
+def test_starts_anew_with_other_directions_of_norm_one() -> None:
+    head = Cosine(5, 3)
+    before = head.weight.detach().clone()
+    head.reset_parameters()
+    assert not torch.isclose(head.weight, before).any()
+    torch.testing.assert_close(head.weight.norm(dim=1), torch.ones(3))
+    assert head.weight.requires_grad

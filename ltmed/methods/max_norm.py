@@ -1,0 +1,77 @@
+"""Weight balancing: a classifier whose class vectors cannot outgrow each other.
+
+S. Alshammari, Y.-X. Wang, D. Ramanan, S. Kong, "Long-Tailed Recognition via Weight Balancing", CVPR 2022. Trained
+plainly, the weight vectors w_c of frequent classes are the longest. Stage 1 is `ltmed.methods.erm.ERM`, cross-entropy
+with a weight decay that is tuned, and much larger than usual. Stage 2 trains the classifier alone, from where stage 1
+left it, on the features of the frozen encoder:
+
+    min   class-balanced loss + lambda sum_c |w_c|^2      subject to      |w_c| <= delta for every class c
+
+by projected gradient descent: after every step of the optimiser, which has the weight decay lambda,
+
+    w_c <- w_c min(1, delta / |w_c|)       delta = m + t (M - m)
+
+with m and M the smallest and the largest |w_c| at the end of stage 1. Small weights grow, large ones are capped.
+Where this differs from the paper or its released code, docs/fidelity.md says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltmed.context import StageContext
+from ltmed.data.batch import Batch
+from ltmed.errors import require_between
+from ltmed.methods.decoupling import FrozenEncoder
+from ltmed.nn.linear import linear_classifier
+from ltmed.nn.network import Network
+
+
+class MaxNorm(FrozenEncoder):
+    """Stage 2: the classifier under the constraint above, the encoder frozen.
+
+    Args:
+        network: encoder and a linear classifier, trained by stage 1.
+        context: of the stage.
+        loss: a pure function; see `ltmed.losses`.
+        threshold: t in [0, 1]: 1 allows the largest norm of stage 1 to every class, 0 the smallest.
+
+    Raises:
+        UserError: a classifier that is not linear, or `threshold` out of range.
+    """
+
+    radius: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        context: StageContext,
+        *,
+        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        threshold: float = 0.1,
+    ) -> None:
+        super().__init__(network, context)
+        require_between(f"method.stages.{context.name}.module.threshold", threshold, 0, 1)
+        self.loss = loss
+        norms = linear_classifier(network).weight.detach().norm(dim=1)
+        self.register_buffer("radius", norms.min() + threshold * (norms.max() - norms.min()))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        return self.loss(self(batch.images), batch.labels, self.class_counts)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Projects what the optimiser has made of the weights."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        project(linear_classifier(self.network).weight, self.radius)
+
+
+@torch.no_grad()
+def project(weight: Tensor, radius: Tensor) -> None:
+    """Shortens, in place, every row of `weight` `[K, D]` that is longer than `radius`."""
+    norms = weight.norm(dim=1, keepdim=True)
+    weight.mul_((radius / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1))
