@@ -113,7 +113,7 @@ class JpegStore(Store):
 
             def keep(row: int, image: np.ndarray) -> None:
                 nonlocal end
-                data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _OPTIONS)[1]
+                data = to_jpeg(image)
                 with turn:
                     start, end = end, end + data.size
                 spans[row] = start, data.size
@@ -161,14 +161,24 @@ class JpegPixels:
         if not size:
             image = np.zeros(self.shape[1:], np.uint8)
         else:
-            image = cv2.imdecode(self._data[start : start + size], cv2.IMREAD_COLOR)
+            image = from_jpeg(self._data[start : start + size])
             if image is None or image.shape != self.shape[1:]:
                 raise UserError(
                     f"Image {row} in {self.file} is damaged", f"Delete {self.file.parent}: it will be built again."
                 )
-            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image)
         image.flags.writeable = False  # As in a memory map: two views are made of one decoding.
         return image
+
+
+def to_jpeg(image: np.ndarray) -> np.ndarray:
+    """A square, uint8 `[S, S, 3]` RGB, -> the bytes that `JpegStore` keeps of it, uint8 `[n]`."""
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _OPTIONS)[1]
+
+
+def from_jpeg(data: np.ndarray) -> np.ndarray | None:
+    """The square in such bytes; None if they are damaged."""
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image)
 
 
 RAW, JPEG = RawStore(), JpegStore()

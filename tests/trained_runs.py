@@ -1,0 +1,67 @@
+"""Folders of finished runs: really trained ones, and ones with random weights where nothing depends on training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from ltmed.train import build_network
+from tests.harness import ROOT, TINY, make_tiny_ham, ok, only_run, run_command
+
+CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+
+
+def config(*words: str) -> DictConfig:
+    """The config of a tiny run with these overrides."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return compose("config", [*TINY, *words])
+
+
+def untrained(folder: Path, *words: str) -> Path:
+    """A run as it would be after training, with random weights; its data root does not exist.
+
+    Args:
+        folder: the run's.
+        words: overrides; `method=erm` unless they say otherwise.
+    """
+    cfg = config("dataset.root=/nowhere", *words)
+    network = build_network(cfg, len(CODES))
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        # Else the features of a fresh network are nearly 0, and whatever is done to them stays unseen.
+        if tensor.dtype == torch.bool:
+            tensor.fill_(True)
+        elif name.startswith("classifier.") and tensor.is_floating_point():
+            tensor.data.normal_(std=0.5)
+            if name.endswith("running_var"):
+                tensor.data.abs_()
+    stage = list(cfg.method.stages)[-1]
+    file = folder / f"stages/{stage}/{cfg.method.stages[stage].keep}.ckpt"
+    file.parent.mkdir(parents=True)
+    torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, file)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    k = len(CODES)
+    found = {
+        "run": {"name": f"isic2018-{cfg.method.name}-fold0-seed0", "dataset": "isic2018", "method": cfg.method.name},
+        "test": {
+            "per_class": [{"class": code, "name": f"name of {code.lower()}"} for code in CODES],
+            "confusion": [[0] * k] * k,
+        },
+        "split": {"name": "grouped", "hash": "0123", "images": {"train": 100, "val": 20, "test": 20}},
+        "skipped": [],
+        "versions": {"ltmed": "0.1.0"},
+        "git": {"commit": "abc", "dirty": False},
+    }
+    (folder / "metrics.json").write_text(json.dumps(found))
+    return folder
+
+
+def trained(folder: Path, *words: str) -> tuple[Path, Path]:
+    """A run that was trained for an epoch in `folder`, and where its data are."""
+    make_tiny_ham(folder / "ham")
+    places = [f"dataset.root={folder / 'ham'}", f"runs={folder / 'runs'}", f"cache_dir={folder / 'cache'}"]
+    ok(run_command(*TINY, "epochs=1", *places, *words, cwd=folder))
+    return only_run(folder / "runs"), folder / "ham"
