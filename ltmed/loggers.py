@@ -18,6 +18,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from ltmed.errors import UserError
 from ltmed.rundir import write_atomic
+from ltmed.wandb_views import images, tags
 
 if TYPE_CHECKING:
     import wandb
@@ -156,7 +157,7 @@ class WandbLogger(CSVLogger):
             name=f"{self.run.group}-{self.run.version}",
             group=self.run.group,
             job_type=self.run.method,
-            tags=[self.run.dataset, self.run.method],
+            tags=tags(config, self.run.dataset, self.run.method),
             config=config,
         )
 
@@ -174,11 +175,12 @@ class WandbLogger(CSVLogger):
 
     @rank_zero_only
     def log_final(self, found: dict[str, Any]) -> None:
-        """Adds the test numbers with intervals, a per-class table and the confusion matrix, and ends the W&B run."""
+        """Adds the test numbers with intervals, tables, the run folder's pictures, and ends the W&B run."""
         super().log_final(found)
         test, intervals = found["test"], found["test"]["intervals"]["scalars"]
         run = self.experiment
-        run.log({"test/per_class": _class_table(found), "test/confusion_matrix": _confusion(test)})
+        views = {"test/per_class": _class_table(found), "test/confusion_matrix": _confusion(test)}
+        run.log({**views, **images(self.file.parent / "figures")})
         for name, value in test["scalars"].items():
             low, high = intervals[name]
             run.summary.update({f"test/{name}": value, f"test/{name}_low": low, f"test/{name}_high": high})

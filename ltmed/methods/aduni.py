@@ -85,6 +85,10 @@ class AdUni(Stage):
         """Weight of a positive sample in the current epoch (Eq. 3)."""
         return alpha_at(self.current_epoch, self.alpha_schedule, self.alpha_max, self.alpha_min, self.t_decay)
 
+    def on_train_epoch_end(self) -> None:
+        """Notes the epoch's alpha with the curves."""
+        self.log(f"{self.context.name}/train/alpha", self.alpha, batch_size=1)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, mean over this process's 2B samples."""
         if batch.views is None:

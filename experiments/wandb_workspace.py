@@ -1,0 +1,133 @@
+"""Builds a Weights & Biases report that compares methods on each data set, from the runs of a project.
+
+    python experiments/wandb_workspace.py --entity TEAM --project ltmed phantom isic2018
+    python experiments/wandb_workspace.py --project ltmed phantom --dry-run
+
+Needs `pip install 'ltmed[reports]'` and `wandb login`; --dry-run needs neither and prints what would be built. The runs
+are those of `logger=wandb`, found by the tag of their data set and grouped by method; offline ones count after
+`wandb sync`. The result is a draft of yours, in the project's tab of reports; each call makes another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+SCORES = {
+    "balanced accuracy": ["test/balanced_accuracy"],
+    "macro F1": ["test/macro_f1"],
+    "recall of head, medium and tail": ["test/head_recall", "test/medium_recall", "test/tail_recall"],
+    "calibration error": ["test/ece"],
+}
+CURVES = {"validation: balanced accuracy": r".*/val/balanced_accuracy", "training loss": r".*/train/loss"}
+PICTURES = ["figures/confusion_matrix", "figures/recall_by_size", "figures/reliability"]
+METHOD = "method.name"
+WIDTH, HEIGHT = 12, 8
+"""Of a panel; W&B's page has 24 columns."""
+
+
+def plan(datasets: Sequence[str], entity: str | None, project: str, split: str | None = None) -> dict[str, Any]:
+    """What the report holds, as plain data: one section per data set with its runs and panels.
+
+    Args:
+        datasets: names as in the runs' tags.
+        entity: user or team; None is the account's default.
+        project: where the runs are.
+        split: only runs with this tag of a split, since others test on other images.
+    """
+    return {
+        "title": f"Methods on {', '.join(datasets)}",
+        "entity": entity,
+        "project": project,
+        "sections": [
+            {
+                "title": dataset,
+                "tags": [dataset, *([split] if split else [])],
+                "groupby": METHOD,
+                "panels": [
+                    *({"kind": "bars", "title": title, "metrics": names} for title, names in SCORES.items()),
+                    *({"kind": "lines", "title": title, "regex": regex} for title, regex in CURVES.items()),
+                    {"kind": "pictures", "title": "pictures", "keys": PICTURES},
+                    {"kind": "settings", "title": "settings that differ"},
+                ],
+            }
+            for dataset in datasets
+        ],
+    }
+
+
+def build(planned: dict[str, Any]) -> Any:
+    """The report of a plan, not yet saved."""
+    import wandb_workspaces.expr as expr
+    from wandb_workspaces.reports import v2
+
+    wr: Any = v2
+
+    blocks: list[Any] = [wr.TableOfContents()]
+    place = {"entity": planned["entity"] or "", "project": planned["project"]}
+    for section in planned["sections"]:
+        runs = wr.Runset(
+            **place,
+            name=section["title"],
+            filters=[expr.Tags().isin([tag]) for tag in section["tags"]],
+            groupby=[f"config.{section['groupby']}"],
+        )
+        panels = [_panel(wr, panel, number, section["groupby"]) for number, panel in enumerate(section["panels"])]
+        blocks += [wr.H2(section["title"]), wr.PanelGrid(runsets=[runs], panels=panels)]
+    account = {"entity": planned["entity"]} if planned["entity"] else {}
+    return wr.Report(**account, project=planned["project"], title=planned["title"], blocks=blocks, width="fluid")
+
+
+def _panel(wr: Any, panel: dict[str, Any], number: int, groupby: str) -> Any:
+    layout = wr.Layout(x=number % 2 * WIDTH, y=number // 2 * HEIGHT, w=WIDTH, h=HEIGHT)
+    # The bar or line of a method is the mean over its seeds and folds, the range their smallest and largest value.
+    grouped = {"groupby": wr.Config(groupby), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+    if panel["kind"] == "bars":
+        metrics = [wr.SummaryMetric(name) for name in panel["metrics"]]
+        return wr.BarPlot(title=panel["title"], metrics=metrics, layout=layout, **grouped)
+    if panel["kind"] == "lines":
+        x = wr.Metric("trainer/global_step")
+        return wr.LinePlot(title=panel["title"], x=x, metric_regex=panel["regex"], layout=layout, **grouped)
+    if panel["kind"] == "pictures":
+        return wr.MediaBrowser(title=panel["title"], media_keys=panel["keys"], num_columns=2, layout=layout)
+    return wr.RunComparer(diff_only="split", layout=layout)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="A Weights & Biases report that compares methods on each data set.")
+    parser.add_argument("datasets", nargs="+", help="names of data sets, for instance phantom isic2018")
+    parser.add_argument("--project", default="ltmed", help="where the runs are (default: ltmed)")
+    parser.add_argument("--entity", help="user or team (default: the account's)")
+    parser.add_argument("--split", help="only runs of this split, for instance grouped")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan; needs no network")
+    chosen = parser.parse_args(words)
+    planned = plan(chosen.datasets, chosen.entity, chosen.project, chosen.split)
+    if chosen.dry_run:
+        print(json.dumps(planned, indent=2))
+        return
+    _require_library_and_account()
+    report = build(planned)
+    report.save()
+    print(report.url)
+
+
+def _require_library_and_account() -> None:
+    import wandb
+
+    if find_spec("wandb_workspaces") is None:
+        sys.exit("error: wandb-workspaces is not installed. pip install 'ltmed[reports]', or look with --dry-run.")
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    except wandb.Error:
+        known = False
+    if not known:
+        sys.exit("error: Nobody is logged in to Weights & Biases. Run `wandb login`, or look with --dry-run.")
+
+
+if __name__ == "__main__":
+    main()

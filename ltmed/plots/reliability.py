@@ -1,0 +1,58 @@
+"""Whether confidence is worth what it says (Guo et al., ICML 2017, figure 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ltmed.metrics import ECE_BINS
+from ltmed.plots import style
+
+
+def bin_confidences(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number of images, mean confidence and accuracy in each of `ECE_BINS` equal bins; NaN in an empty one.
+
+    A confidence of exactly 1 counts to the last bin here, and to a bin of its own in the figure `ece`.
+
+    Args:
+        confidence: [N], largest probability of each image.
+        correct: bool [N].
+    """
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    number = np.bincount(bins, minlength=ECE_BINS)
+    means = []
+    for values in (confidence, correct):
+        sums = np.bincount(bins, values.astype(float), ECE_BINS)
+        means.append(np.divide(sums, number, out=np.full(ECE_BINS, np.nan), where=number > 0))
+    return number, means[0], means[1]
+
+
+@style.styled
+def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, ece: float | None, title: str = "") -> Figure:
+    """Accuracy of each bin of confidence against the diagonal, and below how many images each bin has.
+
+    Args:
+        confidence: [N], largest probability of each image.
+        correct: bool [N].
+        ece: expected calibration error, written into the picture.
+        title: above the picture.
+    """
+    number, said, true = bin_confidences(confidence, correct)
+    figure = style.new_figure(5.2, 4.8)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    centres, width = (np.arange(ECE_BINS) + 0.5) / ECE_BINS, 0.92 / ECE_BINS
+    upper.bar(centres, true, width, color=style.BLUE, label="accuracy")
+    low, high = np.fmin(said, true), np.fmax(said, true)
+    upper.bar(
+        centres, high - low, width, bottom=low, facecolor="none", edgecolor=style.VERMILLION, hatch="////", lw=0.8,
+        label="gap to the confidence",
+    )  # fmt: skip
+    upper.plot([0, 1], [0, 1], color=style.BLACK, ls="--", lw=1, label="perfect")
+    upper.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1))
+    lower.bar(centres, number, width, color=style.GREY)
+    lower.set(xlabel="confidence (largest probability)", ylabel="images")
+    for axes in (upper, lower):
+        axes.grid(axis="y")
+    upper.set_title("" if ece is None else f"ECE {ece:.3f}", loc="right")
+    figure.legend(loc="outside upper center", ncols=3, title=title or None)
+    return figure

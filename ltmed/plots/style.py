@@ -1,0 +1,256 @@
+"""How every picture looks: colours, marks of the tiers, sizes, labels that can be read, and how it is saved.
+
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), which people with any colour vision tell apart;
+tiers and methods have a shape or hatch besides, so that no picture depends on colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, wraps
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+P = ParamSpec("P")
+
+
+BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000",
+)  # fmt: skip
+CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK)
+"""Okabe and Ito without yellow, which is too light for lines on white."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+HATCHES = ("", "///", "xxx", "...", "\\\\\\", "ooo")
+GREY = "#767676"
+
+WIDTH = 7.0
+"""Inches."""
+MOST_NAMED = 40
+"""Classes that a picture names; beyond that it shows the worst ones, or all without names."""
+MOST_MARKED = 60
+"""Epochs up to which curves have a mark for each."""
+_LONGEST = 32
+_MOST_DIRECT, _LONGEST_DIRECT = 12, 12
+"""Classes, and letters of a name, up to which a point has its name beside it."""
+_DPI = 150
+_MISSING = "\u25a1"
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "text.parse_math": False,  # A class may have a dollar in its name.
+    "svg.hashsalt": "ltmed",
+    "pdf.fonttype": 42,
+}
+
+
+class Tier(NamedTuple):
+    """How one of the groups head, medium and tail is shown."""
+
+    colour: str
+    marker: str
+    hatch: str
+
+
+TIERS = {"head": Tier(BLUE, "o", ""), "medium": Tier(GREEN, "s", "///"), "tail": Tier(VERMILLION, "^", "xxx")}
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        for key, value in _RC.items():
+            mpl.rcParams[key] = value
+        yield
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Makes a picture function draw in this module's style, whatever the user's matplotlibrc says."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+        with _look():
+            return draw(*args, **options)
+
+    return drawn
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure that keeps its labels apart; without pyplot, so that it ends with its last reference.
+
+    Args:
+        height: in inches.
+        width: in inches.
+    """
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Writes the figure as a whole or not at all, in the format of the file's suffix, with equal bytes every time.
+
+    Args:
+        figure: to be written.
+        file: in a folder that is made if needed.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    kind = file.suffix[1:]
+    without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with _look():
+        figure.savefig(partial, format=kind, dpi=_DPI, metadata=without_date)
+    partial.replace(file)
+
+
+def label(text: str, longest: int = _LONGEST) -> str:
+    """A class or method name that fits: cut in the middle, one line, a box for each letter that the font lacks.
+
+    Args:
+        text: any name.
+        longest: letters that are kept.
+    """
+    known = _letters()
+    text = "".join(letter if ord(letter) in known else _MISSING for letter in " ".join(text.split()))
+    if len(text) <= longest:
+        return text
+    tail = (longest - 1) // 3
+    return f"{text[: longest - 1 - tail]}…{text[-tail:]}"
+
+
+def labels(names: Iterable[str], longest: int = _LONGEST) -> list[str]:
+    """`label` for each name, and different for different names: without a common beginning, or else numbered."""
+    names = list(names)
+    short = [label(name, longest) for name in names]
+    for text in {text for text in short if short.count(text) > 1}:
+        alike = [name for name, cut in zip(names, short, strict=True) if cut == text]
+        same = len(list(takewhile(lambda letters: len(set(letters)) == 1, zip(*alike, strict=False))))
+        short = [
+            label(f"…{name[same:]}", longest) if cut == text else cut for name, cut in zip(names, short, strict=True)
+        ]
+    if len(set(short)) < len(set(names)):
+        short = [label(f"{number} {name}", longest) for number, name in enumerate(names, 1)]
+    return short
+
+
+@cache
+def _letters() -> frozenset[int]:
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def by_size(counts: Sequence[int]) -> list[int]:
+    """Class indices from the largest class to the smallest, ties in class order."""
+    return sorted(range(len(counts)), key=lambda k: -counts[k])
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Writes a logarithmic axis without powers, which would need the mathematics that is switched off for names."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def matrix_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """Names the rows and columns of a matrix of classes, if they are few enough to be read."""
+    if len(names) > MOST_NAMED:
+        axes.set(xticks=[], yticks=[])
+        return
+    size, places = 9 if len(names) <= 15 else 7, range(len(names))
+    axes.set_xticks(places, labels(names), rotation=90, fontsize=size)
+    axes.set_yticks(places, labels(names), fontsize=size)
+    axes.tick_params(length=0)
+
+
+def class_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Makes the y axis a list of classes from top to bottom."""
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def draw_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:
+    """Lines over epochs: recall of the tiers with their colours and marks, other metrics thicker.
+
+    Args:
+        axes: to draw on.
+        metrics: name -> values.
+        first: where on the x axis the values begin.
+    """
+    free = iter((BLACK, PURPLE, ORANGE, SKY))
+    for name, values in metrics.items():
+        tier = TIERS.get(name.removesuffix("_recall"))
+        axes.plot(
+            range(first, first + len(values)), values, label=name.replace("_", " "), ms=3,
+            color=tier.colour if tier else next(free, GREY), lw=1 if tier else 1.8, ls="--" if tier else "-",
+            marker=(tier.marker if tier else "o") if len(values) <= MOST_MARKED else "",
+        )  # fmt: skip
+
+
+def tier_handles(tiers: Sequence[str], filled: bool = False) -> list[Any]:
+    """Entries of a legend for the tiers that occur.
+
+    Args:
+        tiers: of every class.
+        filled: bars instead of points.
+    """
+    there = [(name, look) for name, look in TIERS.items() if name in tiers]
+    if filled:
+        return [Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", label=name) for name, look in there]
+    return [Line2D([], [], ls="", marker=look.marker, color=look.colour, label=name) for name, look in there]
+
+
+def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], tiers: Sequence[str]) -> None:
+    """Says which class each point is, and adds the legend: by name, by number with a list, or, of many, not at all.
+
+    Args:
+        axes: with final limits.
+        points: in data coordinates, one for each class.
+        names: of the classes.
+        tiers: of the classes.
+    """
+    figure: Any = axes.figure
+    texts, listed = labels(names), len(names) > _MOST_DIRECT or max(map(len, names), default=0) > _LONGEST_DIRECT
+    if len(names) > MOST_NAMED:
+        figure.legend(handles=tier_handles(tiers), loc="outside right upper", title="tier")
+        return
+    handles = tier_handles(tiers)
+    if listed:
+        for number, (text, tier) in enumerate(zip(texts, tiers, strict=True), 1):
+            look = TIERS[tier]
+            handles.append(Line2D([], [], ls="", marker=look.marker, color=look.colour, ms=4, label=f"{number} {text}"))
+        figure.set_figheight(max(figure.get_figheight(), 1 + 0.15 * len(handles)))
+    figure.legend(handles=handles, loc="outside right upper", title="tier", fontsize=7 if listed else 8)
+    figure.draw_without_rendering()
+    _place(axes, points, [str(number) for number in range(1, 1 + len(names))] if listed else texts)
+
+
+def _place(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
+    """Beside each point, moved up or down where it would lie on another text."""
+    boxes: list[Any] = []
+    for point, name in zip(points, texts, strict=True):
+        text = axes.annotate(name, point, (5, 0), textcoords="offset points", va="center", fontsize=8, zorder=9)
+        text.set(in_layout=False, path_effects=[withStroke(linewidth=2, foreground="white")])
+        for shift in (0, 9, -9, 18, -18, 27, -27):
+            text.set_position((5, shift))
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in boxes):
+                break
+        boxes.append(text.get_window_extent())

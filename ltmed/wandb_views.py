@@ -1,0 +1,27 @@
+"""What Weights & Biases shows of a run besides its curves: tags that runs are found by, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def tags(config: Mapping[str, Any], dataset: str, method: str) -> list[str]:
+    """Data set, method and split: what runs are filtered by.
+
+    Args:
+        config: the resolved config of the run.
+        dataset: its data set's name.
+        method: its method's name.
+    """
+    split = str(config.get("split", {}).get("_target_", "")).rpartition(".")[2]
+    # Short of W&B's limit of 64 letters, and each once: a data set may be called like a method.
+    return list(dict.fromkeys(tag[:64] for tag in (dataset, method, split) if tag))
+
+
+def images(folder: Path) -> dict[str, Any]:
+    """`figures/<name>` -> W&B image for each PNG in the folder; none if there is no such folder."""
+    import wandb
+
+    return {f"figures/{file.stem}": wandb.Image(str(file)) for file in sorted(folder.glob("*.png"))}

@@ -1,0 +1,200 @@
+"""Every picture function: what is drawn is what was given, for 2, 23 and 198 classes, and without any warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from ltmed.metrics import ECE_BINS
+from ltmed.plots import confusion, curves, distribution, features, methods, per_class, reliability, style
+from tests.plots.cases import LONG, Case, case
+
+pytestmark = pytest.mark.filterwarnings("error")  # Missing letters, axes without room and the like.
+
+
+@pytest.fixture(params=[2, 23, 198])
+def many(request: pytest.FixtureRequest) -> Case:
+    return case(request.param, LONG)
+
+
+def drawn(figure: Figure, tmp_path: Path) -> Figure:
+    file = tmp_path / "figure.png"
+    style.save(figure, file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*.partial"))
+    return figure
+
+
+def row_names(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_yticklabels()]
+
+
+def test_class_distribution(many, tmp_path):
+    counts = {"train": many.counts, "val": [1] * len(many.counts), "test": [0] * len(many.counts)}
+    figure = drawn(distribution.class_distribution(counts, many.classes, many.tiers, "title"), tmp_path)
+    bars = figure.axes[0].patches
+    lengths = [bar.get_height() if len(bars) > style.MOST_NAMED else bar.get_width() for bar in bars]  # pyright: ignore
+    assert lengths == sorted(many.counts, reverse=True)
+    assert len(set(row_names(figure))) == len(many.classes) or len(bars) > style.MOST_NAMED
+
+
+def test_confusion_matrix(many, tmp_path):
+    figure = drawn(confusion.confusion_matrix(many.confusion, many.classes, many.tiers, many.counts), tmp_path)
+    shares = np.asarray(figure.axes[0].images[0].get_array())
+    order = np.argsort(-np.array(many.counts), kind="stable")
+    diagonal = [np.nan if many.recall[k] is None else 100 * many.recall[k] for k in order]
+    np.testing.assert_allclose(np.ma.filled(shares, np.nan).diagonal(), diagonal)
+    assert np.isnan(shares[list(order).index(len(order) - 1)]).all()
+    assert len(row_names(figure)) == (len(order) if len(order) <= style.MOST_NAMED else 0)
+
+
+@pytest.mark.parametrize("number", [2, 9])
+def test_bars_of_several_methods(many, number, tmp_path):
+    values = {f"method {i}": [None if r is None else r * (i + 1) / 10 for r in many.recall] for i in range(number)}
+    figure = drawn(per_class.class_bars(values, many.classes, many.tiers, many.counts), tmp_path)
+    rows = min(len(many.classes) - 1, style.MOST_NAMED)  # One class is undefined.
+    assert len(row_names(figure)) == rows
+    axes = figure.axes[0]
+    if number * rows <= per_class.MOST_BARS:
+        shown = [bar.get_width() for bar in axes.patches]  # pyright: ignore[reportAttributeAccessIssue]
+    else:
+        shown = [x for line in axes.lines for x in np.asarray(line.get_xdata())]
+    worst = sorted(r for r in many.recall if r is not None)[:rows]
+    expected = [r * (i + 1) / 10 for i in range(number) for r in worst]
+    np.testing.assert_allclose(sorted(shown), sorted(expected))
+
+
+def test_recall_by_size(many, tmp_path):
+    arguments = many.recall, many.intervals, many.classes, many.tiers, many.counts
+    figure = drawn(per_class.recall_by_size(*arguments), tmp_path)
+    points = {(x, y) for line in figure.axes[0].lines for x, y in np.asarray(line.get_xydata()).tolist()}
+    assert points == {(n, r) for n, r in zip(many.counts, many.recall, strict=True) if r is not None}
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    listed = [str(k) for k in range(1, len(points) + 1)]
+    assert texts == {1: ["1"], 22: listed, 197: []}[len(points)]
+
+
+def test_short_names_are_beside_their_points(tmp_path):
+    few = case(7)
+    figure = drawn(per_class.recall_by_size(few.recall, few.intervals, few.classes, few.tiers, few.counts), tmp_path)
+    assert {text.get_text() for text in figure.axes[0].texts} == set(few.classes[:-1])
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_recall_of_methods(many, tmp_path):
+    figure = drawn(per_class.recall_by_size_of_methods({"one": many.recall, "two": many.recall}, many.counts), tmp_path)
+    sizes = [len(np.asarray(line.get_xdata())) for line in figure.axes[0].lines]
+    assert sizes == {2: [1, 1], 23: [22, 22], 198: [197, 8, 197, 8]}[len(many.counts)]
+
+
+def test_centre_distances_are_euclidean(many, tmp_path):
+    centres = np.random.default_rng(0).normal(size=(len(many.classes), 4))
+    figure = drawn(methods.centre_distances(centres, many.classes, many.counts), tmp_path)
+    first, second = np.argsort(-np.array(many.counts), kind="stable")[:2]
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown[0, 1] == pytest.approx(np.linalg.norm(centres[first] - centres[second]))
+
+
+def test_omega(many, tmp_path):
+    omega = np.linspace(0.1, 0.9, len(many.classes)).tolist()
+    figure = drawn(methods.omega_per_class(omega, many.classes, many.tiers, many.counts), tmp_path)
+    axes = figure.axes[0]
+    shown = [bar.get_width() for bar in axes.patches]  # pyright: ignore[reportAttributeAccessIssue]
+    shown += [y for line in axes.lines for y in np.asarray(line.get_ydata())]
+    np.testing.assert_allclose(sorted(shown), omega)
+
+
+def test_curves_have_a_column_for_each_stage(tmp_path):
+    one = curves.StageCurves("one", [3.0, 2, 1], {"balanced_accuracy": [0.1, 0.3, 0.2]}, 1, ([0, 3], [0.1, 0.1]))
+    two = curves.StageCurves("two", [1000.0, 1], {"balanced_accuracy": [0.1, 0.2], "tail_recall": [0.0, 0.1]})
+    figure = drawn(curves.training_curves([one, two], "title"), tmp_path)
+    assert len(figure.axes) == 6
+    loss, metric = figure.axes[0], figure.axes[2]
+    np.testing.assert_array_equal(loss.lines[0].get_xydata(), [[1, 3], [2, 2], [3, 1]])
+    assert metric.lines[-1].get_xdata() == [2, 2]  # The epoch with index 1 is the second.
+    assert figure.axes[1].get_yscale() == "log"
+    assert metric.get_ylim() == figure.axes[3].get_ylim()
+    with pytest.raises(ValueError, match="no stage"):
+        curves.training_curves([curves.StageCurves("empty", [], {})])
+
+
+def test_reliability_bins_agree_with_the_calibration_error(tmp_path):
+    rng = np.random.default_rng(0)
+    confidence = np.append(rng.random(500), 1.0)
+    correct = rng.random(501) < 0.6
+    number, said, true = reliability.bin_confidences(confidence, correct)
+    assert number.sum() == 501
+    for b in range(ECE_BINS):
+        inside = [(c, k) for c, k in zip(confidence, correct, strict=True) if min(int(c * ECE_BINS), ECE_BINS - 1) == b]
+        assert said[b] == pytest.approx(np.mean([c for c, _ in inside]))
+        assert true[b] == pytest.approx(np.mean([k for _, k in inside]))
+    figure = drawn(reliability.reliability_diagram(confidence, correct, 0.25), tmp_path)
+    assert figure.axes[0].get_title("right") == "ECE 0.250"
+    drawn(reliability.reliability_diagram(np.array([0.5]), np.array([True]), None), tmp_path)
+
+
+def test_em_trajectory_starts_before_the_first_iteration(tmp_path):
+    figure = drawn(methods.em_trajectory({"tail_recall": [0.2, 0.3]}, {"tail_recall": 0.1}, [2.0, 1.0]), tmp_path)
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xydata(), [[0, 0.1], [1, 0.2], [2, 0.3]])
+
+
+def test_alpha(tmp_path):
+    figure = drawn(methods.alpha_curve([1.0, 0.5, 0.1]), tmp_path)
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xydata(), [[1, 1], [2, 0.5], [3, 0.1]])
+
+
+def test_feature_map(many, tmp_path):
+    labels = np.arange(400) % len(many.classes)
+    points = np.random.default_rng(0).normal(size=(400, 2))
+    figure = drawn(features.feature_map(points, labels, many.classes, many.tiers), tmp_path)
+    assert sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections) == 400
+
+
+def test_embedding_keeps_clusters_apart_and_is_repeatable():
+    rng = np.random.default_rng(0)
+    found = np.concatenate([rng.normal(size=(20, 6)), rng.normal(size=(20, 6)) + 40])
+    points = features.embed(found, "tsne")
+    assert points.shape == (40, 2)
+    np.testing.assert_array_equal(points, features.embed(found, "tsne"))
+    within = max(np.ptp(points[:20], 0).max(), np.ptp(points[20:], 0).max())
+    assert np.linalg.norm(points[:20].mean(0) - points[20:].mean(0)) > within / 2
+
+
+def test_choice_of_images_spares_small_classes():
+    labels = np.repeat([0, 1, 2], [1000, 50, 1])
+    kept = features.choose_images(labels, most=120)
+    counts = np.bincount(labels[kept])
+    assert counts[2] == 1
+    assert counts[1] == 50
+    assert counts.sum() <= 120
+    np.testing.assert_array_equal(features.choose_images(labels, 2000), np.arange(1051))
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_files_are_equal_every_time(kind, tmp_path):
+    for name in ("one", "two"):
+        style.save(methods.alpha_curve([1.0, 0.5]), tmp_path / f"{name}.{kind}")
+    assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
+
+
+def test_names_fit_and_stay_different(tmp_path):
+    assert style.label("病 $x^2$ naïve\nline") == "\u25a1 $x^2$ naïve line"
+    assert len(style.label("x" * 99)) == len(style.label("x" * 32)) == 32
+    names = style.labels([LONG.format(k) for k in range(30)])
+    assert len(set(names)) == 30
+    assert max(map(len, names)) <= 32
+    few = case(3)
+    drawn(confusion.confusion_matrix(few.confusion, ["病名", "$a$", "b_{c}"], few.tiers, few.counts), tmp_path)
+
+
+def test_the_users_style_is_neither_used_nor_changed():
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 40}):
+        figure = methods.alpha_curve([1.0])
+        assert mpl.rcParams["font.size"] == 40
+    assert figure.axes[0].xaxis.label.get_fontsize() < 15
