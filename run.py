@@ -10,6 +10,10 @@ if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):
 
 import hydra
 
+from ltmed import studies
+
+studies.register()
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def run(cfg):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ltmed.nn.network import Network
+
+# Hydra's search path (conf/config.yaml) and `ltmed.studies` find it whatever the working folder, in submitted jobs too.
+os.environ.setdefault("LTMED_EXPERIMENTS", str(Path(__file__).resolve().parents[1] / "experiments"))
 
 
 def load(run_dir: str | Path) -> Network:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltmed import studies
 from ltmed.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def help_screen(conf: Path) -> str:
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
         lines.append(f"{group.name}=")
         lines += [f"  {file.stem:<18} {_first_comment(file)}" for file in sorted(group.glob("*.yaml"))]
+    lines += ["", "a paper's table (python run.py -m +lmd=table3 data=DIR; +scale=smoke: tiny, on phantom):"]
+    lines += [f"  {'+' + name.replace('/', '='):<22} {_first_comment(file)}" for name, file in studies.files().items()]
     lines += ["", "settings (all of them: python run.py --cfg job):"]
     lines += _top_level_settings(conf / "config.yaml")
     lines += ["", "examples:"]
@@ -57,8 +60,9 @@ def help_screen(conf: Path) -> str:
 
 
 def _first_comment(file: Path) -> str:
+    """The first line that says something: `# @package` does not."""
     with file.open(encoding="utf-8") as opened:
-        line = opened.readline().strip()
+        line = next((line for line in opened if not line.startswith("# @")), "").strip()
     return line[1:].strip() if line.startswith("#") else ""
 
 
@@ -81,16 +85,23 @@ def is_sweep() -> bool:
 
 
 def with_run_dir(cfg: DictConfig) -> DictConfig:
-    """Fills `run_dir` from the command line's overrides, unless the user gave one."""
+    """Fills `run_dir` from the command line's overrides, unless the user gave one.
+
+    In a job of a study (`ltmed.studies`), `cfg` becomes the configuration of its cell.
+    """
     from hydra.core.hydra_config import HydraConfig
 
+    from ltmed.commands.composed import compose
     from ltmed.rundir import run_dir_name
 
+    chosen = HydraConfig.get()
+    dataset, words = chosen.runtime.choices["dataset"], list(chosen.overrides.task)
+    studies.require_known(words)
+    if "study" in cfg:
+        words = studies.words_of_job(cfg, words)
+        cfg, dataset = compose(words), studies.choice(words, "dataset")
     if cfg.run_dir is None:
-        chosen = HydraConfig.get()
-        cfg.run_dir = str(
-            Path(cfg.runs) / run_dir_name(cfg, chosen.runtime.choices["dataset"], list(chosen.overrides.task))
-        )
+        cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, dataset, words))
     return cfg
 
 
@@ -166,6 +177,8 @@ def _explain_config(error: BaseException) -> str:
         return f"There is no setting '{leaf}'{where}. {nearest(leaf, map(str, cause.parent_node))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        if any(name.startswith(f"{group}/") for name in studies.files()):
+            return f"There is no study '{group}/{choice}'. {studies.nearest_study(f'{group}/{choice}')}"
         return f"{group}={choice} does not exist. {nearest(choice, error.options)}"
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):

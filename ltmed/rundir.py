@@ -17,6 +17,7 @@ PLACE = (
     "runs",
     "cache_dir",
     "logger",
+    "figures",
     "dataset.root",
     "dataset.threads",
     "dataset.cache_dir",

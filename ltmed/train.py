@@ -114,8 +114,17 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator:
         return {}
     found = results.collect(cfg, data, stage.evaluations)
     results.write(run_dir, found, data, stage.evaluations["test"])
+    if cfg.figures:
+        _draw(run_dir, found)
     logger.log_final(found)
     return found
+
+
+def _draw(run_dir: Path, found: dict[str, Any]) -> None:
+    from ltmed.plots.runs import FOLDER, draw
+    from ltmed.runs import Run
+
+    draw(Run(run_dir, found), run_dir / FOLDER)
 
 
 def _build_stage(

@@ -31,9 +31,19 @@ METHODS = [name for name, has_stages in _METHODS.items() if has_stages]
 """A method that is added is tested at once."""
 PRESETS = [name for name, has_stages in _METHODS.items() if not has_stages]
 """Methods that only choose a loss, a sampler or a head for another one's stages: `tests/test_presets.py`."""
-TINY = ("dataset=isic2018", "image_size=32", "backbone=tiny", "batch_size=14", "trainer.accelerator=cpu")
+TINY = (
+    "dataset=isic2018",
+    "image_size=32",
+    "backbone=tiny",
+    "batch_size=14",
+    "trainer.accelerator=cpu",
+    "figures=false",
+)
 """Overrides of every quick run; `dataset.root`, `runs` and `cache_dir` come from the fixture `tiny`."""
-QUICK = {"lmd": ["method.stages.calibrate.module.virtual_per_class=300"]}
+QUICK = {
+    "lmd": ["method.stages.calibrate.module.virtual_per_class=300"],
+    "flexible_sampling": ["method.stages.curriculum.module.warmup=0"],  # So that the second of two epochs has a query.
+}
 """What else a method needs to be quick."""
 
 

@@ -21,7 +21,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     """The config that `python run.py OVERRIDES` would have."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
+    if GlobalHydra.instance().is_initialized():  # Inside a job of run.py, with the same folder of configs.
+        return hydra_compose("config", list(overrides))
     with initialize_config_dir(str(_conf()), version_base="1.3"):
         return hydra_compose("config", list(overrides))
 

@@ -1,0 +1,47 @@
+"""The figures that papers print, from experiments/<paper>/published.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltmed.report.model import Published
+
+METRICS = {"auroc": "macro_auroc", "class_recall": "recall", "class_f1": "f1"}
+"""Metric in published.csv -> in metrics.json, where they differ."""
+TIERS = ("head", "medium", "tail")
+
+
+def figures(
+    file: Path, table: str | None, columns: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str], tuple[Published, ...]]:
+    """(method, column) -> its figures as fractions, in the order of the file.
+
+    Args:
+        file: published.csv, with the columns table, method, backbone, dataset, classes, metric, mean_percent and
+            std_percent.
+        table: which lines; None, a figure without published values, has none.
+        columns: name -> `published`, the values that its lines have (`{dataset: skin7}`) or None, and optionally
+            `classes`, the data set's name of a class that is called otherwise in the file.
+    """
+    found: dict[tuple[str, str], list[Published]] = {}
+    if table is None:
+        return {}
+    with file.open(encoding="utf-8", newline="") as opened:
+        lines = [line for line in csv.DictReader(opened) if line["table"] == table]
+    for line in lines:
+        for name, column in columns.items():
+            wanted = column["published"]
+            if wanted is not None and all(line[key] == value for key, value in wanted.items()):
+                found.setdefault((line["method"], name), []).append(_figure(line, column.get("classes", {})))
+    return {cell: tuple(printed) for cell, printed in found.items()}
+
+
+def _figure(line: Mapping[str, str], classes: Mapping[str, str]) -> Published:
+    metric, part = METRICS.get(line["metric"], line["metric"]), line["classes"]
+    if part in TIERS and metric == "balanced_accuracy":
+        metric = "recall"  # The mean recall of the tier's classes.
+    std = float(line["std_percent"]) / 100 if line["std_percent"] else None
+    return Published(metric, float(line["mean_percent"]) / 100, std, classes.get(part, part))
