@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,8 @@ from ltmed.cli import EXIT_USER_ERROR
 from ltmed.errors import UserError
 
 _GRACE_SECONDS = 10.0
+_DYING_SECONDS = 5.0
+"""A killed process closes its connections before its exit code can be read."""
 _MESSAGE, _MEND = "Rank {} ended with code {}", "Run the same command to continue after the last finished epoch."
 
 
@@ -99,7 +102,7 @@ def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
         for worker in workers:
             worker.wait(timeout=60)
     except RuntimeError as error:  # What a collective raises when the process at its other end is gone.
-        if dead := _broken(workers):
+        if dead := _broken(workers, patience=_DYING_SECONDS):
             raise UserError(_MESSAGE.format(*dead), _MEND) from error
         raise
     finally:
@@ -132,9 +135,16 @@ def _watch(workers: list[subprocess.Popen[bytes]], done: threading.Event) -> Non
             os._exit(EXIT_USER_ERROR)
 
 
-def _broken(workers: list[subprocess.Popen[bytes]]) -> tuple[int, int] | None:
-    """Rank and exit code of the first worker that ended badly."""
-    return next(((rank, worker.returncode) for rank, worker in enumerate(workers, 1) if worker.poll()), None)
+def _broken(workers: list[subprocess.Popen[bytes]], patience: float = 0.0) -> tuple[int, int] | None:
+    """Rank and exit code of the first worker that ended badly, by now or within `patience` seconds."""
+    last = time.monotonic() + patience
+    while True:
+        for rank, worker in enumerate(workers, 1):
+            if worker.poll():
+                return rank, worker.returncode
+        if time.monotonic() >= last:
+            return None
+        time.sleep(0.05)
 
 
 def _leave_process_group() -> None:

@@ -70,3 +70,24 @@ def test_ranks_is_nothing_for_one_device() -> None:
     before = dict(os.environ)
     with launch.ranks({}, 1):
         assert dict(os.environ) == before
+
+
+def test_a_worker_whose_end_is_seen_late_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection breaks first: a collective raised here while the exit code could not be read yet."""
+
+    class Dying:
+        looks, returncode = 0, -9
+
+        def poll(self) -> int | None:
+            self.looks += 1
+            return -9 if self.looks > 3 else None
+
+        def kill(self) -> None: ...
+
+        def wait(self, timeout: float | None = None) -> int:
+            return -9
+
+    monkeypatch.setattr(launch, "_start", lambda *_: Dying())
+    monkeypatch.setattr(launch, "_watch", lambda *_: None)
+    with pytest.raises(UserError, match="Rank 1 ended with code -9"), launch.ranks({}, 2):
+        raise RuntimeError("Connection reset by peer")
