@@ -31,10 +31,11 @@ def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
     return f"Known: {shown}."
 
 
-def require_between(key: str, value: float, low: float, high: float) -> None:
-    """Raises UserError unless low <= value <= high; `key` is the setting's full name."""
-    if not low <= value <= high:
-        raise UserError(f"{key}={value}", f"It must be between {low:g} and {high:g}.")
+def require_between(key: str, value: float, low: float, high: float, *, below: bool = False) -> None:
+    """Raises UserError unless low <= value <= high, or value < high if `below`; `key` is the setting's full name."""
+    if not low <= value <= high or (below and value == high):
+        end = f", and below {high:g}" if below else ""
+        raise UserError(f"{key}={value}", f"It must be between {low:g} and {high:g}{end}.")
 
 
 def require_choice(key: str, value: str, choices: Sequence[str]) -> None:

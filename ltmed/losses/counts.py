@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ltmed.errors import UserError
+from ltmed.errors import UserError, require_between
 
 P = ParamSpec("P")
 
@@ -61,7 +61,7 @@ def effective_number(counts: Tensor, beta: float) -> Tensor:
     Raises:
         UserError: a class without images, or `beta` outside [0, 1).
     """
-    check_range("beta", beta, 0, 1, below=True)
+    require_between("loss.beta", beta, 0, 1, below=True)
     if beta == 0:
         return torch.ones_like(counts)
     weights = -1 / torch.expm1(counts * math.log(beta))
@@ -98,13 +98,6 @@ def log_mitigation(counts: Tensor, p: float) -> Tensor:
     """
     logs = counts.log()
     return p * (logs[None, :] - logs[:, None]).clamp_max(0)
-
-
-def check_range(name: str, value: float, low: float, high: float, below: bool = False) -> None:
-    """Raises a UserError where an option of a loss is not in [low, high], or not in [low, high) if `below`."""
-    if not low <= value <= high or (below and value == high):
-        end = "less than" if below else "at most"
-        raise UserError(f"loss.{name} is {value}", f"It must be at least {low:g} and {end} {high:g}.")
 
 
 def _checked(counts: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltmed.errors import UserError
-from ltmed.losses.counts import check_range, once_per_counts
+from ltmed.errors import UserError, require_between
+from ltmed.losses.counts import once_per_counts
 from ltmed.losses.precision import full_precision
 
 
@@ -49,7 +49,7 @@ def gcl(
             "loss=gcl needs a head whose logits are cosines times a scale",
             "Use method=gcl, whose head is ltmed.nn.cosine.Cosine.",
         )
-    check_range("strength", strength, 0, 2)
+    require_between("loss.strength", strength, 0, 2)
     if noise is None:
         noise = torch.randn_like(logits).div_(3).clamp_(-1, 1)
     return F.cross_entropy(logits - scale * strength * cloud_sizes(counts, logits.dtype) * noise.abs(), labels)

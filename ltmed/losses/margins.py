@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltmed.errors import UserError
-from ltmed.losses.counts import check_range, effective_number, log_prior, margins
+from ltmed.errors import UserError, require_between
+from ltmed.losses.counts import effective_number, log_prior, margins
 from ltmed.losses.precision import full_precision
 
 
@@ -48,7 +48,7 @@ def ldam(
             "loss=ldam needs a head whose logits are cosines times a scale",
             "Use method=ldam (method=ldam sampler=class_balanced, ...), whose head is ltmed.nn.cosine.Cosine.",
         )
-    check_range("max_margin", max_margin, 0, 2)
+    require_between("loss.max_margin", max_margin, 0, 2)
     shift = -scale * margins(counts, logits.dtype, max_margin)[labels]
     shifted = logits.scatter_add(1, labels[:, None], shift[:, None])
     return F.cross_entropy(shifted, labels, weight=effective_number(counts, logits.dtype, beta) if beta else None)
@@ -67,5 +67,5 @@ def logit_adjusted(logits: Tensor, labels: Tensor, counts: Tensor, *, tau: float
     Raises:
         UserError: a class without training images, or `tau` negative.
     """
-    check_range("tau", tau, 0, 100)
+    require_between("loss.tau", tau, 0, 100)
     return F.cross_entropy(logits + tau * log_prior(counts, logits.dtype), labels)

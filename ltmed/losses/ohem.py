@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltmed.losses.counts import check_range
+from ltmed.errors import require_between
 from ltmed.losses.precision import full_precision
 
 
@@ -26,7 +26,7 @@ def ohem(logits: Tensor, labels: Tensor, counts: Tensor, *, keep: float = 0.7) -
     Raises:
         UserError: `keep` out of range.
     """
-    check_range("keep", keep, 0, 1)
+    require_between("loss.keep", keep, 0, 1)
     costs = F.cross_entropy(logits, labels, reduction="none")
     kept = max(1, int(keep * len(costs) + 1e-6))  # .7 * 10 is 6.999...
     return costs.topk(kept, sorted=False).values.mean()

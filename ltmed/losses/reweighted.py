@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltmed.errors import UserError, nearest
-from ltmed.losses.counts import check_range, effective_number, inverse_frequency
+from ltmed.errors import UserError, nearest, require_between
+from ltmed.losses.counts import effective_number, inverse_frequency
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 from ltmed.losses.sigmoid import focal_terms as sigmoid_focal_terms
@@ -110,7 +110,7 @@ def class_balanced_focal(
 
 def focal_terms(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     """-(1 - p)^g log p of each image, `[B]`."""
-    check_range("gamma", gamma, 0, 100)
+    require_between("loss.gamma", gamma, 0, 100)
     cost = F.cross_entropy(logits, labels, reduction="none")
     miss = -torch.expm1(-cost)  # 1 - p, with as many digits as the cost has.
     return power(miss, gamma) * cost

@@ -17,7 +17,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltmed.losses.counts import check_range, log_mitigation
+from ltmed.errors import require_between
+from ltmed.losses.counts import log_mitigation
 from ltmed.losses.precision import full_precision
 
 
@@ -39,7 +40,7 @@ def seesaw(
         UserError: a class without training images, or an option out of range.
     """
     for name, value, high in (("p", p, 100), ("q", q, 100), ("eps", eps, 1)):
-        check_range(name, value, 0, high)
+        require_between(f"loss.{name}", value, 0, high)
     # Both factors as logarithms, which are 0 at the label itself.
     factors = log_mitigation(counts, logits.dtype, p).index_select(0, labels)
     if q:

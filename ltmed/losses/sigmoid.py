@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltmed.losses.counts import check_range
+from ltmed.errors import require_between
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 
@@ -54,9 +54,9 @@ def sigmoid_focal(
 
 def focal_terms(logits: Tensor, labels: Tensor, gamma: float, alpha: float | None) -> Tensor:
     """The sum over classes of `sigmoid_focal`, `[B]`."""
-    check_range("gamma", gamma, 0, 100)
+    require_between("loss.gamma", gamma, 0, 100)
     if alpha is not None:
-        check_range("alpha", alpha, 0, 1)
+        require_between("loss.alpha", alpha, 0, 1)
     weights = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
     return _per_image(logits, labels, lambda z: _focused(-z, gamma), lambda z: _focused(z, gamma), weights)
 
@@ -84,9 +84,9 @@ def asl(
     Raises:
         UserError: an option out of range.
     """
-    check_range("gamma_pos", gamma_pos, 0, 100)
-    check_range("gamma_neg", gamma_neg, 0, 100)
-    check_range("margin", margin, 0, 1, below=True)
+    require_between("loss.gamma_pos", gamma_pos, 0, 100)
+    require_between("loss.gamma_neg", gamma_neg, 0, 100)
+    require_between("loss.margin", margin, 0, 1, below=True)
 
     def positive(z: Tensor) -> Tensor:
         return _focused(-z, gamma_pos)

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError
-from ltmed.losses.counts import check_range
+from ltmed.errors import UserError, require_between
 from ltmed.methods.erm import ERM
 from ltmed.nn.network import Network
 
@@ -53,7 +52,7 @@ class ERMDRW(ERM):
             )
         if not 0 < share <= 1:
             raise UserError(f"module.share={share}", "Give a share of the epochs, more than 0 and at most 1.")
-        check_range("beta", beta, 0, 1, below=True)
+        require_between(f"method.stages.{context.name}.module.beta", beta, 0, 1, below=True)
         super().__init__(network, context, loss=partial(loss, beta=0.0))
         self.late_loss = partial(loss, beta=beta)
         self.first_late = context.epochs - max(1, round(share * context.epochs))

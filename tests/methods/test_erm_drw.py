@@ -52,7 +52,7 @@ def test_weights_come_in_the_last_epochs(loss: Any, monkeypatch: pytest.MonkeyPa
         ({"loss": cross_entropy}, "loss=ldam"),
         ({"share": 0.0}, r"module\.share=0.0"),
         ({"share": 1.1}, r"module\.share=1.1"),
-        ({"beta": 1.0}, "beta is 1.0"),
+        ({"beta": 1.0}, "module.beta=1.0"),
     ],
 )
 def test_wrong_options_are_user_errors(options: dict[str, Any], message: str) -> None:
