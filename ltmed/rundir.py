@@ -20,6 +20,7 @@ PLACE = (
     "figures",
     "dataset.root",
     "dataset.threads",
+    "dataset.workers",
     "dataset.cache_dir",
     "trainer.accelerator",
     "trainer.devices",

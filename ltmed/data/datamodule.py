@@ -18,7 +18,7 @@ from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
 from ltmed.data.samplers import Sampler
 from ltmed.data.splits import Split, require_training_images
-from ltmed.errors import UserError
+from ltmed.errors import UserError, require_between
 from ltmed.metrics import tiers
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -59,6 +59,7 @@ class DataModule(LightningDataModule):
         cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
+        workers: processes that make batches in place of threads, for augmentations in plain Python; 0 for none.
         head: class codes of the head group; None applies the rule of `ltmed.metrics.tiers`.
         tail: class codes of the tail group, likewise.
 
@@ -96,6 +97,7 @@ class DataModule(LightningDataModule):
         cache_budget_gb: float = BUDGET_GB,
         on_bad_image: str = "error",
         threads: int | None = None,
+        workers: int = 0,
         head: list[str] | None = None,
         tail: list[str] | None = None,
     ) -> None:
@@ -109,6 +111,8 @@ class DataModule(LightningDataModule):
         self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
         self.cache_dir = Path(cache_dir).expanduser()
         self.fit, self.cache_budget_gb, self.on_bad_image, self.threads = fit, cache_budget_gb, on_bad_image, threads
+        require_between("dataset.workers", workers, 0, 1024)
+        self.workers = workers
         require_training_images(self.split, self.manifest)
         self.counts = np.bincount(self.manifest.labels[self.split.train], minlength=len(self.manifest.classes))
         self.tiers = tiers(self.counts, self.manifest.classes, head=head, tail=tail)
@@ -161,6 +165,7 @@ class DataModule(LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             threads=self.threads,
+            workers=self.workers,
             pin_memory=self._on_gpu(),
         )
 
@@ -193,6 +198,7 @@ class DataModule(LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             threads=self.threads,
+            workers=self.workers,
             pin_memory=self._on_gpu(),
         )
 

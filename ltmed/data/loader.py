@@ -1,7 +1,8 @@
 """Batches of augmented images from the cache, made by threads of this process.
 
 OpenCV and NumPy release Python's lock, so that threads scale, and unlike worker processes they need not send pixels
-anywhere. Random numbers belong to a place in the epoch: every number of threads and processes makes the same pixels.
+anywhere. Worker processes can be asked for nevertheless, for augmentations that hold the lock (`ltmed.data.workers`).
+Random numbers belong to a place in the epoch: every number of threads and processes makes the same pixels.
 
 Letters: B images in a batch of this process, S the side of a cached image, H and W of a view.
 """
@@ -25,6 +26,7 @@ from ltmed.data.cache import ImageCache
 from ltmed.data.ring import Ring
 from ltmed.data.samplers import Sampler, shard
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
+from ltmed.data.workers import Step, in_processes
 from ltmed.errors import UserError
 from ltmed.seeding import derive
 
@@ -49,6 +51,7 @@ class TrainLoader:
         rank: this process's number.
         world: number of processes; each gets an equal slice of every batch.
         threads: None takes one per usable core, divided among the processes of this machine.
+        workers: processes that make the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
 
     Raises:
@@ -68,6 +71,7 @@ class TrainLoader:
         rank: int = 0,
         world: int = 1,
         threads: int | None = None,
+        workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
         self.rows, self.labels, self.seed, self.rank, self.world = rows, labels, seed, rank, world
@@ -79,7 +83,7 @@ class TrainLoader:
             raise UserError(
                 f"{len(each)} augmentations for {views} views of an image", "Give one for all views, or one for each."
             )
-        self._stream = _Stream(cache, each, own, threads or _threads(world), pin_memory)
+        self._stream = _Stream(cache, each, own, threads or _threads(world), pin_memory, workers)
 
     @property
     def sampler(self) -> TrainLoader:
@@ -99,7 +103,7 @@ class TrainLoader:
         places = shard(np.arange(batches.size).reshape(batches.shape), self.rank, self.world)
         own = shard(batches, self.rank, self.world)
         steps = (
-            _Step(self.rows[positions], self.labels[positions], place)
+            Step(self.rows[positions], self.labels[positions], place)
             for positions, place in zip(own, places, strict=True)
         )
         yield from self._stream.run(steps, derive(self.seed, "augment", self.epoch))
@@ -117,6 +121,7 @@ class EvalLoader:
         rank: this process's number.
         world: number of processes.
         threads: None takes one per usable core, divided among the processes of this machine.
+        workers: processes that make the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
     """
 
@@ -131,11 +136,12 @@ class EvalLoader:
         rank: int = 0,
         world: int = 1,
         threads: int | None = None,
+        workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
         self.rows, self.labels = rows[rank::world], labels[rank::world]
         self.batch_size = batch_size
-        self._stream = _Stream(cache, [augment], batch_size, threads or _threads(world), pin_memory)
+        self._stream = _Stream(cache, [augment], batch_size, threads or _threads(world), pin_memory, workers)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -143,23 +149,14 @@ class EvalLoader:
     def __iter__(self) -> Iterator[Batch]:
         starts = range(0, len(self.rows), self.batch_size)
         parts = (slice(start, start + self.batch_size) for start in starts)
-        yield from self._stream.run((_Step(self.rows[p], self.labels[p], self.rows[p]) for p in parts), key=0)
-
-
-class _Step(NamedTuple):
-    """What one batch is made of."""
-
-    rows: np.ndarray
-    labels: np.ndarray
-    places: np.ndarray
-    """int64 [B], what the random numbers of each image depend on."""
+        yield from self._stream.run((Step(self.rows[p], self.labels[p], self.rows[p]) for p in parts), key=0)
 
 
 class _Pending(NamedTuple):
     """A batch in the making."""
 
     buffer: np.ndarray
-    step: _Step
+    step: Step
     tasks: list[Future[None]]
 
 
@@ -167,7 +164,13 @@ class _Stream:
     """Fills buffers [views, B, H, W, 3] by threads and hands them out in order."""
 
     def __init__(
-        self, cache: ImageCache, augments: list[Augmentation], batch: int, threads: int, pin_memory: bool
+        self,
+        cache: ImageCache,
+        augments: list[Augmentation],
+        batch: int,
+        threads: int,
+        pin_memory: bool,
+        workers: int,
     ) -> None:
         sides = {augment.size or cache.pixels.shape[1] for augment in augments}
         if len(sides) > 1:
@@ -176,12 +179,18 @@ class _Stream:
             )
         (side,) = sides
         self.pixels = cache.pixels
-        self.augments, self.threads = augments, threads
+        self.augments, self.threads, self.workers = augments, threads, workers
         self.chunk = max(1, min(_CHUNK, batch // threads))
         self.ring = Ring((len(augments), batch, side, side, 3), _RING, pin_memory)
 
-    def run(self, steps: Iterable[_Step], key: int) -> Iterator[Batch]:
-        """Yields the batches of `steps`; when it ends, by whatever way, its threads have ended."""
+    def run(self, steps: Iterable[Step], key: int) -> Iterator[Batch]:
+        """Yields the batches of `steps`; when it ends, by whatever way, its threads or processes have ended."""
+        if self.workers:
+            yield from in_processes(self._make, list(steps), key, self.workers, self.ring.pin_memory)
+        else:
+            yield from self._run_threads(steps, key)
+
+    def _run_threads(self, steps: Iterable[Step], key: int) -> Iterator[Batch]:
         keep_opencv_sequential()
         steps, stop, pending = iter(steps), threading.Event(), deque[_Pending]()
         # A pool, whose threads end with the interpreter even if somebody still holds an unfinished iterator.
@@ -199,12 +208,18 @@ class _Stream:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def _begin(self, pool: ThreadPoolExecutor, step: _Step, key: int, stop: threading.Event) -> _Pending:
+    def _make(self, step: Step, key: int) -> Batch:
+        """A whole batch by the calling thread alone."""
+        buffer = np.empty((len(self.augments), len(step.rows), *self.ring.shape[2:]), np.uint8)
+        self._fill(buffer, step, slice(0, len(step.rows)), key, threading.Event())
+        return self._finish(_Pending(buffer, step, []))
+
+    def _begin(self, pool: ThreadPoolExecutor, step: Step, key: int, stop: threading.Event) -> _Pending:
         buffer, number = self.ring.take(), len(step.rows)
         parts = [slice(start, min(start + self.chunk, number)) for start in range(0, number, self.chunk)]
         return _Pending(buffer, step, [pool.submit(self._fill, buffer, step, part, key, stop) for part in parts])
 
-    def _fill(self, buffer: np.ndarray, step: _Step, part: slice, key: int, stop: threading.Event) -> None:
+    def _fill(self, buffer: np.ndarray, step: Step, part: slice, key: int, stop: threading.Event) -> None:
         draws = _Draws(key)
         rows, places = step.rows[part].tolist(), step.places[part].tolist()
         for index, row, place in zip(range(part.start, part.stop), rows, places, strict=True):
