@@ -41,12 +41,22 @@ def run_dir_name(cfg: DictConfig, dataset: str, overrides: list[str]) -> Path:
         dataset: the choice of the group `dataset`.
         overrides: the command line's `key=value` words, in any order.
     """
-    kept = sorted(word for word in overrides if not _is_place(word) and _key(word) not in _IN_PATH)
+    kept = sorted(_as_swept(word) for word in overrides if not _is_place(word) and _key(word) not in _IN_PATH)
     text = ",".join(re.sub(r"[^\w.=+@-]+", "_", word.replace("method.stages.", "")) for word in kept)
     if len(text) > _LONGEST or any(re.search(r"[^\w.=+@-]", word) for word in kept):
         # Long or lossy names stay unique through a hash of the exact words.
         text = f"{text[: _LONGEST - 9]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
     return Path(dataset, str(cfg.method.name), text or "default", f"fold{cfg.fold}-seed{cfg.seed}")
+
+
+def _as_swept(word: str) -> str:
+    """The word as Hydra's sweeper hands it to a job (`lr=1e-3`: `lr=0.001`), so that a sweep finds a single run."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if "=" not in word or "$" in word:  # A deletion; an interpolation, which Hydra would mask.
+        return word
+    override = OverridesParser.create().parse_override(word)
+    return f"{override.get_key_element()}={override.get_value_element_as_str()}"
 
 
 def _key(word: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from ltmed.errors import UserError
@@ -46,7 +47,7 @@ def test_place_does_not_name_a_run_but_precision_does() -> None:
 
 
 def test_words_that_do_not_fit_into_a_path_stay_apart() -> None:
-    assert named("epochs={train:3}") != named("epochs={train_3}")
+    assert named("epochs={train:3}") != named("epochs=_train_3_")
     assert named("a=b/c") != named("a=b_c")
     long = [f"method.stages.train.option_{i}={i}" for i in range(20)]
     assert named(*long) != named(*long[:-1], "method.stages.train.option_19=20")
@@ -81,3 +82,14 @@ def test_write_atomic_leaves_no_partial_file(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a.json", "2")
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "2"
+
+
+def test_a_job_of_a_sweep_has_the_folder_of_the_plain_command() -> None:
+    """Hydra's sweeper writes values anew: of 1e-3 the job sees 0.001, of false False."""
+    words = ["a=1e-3", "b=false", "c=0.10", "d={x:1,y:2}", "e=null", "+f=[1,2]", "g='a b'", "h=a/b"]
+    parser = OverridesParser.create()
+    swept = [f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in map(parser.parse_override, words)]
+    assert swept != words
+    assert named(*swept) == named(*words)
+    assert named("a=1e-3") != named("a=1e-2")
+    assert named("~method.stages.second") == named("~method.stages.second")
