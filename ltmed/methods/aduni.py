@@ -6,7 +6,7 @@ Imbalanced Classification", MLMI 2022 (workshop of MICCAI).
 Two views of each image make 2B samples. With f(x) the encoder's projection (norm 1), g(x) the logits of a linear
 classifier behind dropout, pi_c = N_c / N, and P(i) the other samples of the class of sample i:
 
-    (1) s_i = [ g(x_i) + log pi ; f(x_i).f(x_j) / tau for all j != i ],    log p_i = log softmax(s_i)
+    (1) s_i = [ g(x_i) (+ log pi) ; f(x_i).f(x_j) / tau for all j != i ],    log p_i = log softmax(s_i)
     (2) L_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
     (3) alpha_{t+1} = alpha_min + (alpha_t - alpha_min) (1 + cos(pi t / t_decay)) / 2,    alpha_0 = alpha_max
 
@@ -62,7 +62,7 @@ class AdUni(Stage):
         alpha_min: float = 0.01,
         t_decay: float = 1000,
         alpha_schedule: AlphaSchedule = "recursive_cosine",
-        logit_prior: bool = True,
+        logit_prior: bool = False,
         normalize: bool = True,
     ) -> None:
         super().__init__(network, context)

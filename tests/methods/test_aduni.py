@@ -30,7 +30,7 @@ def make(norm: bool = True, p: float = 0.5, classes: int = K, **options: Any) ->
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"logit_prior": False}, {"normalize": False}, {"alpha_schedule": "constant"}, {"alpha_schedule": "cosine"},
+    [{}, {"logit_prior": True}, {"normalize": False}, {"alpha_schedule": "constant"}, {"alpha_schedule": "cosine"},
      {"temperature": 1.0}, {"alpha_min": 0.0, "t_decay": 1}],
 )  # fmt: skip
 def test_every_parameter_is_updated(options: dict[str, Any]) -> None:
@@ -42,8 +42,9 @@ def test_two_class_problems_and_batches_of_one_class(data: Batch) -> None:
     assert torch.isfinite(make(classes=2).training_step(data, 0))
 
 
-def test_the_step_is_the_loss_of_both_views_with_the_class_frequencies() -> None:
-    stage, data = make(norm=False, p=0.0), batch()
+@pytest.mark.parametrize("logit_prior", [True, False])
+def test_the_step_is_the_loss_of_both_views_with_the_class_frequencies(logit_prior: bool) -> None:
+    stage, data = make(norm=False, p=0.0, logit_prior=logit_prior), batch()
     assert data.views is not None
     logits, features = [], []
     for images in (data.images, data.views):
@@ -53,7 +54,7 @@ def test_the_step_is_the_loss_of_both_views_with_the_class_frequencies() -> None
         features.append(stage.network.projector(representations))
     f, labels = torch.cat(features), torch.cat([data.labels] * 2)
     torch.testing.assert_close(f.norm(dim=1), torch.ones(16))
-    prior = torch.tensor([1 / 6, 2 / 6, 3 / 6]).log()
+    prior = torch.tensor([1 / 6, 2 / 6, 3 / 6]).log() if logit_prior else None
     expected = aduc_loss(torch.cat(logits), f, labels, f, labels, alpha=1.0, log_prior=prior)
     torch.testing.assert_close(stage.training_step(data, 0), expected)
 
