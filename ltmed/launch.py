@@ -78,6 +78,23 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
     return "gpu" if on_gpu else "cpu", wanted
 
 
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """`auto` -> bf16-mixed where the device computes in bfloat16, else 32-true; any other choice stays.
+
+    Args:
+        precision: `trainer.precision`.
+        accelerator: `trainer.accelerator`, which may be `auto`.
+    """
+    import torch
+
+    if precision != "auto":
+        return precision
+    if accelerator != "cpu" and torch.cuda.device_count():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
 @contextmanager
 def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
     """Runs the body as local rank 0 of `devices` processes; the others run `ltmed.worker` on the same config.

@@ -34,6 +34,8 @@ def train(cfg: DictConfig) -> float:
     if cfg.monitor not in SCALARS:
         raise UserError(f"monitor={cfg.monitor} is not a metric", nearest(cfg.monitor, SCALARS))
     run_dir = Path(cfg.run_dir)
+    # Before the config is written: what was computed with has to be in it.
+    cfg.trainer.precision = launch.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     if launch.is_first_process():
         claim(run_dir, cfg)
     finished = results.read(run_dir)

@@ -221,14 +221,14 @@ def test_sweep_fills_the_table_and_skips_what_is_done(small: list[str], tmp_path
     assert str(found.cells["CE", "hyper_kvasir"].runs[0].path) in plain.out.replace("\n", "")
 
 
-def first_cells() -> list[str]:
-    """A study for each different first cell."""
-    return list({next(load(name, "smoke").cells()).run_dir: name for name in STUDIES}.values())
+def first_studies() -> list[str]:
+    """One study of each folder; that the cells of all compose is tested above, that methods train elsewhere."""
+    return list({name.split("/")[0]: name for name in reversed(STUDIES)}.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", first_cells())
-def test_first_cell_of_every_study_runs(name: str, small: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", first_studies())
+def test_first_cell_of_a_study_runs(name: str, small: list[str], tmp_path: Path) -> None:
     cell = next(load(name, "smoke").cells(small))
     words = (f"row='{cell.row}'", f"column={cell.column}", *small)
     ok(run_command("-m", f"+{name.replace('/', '=')}", "+scale=smoke", *words, cwd=tmp_path))
