@@ -23,6 +23,7 @@ from ltmed.data.batch import Batch, normalise
 from ltmed.data.loader import TrainLoader
 from ltmed.data.samplers import InstanceSampler
 from ltmed.data.threads import usable_cores
+from ltmed.launch import resolve_precision
 from tests.bench.bench_data_path import moco
 from tests.bench.loading import MEAN, SIZE, STD, Views, augmentation, cached_images, pillow_loader
 
@@ -64,7 +65,7 @@ class Trained:
 
 def has_bfloat16() -> bool:
     """Whether the processor computes in bfloat16."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return resolve_precision("auto", "cpu") == "bf16-mixed"
 
 
 def _normalised(batches: Iterable[Batch]) -> Iterator[Tensor]:
