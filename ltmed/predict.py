@@ -1,4 +1,4 @@
-"""Predictions of a trained network for image files: threads decode while the network computes.
+"""Predictions of a trained network for image files: threads that decode, and compute where there is no GPU.
 
 Letters: B images of a batch, S the side of what the network sees, K classes.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,10 @@ from ltmed.nn.decoupled import NearestMean
 from ltmed.trained import open_run
 
 _AHEAD = 2
-"""Batches that are decoded while the network has one."""
+"""Pieces that wait for a thread, so that none waits for a piece."""
+
+_LEAST = 8
+"""Fewer images at once do not pay for a call of the network."""
 
 
 class Predictor:
@@ -44,8 +49,8 @@ class Predictor:
     Args:
         run_dir: folder of a finished run; its data are not needed.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
-        batch_size: B.
-        threads: decoding threads; None takes one per usable core.
+        batch_size: B, images in the network at once; on a processor all threads together.
+        threads: that decode, and on a processor compute; None takes one per usable core.
 
     Raises:
         UserError: there is no finished run, or no such device.
@@ -60,6 +65,7 @@ class Predictor:
         self.classes, self.names = trained.classes, trained.names
         self.network = trained.network.to(self.device)
         self.batch_size, self.threads = batch_size, threads or usable_cores()
+        self._turns = None if self.device.type == "cpu" else Lock()
         self._distances = _distances(self.network.classifier)
         self._mean, self._std = (
             255 * torch.tensor(values, device=self.device)
@@ -82,32 +88,47 @@ class Predictor:
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(self.columns))
 
     def batches(self, files: Sequence[str | Path], shown: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-        """The same table in pieces of B rows; what is in memory does not grow with the number of files.
+        """The same table in pieces of at most B rows; what is in memory does not grow with the number of files.
 
         Args:
             files: paths.
             shown: what column `image` calls them; None takes the paths.
         """
         shown = [str(file) for file in files] if shown is None else shown
-        done = 0
-        with silent_opencv():
-            for squares in self._decoded(files):
-                yield self._table(shown[done : done + len(squares)], squares)
-                done += len(squares)
-
-    def _decoded(self, files: Sequence[str | Path]) -> Iterator[list[np.ndarray | str]]:
-        """Batches of uint8 [S, S, 3], or why a file is none."""
-        keep_opencv_sequential()
-        parts = (files[start : start + self.batch_size] for start in range(0, len(files), self.batch_size))
-        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="ltmed-decode")
-        pending = deque([pool.submit(self._read, file) for file in part] for part in islice(parts, _AHEAD))
-        try:
+        size = self._piece(len(files))
+        pieces = (slice(start, start + size) for start in range(0, len(files), size))
+        workers = min(self.threads, max(1, -(-len(files) // size)))
+        with silent_opencv(), self._pool(workers) as pool:
+            pending = deque(
+                pool.submit(self._table, shown[piece], files[piece]) for piece in islice(pieces, workers + _AHEAD)
+            )
             while pending:
-                squares = [task.result() for task in pending.popleft()]
-                pending.extend([pool.submit(self._read, file) for file in part] for part in islice(parts, 1))
-                yield squares
+                table = pending.popleft().result()
+                pending.extend(pool.submit(self._table, shown[piece], files[piece]) for piece in islice(pieces, 1))
+                yield table
+
+    def _piece(self, files: int) -> int:
+        """Images of one piece: every thread has one, and the network never more than about B of all threads at once."""
+        at_once = self.batch_size if self._turns else max(_LEAST, -(-self.batch_size // self.threads))
+        return max(1, min(at_once, self.batch_size, -(-files // self.threads)))
+
+    @contextmanager
+    def _pool(self, workers: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads that each take a piece from its files to its table.
+
+        On a processor each runs the network too, with its share of the cores: threads of the network beside those that
+        decode would wait for each other. A GPU takes one piece at a time.
+        """
+        keep_opencv_sequential()
+        before = torch.get_num_threads()
+        pool = ThreadPoolExecutor(
+            workers, "ltmed-predict", initializer=torch.set_num_threads, initargs=(max(1, before // workers),)
+        )
+        try:
+            yield pool
         finally:
             pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(before)
 
     def _read(self, file: str | Path) -> np.ndarray | str:
         try:
@@ -117,14 +138,16 @@ class Predictor:
         except (ValueError, UserError) as error:  # A bad image, an impossible name, DICOM without pydicom.
             return str(error)
 
-    def _table(self, shown: Sequence[str], squares: list[np.ndarray | str]) -> pd.DataFrame:
+    def _table(self, shown: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
+        squares = [self._read(file) for file in files]
         numbers = [name for name, kind in self.columns.items() if kind is float]
         values = np.full((len(squares), len(numbers)), np.nan, np.float32)
         predicted = np.full(len(squares), -1)
         readable = [row for row, square in enumerate(squares) if isinstance(square, np.ndarray)]
         if readable:
             pixels = torch.from_numpy(np.stack([squares[row] for row in readable]))
-            predicted[readable], values[readable] = self._predict(pixels)
+            with self._turns or nullcontext():
+                predicted[readable], values[readable] = self._predict(pixels)
         codes, names = ([[*words, None][k] for k in predicted] for words in (self.classes, self.names))
         found: dict[str, Any] = {"image": shown, "predicted": codes, "name": names}
         found |= {name: values[:, place] for place, name in enumerate(numbers)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +166,25 @@ def test_memory_and_reading_ahead_are_bounded(run, monkeypatch):
     files = [f"{number}.jpg" for number in range(10_000)]
     tables: Any = Predictor(run, batch_size=5, threads=2).batches(files)
     next(tables)
-    assert len(started) <= 5 * (1 + _AHEAD)
+    at_most = 5 * (2 + _AHEAD + 1)
+    assert len(started) <= at_most
     tables.close()
     after = len(started)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ltmed-decode")]
-    assert len(started) == after <= 5 * (1 + _AHEAD)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ltmed-predict")]
+    assert len(started) == after <= at_most
+
+
+def test_threads_of_torch_are_as_before(run, tmp_path):
+    """Pieces run the network with a share of the cores; what comes after them has all of them again."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        Predictor(run, device="cpu", batch_size=4, threads=2)([tmp_path / "absent.png"] * 9)
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_is_not_a_finished_run(run, tmp_path):

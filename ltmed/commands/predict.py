@@ -25,9 +25,11 @@ SUFFIXES = (".csv", ".parquet")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="FILE.csv or FILE.parquet; if absent, CSV to stdout."
 )
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images in the network at once."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Decoding threads; one per core if absent.")
+@click.option("--threads", type=click.IntRange(1), help="Threads; one per core if absent.")
 def command(
     run: Path, images: tuple[Path, ...], output: Path | None, batch_size: int, device: str, threads: int | None
 ) -> None:

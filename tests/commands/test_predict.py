@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -119,7 +121,8 @@ def test_ctrl_c_leaves_no_half_file(capsys, run, images, monkeypatch, name):
     def interrupted(self, pixels):
         calls.append(len(pixels))
         if len(calls) == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.2)
         return predict(self, pixels)
 
     monkeypatch.setattr(Predictor, "_predict", interrupted)
@@ -128,7 +131,7 @@ def test_ctrl_c_leaves_no_half_file(capsys, run, images, monkeypatch, name):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(SystemExit) as ended:
-            main(["predict", str(run), "images", "--batch-size", "1", "--output", f"results/{name}"])
+            main(["predict", str(run), "images", "--batch-size", "1", "--threads", "1", "--output", f"results/{name}"])
     finally:
         signal.signal(signal.SIGINT, before)
     assert ended.value.code == 130
