@@ -33,8 +33,8 @@ def make_trainer(node: DictConfig, accelerator: str, devices: int, **arguments: 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets it to INFO.
     several = devices * node.num_nodes > 1
-    if not launch.launched_from_outside():
-        # Otherwise Lightning takes a single process inside a Slurm allocation for one rank of many.
+    if not launch.is_left_to_lightning():
+        # Otherwise Lightning takes a single task of Slurm, and the ranks that it starts, for ranks of Slurm's.
         arguments["plugins"] = [LightningEnvironment()]
     if several:
         # Buffers (queues, covariances) would be sent again at every forward; stages keep them equal themselves.

@@ -27,14 +27,24 @@ _DYING_SECONDS = 5.0
 _MESSAGE, _MEND = "Rank {} ended with code {}", "Run the same command to continue after the last finished epoch."
 
 
+def is_slurm_task() -> bool:
+    """True in one of several tasks of srun; a single task of Slurm is a process like any other."""
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def is_left_to_lightning() -> bool:
+    """True if srun or torchrun started this process as one of several, whose places Lightning finds out itself."""
+    return is_slurm_task() or "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def launched_from_outside() -> bool:
     """True if srun, torchrun or another rank of this run started this process as one of several."""
-    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return "LOCAL_RANK" in os.environ or is_slurm_task()
 
 
 def is_first_process() -> bool:
     """True in the process that writes results (global rank 0), also before any process group exists."""
-    for name in ("RANK", "SLURM_PROCID") if "SLURM_PROCID" in os.environ else ("RANK", "LOCAL_RANK"):
+    for name in ("RANK", "SLURM_PROCID" if is_slurm_task() else "LOCAL_RANK"):
         if name in os.environ:
             return int(os.environ[name]) == 0
     return True
@@ -47,7 +57,7 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
         accelerator ("cpu" or "gpu") and the number of processes on this machine.
 
     Raises:
-        UserError: more devices than exist, or several machines without a launcher.
+        UserError: more devices than exist, several machines without a launcher, or another number of Slurm's tasks.
     """
     import torch
 
@@ -74,6 +84,12 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
         raise UserError(
             f"trainer.num_nodes={num_nodes} needs one process per device on every machine",
             "Start run.py with srun or torchrun (docs/howto.md has an example).",
+        )
+    tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", wanted))
+    if is_slurm_task() and tasks != wanted:
+        raise UserError(
+            f"trainer.devices={wanted}, but Slurm started {tasks} tasks on this machine",
+            f"Ask Slurm for --ntasks-per-node={wanted} (hydra.launcher.tasks_per_node={wanted}).",
         )
     return "gpu" if on_gpu else "cpu", wanted
 

@@ -57,13 +57,29 @@ def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("SLURM_NTASKS", "8")
     monkeypatch.setenv("SLURM_PROCID", "3")
     assert launch.launched_from_outside()
+    assert launch.is_left_to_lightning()
     assert not launch.is_first_process()
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    with pytest.raises(UserError, match=r"devices=1, but Slurm started 2 tasks.*ntasks-per-node=1"):
+        launch.count_devices("cpu", 1, 4)
     monkeypatch.delenv("SLURM_NTASKS")
     monkeypatch.delenv("SLURM_PROCID")
     monkeypatch.setenv("RANK", "4")
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert launch.launched_from_outside()
     assert not launch.is_first_process()
+
+
+def test_a_single_task_of_slurm_starts_its_own_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
+    assert launch.count_devices("cpu", 2, 1) == ("cpu", 2)
+    assert not launch.launched_from_outside()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert launch.launched_from_outside()
+    assert not launch.is_left_to_lightning()
+    assert not launch.is_first_process(), "SLURM_PROCID is that of the rank that started this one"
 
 
 def test_ranks_is_nothing_for_one_device() -> None:
