@@ -39,6 +39,9 @@ SCALARS = (
 )
 """Names of the single numbers of a report, in the order in which they are shown."""
 
+LOWEST = {**dict.fromkeys(SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}
+"""The least that each can be; the greatest is 1 for all."""
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -46,8 +46,10 @@ def _table(grid: Grid) -> Iterator[str]:
 
 
 def _row(*cells: str) -> str:
-    # A bracket after \\ would be taken for its optional argument, hence the empty group.
-    return f"{' & '.join(cells)} \\\\{{}}"
+    # A bracket or star after the \\ of the line before would be taken for its argument, hence the empty group. It
+    # cannot stand at the end of that line: \midrule must follow \\ at once.
+    guard = "{}" if cells[0].startswith(("[", "*")) else ""
+    return f"{guard}{' & '.join(cells)} \\\\"
 
 
 def _cell(shown: Shown) -> str:

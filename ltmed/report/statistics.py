@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltmed.bootstrap import draw
+from ltmed.metrics import LOWEST
 from ltmed.runs import Run
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def summary(runs: Sequence[Run], metric: str) -> Summary | None:
     mean = float(numbers.mean())
     if len(numbers) > 1:
         low, high = t_interval(list(independent(found)[0].values()))
+        low, high = max(low, LOWEST[metric]), min(high, 1.0)  # Student's knows no bounds.
         return Summary(mean, float(numbers.std(ddof=1)), low, high, len(numbers), "t")
     repetition = next(iter(found))
     run = next(r for r in runs if (r.found["run"]["fold"], r.found["run"]["seed"]) == repetition)

@@ -41,6 +41,14 @@ def test_seeds_of_a_fold_are_not_independent(tmp_path):
     assert (one.low, one.high) == pytest.approx(stats.t.interval(0.95, 2, loc=0.7, scale=stats.sem([0.6, 0.8, 0.7])))
 
 
+def test_intervals_end_where_the_metric_does(tmp_path):
+    """Two folds of 0.2 and 0.9 have a t interval of -3.9 to 5.0."""
+    for metric, lowest in (("balanced_accuracy", 0.0), ("ece", 0.0), ("mcc", -1.0), ("quadratic_kappa", -1.0)):
+        one = summary([write(tmp_path / metric, fold=f, scalars={metric: v}) for f, v in enumerate((0.2, 0.9))], metric)
+        assert one
+        assert (one.low, one.high) == (lowest, 1.0)
+
+
 def test_a_single_run_has_its_bootstrap_interval_and_no_deviation(tmp_path):
     one = summary([write(tmp_path, predicted=list("AAAAAABBAACC"))], METRIC)
     assert one
