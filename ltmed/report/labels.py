@@ -13,12 +13,17 @@ Settings = dict[str, Any]
 def distinguishing(groups: Sequence[Sequence[Settings]]) -> list[str]:
     """The keys that tell apart all different settings of each group; settings of two groups need not differ.
 
-    Greedy: the key that separates most of what is not yet told apart comes first, of equals the one nearest to the
-    top of the configuration and then the shortest. What follows from another key (`augment.crop.size` from
-    `image_size`) is so left out.
+    Greedy: the key that separates most of what is not yet told apart comes first, of equals one that all settings have
+    (`loss` rather than an argument of one of the losses), nearest to the top of the configuration, a choice, the
+    shortest. What follows from another key (`augment.crop.size` from `image_size`) is so left out.
     """
     pairs = [pair for group in groups for pair in combinations(group, 2) if pair[0] != pair[1]]
-    known = sorted({key for pair in pairs for one in pair for key in one}, key=lambda k: (k.count("."), len(k), k))
+    ones = [one for pair in pairs for one in pair]
+
+    def order(key: str) -> tuple[bool, int, bool, int, str]:
+        return any(key not in one for one in ones), key.count("."), not key.endswith("._target_"), len(key), key
+
+    known = sorted({key for one in ones for key in one}, key=order)
     chosen: list[str] = []
     while pairs:
         key = max(known, key=lambda k: sum(_differ(k, *pair) for pair in pairs))

@@ -86,6 +86,8 @@ def test_labels_are_short():
     assert words(other, ["a.second.lr"]) == "second.lr=0.001"
     assert words({"epochs.first": 1, "epochs.second": 2}, ["epochs"]) == "epochs={first: 1, second: 2}"
     assert distinguishing([[one], [other]]) == distinguishing([[one, dict(one)]]) == []
+    ce, alpa = {"module.loss._target_": "ltmed.ce"}, {"module.loss._target_": "ltmed.alpa", "module.loss.beta": 1.0}
+    assert words(ce, distinguishing([[ce, alpa]])) == "loss=ce", "beta also tells them apart"
 
 
 def test_unfinished_runs_are_missing_with_their_commands(tmp_path):
