@@ -6,10 +6,10 @@ Figures are percent with one decimal. Marks are decided on what is shown, so tha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ltmed.report import protocol
 from ltmed.report.model import Cell, Published, Table
+from ltmed.report.shown import Document, Grid, Shown
 from ltmed.report.statistics import FEWEST_PAIRS, Paired, SignedRank, Summary, paired_bootstrap, signed_rank, summary
 from ltmed.runs import Run
 from ltmed.tables import SPELLING
@@ -18,41 +18,6 @@ TIERS = ("head_recall", "medium_recall", "tail_recall")
 LOWER_IS_BETTER = ("ece",)
 BEST, SECOND = "best", "second"
 MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One cell: its figure, a smaller line below, and its mark."""
-
-    text: str
-    small: str = ""
-    mark: str = ""
-    """"best", "second", "missing" or ""."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One table."""
-
-    title: str
-    headings: tuple[str, ...]
-    """Of the columns after the first, which names the row."""
-    rows: tuple[tuple[str, tuple[Shown, ...]], ...]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Document:
-    """A whole report, from top to bottom."""
-
-    title: str
-    warnings: tuple[str, ...]
-    grids: tuple[Grid, ...]
-    facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    """Column -> (term, sentence) pairs: the protocol."""
-    missing: tuple[tuple[str, tuple[str, ...]], ...]
-    """"row, column" -> commands."""
-    notes: tuple[str, ...]
 
 
 def document(table: Table) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltmed.report.document import Document
+from ltmed.report.shown import Document
 
 PAGE = Path(__file__).with_name("page.html")
 

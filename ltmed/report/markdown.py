@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ltmed.report.document import Document, Grid, Shown
+from ltmed.report.shown import Document, Grid, Shown
 
 MARKS = {"best": "**{}**", "second": "<ins>{}</ins>", "missing": "*{}*"}
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from ltmed.report.build import protocol_name
 from ltmed.report.model import Table
+from ltmed.report.shown import Grid, Shown
 from ltmed.runs import Run
 from ltmed.tables import leakage as leakage_of_one_split
-
-if TYPE_CHECKING:
-    from ltmed.report.document import Grid
 
 
 def folds(runs: Iterable[Run]) -> set[int]:
@@ -72,8 +69,6 @@ def warnings(table: Table) -> Iterator[str]:
 
 def runs_grid(table: Table) -> Grid:
     """One line per cell: repetitions, epochs, image size, commits."""
-    from ltmed.report.document import Grid, Shown
-
     lines = []
     for column in table.columns:
         for row in table.rows:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ltmed.report.document import Document, Grid, Shown
+from ltmed.report.shown import Document, Grid, Shown
 
 STYLES = {"best": "bold", "second": "underline", "missing": "dim"}
 SIGNS = {"best": "¹", "second": "²"}

@@ -15,8 +15,9 @@ import pytest
 from ltmed.report import csv as as_csv
 from ltmed.report import html, latex, markdown, terminal
 from ltmed.report.build import from_runs
-from ltmed.report.document import Document, Grid, Shown, document
+from ltmed.report.document import document
 from ltmed.report.model import Cell, Published, Table
+from ltmed.report.shown import Document, Grid, Shown
 from ltmed.runs import find_runs
 from tests.report.factory import write
 
