@@ -13,6 +13,7 @@ metrics.json is strict JSON (an undefined number is null), written last, so that
                 requested {class: n}, achieved {class: n}} or null
     tiers       rule, head [class], medium [class], tail [class]
     skipped     [{image, reason}]: unreadable images that took no part
+    warnings    [sentence]: what reading the data set warned of
     versions    {package: version or null}
     git         {commit, dirty}; both null when the code is not in a git checkout
 """
@@ -111,6 +112,7 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
         "skipped": [
             {"image": manifest.images[row], "reason": reason} for row, reason in (data.cache.bad if data.cache else ())
         ],
+        "warnings": list(data.warnings),
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "git": git_state(Path(__file__).parent),
     }

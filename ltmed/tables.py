@@ -51,6 +51,7 @@ def _protocol(found: dict[str, Any]) -> Text:
         lines.append(f"No test images of {absent}: not scored, not part of any average.")
     if found["skipped"]:
         lines.append(f"Unreadable, took no part: {len(found['skipped']):,} images (metrics.json lists them).")
+    lines += [f"Warning: {sentence}." for sentence in found.get("warnings", ())]
     return Text("\n".join(["", *lines]))
 
 

@@ -41,7 +41,7 @@ def dataset(grouped: bool = True) -> SimpleNamespace:
     counts = np.bincount(labels[split.train], minlength=4)
     return SimpleNamespace(
         manifest=manifest, split=split, digest=split.digest(manifest), counts=counts, tiers=tiers(counts, CLASSES),
-        cache=SimpleNamespace(bad=[(3, "truncated")]),
+        cache=SimpleNamespace(bad=[(3, "truncated")]), warnings=("isic2018: 120 images, not 10015",),
     )  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def test_found_holds_the_report_and_how_it_came_about(found, data):
     assert found["split"]["hash"] == data.digest
     assert found["split"]["leakage"]["leaking"] > 0
     assert found["skipped"] == [{"image": "img/003.jpg", "reason": "truncated"}]
+    assert found["warnings"] == ["isic2018: 120 images, not 10015"]
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
     assert {code for tier in ("head", "medium", "tail") for code in found["tiers"][tier]} == set(CLASSES)
 

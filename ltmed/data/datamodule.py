@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -104,8 +106,11 @@ class DataModule(LightningDataModule):
         super().__init__()
         if root is None:
             raise UserError(f"dataset.root is not set for '{self.name}'", self.how_to_get())
-        self.manifest = self.read(Path(root).expanduser())
-        self.split = split(self.manifest, fold)
+        with _kept_warnings() as kept:
+            self.manifest = self.read(Path(root).expanduser())
+            self.split = split(self.manifest, fold)
+        self.warnings = tuple(dict.fromkeys(kept))
+        """What reading and splitting warned of; metrics.json and reports repeat it."""
         self.digest = self.split.digest(self.manifest)
         self.evaluation = evaluation
         self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
@@ -204,3 +209,19 @@ class DataModule(LightningDataModule):
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+@contextmanager
+def _kept_warnings() -> Iterator[list[str]]:
+    """Gives a list that has the text of every UserWarning of the body afterwards; they are said as ever, after it."""
+    kept: list[str] = []
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield kept
+    finally:
+        for one in caught:
+            if issubclass(one.category, UserWarning):
+                kept.append(str(one.message))
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)

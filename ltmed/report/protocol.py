@@ -65,6 +65,8 @@ def warnings(table: Table) -> Iterator[str]:
             yield f"{column}: some runs were made with uncommitted changes to the code (see Runs)."
         if skipped := max((len(run.found["skipped"]) for run in runs), default=0):
             yield f"{column}: {skipped:,} unreadable images took no part."
+        said = sorted({sentence for run in runs for sentence in run.found.get("warnings", ())})
+        yield from (f"{sentence}." for sentence in said)
 
 
 def runs_grid(table: Table) -> Grid:

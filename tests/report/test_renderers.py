@@ -95,6 +95,14 @@ def test_leakage_of_all_folds(tmp_path):
     assert dict(facts)["hash"] == "hash0 (fold 0), hash1 (fold 1)"
 
 
+def test_what_the_data_set_warned_of_is_repeated_once(tmp_path):
+    runs = [write(tmp_path, method) for method in ("a", "b")]
+    for run in runs:
+        run.found["warnings"] = ["toy: the classes come from different sources"]
+    said = [warning for warning in document(from_runs(runs)).warnings if "sources" in warning]
+    assert said == ["toy: the classes come from different sources."]
+
+
 def test_rows_that_lack_folds_are_not_ranked(tmp_path):
     runs = [write(tmp_path, m, f) for m in ("a", "b") for f in (0, 1)]
     runs.append(write(tmp_path, "c", 0, scalars={METRIC: 1.0}))

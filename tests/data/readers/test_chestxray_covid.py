@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +170,16 @@ def test_counts_and_sources_are_warned_about(tmp_path):
     texts = [str(warning.message) for warning in caught]
     assert any("has 11 images, not 14258: normal 3 of 8066" in text for text in texts)
     assert any("normal: rsna 2, unknown 1; pneumonia: cohen 2, rsna 2; COVID-19: actmed 2, sirm 2" in t for t in texts)
+
+
+@pytest.mark.filterwarnings("default:chestxray_covid")
+def test_warnings_are_said_and_kept(tmp_path):
+    covidx(tmp_path)
+    unused: dict[str, Any] = {"evaluation": None, "cache_dir": "none", "image_size": 32}
+    with pytest.warns(UserWarning, match="has 11 images") as said:
+        data = ChestXrayCOVID(root=str(tmp_path), split=partial(official, val=0.3), **unused)
+    assert data.warnings == tuple(str(one.message) for one in said)
+    assert len(data.warnings) > 1
 
 
 def test_known_counts(shared):
