@@ -28,8 +28,11 @@ _MESSAGE, _MEND = "Rank {} ended with code {}", "Run the same command to continu
 
 
 def is_slurm_task() -> bool:
-    """True in one of several tasks of srun; a single task of Slurm is a process like any other."""
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    """True in one of several tasks of srun; a single one is a process like any other.
+
+    SLURM_NTASKS would not do: it is also what a batch script asked for that calls this program without srun.
+    """
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
 def is_left_to_lightning() -> bool:

@@ -15,7 +15,7 @@ from ltmed.errors import UserError
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    for name in ("LOCAL_RANK", "RANK", "SLURM_NTASKS", "SLURM_PROCID"):
+    for name in ("LOCAL_RANK", "RANK", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -54,7 +54,7 @@ def test_too_many_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not launch.launched_from_outside()
     assert launch.is_first_process()
-    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     monkeypatch.setenv("SLURM_PROCID", "3")
     assert launch.launched_from_outside()
     assert launch.is_left_to_lightning()
@@ -62,7 +62,7 @@ def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     with pytest.raises(UserError, match=r"devices=1, but Slurm started 2 tasks.*ntasks-per-node=1"):
         launch.count_devices("cpu", 1, 4)
-    monkeypatch.delenv("SLURM_NTASKS")
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
     monkeypatch.delenv("SLURM_PROCID")
     monkeypatch.setenv("RANK", "4")
     monkeypatch.setenv("LOCAL_RANK", "0")
@@ -70,8 +70,11 @@ def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> No
     assert not launch.is_first_process()
 
 
-def test_a_single_task_of_slurm_starts_its_own_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_NTASKS", "1")
+@pytest.mark.parametrize("step", [{"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}, {"SLURM_NTASKS": "2"}])
+def test_a_single_task_of_slurm_starts_its_own_ranks(step: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One task of srun, and a batch script that asked for two and calls the program without srun."""
+    for name, value in step.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
     assert launch.count_devices("cpu", 2, 1) == ("cpu", 2)

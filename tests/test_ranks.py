@@ -113,7 +113,13 @@ def test_sweep_with_two_ranks(tiny: list[str], tmp_path: Path) -> None:
 
 def _single_slurm_task() -> None:
     """What Slurm tells the one task of a job; Lightning took the ranks that it starts for tasks that are missing."""
-    os.environ |= {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    os.environ |= {
+        "SLURM_NTASKS": "1",
+        "SLURM_STEP_NUM_TASKS": "1",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+    }
     os.environ |= {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "run", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost"}
 
 
