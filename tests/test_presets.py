@@ -18,7 +18,7 @@ from ltmed.data.samplers import Sampler
 from ltmed.errors import UserError
 from ltmed.nn.network import Network
 from ltmed.stage import Stage
-from tests.harness import METHODS, PRESETS, ROOT
+from tests.harness import METHODS, PRESETS, ROOT, stages
 from tests.methods.small import Encoder
 
 COUNTS = (60, 20, 8)
@@ -58,6 +58,13 @@ def test_presets_and_methods_are_all_there_is() -> None:
     assert {"erm", "alpa", "ldam_drw", "efficient_pcct"} <= set(METHODS)
     assert {"bce", "rs", "ldam", "ldam_rs", "balanced_softmax"} <= set(PRESETS)
     assert sorted(METHODS + PRESETS) == sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("method", METHODS + PRESETS)
+def test_yamls_have_no_key_that_nothing_reads(method: str) -> None:
+    """A comment that lost its `#` is a key of every run's config, and changes its identity."""
+    readable = {"name", "network", "stages", *(f"{stage}_sampler" for stage in stages(method))}
+    assert set(composed(f"method={method}").method) <= readable
 
 
 @pytest.mark.parametrize("preset", PRESETS)
