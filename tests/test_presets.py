@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache, partial
 
 import numpy as np
@@ -18,8 +19,8 @@ from ltmed.data.samplers import Sampler
 from ltmed.errors import UserError
 from ltmed.nn.network import Network
 from ltmed.stage import Stage
-from tests.harness import METHODS, PRESETS, ROOT, stages
-from tests.methods.small import Encoder
+from tests.harness import METHODS, PRESETS, ROOT
+from tests.methods.small import Encoder, K, context
 
 COUNTS = (60, 20, 8)
 
@@ -60,11 +61,14 @@ def test_presets_and_methods_are_all_there_is() -> None:
     assert sorted(METHODS + PRESETS) == sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("method", METHODS + PRESETS)
-def test_yamls_have_no_key_that_nothing_reads(method: str) -> None:
+def test_yamls_have_no_key_that_nothing_reads() -> None:
     """A comment that lost its `#` is a key of every run's config, and changes its identity."""
-    readable = {"name", "network", "stages", *(f"{stage}_sampler" for stage in stages(method))}
-    assert set(composed(f"method={method}").method) <= readable
+    files = sorted((ROOT / "conf/method").glob("*.yaml"))
+    used = {key for file in files for key in re.findall(r"\$\{method\.(\w+)", file.read_text())}
+    for file in files:
+        own = OmegaConf.load(file)
+        assert isinstance(own, DictConfig)
+        assert set(own) <= {"defaults", "name", "network", "stages"} | used, file.name
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -129,8 +133,28 @@ def test_the_scale_of_ldam_is_that_of_its_head() -> None:
     assert stage.loss.keywords["scale"] == stage.network.classifier.scale  # pyright: ignore
 
 
-def test_ldam_on_a_plain_head_is_refused() -> None:
-    stage, _ = pieces(composed("method=erm", "loss=ldam"))
-    labels = torch.zeros(16, dtype=torch.long)
-    with pytest.raises(UserError, match="method=ldam"):
-        stage.training_step(Batch(pixels(labels), labels, labels), 0)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=erm", "loss=ldam"], "method=ldam"),
+        (["method=erm", "loss=ldam", "loss.scale=30"], "method=ldam"),
+        (["method=erm", "loss=gcl", "loss.scale=30"], "method=gcl"),
+        (["method=mixup", "loss=ldam", "loss.scale=30"], "method=ldam"),
+        (["method=posthoc_logit_adjustment", "loss=ldam", "loss.scale=30"], "method=ldam"),
+        (["method=ldam", "loss.scale=16"], "is 16, but that of the head is 30.0"),
+        (["method=ldam_drw", "loss.scale=16"], "is 16, but that of the head is 30.0"),
+        (["method=ldam_drw", "loss=alpa"], "loss=ldam"),
+    ],
+)
+def test_losses_that_do_not_suit_head_or_method_are_refused_before_training(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        pieces(composed(*words))
+
+
+@pytest.mark.parametrize(("method", "loss"), [("cl", "loss"), ("cb_wd_maxnorm", "method.stages.classify.module.loss")])
+def test_second_stages_refuse_them_too(method: str, loss: str) -> None:
+    group = "loss" if loss == "loss" else f"loss@{loss}"
+    cfg = composed(f"method={method}", f"{group}=ldam", f"{loss}.scale=30")
+    network = Network(Encoder(), num_classes=K, **build(cfg.method.network))
+    with pytest.raises(UserError, match="method=ldam or method=gcl"):
+        build(cfg.method.stages.classify.module)(network=network, context=context())
