@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache, partial
+from io import BytesIO
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from ltmed.data.samplers import Sampler
 from ltmed.errors import UserError
 from ltmed.nn.network import Network
 from ltmed.stage import Stage
-from tests.harness import METHODS, PRESETS, ROOT
+from tests.harness import METHODS, PRESETS, ROOT, assert_same_weights
 from tests.methods.small import Encoder, K, context
 
 COUNTS = (60, 20, 8)
@@ -91,6 +93,45 @@ def test_trains_and_every_parameter_gets_a_gradient(preset: str) -> None:
             optimizer.step()
             losses.append(loss.item())
     assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def run_epochs(stage: Stage, sampler: Sampler, cfg: DictConfig, epochs: range, saved: bytes | None = None) -> bytes:
+    """Trains `stage` as its trainer would, from a checkpoint if there is one, and returns the checkpoint afterwards."""
+    labels = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS))
+    images, optimizer = pixels(labels), stage.configure_optimizers()
+    (recipe,) = cfg.method.stages.values()
+    schedule = build(recipe.schedule)(optimizer, sampler.steps * sampler.epochs)
+    parts = {"stage": stage, "optimizer": optimizer, "schedule": schedule}
+    if saved is not None:
+        found = torch.load(BytesIO(saved), weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(found[name])
+    for epoch in epochs:
+        with mock.patch.object(Stage, "current_epoch", epoch):
+            stage.on_train_epoch_start()
+            for positions in torch.from_numpy(sampler.batches(epoch)):
+                optimizer.zero_grad()
+                stage.training_step(Batch(images[positions], labels[positions], positions), 0).backward()  # pyright: ignore
+                optimizer.step()
+                schedule.step()
+    file = BytesIO()
+    torch.save({name: part.state_dict() for name, part in parts.items()}, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, "ldam_drw"])
+def test_goes_on_from_a_checkpoint_as_if_never_stopped(preset: str) -> None:
+    """As `tests/test_train.py` does with a whole run of each other method: here the process is left out."""
+    cfg = composed(f"method={preset}")
+    straight = torch.load(BytesIO(run_epochs(*pieces(cfg, 3), cfg, range(3))), weights_only=True)
+    saved = run_epochs(*pieces(cfg, 3), cfg, range(2))
+    stage, sampler = pieces(cfg, 3)
+    with torch.no_grad():
+        for parameter in stage.parameters():
+            parameter.normal_()
+    resumed = torch.load(BytesIO(run_epochs(stage, sampler, cfg, range(2, 3), saved)), weights_only=True)
+    assert_same_weights(straight["stage"], resumed["stage"])
+    assert straight["schedule"] == resumed["schedule"]
 
 
 CHOICES = {
