@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache, partial
+from io import BytesIO
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,8 +21,8 @@ from ltmed.data.samplers import Sampler
 from ltmed.errors import UserError
 from ltmed.nn.network import Network
 from ltmed.stage import Stage
-from tests.harness import METHODS, PRESETS, ROOT, stages
-from tests.methods.small import Encoder
+from tests.harness import METHODS, PRESETS, ROOT, assert_same_weights
+from tests.methods.small import Encoder, K, context
 
 COUNTS = (60, 20, 8)
 
@@ -60,11 +63,14 @@ def test_presets_and_methods_are_all_there_is() -> None:
     assert sorted(METHODS + PRESETS) == sorted(file.stem for file in (ROOT / "conf/method").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("method", METHODS + PRESETS)
-def test_yamls_have_no_key_that_nothing_reads(method: str) -> None:
+def test_yamls_have_no_key_that_nothing_reads() -> None:
     """A comment that lost its `#` is a key of every run's config, and changes its identity."""
-    readable = {"name", "network", "stages", *(f"{stage}_sampler" for stage in stages(method))}
-    assert set(composed(f"method={method}").method) <= readable
+    files = sorted((ROOT / "conf/method").glob("*.yaml"))
+    used = {key for file in files for key in re.findall(r"\$\{method\.(\w+)", file.read_text())}
+    for file in files:
+        own = OmegaConf.load(file)
+        assert isinstance(own, DictConfig)
+        assert set(own) <= {"defaults", "name", "network", "stages"} | used, file.name
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -87,6 +93,45 @@ def test_trains_and_every_parameter_gets_a_gradient(preset: str) -> None:
             optimizer.step()
             losses.append(loss.item())
     assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def run_epochs(stage: Stage, sampler: Sampler, cfg: DictConfig, epochs: range, saved: bytes | None = None) -> bytes:
+    """Trains `stage` as its trainer would, from a checkpoint if there is one, and returns the checkpoint afterwards."""
+    labels = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS))
+    images, optimizer = pixels(labels), stage.configure_optimizers()
+    (recipe,) = cfg.method.stages.values()
+    schedule = build(recipe.schedule)(optimizer, sampler.steps * sampler.epochs)
+    parts = {"stage": stage, "optimizer": optimizer, "schedule": schedule}
+    if saved is not None:
+        found = torch.load(BytesIO(saved), weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(found[name])
+    for epoch in epochs:
+        with mock.patch.object(Stage, "current_epoch", epoch):
+            stage.on_train_epoch_start()
+            for positions in torch.from_numpy(sampler.batches(epoch)):
+                optimizer.zero_grad()
+                stage.training_step(Batch(images[positions], labels[positions], positions), 0).backward()  # pyright: ignore
+                optimizer.step()
+                schedule.step()
+    file = BytesIO()
+    torch.save({name: part.state_dict() for name, part in parts.items()}, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, "ldam_drw"])
+def test_goes_on_from_a_checkpoint_as_if_never_stopped(preset: str) -> None:
+    """As `tests/test_train.py` does with a whole run of each other method: here the process is left out."""
+    cfg = composed(f"method={preset}")
+    straight = torch.load(BytesIO(run_epochs(*pieces(cfg, 3), cfg, range(3))), weights_only=True)
+    saved = run_epochs(*pieces(cfg, 3), cfg, range(2))
+    stage, sampler = pieces(cfg, 3)
+    with torch.no_grad():
+        for parameter in stage.parameters():
+            parameter.normal_()
+    resumed = torch.load(BytesIO(run_epochs(stage, sampler, cfg, range(2, 3), saved)), weights_only=True)
+    assert_same_weights(straight["stage"], resumed["stage"])
+    assert straight["schedule"] == resumed["schedule"]
 
 
 CHOICES = {
@@ -129,8 +174,28 @@ def test_the_scale_of_ldam_is_that_of_its_head() -> None:
     assert stage.loss.keywords["scale"] == stage.network.classifier.scale  # pyright: ignore
 
 
-def test_ldam_on_a_plain_head_is_refused() -> None:
-    stage, _ = pieces(composed("method=erm", "loss=ldam"))
-    labels = torch.zeros(16, dtype=torch.long)
-    with pytest.raises(UserError, match="method=ldam"):
-        stage.training_step(Batch(pixels(labels), labels, labels), 0)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=erm", "loss=ldam"], "method=ldam"),
+        (["method=erm", "loss=ldam", "loss.scale=30"], "method=ldam"),
+        (["method=erm", "loss=gcl", "loss.scale=30"], "method=gcl"),
+        (["method=mixup", "loss=ldam", "loss.scale=30"], "method=ldam"),
+        (["method=posthoc_logit_adjustment", "loss=ldam", "loss.scale=30"], "method=ldam"),
+        (["method=ldam", "loss.scale=16"], "is 16, but that of the head is 30.0"),
+        (["method=ldam_drw", "loss.scale=16"], "is 16, but that of the head is 30.0"),
+        (["method=ldam_drw", "loss=alpa"], "loss=ldam"),
+    ],
+)
+def test_losses_that_do_not_suit_head_or_method_are_refused_before_training(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        pieces(composed(*words))
+
+
+@pytest.mark.parametrize(("method", "loss"), [("cl", "loss"), ("cb_wd_maxnorm", "method.stages.classify.module.loss")])
+def test_second_stages_refuse_them_too(method: str, loss: str) -> None:
+    group = "loss" if loss == "loss" else f"loss@{loss}"
+    cfg = composed(f"method={method}", f"{group}=ldam", f"{loss}.scale=30")
+    network = Network(Encoder(), num_classes=K, **build(cfg.method.network))
+    with pytest.raises(UserError, match="method=ldam or method=gcl"):
+        build(cfg.method.stages.classify.module)(network=network, context=context())

@@ -19,8 +19,10 @@ from torch import Tensor
 from ltmed.errors import UserError, require_between
 from ltmed.losses.counts import once_per_counts
 from ltmed.losses.precision import full_precision
+from ltmed.losses.traits import of_scaled_cosines
 
 
+@of_scaled_cosines
 @full_precision
 def gcl(
     logits: Tensor,

@@ -15,8 +15,11 @@ from torch import Tensor
 from ltmed.errors import UserError, require_between
 from ltmed.losses.counts import effective_number, log_prior, margins
 from ltmed.losses.precision import full_precision
+from ltmed.losses.traits import class_weighted, of_scaled_cosines
 
 
+@class_weighted
+@of_scaled_cosines
 @full_precision
 def ldam(
     logits: Tensor,

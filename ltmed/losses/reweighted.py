@@ -25,6 +25,7 @@ from ltmed.losses.counts import effective_number, inverse_frequency
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 from ltmed.losses.sigmoid import focal_terms as sigmoid_focal_terms
+from ltmed.losses.traits import class_weighted
 
 Form = Literal["softmax", "sigmoid"]
 
@@ -44,6 +45,7 @@ def weighted_ce(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, weight=inverse_frequency(counts, logits.dtype))
 
 
+@class_weighted
 @full_precision
 def class_balanced_ce(logits: Tensor, labels: Tensor, counts: Tensor, *, beta: float = 0.9999) -> Tensor:
     """Cross-entropy with weights by the effective number of images.
@@ -82,6 +84,7 @@ def weighted_focal(logits: Tensor, labels: Tensor, counts: Tensor, *, gamma: flo
     return _weighted_mean(focal_terms(logits, labels, gamma), labels, inverse_frequency(counts, logits.dtype))
 
 
+@class_weighted
 @full_precision
 def class_balanced_focal(
     logits: Tensor, labels: Tensor, counts: Tensor, *, beta: float = 0.9999, gamma: float = 2.0, form: Form = "softmax"

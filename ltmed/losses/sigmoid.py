@@ -9,6 +9,7 @@ L. Zelnik-Manor, "Asymmetric Loss for Multi-Label Classification", ICCV 2021.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -93,7 +94,11 @@ def asl(
 
     def minus_negative(z: Tensor) -> Tensor:
         shifted = (z.sigmoid() - margin).relu()  # The backward pass of `clamp` is several times slower.
-        return power(shifted, gamma_neg) * (1 - shifted).log()
+        return power(shifted, gamma_neg) * (log_of_a_small_rest(z) if margin < 1e-3 else (1 - shifted).log())
+
+    def log_of_a_small_rest(z: Tensor) -> Tensor:
+        # log(1 - p + m) for any m > 0: in float32, 1 - p_m itself has no digits left once m is below some 1e-7.
+        return torch.logaddexp(F.logsigmoid(-z), torch.full_like(z, math.log(margin))).clamp_max(0)
 
     if margin:
         return _per_image(logits, labels, positive, minus_negative, (1, -1)).mean()

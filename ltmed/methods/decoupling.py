@@ -29,6 +29,7 @@ from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
+from ltmed.losses.traits import require_scale
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
 from ltmed.nn.frozen import freeze, start_anew
@@ -67,11 +68,12 @@ class Retrain(FrozenEncoder):
         loss: a pure function; see `ltmed.losses`.
 
     Raises:
-        UserError: the classifier cannot be initialised anew.
+        UserError: the classifier cannot be initialised anew, or the loss does not suit it.
     """
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
         super().__init__(network, context)
+        require_scale(loss, network.classifier)
         start_anew(network.classifier)
         self.loss = loss
 
@@ -89,7 +91,7 @@ class Rescale(FrozenEncoder):
         loss: a pure function; see `ltmed.losses`.
 
     Raises:
-        UserError: a network without the head.
+        UserError: a network without the head, or a loss that does not suit it.
     """
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
@@ -97,6 +99,7 @@ class Rescale(FrozenEncoder):
         head = _head(network, ScaledLinear)
         head.requires_grad_(False)
         head.scales.requires_grad_(True)
+        require_scale(loss, head)
         self.loss = loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

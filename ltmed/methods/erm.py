@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
+from ltmed.losses.traits import require_scale
 from ltmed.nn.network import Network
 from ltmed.stage import Stage
 
@@ -19,12 +20,16 @@ class ERM(Stage):
         network: encoder and classifier.
         context: of the stage.
         loss: a pure function; see `ltmed.losses`.
+
+    Raises:
+        UserError: a loss of scaled cosines on a head without its scale.
     """
 
     def __init__(
         self, network: Network, context: StageContext, *, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     ) -> None:
         super().__init__(network, context)
+        require_scale(loss, network.classifier)
         self.loss = loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -10,7 +10,6 @@ Weights from the start harm the features that the frequent classes would teach; 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between
+from ltmed.losses.traits import is_class_weighted
 from ltmed.methods.erm import ERM
 from ltmed.nn.network import Network
 
@@ -29,12 +29,12 @@ class ERMDRW(ERM):
     Args:
         network: encoder and classifier.
         context: of the stage.
-        loss: as in `ERM`, with an option `beta` for class-balanced weights: ldam, cb_ce, cb_focal.
+        loss: as in `ERM`, marked with `ltmed.losses.traits.class_weighted`: ldam, cb_ce, cb_focal.
         share: r in (0, 1], the share of the epochs with weights; at least one epoch has them.
         beta: b in [0, 1).
 
     Raises:
-        UserError: a loss without `beta`, or an option out of range.
+        UserError: a loss without such weights, one that `ERM` refuses, or an option out of range.
     """
 
     def __init__(
@@ -46,9 +46,10 @@ class ERMDRW(ERM):
         share: float = 0.2,
         beta: float = 0.9999,
     ) -> None:
-        if "beta" not in inspect.signature(loss).parameters:
+        if not is_class_weighted(loss):
             raise UserError(
-                "Deferred re-weighting needs a loss with an option 'beta'", "Use loss=ldam, cb_ce or cb_focal."
+                "Deferred re-weighting needs a loss whose option 'beta' makes class-balanced weights",
+                "Use loss=ldam, cb_ce or cb_focal; mark one of your own with ltmed.losses.traits.class_weighted.",
             )
         if not 0 < share <= 1:
             raise UserError(f"module.share={share}", "Give a share of the epochs, more than 0 and at most 1.")

@@ -26,6 +26,7 @@ from torch import Tensor
 from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import require_between
+from ltmed.losses.traits import require_scale
 from ltmed.methods.decoupling import FrozenEncoder
 from ltmed.nn.linear import linear_classifier
 from ltmed.nn.network import Network
@@ -41,7 +42,7 @@ class MaxNorm(FrozenEncoder):
         threshold: t in [0, 1]: 1 allows the largest norm of stage 1 to every class, 0 the smallest.
 
     Raises:
-        UserError: a classifier that is not linear, or `threshold` out of range.
+        UserError: a classifier that is not linear, a loss that does not suit it, or `threshold` out of range.
     """
 
     radius: Tensor
@@ -56,6 +57,7 @@ class MaxNorm(FrozenEncoder):
     ) -> None:
         super().__init__(network, context)
         require_between(f"method.stages.{context.name}.module.threshold", threshold, 0, 1)
+        require_scale(loss, network.classifier)
         self.loss = loss
         norms = linear_classifier(network).weight.detach().norm(dim=1)
         self.register_buffer("radius", norms.min() + threshold * (norms.max() - norms.min()))

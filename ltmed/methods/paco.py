@@ -45,6 +45,7 @@ class PaCo(AdUni):
         t_decay: epochs of half a cosine.
         alpha_schedule: see `ltmed.losses.aduni.alpha_at`.
         logit_prior: whether log pi is added to the logits in training (Eq. 2).
+        normalize: whether L_i is divided by 1 + alpha |P(i)| (Eq. 3).
 
     Raises:
         UserError: a network without such a projector, or an option out of range.
@@ -63,6 +64,7 @@ class PaCo(AdUni):
         t_decay: float = 1000,
         alpha_schedule: AlphaSchedule = "constant",
         logit_prior: bool = True,
+        normalize: bool = True,
     ) -> None:
         projector = _projector(network)
         option = f"method.stages.{context.name}.module."
@@ -70,7 +72,7 @@ class PaCo(AdUni):
         require_between(option + "queue_size", queue_size, 1, 1e7)
         super().__init__(
             network, context, temperature=temperature, alpha_max=alpha_max, alpha_min=alpha_min, t_decay=t_decay,
-            alpha_schedule=alpha_schedule, logit_prior=logit_prior,
+            alpha_schedule=alpha_schedule, logit_prior=logit_prior, normalize=normalize,
         )  # fmt: skip
         self.momentum = momentum
         # MoCo keeps the key encoder in training mode: keys are normalised like queries, by their own batch.
@@ -96,6 +98,7 @@ class PaCo(AdUni):
             first=distributed.rank() * len(queries),
             temperature=self.temperature,
             log_prior=self.log_prior if self.logit_prior else None,
+            normalize=self.normalize,
         )
 
     def _candidates(self, queries: Tensor, keys: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

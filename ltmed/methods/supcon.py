@@ -85,7 +85,7 @@ class LinearProbe(Retrain):
         loss: a pure function; see `ltmed.losses`.
 
     Raises:
-        UserError: the classifier cannot be initialised anew.
+        UserError: the classifier cannot be initialised anew, or the loss does not suit it.
     """
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:

@@ -8,6 +8,7 @@ from tests.bench import (
     bench_aduni_alpa,
     bench_cache,
     bench_data_path,
+    bench_feature_losses,
     bench_framework,
     bench_lmd,
     bench_losses,
@@ -26,7 +27,7 @@ def main() -> None:
         "data_path": bench_data_path.main, "views": bench_views.main, "cache": bench_cache.main,
         "memory": bench_memory.main, "framework": bench_framework.main, "pcct": bench_pcct.main,
         "proco": bench_proco.main, "aduni_alpa": bench_aduni_alpa.main, "lmd": bench_lmd.main,
-        "losses": bench_losses.main, "training": bench_training.main,
+        "losses": bench_losses.main, "feature_losses": bench_feature_losses.main, "training": bench_training.main,
         "predict": bench_predict.main,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")

@@ -88,6 +88,36 @@ def test_configs_depend_on_seed_and_epoch_only(path):
     assert (first != make(4).batches(2)).any()
 
 
+SHARES = {
+    "instance": COUNTS / 700, "class_balanced": np.full(4, 0.25), "square_root": COUNTS**0.5 / (COUNTS**0.5).sum(),
+    "class_batches": np.full(4, 0.25), "instance_and_balanced": (COUNTS / 700 + 0.25) / 2,
+}  # fmt: skip
+"""Of each class among the images drawn; of the other samplers, what `class_probabilities` says."""
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_two_ranks_have_other_places_of_each_batch_and_each_has_the_right_classes(path):
+    epochs = range(20, 40)
+    samplers = [instantiate(OmegaConf.load(path))(labels=LABELS, batch_size=40, epochs=40, seed=5) for _ in range(2)]
+    seen = np.zeros((2, 4), np.int64)
+    expected = np.zeros(4)
+    for epoch in epochs:
+        whole = samplers[0].batches(epoch)
+        places = np.arange(whole.size).reshape(whole.shape)
+        mine, others = (shard(places, rank, 2) for rank in range(2))
+        assert mine.shape == others.shape
+        for step in range(len(whole)):
+            assert sorted([*mine[step], *others[step]]) == places[step].tolist(), "each place once"
+        for rank, sampler in enumerate(samplers):  # Each rank has a sampler of its own, that knows nothing of others.
+            own = shard(sampler.batches(epoch), rank, 2)
+            np.testing.assert_array_equal(own, whole.ravel()[(mine, others)[rank]])
+            seen[rank] += np.bincount(LABELS[own].ravel(), minlength=4)
+        expected += SHARES[path.stem] if path.stem in SHARES else samplers[0].class_probabilities(epoch)
+    for rank in range(2):
+        assert stats.chisquare(seen[rank], expected / len(epochs) * seen[rank].sum()).pvalue > 1e-3
+    assert stats.chi2_contingency(seen + 1).pvalue > 1e-3
+
+
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 9))
 def test_shards_make_up_the_batch(world, own, epoch):
     batches = InstanceSampler(LABELS, world * own, 10, seed=1).batches(epoch)

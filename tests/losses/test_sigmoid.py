@@ -33,7 +33,10 @@ def test_sigmoid_focal(gamma: float, alpha: float | None) -> None:
     torch.testing.assert_close(sigmoid_focal(LOGITS, SEVERAL, COUNTS, gamma=gamma, alpha=alpha), theirs)
 
 
-ASL = [{}, {"gamma_neg": 2.0, "gamma_pos": 1.0}, {"margin": 0.0}, {"margin": 0.3, "gamma_neg": 0.5}, {"gamma_neg": 0.0}]
+ASL = [
+    {}, {"gamma_neg": 2.0, "gamma_pos": 1.0}, {"margin": 0.0}, {"margin": 0.3, "gamma_neg": 0.5}, {"gamma_neg": 0.0},
+    {"margin": 5e-4},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("options", ASL)
@@ -58,6 +61,27 @@ def test_asl_is_finite(options: dict[str, Any], value: float) -> None:
         asl(logits, labels, COUNTS, **options).backward()
         assert logits.grad is not None
         assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("gamma_neg", [4.0, 0.5, 0.0])
+@pytest.mark.parametrize("margin", [1e-300, 1e-45, 1e-12, 1e-8, 9.99e-4, 1e-3, 0.5, 1 - 1e-9])
+def test_asl_with_any_margin_is_finite_and_as_in_double_precision(margin: float, gamma_neg: float) -> None:
+    rows = [[30.0, 30.0, -2.0], [1e4, -1e4, 17.0], [90.0, -90.0, 0.0], [3.0, 0.5, -7.0]]
+    labels, found = torch.tensor([2, 1, 1, 0]), []
+    for dtype in (torch.float32, torch.float64):
+        logits = torch.tensor(rows, dtype=dtype, requires_grad=True)
+        value = asl(logits, labels, COUNTS[:3], margin=margin, gamma_neg=gamma_neg)
+        value.backward()
+        assert logits.grad is not None
+        assert torch.isfinite(value)
+        assert torch.isfinite(logits.grad).all()
+        found.append((value.detach().double(), logits.grad.double()))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=2e-5)  # The sigmoid of 17 is 1 in float32.
+
+
+def test_asl_with_a_tiny_margin_is_nearly_that_without() -> None:
+    ends = [asl(LOGITS, LABELS, COUNTS, margin=margin) for margin in (1e-12, 0.0)]
+    torch.testing.assert_close(*ends)
 
 
 def test_asl_without_focus_and_margin_is_bce_and_with_equal_focus_focal() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from ltmed.config import build
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
@@ -18,9 +19,9 @@ from ltmed.methods.balanced_mixup import BalancedMixUp
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from tests.harness import ok, run_command
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.no_reading import NoReading
+from tests.test_presets import composed
 
 
 def make(kind: type[ERM] = BalancedMixUp, **options: Any) -> ERM:
@@ -88,8 +89,17 @@ def test_wrong_alpha_is_a_user_error(alpha: float) -> None:
         make(alpha=alpha)
 
 
-def test_a_sampler_without_pairs_is_refused(tiny: list[str], tmp_path: Path) -> None:
-    done = run_command(*tiny, "method=balanced_mixup", "sampler=class_balanced", "epochs=1", cwd=tmp_path)
-    assert done.code == 2
-    assert "instance_and_balanced" in done.err
-    ok(run_command(*tiny, "method=balanced_mixup", "sampler.second.q=0.5", "loss=focal", "epochs=1", cwd=tmp_path))
+@pytest.mark.parametrize(
+    ("words", "pairs"),
+    [(["sampler=class_balanced"], False), ([], True), (["sampler.second.q=0.5", "loss=focal"], True)],
+)
+def test_a_sampler_without_pairs_is_refused(words: list[str], pairs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = composed("method=balanced_mixup", *words)
+    stage, sampler = make(), build(cfg.method.stages.train.sampler)
+    data = SimpleNamespace(stage_data=SimpleNamespace(sampler=sampler))
+    monkeypatch.setattr(BalancedMixUp, "trainer", SimpleNamespace(datamodule=data))
+    if pairs:
+        stage.on_fit_start()
+        return
+    with pytest.raises(UserError, match="instance_and_balanced"):
+        stage.on_fit_start()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ltmed.errors import UserError
+from ltmed.losses.alpa import alpa
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.margins import ldam
 from ltmed.losses.reweighted import class_balanced_ce
@@ -50,6 +51,8 @@ def test_weights_come_in_the_last_epochs(loss: Any, monkeypatch: pytest.MonkeyPa
     ("options", "message"),
     [
         ({"loss": cross_entropy}, "loss=ldam"),
+        ({"loss": alpa}, "loss=ldam"),  # Its beta is the weight of negatives.
+        ({"loss": partial(alpa, beta=1.0)}, "loss=ldam"),
         ({"share": 0.0}, r"module\.share=0.0"),
         ({"share": 1.1}, r"module\.share=1.1"),
         ({"beta": 1.0}, "module.beta=1.0"),

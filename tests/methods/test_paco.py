@@ -36,8 +36,8 @@ def _projector(stage: PaCo) -> nn.Module:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"logit_prior": False}, {"alpha_schedule": "recursive_cosine"}, {"alpha_min": 0.0}, {"queue_size": 5},
-     {"queue_size": 1}, {"temperature": 1.0}, {"momentum": 0.0}],
+    [{}, {"logit_prior": False}, {"normalize": False}, {"alpha_schedule": "recursive_cosine"}, {"alpha_min": 0.0},
+     {"queue_size": 5}, {"queue_size": 1}, {"temperature": 1.0}, {"momentum": 0.0}],
 )  # fmt: skip
 def test_every_parameter_is_updated_and_the_copy_gets_no_gradient(options: dict[str, Any]) -> None:
     stage = make(**options)
@@ -109,6 +109,14 @@ def test_the_presets_differ_in_alpha_alone() -> None:
         assert aduc.module[key] == aduni.module[key]
     paco.module.update(alpha_schedule=aduc.module.alpha_schedule, alpha_min=aduc.module.alpha_min)
     assert paco == aduc
+
+
+def test_the_plain_sum_is_the_mean_times_its_weights() -> None:
+    ours, plain = (make(norm=False, normalize=normalize, alpha_min=0.5) for normalize in (True, False))
+    data = batch(6)._replace(labels=torch.zeros(6, dtype=torch.long))
+    positives = 11  # The other 5 queries and all 6 keys; the queue is empty.
+    expected = (1 + 0.5 * positives) * ours.training_step(data, 0)
+    torch.testing.assert_close(plain.training_step(data, 0), expected)
 
 
 def test_prediction_is_the_online_classifier() -> None:

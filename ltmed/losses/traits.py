@@ -1,0 +1,69 @@
+"""What a loss says about its options, for methods that rely on one: a name alone does not tell what it means.
+
+`beta` of `class_balanced_ce` makes class weights, that of `alpa` is the weight of negatives. A loss that means the
+former is marked with `@class_weighted` where it is defined; one whose `scale` is that of the head's cosines with
+`@of_scaled_cosines`. There is no list to add a loss to.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import nn
+
+from ltmed.errors import UserError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def class_weighted(function: Function) -> Function:
+    """Marks a loss whose `beta` is that of class-balanced weights (`counts.effective_number`), 0 for none."""
+    function.__dict__["class_weighted"] = True
+    return function
+
+
+def of_scaled_cosines(function: Function) -> Function:
+    """Marks a loss of logits s cos, whose `scale` must be the s that the head multiplies by."""
+    function.__dict__["of_scaled_cosines"] = True
+    return function
+
+
+def is_class_weighted(loss: Callable[..., Any]) -> bool:
+    """Whether the loss, which may be a `partial`, is marked with `class_weighted`."""
+    return getattr(_function(loss), "class_weighted", False)
+
+
+def require_scale(loss: Callable[..., Any], classifier: nn.Module) -> None:
+    """Refuses a loss of scaled cosines whose scale is not that of the head.
+
+    Args:
+        loss: a function, or a `partial` of one with its options.
+        classifier: whose attribute `scale`, if it is a number, is the s of its logits s cos (`ltmed.nn.cosine.Cosine`).
+
+    Raises:
+        UserError: the loss is marked with `of_scaled_cosines`, and the head has no scale or another one.
+    """
+    function = _function(loss)
+    if not getattr(function, "of_scaled_cosines", False):
+        return
+    name, theirs = getattr(function, "__name__", str(function)), getattr(classifier, "scale", None)
+    if not isinstance(theirs, (int, float)):
+        raise UserError(
+            f"The loss {name} needs a head whose logits are cosines times a scale, not {type(classifier).__name__}",
+            "Use method=ldam or method=gcl (with loss=... and sampler=...), whose head is ltmed.nn.cosine.Cosine.",
+        )
+    ours = inspect.signature(loss).parameters["scale"].default  # Of a partial: the value that it binds.
+    if ours != theirs:
+        raise UserError(
+            f"The scale of the loss {name} is {ours}, but that of the head is {theirs}",
+            "Set method.network.classifier.scale alone: loss.scale follows it.",
+        )
+
+
+def _function(loss: Callable[..., Any]) -> Any:
+    while isinstance(loss, partial):
+        loss = loss.func
+    return loss

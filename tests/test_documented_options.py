@@ -1,0 +1,69 @@
+"""Every option that docs/fidelity.md names for a baseline can be given to a run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.harness import ROOT
+from tests.test_presets import composed
+
+
+def options() -> list[str]:
+    """What stands between backticks in the last column of the tables of baselines."""
+    text = (ROOT / "docs/fidelity.md").read_text()
+    rows = text[text.index("\n## Baselines") : text.index("\n## Data sets")].splitlines()
+    cells = [re.split(r"(?<!\\)\|", row)[-2] for row in rows if row.startswith("|")]
+    return sorted({option for cell in cells for option in re.findall("`([^`]+)`", cell)})
+
+
+@lru_cache
+def tree(file: Path) -> Any:
+    """The config of a loss or a method."""
+    cfg = {"loss": OmegaConf.load(file)} if file.parent.name == "loss" else composed(f"method={file.stem}")
+    return OmegaConf.to_container(OmegaConf.create(cfg))
+
+
+def files(path: list[str]) -> Iterator[Path]:
+    """Where a setting may be, the likely ones first: to compose all methods takes seconds."""
+    folders = [ROOT / "conf/loss"] if path[0] == "loss" else []
+    found = sorted(file for folder in [*folders, ROOT / "conf/method"] for file in folder.glob("*.yaml"))
+    yield from sorted(found, key=lambda file: not re.search(rf"\b{re.escape(path[-1])}:", file.read_text()))
+
+
+def has(node: Any, path: list[str]) -> bool:
+    if not path:
+        return True
+    return isinstance(node, dict) and any(has(node[key], path[1:]) for key in node if fnmatch(str(key), path[0]))
+
+
+@pytest.mark.parametrize("option", options())
+def test_option_exists(option: str) -> None:
+    if "=" in option:  # A command or a part of one.
+        composed(*shlex.split(option))
+        return
+    # A setting, perhaps with its value, perhaps below the module of a stage.
+    path = re.sub(r"<\w+>", "*", option.split(":")[0]).split(".")
+    below = ["method", "stages", "*", "module", *path]
+    assert any(has(tree(file), path) or has(tree(file), below) for file in files(path)), f"no method has {option}"
+
+
+def test_the_column_was_found() -> None:
+    assert len(options()) > 40
+
+
+def test_every_table_has_one_header_below_an_empty_line() -> None:
+    lines = (ROOT / "docs/fidelity.md").read_text().splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("| point |")]
+    assert len(starts) > 5
+    for number in starts:
+        assert lines[number - 1] == ""
+        assert set(lines[number + 1]) == {"|", "-"}
