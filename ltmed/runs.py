@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ltmed import results
 from ltmed.errors import UserError
@@ -14,6 +14,14 @@ from ltmed.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
+
+
+class Division(NamedTuple):
+    """What decides a run's images once its protocol is given: all runs of one division are tested on the same ones."""
+
+    fold: int
+    draw: tuple[int, ...]
+    """The values of `Run.split_seeds`."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,26 @@ class Run:
         cfg = OmegaConf.load(self.path / "config.yaml")
         assert isinstance(cfg, DictConfig)
         return cfg
+
+    @cached_property
+    def split_seeds(self) -> dict[str, int]:
+        """Dotted key -> value of every seed below `split`."""
+        from omegaconf import OmegaConf
+
+        from ltmed.rundir import flatten
+
+        found = flatten({"split": OmegaConf.to_container(self.config.split)})
+        return {key: value for key, value in sorted(found.items()) if key.rpartition(".")[2] == "seed"}
+
+    @cached_property
+    def division(self) -> Division:
+        """The fold, and the seeds that the images were divided with."""
+        return Division(int(self.config.fold), tuple(self.split_seeds.values()))
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return int(self.config.seed)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

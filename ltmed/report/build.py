@@ -1,85 +1,19 @@
-"""Runs sorted into rows (methods and their settings) and columns (data sets under one split protocol).
-
-Which runs may share a column: those of one data set under one *protocol*. A protocol is the name of the split, the
-settings under `split` and those under `dataset` that choose images or tiers (not where they are or at what size they
-are read). The folds of a cross-validation are one protocol, though each has a split hash of its own; but one fold
-has one hash, whatever the method and the seed. Where it has two, the images were not the same, and nothing is compared.
-"""
+"""Runs as a table: rows are methods and their settings, columns as `ltmed.report.columns` says."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ltmed.errors import UserError
-from ltmed.report.labels import Settings, distinguishing, words
+from ltmed.report.columns import Entry, by_protocol, protocol_name
+from ltmed.report.labels import distinguishing, words
 from ltmed.report.model import Cell, Table
 from ltmed.report.rerun import command
-from ltmed.rundir import identity
 from ltmed.runs import Run
-
-_READING = (
-    "dataset.image_size", "dataset.cache_scale", "dataset.cache_budget_gb", "dataset.fit", "dataset.on_bad_image",
-)  # fmt: skip
-_PLACE_OF_A_SET = ("dataset.root", "dataset.file", "dataset.extract_to", "split.path")
-_REPETITION = ("fold", "seed")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A finished run, or the folder of one that is not, with what decides its place in the table."""
-
-    run: Run
-    finished: bool = True
-
-    @cached_property
-    def settings(self) -> Settings:
-        """Everything that changes the run's numbers."""
-        return identity(self.run.config)
-
-    @property
-    def dataset(self) -> str:
-        """The data set's name; of an unfinished run that of its reader, which is what the config has."""
-        return self.run.found["run"]["dataset"] if self.finished else ""
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        return str(self.run.config.method.name)
-
-    @property
-    def repetition(self) -> tuple[int, int]:
-        """Fold and seed."""
-        return int(self.run.config.fold), int(self.run.config.seed)
-
-    @cached_property
-    def protocol(self) -> Settings:
-        """What the runs of one column have in common, less the hashes."""
-        kept = {
-            key: value
-            for key, value in self.settings.items()
-            if key.startswith(("split.", "dataset.")) and key not in (*_READING, *_PLACE_OF_A_SET, "split.of")
-        }
-        return {**kept, "name": protocol_name(self.run) if self.finished else None}
-
-    @cached_property
-    def own(self) -> Settings:
-        """What makes a row: the method's and the training's settings."""
-        reading = ("dataset.fit", "dataset.cache_scale")
-        return {
-            key: value
-            for key, value in self.settings.items()
-            if key in reading or (key not in _REPETITION and not key.startswith(("split.", "dataset.")))
-        }
-
-
-def protocol_name(run: Run) -> str:
-    """The split's name; of a paper's division without the paper, since several papers divide alike."""
-    return re.sub(r"^paper \([^,]+, ", "paper (", run.found["split"]["name"])
 
 
 def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str = "Results") -> Table:
@@ -100,12 +34,14 @@ def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str =
             f"None of {len(pending)} runs is finished ({', '.join(str(e.run.path) for e in pending[:3])}, ...)",
             "The command that started a run also finishes it; then ask again.",
         )
-    groups = _columns(entries)
+    groups = by_protocol(entries, declared=False)
     labels = _column_labels(groups)
     placed = {label: list(group) for label, group in zip(labels, groups, strict=True)}
     homeless = 0
     for entry in pending:
         homes = [label for label, group in placed.items() if _same_protocol(entry, group[0])]
+        # Of several (draws that no row connects) the one that has its draw.
+        homes.sort(key=lambda label: not any(other.division.draw == entry.division.draw for other in placed[label]))
         homeless += not homes
         for label in homes[:1]:
             placed[label].append(entry)
@@ -124,25 +60,33 @@ def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str =
 def separate(table: Table) -> Table:
     """The same table, with every column whose runs are not of one protocol divided into several.
 
-    Commands and published figures stay in the first of them.
+    The repetitions that a study asks for are of one protocol, so its split seeds never divide a column. Commands and
+    published figures stay where most runs of their row are.
     """
     columns: list[str] = []
     cells: dict[tuple[str, str], Cell] = {}
     for column in table.columns:
         here = {row: table.cells[row, column] for row in table.rows if (row, column) in table.cells}
-        groups = _columns([Entry(run) for cell in here.values() for run in cell.runs]) or [[]]
-        many = len(groups) > 1
-        labels = [f"{column}, split {g[0].run.found['split']['hash']}" for g in groups] if many else [column]
+        groups = by_protocol([Entry(run) for cell in here.values() for run in cell.runs], declared=True) or [[]]
+        labels = _parts_of(column, groups)
         columns += labels
-        for number, (label, group) in enumerate(zip(labels, groups, strict=True)):
-            paths = {entry.run.path for entry in group}
-            for row, cell in here.items():
-                kept = tuple(run for run in cell.runs if run.path in paths)
-                if number == 0:
+        for row, cell in here.items():
+            paths = [{entry.run.path for entry in group} for group in groups]
+            parts = [tuple(run for run in cell.runs if run.path in mine) for mine in paths]
+            home = max(range(len(parts)), key=lambda number: len(parts[number]))
+            for number, (label, kept) in enumerate(zip(labels, parts, strict=True)):
+                if number == home:
                     cells[row, label] = replace(cell, runs=kept)
-                elif kept:
+                else:
                     cells[row, label] = Cell(kept)
     return replace(table, columns=tuple(columns), cells=cells)
+
+
+def _parts_of(column: str, groups: Sequence[Sequence[Entry]]) -> list[str]:
+    labels = [column + _hashes(group, groups) for group in groups]
+    if len(set(labels)) < len(labels):  # The same images, but other tiers.
+        labels = [f"{column}: {label}" for label in _column_labels(groups)]
+    return labels
 
 
 def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
@@ -150,7 +94,7 @@ def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
     kept: dict[Any, Entry] = {}
     notes = []
     for entry in entries:
-        key = str([*sorted(entry.settings.items()), entry.dataset, entry.run.found["split"]["hash"]])
+        key = str([*sorted(entry.settings.items()), entry.dataset, entry.hash])
         if key in kept:
             notes.append(f"{entry.run.path} repeats {kept[key].run.path} and is left out.")
         kept.setdefault(key, entry)
@@ -162,20 +106,6 @@ def _same_protocol(one: Entry, other: Entry) -> bool:
     return left == right
 
 
-def _columns(entries: Sequence[Entry]) -> list[list[Entry]]:
-    protocols: dict[str, list[Entry]] = {}
-    for entry in entries:
-        protocols.setdefault(str([entry.dataset, *sorted(entry.protocol.items())]), []).append(entry)
-    columns = []
-    for group in protocols.values():
-        parts: dict[tuple[int, str], list[Entry]] = {}
-        for entry in group:
-            parts.setdefault((entry.repetition[0], entry.run.found["split"]["hash"]), []).append(entry)
-        # One fold with two hashes: nobody can tell which of them belongs to the other folds.
-        columns += [group] if len({fold for fold, _ in parts}) == len(parts) else list(parts.values())
-    return sorted(columns, key=lambda group: (group[0].dataset, group[0].run.found["split"]["name"]))
-
-
 def _column_labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
     plain = [f"{group[0].dataset}, {_division(group[0])}" for group in groups]
     alike = [[group[0].protocol for group, label in zip(groups, plain, strict=True) if label == one] for one in plain]
@@ -184,10 +114,29 @@ def _column_labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
         label + (f" ({words(group[0].protocol, keys)})" if len(same) > 1 and keys else "")
         for group, label, same in zip(groups, plain, alike, strict=True)
     ]
-    return [
-        label + (f", split {group[0].run.found['split']['hash']}" if labels.count(label) > 1 else "")
-        for group, label in zip(groups, labels, strict=True)
-    ]
+    for tell in (_split_seeds, _hashes):
+        labels = [
+            label + (tell(group, [g for g, other in zip(groups, labels, strict=True) if other == label]))
+            for group, label in zip(groups, labels, strict=True)
+        ]
+    return labels
+
+
+def _split_seeds(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:
+    """What tells `group` apart from the others of `alike`, where that is the split seed."""
+    draws = [{entry.division.draw for entry in one} for one in alike]
+    if len(draws) < 2 or any(len(draw) > 1 for draw in draws) or len(set(map(frozenset, draws))) == 1:
+        return ""
+    return f", split seed {'/'.join(map(str, group[0].division.draw))}"
+
+
+def _hashes(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:
+    """The same, where it is the images: a hash that the others have not, or all of the group's."""
+    if len(alike) < 2:
+        return ""
+    own = list(dict.fromkeys(entry.hash for entry in group))
+    others = {entry.hash for one in alike if one is not group for entry in one}
+    return f", split {next((one for one in own if one not in others), '+'.join(own))}"
 
 
 def _division(entry: Entry) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ltmed.report.build import protocol_name
+from ltmed.report.columns import protocol_name
 from ltmed.report.model import Table
 from ltmed.report.shown import Grid, Shown
 from ltmed.runs import Run

@@ -5,24 +5,29 @@ from __future__ import annotations
 import re
 import shlex
 
-from ltmed.runs import Run
+from ltmed.runs import Division, Run
 
 
-def command(run: Run, fold: int, seed: int) -> str:
-    """The command that starts or finishes `run` with this fold and seed, as far as its folder's name tells it.
+def command(run: Run, division: Division, seed: int) -> str:
+    """The command that starts or finishes `run` with this fold, split seeds and seed, as its folder's name tells it.
 
     The name holds the words of the command line unless they were too long or could not be written in it
     (`ltmed.rundir.run_dir_name`), or the folder was chosen by the user: then the answer says so.
     """
     cfg = run.config
     words = _words(run)
+    draw = zip(run.split_seeds.items(), division.draw, strict=True)
+    other = {key: f"{key}={value}" for (key, own), value in draw if own != value}
+    last = [*other.values(), f"fold={division.fold}", f"seed={seed}"]
     if words is None:
-        return f"# fold={fold} seed={seed} and else as {run.path / 'config.yaml'} (the folder's name has not all words)"
+        known = run.path / "config.yaml"
+        return f"# {' '.join(last)} and else as {known} (the folder's name has not all words)"
     choices = [f"method={cfg.method.name}", f"dataset={run.path.parts[-4]}"]
     root = str(cfg.dataset.get("root") or "")
     if root and not root.startswith(str(cfg.cache_dir)):
         choices.append(f"dataset.root={root}")
-    return shlex.join(["python", "run.py", *choices, *words, f"fold={fold}", f"seed={seed}"])
+    kept = [word for word in words if word.split("=", 1)[0] not in other]
+    return shlex.join(["python", "run.py", *choices, *kept, *last])
 
 
 def _words(run: Run) -> list[str] | None:

@@ -42,11 +42,76 @@ def test_other_splits_are_other_columns(tmp_path, other):
     assert sorted(len(cell.runs) for cell in table.cells.values()) == [1, 1]
 
 
-def test_a_fold_with_two_hashes_takes_the_column_apart(tmp_path):
+def test_a_row_with_another_hash_of_a_fold_has_its_own_column(tmp_path):
+    runs = [write(tmp_path, method, fold) for method in ("erm", "rs") for fold in (0, 1)]
+    table = from_runs([*runs, write(tmp_path, "proco", 0, split_hash="changed"), write(tmp_path, "proco", 1)])
+    assert [column.rpartition(" ")[2] for column in table.columns] == ["hash0", "changed"]
+    assert {row: len(cell.runs) for (row, column), cell in table.cells.items() if column.endswith("hash0")} == {
+        "erm": 2,
+        "rs": 2,
+    }
+
+
+def test_a_row_with_two_hashes_of_a_fold_is_taken_apart(tmp_path):
+    """Nobody can tell which of its fold 1 belongs to which of its fold 0."""
     runs = [write(tmp_path, "erm", fold) for fold in (0, 1)]
-    table = from_runs([*runs, write(tmp_path, "proco", 0, split_hash="changed")])
-    assert len(table.columns) == 3
+    table = from_runs([*runs, write(tmp_path, "erm", 0, 1, split_hash="changed")])
     assert {column.rpartition(" ")[2] for column in table.columns} == {"hash0", "hash1", "changed"}
+
+
+def redrawn(tmp_path, method, seed, **further):
+    """A run whose seed also divides the images."""
+    return write(
+        tmp_path, method, seed=seed, split_hash=further.pop("split_hash", f"draw{seed}"),
+        overrides=f"split.seed={seed}", settings={"split.seed": seed}, **further,
+    )  # fmt: skip
+
+
+def test_split_seeds_of_one_row_are_repetitions(tmp_path):
+    runs = [redrawn(tmp_path, "erm", seed) for seed in range(5)]
+    runs += [redrawn(tmp_path, "proco", seed) for seed in range(3)]
+    table = from_runs(runs)
+    assert table.columns == ("toy, grouped, 5 folds",)
+    assert {row: len(table.cells[row, table.columns[0]].runs) for row in table.rows} == {"erm": 5, "proco": 3}
+    start = "python run.py method=proco dataset=toy dataset.root=/data split.seed={0} fold=0 seed={0}"
+    assert table.cells["proco", table.columns[0]].missing == (start.format(3), start.format(4))
+
+
+def test_a_split_seed_with_another_hash_goes_elsewhere(tmp_path):
+    runs = [redrawn(tmp_path, method, seed) for method in ("erm", "rs") for seed in range(3)]
+    other = [redrawn(tmp_path / "o", "proco", s, split_hash="else" if s == 1 else f"draw{s}") for s in range(3)]
+    table = from_runs([*runs, *other])
+    assert len(table.columns) == 2
+    assert [sorted(row for row, at in table.cells if at == column) for column in table.columns] == [
+        ["erm", "rs"],
+        ["proco"],
+    ]
+
+
+def test_another_kind_of_split_is_never_a_repetition(tmp_path):
+    runs = [redrawn(tmp_path, "erm", seed) for seed in range(2)]
+    runs.append(redrawn(tmp_path, "proco", 0, name="random"))
+    assert len(from_runs(runs).columns) == 2
+
+
+def test_split_seeds_that_no_row_shares_stay_apart(tmp_path):
+    table = from_runs([redrawn(tmp_path, "erm", 0), redrawn(tmp_path, "proco", 1)])
+    assert table.columns == ("toy, grouped, 5 folds, split seed 0", "toy, grouped, 5 folds, split seed 1")
+
+
+def test_a_study_repeated_over_split_seeds_has_one_column(tmp_path):
+    """Even before any row has two of them: the study says that they are repetitions."""
+    cells = {
+        ("A", "toy"): Cell((redrawn(tmp_path, "a", 0),)),
+        ("B", "toy"): Cell((redrawn(tmp_path, "b", 1),), published=(Published("accuracy", 0.5),)),
+    }
+    table = Table("t", ("A", "B"), ("toy",), cells)
+    assert separate(table) == table
+    changed = redrawn(tmp_path / "c", "b", 0, split_hash="else")
+    cells["B", "toy"] = Cell((changed,), published=(Published("accuracy", 0.5),))
+    divided = separate(Table("t", ("A", "B"), ("toy",), cells))
+    assert divided.columns == ("toy, split draw0", "toy, split else")
+    assert divided.cells["B", "toy, split else"].published, "they stand beside the row's own figures"
 
 
 def test_papers_with_one_division_share_a_column(tmp_path):
