@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ltmed.metrics import ECE_BINS, Evaluation
+from ltmed.metrics import ECE_BINS, SCALARS, Evaluation
 from ltmed.seeding import derive
 
 CHUNK_VALUES = 2**21
@@ -166,28 +166,15 @@ class WeightedScorer:
     def _scores(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         total = weights.sum(1)
         true, predicted = self.true_sums(weights), self.predicted_sums(weights)
-        hits = self.hit_sums(weights[:, self.correct])
-        present = true > 0
-        recall = hits / true
-        precision = np.where(present, np.where(predicted > 0, hits / predicted, 0), np.nan)
-        f1 = np.where(present, 2 * hits / (true + predicted), np.nan)
         auroc = np.stack([self._auroc(weights, *ranking) for ranking in self.rankings], axis=1)
-        return {
-            "balanced_accuracy": _mean(recall),
-            "macro_f1": _mean(f1),
-            "macro_precision": _mean(precision),
-            "macro_recall": _mean(recall),
-            "accuracy": hits.sum(1) / total,
-            "macro_auroc": _mean(auroc),
+        found = {
+            **count_scores(true, predicted, self.hit_sums(weights[:, self.correct]), self.tiers),
+            "macro_auroc": mean_of_defined(auroc),
             "quadratic_kappa": self._kappa(weights, true, predicted, total),
-            "mcc": _matthews(hits.sum(1), true, predicted, total),
             "ece": np.abs(self.bin_sums(weights * self.overconfidence)).sum(1) / total,
-            **{f"{tier}_recall": _mean(recall[:, self.tiers[tier]]) for tier in ("head", "medium", "tail")},
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
             "auroc": auroc,
         }
+        return {name: found[name] for name in (*SCALARS, *PER_CLASS)}
 
     @staticmethod
     def _auroc(
@@ -207,7 +194,37 @@ class WeightedScorer:
         return 1 - (weights @ self.squared_error) * total / expected
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def count_scores(
+    true: np.ndarray, predicted: np.ndarray, hits: np.ndarray, tiers: dict[str, list[int]]
+) -> dict[str, np.ndarray]:
+    """The metrics that depend on the counts of each class alone: name -> `[R]`, or `[R, K]` for those per class.
+
+    Args:
+        true: `[R, K]`, weight of the images of each class.
+        predicted: `[R, K]`, weight of the images that each class was predicted for.
+        hits: `[R, K]`, weight of the images of each class that are right.
+        tiers: class indices of `head`, `medium` and `tail`.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        present = true > 0
+        recall = hits / true
+        precision = np.where(present, np.where(predicted > 0, hits / predicted, 0), np.nan)
+        f1 = np.where(present, 2 * hits / (true + predicted), np.nan)
+        return {
+            "balanced_accuracy": mean_of_defined(recall),
+            "macro_f1": mean_of_defined(f1),
+            "macro_precision": mean_of_defined(precision),
+            "macro_recall": mean_of_defined(recall),
+            "accuracy": hits.sum(1) / true.sum(1),
+            "mcc": _matthews(hits.sum(1), true, predicted, true.sum(1)),
+            **{f"{tier}_recall": mean_of_defined(recall[:, tiers[tier]]) for tier in ("head", "medium", "tail")},
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+        }
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
     """`[R, n]` -> `[R]`: mean over what is not NaN; NaN where nothing is."""
     defined = ~np.isnan(values)
     return np.where(defined, values, 0).sum(1) / defined.sum(1)

@@ -11,7 +11,11 @@ from ltmed.report.model import Published
 
 METRICS = {"auroc": "macro_auroc", "class_recall": "recall", "class_f1": "f1"}
 """Metric in published.csv -> in metrics.json, where they differ."""
-TIERS = ("head", "medium", "tail")
+OF_CLASSES = {
+    "balanced_accuracy": "recall", "macro_recall": "recall", "macro_precision": "precision", "macro_f1": "f1",
+    "macro_auroc": "auroc",
+}  # fmt: skip
+"""Mean over some classes, such as a tier -> what is averaged."""
 
 
 def figures(
@@ -24,7 +28,8 @@ def figures(
             std_percent.
         table: which lines; None, a figure without published values, has none.
         columns: name -> `published`, the values that its lines have (`{dataset: skin7}`) or None, and optionally
-            `classes`, the data set's name of a class that is called otherwise in the file.
+            `classes`, the data set's name of a class that is called otherwise in the file, or the tier that stands for
+            a group of classes.
     """
     found: dict[tuple[str, str], list[Published]] = {}
     if table is None:
@@ -40,8 +45,9 @@ def figures(
 
 
 def _figure(line: Mapping[str, str], classes: Mapping[str, str]) -> Published:
-    metric, part = METRICS.get(line["metric"], line["metric"]), line["classes"]
-    if part in TIERS and metric == "balanced_accuracy":
-        metric = "recall"  # The mean recall of the tier's classes.
-    std = float(line["std_percent"]) / 100 if line["std_percent"] else None
-    return Published(metric, float(line["mean_percent"]) / 100, std, classes.get(part, part))
+    metric, part = METRICS.get(line["metric"], line["metric"]), classes.get(line["classes"], line["classes"])
+    if part != "all":
+        metric = OF_CLASSES.get(metric, metric)
+    mean, std = line["mean_percent"], line["std_percent"]
+    text = f"{mean} ± {std}" if std else mean
+    return Published(metric, float(mean) / 100, float(std) / 100 if std else None, part, text)

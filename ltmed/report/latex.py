@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ltmed.report import layout
 from ltmed.report.shown import Document, Grid, Shown
 
 MARKS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "missing": r"\textit{{{}}}"}
@@ -12,6 +13,9 @@ SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": "$<$",
     ">": "$>$", "|": "$|$", "-": "-", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
+
+ROOM, GAP, SMALL = 74, 3, 0.75
+"""Characters of an article's line in small type, those between columns, and how wide a character of an interval is."""
 
 
 def render(document: Document) -> str:
@@ -28,7 +32,7 @@ def escape(text: str) -> str:
 def _lines(document: Document) -> Iterator[str]:
     yield from (f"% {document.title}", r"% needs \usepackage{booktabs}; best bold, second best underlined")
     yield from (f"% ! {warning}" for warning in document.warnings)
-    for grid in document.grids:
+    for grid in (part for whole in document.grids for part in _parts(whole)):
         yield from ("", *_table(grid))
     for column, facts in document.facts:
         yield from ("", f"% Protocol: {column}", *(f"% {term}: {sentence}" for term, sentence in facts))
@@ -37,10 +41,19 @@ def _lines(document: Document) -> Iterator[str]:
     yield from ("", *(f"% {note}" for note in document.notes))
 
 
+def _parts(grid: Grid) -> Iterator[Grid]:
+    label = max((len(row) for row, _ in grid.rows), default=0)
+    return layout.divided(grid, ROOM, lambda heading, cells: GAP + _width(heading, cells), label)
+
+
+def _width(heading: str, cells: Sequence[Shown]) -> float:
+    return max(layout.width(heading), *(max(layout.width(c.text), SMALL * layout.width(c.small)) for c in cells))
+
+
 def _table(grid: Grid) -> Iterator[str]:
-    yield from (r"\begin{table}", r"\centering", f"\\caption{{{escape(grid.title)}}}")
+    yield from (r"\begin{table}", r"\centering\small", f"\\caption{{{escape(grid.title)}}}")
     yield f"\\begin{{tabular}}{{l{'r' * len(grid.headings)}}}"
-    yield from (r"\toprule", _row("", *map(escape, grid.headings)), r"\midrule")
+    yield from (r"\toprule", _row("", *map(_heading, grid.headings)), r"\midrule")
     yield from (_row(escape(row), *map(_cell, cells)) for row, cells in grid.rows)
     yield from (r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in grid.notes), r"\end{table}")
 
@@ -52,6 +65,21 @@ def _row(*cells: str) -> str:
     return f"{guard}{' & '.join(cells)} \\\\"
 
 
+def _heading(text: str) -> str:
+    return _stacked("b", [escape(line) for line in layout.lines(text, layout.width(text))])
+
+
 def _cell(shown: Shown) -> str:
-    text = MARKS.get(shown.mark, "{}").format(escape(shown.text)) if shown.text else ""
-    return f"{text} {{\\scriptsize {escape(shown.small)}}}" if shown.small else text
+    mark = MARKS.get(shown.mark, "{}")
+    text = [mark.format(escape(line)) for line in layout.lines(shown.text, layout.width(shown.text)) if line]
+    small = layout.lines(shown.small, layout.width(shown.small)) if shown.small else []
+    return _stacked("t", [*text, *(f"{{\\scriptsize {escape(line)}}}" for line in small)])
+
+
+def _stacked(place: str, lines: Sequence[str]) -> str:
+    """Lines in one cell of a table, with its first (t) or last (b) on the row's own line."""
+    if len(lines) < 2:
+        return "".join(lines)
+    # As in _row, an empty group keeps a bracket from being the argument of the line break before it.
+    text = r" \\{}".join(lines)
+    return rf"\begin{{tabular}}[{place}]{{@{{}}r@{{}}}}{text}\end{{tabular}}"

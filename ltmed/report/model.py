@@ -18,18 +18,20 @@ class Published:
     std: float | None = None
     part: str = "all"
     """"all" classes, the name of one class, or a tier."""
+    text: str = ""
+    """The figure in percent as it stands in the paper, with all its digits; empty writes one decimal."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one data set: its repetitions over folds and seeds, all on one split protocol."""
+    """One method on one data set: its repetitions over folds, random splits and seeds of one split protocol."""
 
     runs: tuple[Run, ...] = ()
     missing: tuple[str, ...] = ()
     """The commands of repetitions that are not finished."""
     published: tuple[Published, ...] = ()
     note: str = ""
-    """For instance "reported, not re-run"."""
+    """Why no run is expected, such as "reported, not re-run"; empty where runs are."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class Table:
     title: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    """Data sets; figures of different splits are never in one column."""
+    """Data sets under one split protocol: rows of one column have the same test images in each of its divisions."""
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     metrics: tuple[str, ...] = ("balanced_accuracy", "macro_f1", "macro_auroc", "accuracy")
     """Which metrics are shown first; others are in the long tables."""
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
     reference: str | None = None
-    """The row that all others are compared with; None takes the first."""
+    """The row that all others are compared with; None, or where it was not run, takes the first that was."""

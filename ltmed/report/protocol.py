@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ltmed.report.columns import protocol_name
 from ltmed.report.model import Table
+from ltmed.report.ranking import basis, has_others, lacking
 from ltmed.report.shown import Grid, Shown
-from ltmed.runs import Run
+from ltmed.report.wording import divisions, draw, numbers
+from ltmed.runs import Division, Run
 from ltmed.tables import leakage as leakage_of_one_split
 
 
@@ -21,23 +23,32 @@ def seeds(runs: Iterable[Run]) -> set[int]:
     return {run.found["run"]["seed"] for run in runs}
 
 
+def split_seeds(runs: Iterable[Run]) -> set[tuple[int, ...]]:
+    """The seeds that the runs' images were divided with."""
+    return {run.division.draw for run in runs}
+
+
 def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
     """(term, sentence) pairs on the protocol that all `runs` of a column share."""
-    by_fold = {run.found["run"]["fold"]: run for run in runs}
-    order = sorted(by_fold)
-    parts = [by_fold[fold].found["split"] for fold in order]
-    hashes = [part["hash"] for part in parts]
+    first: dict[Division, Run] = {}
+    for run in runs:
+        first.setdefault(run.division, run)
+    first = dict(sorted(first.items()))
+    parts = [run.found["split"] for run in first.values()]
+    hashes = [(one, run.found["split"]["hash"]) for one, run in first.items()]
     intervals = runs[0].found["test"]["intervals"]
     found = [
         ("split", protocol_name(runs[0])),
-        ("hash", ", ".join(f"{h} (fold {f})" if len(order) > 1 else h for f, h in zip(order, hashes, strict=True))),
+        ("hash", ", ".join(f"{h} ({divisions([one], first)})" if len(first) > 1 else h for one, h in hashes)),
         ("images", "; ".join(dict.fromkeys(_images(part) for part in parts))),
-        ("folds", _folds(order, runs[0])),
-        ("seeds", _numbers(sorted(seeds(runs)))),
-        ("leakage", _leakage(parts)),
+        ("folds", _folds(sorted(folds(runs)), runs[0])),
+        ("seeds", numbers(sorted(seeds(runs)))),
+        ("leakage", _leakage(list(first.values()))),
         ("tiers", f"{runs[0].found['tiers']['rule']} ({_tiers(runs[0])})"),
         ("intervals of single runs", f"{intervals['resamples']:,} resamples of {intervals['unit']}s"),
     ]
+    if len(drawn := sorted(split_seeds(runs))) > 1:
+        found.insert(4, ("split seeds", f"{', '.join(map(draw, drawn))}: the images are divided anew for each"))
     if parts[0].get("imbalance"):
         cut = parts[0]["imbalance"]
         found.append(("long tail", f"{cut['ratio']:g} : 1 requested, {cut['achieved_ratio']:.1f} : 1 achieved"))
@@ -46,8 +57,8 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def warnings(table: Table) -> Iterator[str]:
-    """Sentences on what weakens the report's comparisons."""
+def warnings(table: Table) -> Iterator[tuple[str, str]]:
+    """(column or nothing, sentence without a full stop) on what weakens the report's comparisons."""
     for column in table.columns:
         cells = {row: cell for row in table.rows if (cell := table.cells.get((row, column))) and cell.runs}
         runs = [run for cell in cells.values() for run in cell.runs]
@@ -55,18 +66,20 @@ def warnings(table: Table) -> Iterator[str]:
         if single:
             few = ", ".join(single) if len(single) < 4 else f"{len(single)} of {len(cells)} rows"
             listed = "every row" if len(single) == len(cells) else few
-            yield f"{column}: a single run of {listed}; another seed may change the order."
-        if len({frozenset(folds(cell.runs)) for cell in cells.values()}) > 1:
-            yield f"{column}: rows have different folds; those that lack some are not ranked."
+            yield column, f"a single run of {listed}; another seed may change the order"
+        needed = basis(cell.runs for cell in cells.values())
+        if any(lacking(cell.runs, needed) or has_others(cell.runs, needed) for cell in cells.values()):
+            on = divisions(needed, [run.division for run in runs]) if needed else "nothing"
+            yield column, f"rows have different repetitions; ranks are of {on}, which most rows have"
         commits = {run.found["git"]["commit"] for run in runs}
         if len(commits) > 1:
-            yield f"{column}: runs of {len(commits)} commits of the code (see Runs)."
+            yield column, f"runs of {len(commits)} commits of the code (see Runs)"
         if any(run.found["git"]["dirty"] for run in runs):
-            yield f"{column}: some runs were made with uncommitted changes to the code (see Runs)."
+            yield column, "some runs were made with uncommitted changes to the code (see Runs)"
         if skipped := max((len(run.found["skipped"]) for run in runs), default=0):
-            yield f"{column}: {skipped:,} unreadable images took no part."
-        said = sorted({sentence for run in runs for sentence in run.found.get("warnings", ())})
-        yield from (f"{sentence}." for sentence in said)
+            yield column, f"{skipped:,} unreadable images took no part"
+        # These name the data set themselves.
+        yield from (("", said) for said in sorted({one for run in runs for one in run.found.get("warnings", ())}))
 
 
 def runs_grid(table: Table) -> Grid:
@@ -79,8 +92,8 @@ def runs_grid(table: Table) -> Grid:
                 label = row if len(table.columns) == 1 else f"{row}; {column}"
                 shown = (
                     str(len(cell.runs)) + (f" of {len(cell.runs) + len(cell.missing)}" if cell.missing else ""),
-                    _numbers(sorted(folds(cell.runs))),
-                    _numbers(sorted(seeds(cell.runs))),
+                    numbers(sorted(folds(cell.runs))),
+                    numbers(sorted(seeds(cell.runs))),
                     _alike(epochs(run) for run in cell.runs),
                     _alike(str(run.config.image_size) for run in cell.runs),
                     _alike(_commit(run) for run in cell.runs),
@@ -108,17 +121,10 @@ def _alike(texts: Iterable[str]) -> str:
     return ", ".join(sorted(set(texts)))
 
 
-def _numbers(found: Sequence[int]) -> str:
-    """`0 to 4`, or a list."""
-    if len(found) > 2 and list(found) == list(range(found[0], found[-1] + 1)):
-        return f"{found[0]} to {found[-1]}"
-    return ", ".join(map(str, found))
-
-
 def _folds(order: Sequence[int], run: Run) -> str:
     settings = run.config.split
     total = settings.get("folds") if settings.get("test") is None else None
-    return f"{_numbers(order)} of {total} (0 to {total - 1})" if total else _numbers(order)
+    return f"{numbers(order)} of {total} (0 to {total - 1})" if total else numbers(order)
 
 
 def _images(split: dict) -> str:
@@ -129,8 +135,28 @@ def _tiers(run: Run) -> str:
     return "; ".join(f"{tier} {', '.join(run.found['tiers'][tier])}" for tier in ("head", "medium", "tail"))
 
 
-def _leakage(splits: Sequence[dict]) -> str:
-    """In words, for the test images of all folds together."""
+def _leakage(runs: Sequence[Run]) -> str:
+    """In words, for one run of each division of a column."""
+    splits = [run.found["split"] for run in runs]
+    if len(splits) == 1 or any(not split["leakage"] or not split["leakage"]["leaking"] for split in splits):
+        return _added(splits)
+    try:
+        tested = [frozenset(run.predictions["image"]) for run in runs]
+    except FileNotFoundError:
+        return f"{_added(splits)}, counted once for each fold that tests them"
+    distinct, leaking = len(frozenset().union(*tested)), [split["leakage"]["leaking"] for split in splits]
+    if len(set(tested)) == 1 and len(set(leaking)) == 1:
+        return leakage_of_one_split(splits[0])
+    if len(set(tested)) == 1:
+        share = f"{min(leaking):,} to {max(leaking):,} of the {distinct:,} test images, which all folds share,"
+        return f"{share} are of a {splits[0]['group']} that has training images too"
+    if distinct < sum(map(len, tested)):
+        return f"{_added(splits)}; {distinct:,} images, counted once for each division that tests them"
+    return _added(splits)
+
+
+def _added(splits: Sequence[dict]) -> str:
+    """For the test images of all divisions together."""
     known = [split["leakage"] for split in splits if split["leakage"]]
     if len(known) < len(splits):
         return leakage_of_one_split({**splits[0], "leakage": None})

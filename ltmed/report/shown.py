@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BEST, SECOND, MISSING = "best", "second", "missing"
+
 
 @dataclass(frozen=True)
 class Shown:

@@ -1,30 +1,30 @@
-"""What repetitions of two methods say about each other.
+"""Mean, spread and tests over the repetitions of a row.
 
-Repetitions are folds and seeds. Seeds of one fold share their test images and most of their training, so wherever
-independence is needed (intervals, the signed-rank test) a cell with several folds counts its folds, each the mean
-over its seeds. Letters: N test images, G groups of them (lesions, patients, or single images), K classes, R resamples.
+Repetitions are divisions (folds, and splits drawn with another seed) and seeds of the training. Seeds of one division
+share their test images and most of their training, so a cell with several divisions counts them as its independent
+units, each the mean over its seeds; only a cell with one division counts its seeds. Everything that is said of a cell
+(mean, deviation, interval, difference to a paper, signed-rank test) is of these units.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ltmed.bootstrap import draw
 from ltmed.metrics import LOWEST
-from ltmed.runs import Run
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ltmed.runs import Division, Run
 
 LEVEL = 0.95
 
-FEWEST_PAIRS = 6
-"""Fewer pairs can never give p < 0.05: all of five in favour of one method have p = 2 / 2^5 = 0.0625."""
+FEWEST_PAIRS = 5
+"""The signed-rank test of fewer pairs says nothing: all of four in favour of one method have p = 2 / 2^4 = 0.125."""
+
+Found = dict[tuple[Division, int], float]
+"""(division, seed) -> value."""
 
 
 @dataclass(frozen=True)
@@ -32,45 +32,48 @@ class Summary:
     """One metric of one cell, in the metric's own unit."""
 
     mean: float
+    """Of the independent units, as the other figures are."""
     std: float | None
-    """Of the sample (n - 1); None for a single repetition."""
+    """Of the sample (n - 1); None for a single unit."""
     low: float | None
     high: float | None
     count: int
-    """Repetitions that define the metric."""
+    """Runs that define the metric."""
     interval: str
-    """What [low, high] is: "t" over folds or seeds, "bootstrap" over the test images of a single run, or ""."""
-
-
-@dataclass(frozen=True)
-class Paired:
-    """How much better one row is than another on the same test images."""
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    """Two-sided, in [1 / (R + 1), 1]."""
-    images: int
-    units: int
-    unit: str
+    """What [low, high] is: "t" over divisions or seeds, "bootstrap" over the test images of a single run, or ""."""
 
 
 @dataclass(frozen=True)
 class SignedRank:
-    """Wilcoxon's signed-rank test over pairs of folds or seeds."""
+    """Wilcoxon's signed-rank test over pairs of divisions or seeds."""
 
     p: float | None
-    """Two-sided; None where there are too few pairs."""
+    """Two-sided; None where too few pairs differ."""
     pairs: int
+    differing: int
     over: str
-    """"folds" or "seeds"."""
+    """"folds", "splits" or "seeds"."""
+
+    @property
+    def least(self) -> float:
+        """The smallest p that so many differing pairs can have."""
+        return 2 / 2**self.differing
 
 
-def values(runs: Sequence[Run], metric: str) -> dict[tuple[int, int], float]:
-    """(fold, seed) -> the test part's `metric`, where it is defined."""
-    found = {(run.found["run"]["fold"], run.found["run"]["seed"]): run.found["test"]["scalars"][metric] for run in runs}
-    return {repetition: value for repetition, value in found.items() if value is not None}
+def collect(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Found:
+    """`value` of each run that has one."""
+    found = {(run.division, run.seed): value(run) for run in runs}
+    return {repetition: one for repetition, one in found.items() if one is not None}
+
+
+def values(runs: Iterable[Run], metric: str) -> Found:
+    """The test part's `metric`, where it is defined."""
+    return collect(runs, lambda run: run.found["test"]["scalars"][metric])
+
+
+def mean(found: Found) -> float | None:
+    """Over the independent units; None without any."""
+    return float(np.mean(list(independent(found)[0].values()))) if found else None
 
 
 def summary(runs: Sequence[Run], metric: str) -> Summary | None:
@@ -78,23 +81,23 @@ def summary(runs: Sequence[Run], metric: str) -> Summary | None:
     found = values(runs, metric)
     if not found:
         return None
-    numbers = np.array(list(found.values()))
-    mean = float(numbers.mean())
-    if len(numbers) > 1:
-        low, high = t_interval(list(independent(found)[0].values()))
+    units = list(independent(found)[0].values())
+    centre = float(np.mean(units))
+    if len(units) > 1:
+        low, high = t_interval(units)
         low, high = max(low, LOWEST[metric]), min(high, 1.0)  # Student's knows no bounds.
-        return Summary(mean, float(numbers.std(ddof=1)), low, high, len(numbers), "t")
-    repetition = next(iter(found))
-    run = next(r for r in runs if (r.found["run"]["fold"], r.found["run"]["seed"]) == repetition)
+        return Summary(centre, float(np.std(units, ddof=1)), low, high, len(found), "t")
+    run = next(run for run in runs if (run.division, run.seed) in found)
     low, high = run.found["test"]["intervals"]["scalars"].get(metric, (None, None))
-    return Summary(mean, None, low, high, 1, "bootstrap" if low is not None else "")
+    return Summary(centre, None, low, high, 1, "bootstrap" if low is not None else "")
 
 
-def independent(found: dict[tuple[int, int], float]) -> tuple[dict[int, float], str]:
-    """Fold -> mean over its seeds, or seed -> value where there is only one fold; and which it is."""
-    folds = {fold for fold, _ in found}
-    if len(folds) > 1:
-        return {f: float(np.mean([v for (fold, _), v in found.items() if fold == f])) for f in sorted(folds)}, "folds"
+def independent(found: Found) -> tuple[dict[Any, float], str]:
+    """Division -> mean over its seeds, or seed -> value where there is only one division; and which it is."""
+    divisions = {division for division, _ in found}
+    if len(divisions) > 1:
+        units = {one: float(np.mean([v for (division, _), v in found.items() if division == one])) for one in divisions}
+        return dict(sorted(units.items())), "splits" if len({division.draw for division in divisions}) > 1 else "folds"
     return {seed: value for (_, seed), value in sorted(found.items())}, "seeds"
 
 
@@ -106,102 +109,24 @@ def t_interval(numbers: Sequence[float], level: float = LEVEL) -> tuple[float, f
     """
     from scipy import stats
 
-    mean, error = float(np.mean(numbers)), float(np.std(numbers, ddof=1)) / math.sqrt(len(numbers))
+    centre, error = float(np.mean(numbers)), float(np.std(numbers, ddof=1)) / math.sqrt(len(numbers))
     reach = float(stats.t.ppf((1 + level) / 2, len(numbers) - 1)) * error
-    return mean - reach, mean + reach
+    return centre - reach, centre + reach
 
 
 def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> SignedRank:
-    """Wilcoxon's test of `metric` over the folds that both rows have; over the seeds, where there is one fold."""
+    """Wilcoxon's test of `metric` over the divisions that both rows have; over the seeds, where there is one.
+
+    Equal pairs say nothing about the order and are left out, as Wilcoxon did.
+    """
     from scipy import stats
 
     mine, theirs = values(row, metric), values(other, metric)
-    shared = {fold for fold, _ in mine} & {fold for fold, _ in theirs}
+    shared = {division for division, _ in mine} & {division for division, _ in theirs}
     (left, over), (right, _) = (independent({r: v for r, v in one.items() if r[0] in shared}) for one in (mine, theirs))
     pairs = [left[key] - right[key] for key in sorted(left.keys() & right.keys())]
-    differences = [difference for difference in pairs if difference]
-    if len(differences) < FEWEST_PAIRS:
-        return SignedRank(None, len(pairs), over)
-    tested: Any = stats.wilcoxon(differences)
-    return SignedRank(float(tested.pvalue), len(pairs), over)
-
-
-def paired_bootstrap(row: Sequence[Run], other: Sequence[Run], *, resamples: int = 1000, seed: int = 0) -> Paired | str:
-    """Balanced accuracy of `row` less that of `other` on the same test images, from images drawn again.
-
-    The test images of all folds that both rows have are put together, each image once; how right a row is on it is
-    the mean over its repetitions that test it. Whole groups are drawn where the data set knows them.
-
-    Returns:
-        The comparison, or a few words on why there is none.
-    """
-    shared = {_fold(run) for run in row} & {_fold(run) for run in other}
-    if not shared:
-        return "no fold in common"
-    try:
-        mine, theirs = (_correctness([run for run in runs if _fold(run) in shared]) for runs in (row, other))
-    except FileNotFoundError:
-        return "predictions.parquet is missing"
-    if not (mine.index.equals(theirs.index) and mine["label"].equals(theirs["label"])):
-        return "not the same test images"
-    unit = row[0].found["split"]["group"]
-    members = np.unique(mine[unit].to_numpy(), return_inverse=True)[1] if unit else np.arange(len(mine))
-    labels = np.unique(mine["label"].to_numpy(), return_inverse=True)[1]
-    better = mine["correct"].to_numpy() - theirs["correct"].to_numpy()
-    difference, drawn = (np.round(x, 12) for x in resampled(better, labels, members, resamples, seed))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    # Draws at zero speak against either side; one is added so that p is never 0 (Davison and Hinkley 1997, 4.2).
-    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return Paired(float(difference), low, high, p, len(mine), int(members.max()) + 1, unit or "image")
-
-
-def resampled(
-    better: np.ndarray, labels: np.ndarray, members: np.ndarray, resamples: int, seed: int = 0
-) -> tuple[float, np.ndarray]:
-    """The difference of balanced accuracy, and the same in each resample of the groups.
-
-    Recall is linear in what is right, so only sums per group and class are needed and a resample is one row of a
-    matrix product. A class that a resample does not have is left out of its average.
-
-    Args:
-        better: `[N]`, how right the one is on each image less how right the other is, -1..1.
-        labels: int64 `[N]`, 0..K-1, each of them present.
-        members: int64 `[N]`, the group of each image, 0..G-1.
-        resamples: R.
-        seed: of the draws.
-
-    Returns:
-        The difference and float64 `[R]`.
-    """
-    units, classes = int(members.max()) + 1, int(labels.max()) + 1
-    place = members * classes + labels
-    images, gain = (np.bincount(place, weights, units * classes) for weights in (None, better))
-    sums = np.concatenate([gain.reshape(units, classes), images.reshape(units, classes)], axis=1)
-    drawn = [_mean_gain(weights @ sums) for weights in draw(np.arange(units), resamples, seed)]
-    return float(_mean_gain(sums.sum(0)[None])[0]), np.concatenate(drawn)
-
-
-def _mean_gain(sums: np.ndarray) -> np.ndarray:
-    """`[R, 2 K]`, gains then images -> `[R]`."""
-    gain, images = np.split(sums, 2, axis=1)
-    present = images > 0
-    return np.where(present, gain / np.where(present, images, 1), 0).sum(1) / present.sum(1)
-
-
-def _fold(run: Run) -> int:
-    return run.found["run"]["fold"]
-
-
-def _correctness(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per test image, sorted: label, how right the runs are on it (0..1), its group where there is one."""
-    import pandas as pd
-
-    unit = runs[0].found["split"]["group"]
-    columns = ["label", *([unit] if unit else [])]
-    frames = [
-        run.predictions[["image", *columns]].assign(correct=run.predictions["label"] == run.predictions["predicted"])
-        for run in runs
-    ]
-    images = pd.concat(frames, ignore_index=True).groupby("image", sort=True)
-    return images[columns].first().assign(correct=images["correct"].mean())
+    differing = [pair for pair in pairs if abs(pair) > 1e-12]  # Means of equal numbers may differ in the last digit.
+    if len(differing) < FEWEST_PAIRS:
+        return SignedRank(None, len(pairs), len(differing), over)
+    tested: Any = stats.wilcoxon(differing)
+    return SignedRank(float(tested.pvalue), len(pairs), len(differing), over)

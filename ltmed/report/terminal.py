@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ltmed.report import layout
 from ltmed.report.shown import Document, Grid, Shown
 
 STYLES = {"best": "bold", "second": "underline", "missing": "dim"}
 SIGNS = {"best": "¹", "second": "²"}
 WIDTH = 160
-"""Of output that is not a terminal: nothing is cut."""
+"""Of output that is not a terminal."""
+
+LABEL, GAP = 40, 2
+"""Longest line of a row's name, and the blanks between columns."""
 
 
 def render(document: Document) -> str:
@@ -30,7 +35,7 @@ def show(document: Document, console: Console) -> None:
     console.print(Text(document.title, style="bold"))
     for warning in document.warnings:
         console.print(Text(f"! {warning}", style="yellow"))
-    for grid in document.grids:
+    for grid in (part for whole in document.grids for part in _parts(whole, console.width)):
         console.print(Text(f"\n{grid.title}", style="bold"))
         console.print(_table(grid))
         for note in grid.notes:
@@ -48,19 +53,34 @@ def show(document: Document, console: Console) -> None:
     console.print(Text("\n" + "\n".join(["¹ best, ² second best of a column.", *document.notes]), style="dim"))
 
 
+def _parts(grid: Grid, room: int) -> Iterator[Grid]:
+    label = max((max(map(len, layout.lines(row, LABEL))) for row, _ in grid.rows), default=0)
+    return layout.divided(grid, room, lambda heading, cells: GAP + _width(heading, cells), label)
+
+
+def _width(heading: str, cells: Sequence[Shown]) -> int:
+    sign = max(map(len, SIGNS.values()))
+    return max(layout.width(heading), *(layout.width(c.text + " " * sign * (c.mark in SIGNS), c.small) for c in cells))
+
+
 def _table(grid: Grid) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     table.add_column("", overflow="fold")
-    for heading in grid.headings:
-        table.add_column(Text(heading), justify="right", overflow="fold")
+    widths = []
+    for number, heading in enumerate(grid.headings):
+        widths.append(_width(heading, [cells[number] for _, cells in grid.rows]))
+        table.add_column(Text("\n".join(layout.lines(heading, widths[-1]))), justify="right", no_wrap=True)
     for row, cells in grid.rows:
-        table.add_row(Text(row), *map(_cell, cells))
+        shown = (_cell(cell, wide) for cell, wide in zip(cells, widths, strict=True))
+        table.add_row(Text("\n".join(layout.lines(row, LABEL))), *shown)
     return table
 
 
-def _cell(shown: Shown) -> Text:
-    text = Text(shown.text, style=STYLES.get(shown.mark, ""))
-    text.append(SIGNS.get(shown.mark, ""), style="not underline")
+def _cell(shown: Shown, width: int) -> Text:
+    sign = SIGNS.get(shown.mark, "")
+    text = Text("\n".join(layout.lines(shown.text, width - len(sign))), style=STYLES.get(shown.mark, ""))
+    text.append(sign, style="not underline")
     if shown.small:
-        text.append(f"\n{shown.small}", style="dim not bold not underline")
+        small = "\n".join(layout.lines(shown.small, width))
+        text.append(f"\n{small}", style="dim not bold not underline")
     return text

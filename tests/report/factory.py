@@ -17,6 +17,9 @@ from ltmed.runs import Run, read_run
 
 CLASSES = ["A", "B", "C"]
 LABELS = list("AAAAAABBBBCC")
+METRIC = "balanced_accuracy"
+HOSTILE = "<b>R&D</b> | 100 % of $a_1$ {x} \\ #~^"
+"""A row's name that every format must escape."""
 
 
 def config(method: str, fold: int, seed: int, **settings: Any) -> dict[str, Any]:
@@ -61,7 +64,8 @@ def write(
     if not finished:
         return Run(folder, {})
     images = images if images is not None else [f"f{fold}/{n}.png" for n in range(len(labels))]
-    rows = {"image": images, "label": labels, "predicted": predicted}
+    sure = {f"prob_{code}": np.float32(np.array(predicted) == code) for code in CLASSES}
+    rows = {"image": images, "label": labels, "predicted": predicted, **sure}
     pd.DataFrame(rows if groups is None else {**rows, "lesion": groups}).to_parquet(folder / "predictions.parquet")
     found = _metrics(labels, predicted, scalars or {})
     found["run"] = {"name": "n", "dataset": dataset, "method": method, "fold": fold, "seed": seed}

@@ -1,18 +1,15 @@
-"""Means, intervals and tests against figures computed by hand, by scipy and by resampling rows one by one."""
+"""Means, intervals and tests against figures computed by hand and by scipy."""
 
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import balanced_accuracy_score
 
-from ltmed.bootstrap import draw
-from ltmed.report.statistics import Paired, paired_bootstrap, resampled, signed_rank, summary
-from tests.report.factory import LABELS, write
+from ltmed.report.statistics import signed_rank, summary
+from tests.report.factory import write
 
 METRIC = "balanced_accuracy"
 
@@ -37,8 +34,36 @@ def test_seeds_of_a_fold_are_not_independent(tmp_path):
     one = summary(repeated(tmp_path, "erm", values), METRIC)
     assert one
     assert one.mean == pytest.approx(0.7)
-    assert one.std == pytest.approx(np.std(list(values.values()), ddof=1))
+    assert one.std == pytest.approx(np.std([0.6, 0.8, 0.7], ddof=1))
     assert (one.low, one.high) == pytest.approx(stats.t.interval(0.95, 2, loc=0.7, scale=stats.sem([0.6, 0.8, 0.7])))
+
+
+def test_the_mean_lies_in_its_interval_whatever_is_missing(tmp_path):
+    """Five seeds of an easy fold weigh as much as one of a hard one."""
+    values = {(0, seed): 0.9 for seed in range(5)} | {(1, 0): 0.1, (2, 0): 0.1, (3, 0): 0.1, (4, 0): 0.1}
+    one = summary(repeated(tmp_path, "erm", values), METRIC)
+    assert one
+    assert one.low is not None
+    assert one.high is not None
+    assert one.mean == pytest.approx((0.9 + 4 * 0.1) / 5)
+    assert one.low < one.mean < one.high
+    assert one.count == 9
+
+
+def test_splits_drawn_anew_are_units_as_folds_are(tmp_path):
+    runs = [
+        write(tmp_path, seed=s, overrides=f"s{s}", scalars={METRIC: 0.5 + s / 10}, settings={"split.seed": s})
+        for s in range(3)
+    ]
+    one = summary(runs, METRIC)
+    assert one
+    assert (one.mean, one.std) == pytest.approx((0.6, 0.1))
+    other = [
+        write(tmp_path, "b", seed=7 + s, overrides=f"s{s}", scalars={METRIC: 0.4}, settings={"split.seed": s})
+        for s in range(3)
+    ]
+    found = signed_rank(runs, other, METRIC)
+    assert (found.pairs, found.over) == (3, "splits"), "paired by the split, whatever the training's seed"
 
 
 def test_intervals_end_where_the_metric_does(tmp_path):
@@ -76,85 +101,23 @@ def test_signed_rank_over_seeds_is_scipys(tmp_path):
     assert (found.pairs, found.over) == (7, "seeds")
 
 
-def test_signed_rank_counts_folds_once_and_says_when_they_are_too_few(tmp_path):
+def test_signed_rank_counts_folds_once(tmp_path):
     a = {(f, s): 0.6 + f / 100 + s / 1000 for f in range(5) for s in range(3)}
     b = {(f, s): 0.5 for f in range(5) for s in range(3)}
     found = signed_rank(repeated(tmp_path, "a", a), repeated(tmp_path, "b", b), METRIC)
-    assert (found.p, found.pairs, found.over) == (None, 5, "folds")
+    assert (found.p, found.least) == pytest.approx((2 / 2**5, 2 / 2**5)), "all five: the least that five can have"
+    assert (found.pairs, found.differing, found.over) == (5, 5, "folds")
+    fewer = signed_rank(repeated(tmp_path / "c", "a", {k: v for k, v in a.items() if k[0] < 4}), [], METRIC)
+    assert (fewer.p, fewer.pairs) == (None, 0)
+
+
+def test_equal_pairs_do_not_count(tmp_path):
+    a = {(0, s): v for s, v in enumerate([0.5, 0.6, 0.7, 0.81, 0.72, 0.63, 0.44])}
+    b = {(0, s): v for s, v in enumerate([0.5, 0.6, 0.7, 0.80, 0.70, 0.60, 0.40])}
+    found = signed_rank(repeated(tmp_path, "a", a), repeated(tmp_path, "b", b), METRIC)
+    assert (found.p, found.pairs, found.differing) == (None, 7, 4)
 
 
 def test_six_folds_in_favour_of_one(tmp_path):
     a, b = ({(f, 0): base + f * step for f in range(6)} for base, step in ((0.6, 0.02), (0.5, 0.01)))
     assert signed_rank(repeated(tmp_path, "a", a), repeated(tmp_path, "b", b), METRIC).p == pytest.approx(2 / 2**6)
-
-
-def test_resamples_are_those_of_copied_rows():
-    rng = np.random.default_rng(3)
-    labels, members = rng.choice(3, 90, p=[0.6, 0.35, 0.05]), rng.permutation(np.repeat(np.arange(30), 3))
-    labels = np.where(members == 0, 2, np.minimum(labels, 1))
-    a, b = (np.where(rng.random(90) < share, labels, (labels + 1) % 3) for share in (0.8, 0.6))
-    better = (a == labels).astype(float) - (b == labels)
-    difference, drawn = resampled(better, labels, members, 60, seed=4)
-    assert difference == pytest.approx(balanced_accuracy_score(labels, a) - balanced_accuracy_score(labels, b))
-    weights = np.concatenate(list(draw(np.arange(30), 60, 4))).astype(int)
-    some_lack_a_class = False
-    for r in range(60):
-        rows = np.concatenate([np.flatnonzero(members == g) for g in range(30) for _ in range(weights[r, g])])
-        some_lack_a_class |= len(np.unique(labels[rows])) < 3
-        recalls = [
-            [(one[rows] == labels[rows])[labels[rows] == k].mean() for k in np.unique(labels[rows])] for one in (a, b)
-        ]
-        assert drawn[r] == pytest.approx(np.mean(recalls[0]) - np.mean(recalls[1]))
-    assert some_lack_a_class
-
-
-def test_paired_bootstrap_pools_folds_and_averages_seeds(tmp_path):
-    wrong = list("BAAAAABBBACC"), list("AAAAAABBBBCA"), list("AAAAAABBBBCC")
-    a = [write(tmp_path, "a", f, s, predicted=wrong[(f + s) % 3]) for f in (0, 1) for s in (0, 1)]
-    b = [write(tmp_path, "b", f, predicted=list("AAAAAAAAAAAC")) for f in (0, 1, 2)]
-    found = paired_bootstrap(a, b, resamples=400)
-    assert isinstance(found, Paired)
-    pooled = [balanced_accuracy_score(LABELS * 2, wrong[s] + wrong[1 + s]) for s in (0, 1)]
-    expected = np.mean(pooled) - balanced_accuracy_score(LABELS * 2, list("AAAAAAAAAAAC") * 2)
-    assert found.difference == pytest.approx(expected)
-    assert (found.images, found.units, found.unit) == (24, 24, "image")
-    assert found.low < found.difference < found.high
-    assert found.low > 0
-    assert found.p == pytest.approx(2 / 401)
-
-
-def test_paired_bootstrap_draws_groups(tmp_path):
-    groups = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
-    a = write(tmp_path, "a", groups=groups)
-    b = write(tmp_path, "b", groups=groups, predicted=list("AABBAABBBBCC"))
-    found = paired_bootstrap([a], [b], resamples=500, seed=2)
-    assert isinstance(found, Paired)
-    assert (found.units, found.unit, found.images) == (6, "lesion", 12)
-    better = np.array([0, 0, 1, 1] + [0] * 8, float)
-    classes = np.array([0] * 6 + [1] * 4 + [2] * 2)
-    _, drawn = resampled(better, classes, np.array(groups), 500, 2)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
-
-
-def test_equal_rows_differ_by_nothing(tmp_path):
-    found = paired_bootstrap([write(tmp_path, "a")], [write(tmp_path, "b")])
-    assert isinstance(found, Paired)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
-
-
-def test_no_comparison_says_why(tmp_path):
-    a, b = write(tmp_path, "a", 0), write(tmp_path, "b", 1)
-    assert paired_bootstrap([a], [b]) == "no fold in common"
-    c = write(tmp_path, "c", 0, images=[f"other{n}" for n in range(12)])
-    assert paired_bootstrap([a], [c]) == "not the same test images"
-    d = write(tmp_path, "d", 0)
-    (d.path / "predictions.parquet").unlink()
-    assert paired_bootstrap([a], [d]) == "predictions.parquet is missing"
-
-
-def test_ten_thousand_images_take_seconds():
-    rng = np.random.default_rng(0)
-    labels, better = rng.integers(0, 23, 10_000), rng.integers(-1, 2, 10_000).astype(float)
-    started = time.process_time()
-    resampled(better, labels, np.arange(10_000), 1000)
-    assert time.process_time() - started < 10

@@ -1,0 +1,129 @@
+"""Rows beside what papers print, and beside a row of reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ltmed.report.model import Cell, Published, Table
+from ltmed.report.paired import Paired, PairedBootstrap
+from ltmed.report.shown import MISSING, Grid, Shown
+from ltmed.report.statistics import FEWEST_PAIRS, SignedRank, collect, mean, signed_rank
+from ltmed.report.wording import metric_name, p_value, percent, signed
+from ltmed.runs import Run
+
+_TIERS = ("head", "medium", "tail")
+
+
+def figure(cell: Cell, published: Published) -> float | None:
+    """Our own figure for a published one, a fraction, as the tables take the mean; None without one."""
+    return mean(collect(cell.runs, lambda run: _of(run, published)))
+
+
+def _of(run: Run, published: Published) -> float | None:
+    test = run.found["test"]
+    if published.part == "all":
+        return test["scalars"].get(published.metric)
+    kinds = ("tier",) if published.part in _TIERS else ("class", "name")
+    rows = [row for row in test["per_class"] if published.part in (row[kind] for kind in kinds)]
+    found = [value for row in rows if (value := row.get(published.metric)) is not None]
+    return sum(found) / len(found) if found else None
+
+
+def published(table: Table) -> Iterator[Grid]:
+    """Our means less the published ones: one grid for each column that has any."""
+    for column in table.columns:
+        here = {row: table.cells[row, column] for row in table.rows if (row, column) in table.cells}
+        kinds = list(dict.fromkeys((p.metric, p.part) for cell in here.values() for p in cell.published))
+        if not kinds:
+            continue
+        rows = []
+        for row, cell in here.items():
+            of = {(p.metric, p.part): p for p in cell.published}
+            if of:
+                rows.append((row, tuple(_difference(cell, of.get(kind)) for kind in kinds)))
+        headings = tuple(
+            metric_name(metric) if part == "all" else f"{part} {metric_name(metric)}" for metric, part in kinds
+        )
+        note = "Our mean less the paper's, which stands in brackets as it is printed; percentage points."
+        yield Grid(f"Difference to the published figures: {column}", headings, tuple(rows), (note,))
+
+
+def _difference(cell: Cell, one: Published | None) -> Shown:
+    if one is None:
+        return Shown("")
+    printed = one.text or percent(one.mean) + ("" if one.std is None else f" ± {percent(one.std)}")
+    ours = figure(cell, one)
+    if ours is None:
+        return Shown("not measured" if cell.runs else cell.note or "not run", f"({printed})", MISSING)
+    return Shown(signed(ours - one.mean), f"({printed})")
+
+
+def reference(table: Table, column: str) -> str | None:
+    """The row that the others of a column are compared with: the chosen one, else the first, that was run there.
+
+    None where fewer than two rows were run.
+    """
+    run = [row for row in table.rows if table.cells.get((row, column), Cell()).runs]
+    if len(run) < 2:
+        return None
+    return table.reference if table.reference in run else run[0]
+
+
+def other_references(table: Table) -> Iterator[tuple[str, str]]:
+    """(column, sentence) where the row of reference could not be the same as in the other columns."""
+    rows = [row for row in table.rows if any(table.cells.get((row, c), Cell()).runs for c in table.columns)]
+    wanted = table.reference or (rows or [""])[0]
+    for column in table.columns:
+        if (base := reference(table, column)) not in (None, wanted):
+            yield column, f"{wanted} was not run; the others are compared with {base}"
+
+
+def significance(table: Table) -> Iterator[Grid]:
+    """Differences to the row of reference with their tests: one grid for each column that has one."""
+    metrics = list(dict.fromkeys((table.metrics[0], "balanced_accuracy")))
+    for column in table.columns:
+        base = reference(table, column)
+        if base is not None:
+            yield _tests(table, column, base, metrics)
+
+
+def _tests(table: Table, column: str, base: str, metrics: list[str]) -> Grid:
+    other = table.cells[base, column].runs
+    compare = [PairedBootstrap(other, metric) for metric in metrics]
+    rows = []
+    for row in table.rows:
+        runs = table.cells.get((row, column), Cell()).runs
+        if runs and row != base:
+            paired = [shown for one in compare for shown in _paired(one(runs))]
+            rows.append((row, (*paired, _ranks(signed_rank(runs, other, metrics[0])))))
+    headings = [text for metric in metrics for text in (f"{metric_name(metric)}, same images", "paired bootstrap")]
+    return Grid(
+        f"Compared with {base}: {column}",
+        (*headings, f"Wilcoxon, {metric_name(metrics[0])}"),
+        tuple(rows),
+        (
+            "Same images: difference of the means over the folds (or random splits) that both rows have, in percentage "
+            "points; 95 % interval and two-sided p from 1,000 resamples of their test images (paired bootstrap).",
+            "Wilcoxon: signed-rank test over folds or random splits, or the seeds of one. Five pairs can never reach "
+            "p < 0.05, since all of them in favour of one row have p = 2 / 2^5; fewer give no p.",
+            "p values are not corrected for the number of rows; 0.002 is the smallest of 1,000 resamples.",
+        ),
+    )
+
+
+def _paired(paired: Paired | str) -> tuple[Shown, Shown]:
+    if isinstance(paired, str):
+        return Shown(paired, mark=MISSING), Shown("")
+    between = f"[{signed(paired.low)}, {signed(paired.high)}]"
+    drawn = f"{paired.units:,} {paired.unit}s" + ("" if paired.unit == "image" else f", {paired.images:,} images")
+    return Shown(signed(paired.difference), between), Shown(p_value(paired.p), drawn)
+
+
+def _ranks(found: SignedRank) -> Shown:
+    over = found.over if found.pairs != 1 else found.over[:-1]
+    pairs = f"{found.pairs} {over}"
+    if found.differing < found.pairs:
+        pairs = f"{found.differing} of {pairs} {'differ' if found.pairs != 1 else 'differs'}"
+    if found.p is None:
+        return Shown("too few", f"{pairs}, {FEWEST_PAIRS} needed", MISSING)
+    return Shown(p_value(found.p), pairs + (f", least possible {found.least:g}" if found.least > 0.05 else ""))

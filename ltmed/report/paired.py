@@ -1,0 +1,206 @@
+"""How much better one row is than another on the same test images, from images (or whole groups) drawn again.
+
+Letters: N images that a run tests, G groups of images (lesions, patients, or single images) over all divisions, K
+classes, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ltmed.bootstrap import CHUNK_VALUES, WeightedScorer, count_scores, draw, mean_of_defined
+from ltmed.metrics import Evaluation
+from ltmed.report.statistics import LEVEL
+from ltmed.runs import Division, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Scorer = Callable[[np.ndarray], np.ndarray]
+"""Weights `[r, G]` -> a metric, `[r]`."""
+
+_NOT_COUNTS = ("macro_auroc", "quadratic_kappa", "ece")
+"""Metrics that need more of a resample than images and hits by class."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One row less another, in a metric's own unit."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    """Two-sided, in [1 / (R + 1), 1]."""
+    images: int
+    units: int
+    unit: str
+
+
+class PairedBootstrap:
+    """Compares rows with one reference on the divisions that both were run on.
+
+    A row's figure is the mean over these divisions of the mean over its seeds, as in the tables. A resample draws
+    groups of all their test images together, so that an image or group that several divisions test is drawn for all
+    of them alike; classes that a resample does not have are left out of its averages.
+
+    Args:
+        reference: its runs.
+        metric: name as in metrics.json.
+        resamples: R.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, reference: Sequence[Run], metric: str = "balanced_accuracy", *, resamples: int = 1000, seed: int = 0
+    ) -> None:
+        self.reference = reference
+        self.metric = metric
+        self.resamples = resamples
+        self.seed = seed
+        self._drawn: dict[frozenset[Division], tuple[_Images, np.ndarray]] = {}
+
+    def __call__(self, row: Sequence[Run]) -> Paired | str:
+        """`row` less the reference, or a few words on why they cannot be compared."""
+        shared = frozenset(run.division for run in row) & {run.division for run in self.reference}
+        if not shared:
+            return "no fold in common"
+        try:
+            if shared not in self._drawn:
+                images = _Images([run for run in self.reference if run.division in shared])
+                self._drawn[shared] = images, self._scores(self.reference, images)
+            images, theirs = self._drawn[shared]
+            if not images.are_those_of(row):
+                return "not the same test images"
+            mine = self._scores(row, images)
+        except FileNotFoundError:
+            return "predictions.parquet is missing"
+        difference, *drawn = np.round(mine - theirs, 12)
+        drawn = np.array([one for one in drawn if not np.isnan(one)])
+        if np.isnan(difference) or not len(drawn):
+            return "undefined"
+        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+        # Draws at zero speak against either side; one is added so that p is never 0 (Davison and Hinkley 1997, 4.2).
+        tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+        p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+        return Paired(float(difference), low, high, p, images.number, images.units, images.unit or "image")
+
+    def _scores(self, runs: Iterable[Run], images: _Images) -> np.ndarray:
+        """`[1 + R]`: the row's figure, then the same in each resample."""
+        of: dict[Division, list[np.ndarray]] = {}
+        for run in runs:
+            if run.division in images.members:
+                scores = score_resamples(run, self.metric, images.members[run.division], images.weights(self))
+                of.setdefault(run.division, []).append(scores)
+        return mean_of_defined(np.stack([mean_of_defined(np.stack(seeds, 1)) for seeds in of.values()], 1))
+
+
+class _Images:
+    """The test images of some divisions, and the groups that they are in.
+
+    Args:
+        runs: at least one of each division.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        first = {run.division: run for run in reversed(runs)}
+        self.unit: str | None = runs[0].found["split"]["group"]
+        self.tested = {division: _tested(run) for division, run in first.items()}
+        groups = [
+            sorted_rows(run)[self.unit].to_numpy() if self.unit else self.tested[division][0]
+            for division, run in first.items()
+        ]
+        known, members = np.unique(np.concatenate(groups), return_inverse=True)
+        self.units = len(known)
+        ends = np.cumsum([len(group) for group in groups])[:-1]
+        self.members = dict(zip(first, np.split(members, ends), strict=True))
+        self.number = len({image for images, _ in self.tested.values() for image in images})
+        self._weights: np.ndarray | None = None
+
+    def are_those_of(self, runs: Iterable[Run]) -> bool:
+        """Whether each run of these divisions tests the same images, with the same labels."""
+        return all(
+            np.array_equal(mine, theirs)
+            for run in runs
+            if run.division in self.tested
+            for mine, theirs in zip(_tested(run), self.tested[run.division], strict=True)
+        )
+
+    def weights(self, asked: PairedBootstrap) -> np.ndarray:
+        """uint16 `[1 + R, G]`: every group once, then how often each is drawn."""
+        if self._weights is None:
+            drawn = (chunk.astype(np.uint16) for chunk in draw(np.arange(self.units), asked.resamples, asked.seed))
+            self._weights = np.concatenate([np.ones((1, self.units), np.uint16), *drawn])
+        return self._weights
+
+
+def score_resamples(run: Run, metric: str, members: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A metric of one run for R weightings of the groups of its test images, float64 `[R]`; NaN where undefined.
+
+    Args:
+        run: its predictions are read.
+        metric: name as in metrics.json.
+        members: int64 `[N]`, the group of each test image, which are sorted by name.
+        weights: whole numbers `[R, G]`.
+    """
+    tiers = {
+        tier: [run.classes.index(code) for code in run.found["tiers"][tier]] for tier in ("head", "medium", "tail")
+    }
+    score = _image_scorer if metric in _NOT_COUNTS else _count_scorer
+    scorer = score(run, metric, members, tiers)
+    rows = max(1, CHUNK_VALUES // weights.shape[1])
+    chunks = (weights[start : start + rows].astype(np.float64) for start in range(0, len(weights), rows))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.concatenate([scorer(chunk) for chunk in chunks])
+
+
+def _image_scorer(run: Run, metric: str, members: np.ndarray, tiers: dict[str, list[int]]) -> Scorer:
+    rows = sorted_rows(run)
+    probabilities = torch.tensor(rows[[f"prob_{code}" for code in run.classes]].to_numpy(np.float32))
+    label = torch.from_numpy(_indices(run, "label"))
+    scorer = WeightedScorer(Evaluation(probabilities, label, torch.arange(len(rows)), tuple(run.classes)), tiers)
+    return lambda weights: scorer(weights[:, members])[metric]
+
+
+def _count_scorer(run: Run, metric: str, members: np.ndarray, tiers: dict[str, list[int]]) -> Scorer:
+    """Of a group only sums by class matter, so that a resample is one row of a matrix product."""
+    label, predicted = _indices(run, "label"), _indices(run, "predicted")
+    known, member = np.unique(members, return_inverse=True)
+    groups, classes = len(known), len(run.classes)
+
+    def sums(classes_of: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        place = (member * classes + classes_of)[kept]
+        return np.bincount(place, minlength=groups * classes).reshape(groups, classes)
+
+    every, hit = np.ones(len(label), bool), label == predicted
+    columns = [sums(label, every), sums(predicted, every), sums(label, hit)]
+    products = np.concatenate(columns, axis=1).astype(np.float64)
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        true, chosen, hits = np.split(weights[:, known] @ products, 3, axis=1)
+        return count_scores(true, chosen, hits, tiers)[metric]
+
+    return score
+
+
+def sorted_rows(run: Run) -> pd.DataFrame:
+    """The predictions, by image."""
+    return run.predictions.sort_values("image", ignore_index=True)
+
+
+def _tested(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Test images, sorted, and their labels."""
+    rows = sorted_rows(run)
+    return rows["image"].to_numpy(), rows["label"].to_numpy()
+
+
+def _indices(run: Run, column: str) -> np.ndarray:
+    """int64 `[N]`, class indices of each test image, sorted by name."""
+    codes = np.array(run.classes)
+    order = np.argsort(codes)
+    return order[np.searchsorted(codes[order], sorted_rows(run)[column].to_numpy(str))]
