@@ -229,7 +229,7 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
             published=study.published.get((row, column), ()),
             note=NOT_RUN if study.rows[row] is None else "",
         )
-        if cell.runs or cell.missing or cell.published:
+        if cell.runs or cell.missing or cell.published or cell.note:
             cells[row, column] = cell
     notes = [f"At the scale '{scale}' the figures mean nothing."] if scale else []
     return Table(

@@ -1,0 +1,58 @@
+"""The figures of published.csv, as they are printed and as fractions."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltmed import studies
+from ltmed.published import figures
+from ltmed.report.comparison import figure
+from ltmed.report.model import Cell, Published, Table
+from tests.report.factory import write
+
+HEAD = "paper,table,method,backbone,dataset,classes,metric,mean_percent,std_percent\n"
+
+
+def read(tmp_path, *lines: str, **column) -> tuple[Published, ...]:
+    file = tmp_path / "published.csv"
+    file.write_text(HEAD + "".join(f"p,1,CE,resnet50,toy,{line}\n" for line in lines))
+    return figures(file, "1", {"toy": {"published": {"dataset": "toy"}, **column}})["CE", "toy"]
+
+
+def test_figures_keep_every_printed_digit(tmp_path):
+    two, three, alone = read(tmp_path, "all,macro_f1,83.65,1.52", "all,accuracy,84.10,0.0232", "all,mcc,68.0,")
+    assert (two.text, three.text, alone.text) == ("83.65 ± 1.52", "84.10 ± 0.0232", "68.0")
+    assert (two.mean, two.std, alone.std) == (pytest.approx(0.8365), pytest.approx(0.0152), None)
+
+
+def test_a_group_of_classes_is_the_tier_that_stands_for_it(tmp_path):
+    printed = read(
+        tmp_path, "small_sample,macro_f1,73.67,3.62", "small_sample,macro_precision,79.03,0.76",
+        "small_sample,macro_recall,69.39,6.24", classes={"small_sample": "tail"},
+    )  # fmt: skip
+    assert [(one.metric, one.part) for one in printed] == [("f1", "tail"), ("precision", "tail"), ("recall", "tail")]
+    run = write(tmp_path, predicted=list("AAAAAABBBBBC"))
+    assert [figure(Cell((run,)), one) for one in printed] == [0.25, 0.5, 0.5], "of class C alone"
+
+
+def test_our_figure_is_the_mean_that_the_tables_show(tmp_path):
+    """Not that of the runs: fold 0 has two seeds."""
+    values = {(0, 0): 0.5, (0, 1): 0.7, (1, 0): 0.9}
+    runs = tuple(write(tmp_path, fold=f, seed=s, scalars={"accuracy": v}) for (f, s), v in values.items())
+    assert figure(Cell(runs), Published("accuracy", 0.8)) == pytest.approx(0.75)
+
+
+def test_every_figure_of_table_iv_has_one_of_ours(tmp_path):
+    printed = studies.load("pcct/table4").published
+    run = write(tmp_path)
+    own = {figure(Cell((run,)), one) for cell in printed.values() for one in cell}
+    assert sum(map(len, printed.values())) == 63
+    assert None not in own
+
+
+def test_quoted_rows_are_quoted_at_every_scale():
+    for scale in (None, "smoke"):
+        table = studies.table("proco/table2", scale)
+        quoted = [table.cells[row, column] for row in ("MTL", "DANIL") for column in table.columns]
+        assert {cell.note for cell in quoted} == {studies.NOT_RUN}
+    assert isinstance(table, Table)
