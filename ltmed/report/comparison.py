@@ -115,7 +115,7 @@ def _paired(paired: Paired | str) -> tuple[Shown, Shown]:
     if isinstance(paired, str):
         return Shown(paired, mark=MISSING), Shown("")
     between = f"[{signed(paired.low)}, {signed(paired.high)}]"
-    drawn = f"{paired.units:,} {paired.unit}s" + ("" if paired.unit == "image" else f", {paired.images:,} images")
+    drawn = f"{paired.units:,} {paired.unit}s" + ("" if paired.unit == "image" else f"\n{paired.images:,} images")
     return Shown(signed(paired.difference), between), Shown(p_value(paired.p), drawn)
 
 
@@ -125,5 +125,5 @@ def _ranks(found: SignedRank) -> Shown:
     if found.differing < found.pairs:
         pairs = f"{found.differing} of {pairs} {'differ' if found.pairs != 1 else 'differs'}"
     if found.p is None:
-        return Shown("too few", f"{pairs}, {FEWEST_PAIRS} needed", MISSING)
-    return Shown(p_value(found.p), pairs + (f", least possible {found.least:g}" if found.least > 0.05 else ""))
+        return Shown("too few", f"{pairs}\n{FEWEST_PAIRS} needed", MISSING)
+    return Shown(p_value(found.p), pairs + (f"\nleast possible {found.least:g}" if found.least > 0.05 else ""))

@@ -116,7 +116,7 @@ def _absent(cell: Cell) -> str:
 def _shown(one: Summary, mark: str, remarks: Sequence[str]) -> Shown:
     text = percent(one.mean) + ("" if one.std is None else f" ± {percent(one.std)}")
     between = "" if one.low is None or one.high is None else f"[{percent(one.low)}, {percent(one.high)}]"
-    return Shown(text, " ".join(filter(None, (between, ", ".join(filter(None, remarks))))), mark)
+    return Shown(text, "\n".join(filter(None, (between, *remarks))), mark)
 
 
 def _missing(table: Table) -> Iterator[tuple[str, tuple[str, ...]]]:

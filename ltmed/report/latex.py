@@ -14,8 +14,9 @@ SPECIAL = {
     ">": "$>$", "|": "$|$", "-": "-", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
 
-ROOM, GAP, SMALL = 74, 3, 0.75
-"""Characters of an article's line in small type, those between columns, and how wide a character of an interval is."""
+ROOM, COMFORT, GAP, SMALL = 76, 12, 3, 0.75
+"""Characters of an article's line in small type, of words that can be broken, and between columns; the width of an
+interval's character."""
 
 
 def render(document: Document) -> str:
@@ -47,7 +48,8 @@ def _parts(grid: Grid) -> Iterator[Grid]:
 
 
 def _width(heading: str, cells: Sequence[Shown]) -> float:
-    return max(layout.width(heading), *(max(layout.width(c.text), SMALL * layout.width(c.small)) for c in cells))
+    texts = layout.width(COMFORT, heading, *(cell.text for cell in cells))
+    return max(texts, SMALL * layout.width(COMFORT, *(cell.small for cell in cells)))
 
 
 def _table(grid: Grid) -> Iterator[str]:
@@ -66,13 +68,13 @@ def _row(*cells: str) -> str:
 
 
 def _heading(text: str) -> str:
-    return _stacked("b", [escape(line) for line in layout.lines(text, layout.width(text))])
+    return _stacked("b", [escape(line) for line in layout.lines(text, layout.width(COMFORT, text))])
 
 
 def _cell(shown: Shown) -> str:
     mark = MARKS.get(shown.mark, "{}")
-    text = [mark.format(escape(line)) for line in layout.lines(shown.text, layout.width(shown.text)) if line]
-    small = layout.lines(shown.small, layout.width(shown.small)) if shown.small else []
+    text = [mark.format(escape(line)) for line in layout.lines(shown.text, layout.width(COMFORT, shown.text)) if line]
+    small = layout.lines(shown.small, layout.width(COMFORT, shown.small)) if shown.small else []
     return _stacked("t", [*text, *(f"{{\\scriptsize {escape(line)}}}" for line in small)])
 
 

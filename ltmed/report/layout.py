@@ -9,10 +9,7 @@ from dataclasses import replace
 
 from ltmed.report.shown import Grid, Shown
 
-COMFORT = 20
-"""Longer texts are broken at blanks, no narrower than this."""
-
-_HELD = re.compile(r"\[[^\]]*\]|\([^)]*\)|\S+ ± \S+|p [=<] \S+")
+_HELD = re.compile(r"without \S+ \S+|\[[^\]]*\]|\([^)]*\)|\S+ ± \S+|p [=<] \S+")
 """What stays on one line: intervals, brackets, figures with their deviation, p values."""
 
 Widths = Callable[[str, Sequence[Shown]], float]
@@ -22,13 +19,15 @@ Widths = Callable[[str, Sequence[Shown]], float]
 def lines(text: str, width: int) -> list[str]:
     """`text` broken at blanks into lines of at most `width` characters; what cannot be broken may be longer."""
     held = _HELD.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
-    broken = textwrap.wrap(held, max(width, 1), break_long_words=False, break_on_hyphens=False)
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in broken] or [""]
+    whole = held.split("\n")
+    broken = (textwrap.wrap(one, max(width, 1), break_long_words=False, break_on_hyphens=False) for one in whole)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for lines in broken for line in lines] or [""]
 
 
-def width(*texts: str) -> int:
-    """Characters of a column for `texts`: those of the longest one, or as few as leave every word whole."""
-    return max(min(COMFORT, max(map(len, texts))), *(len(line) for text in texts for line in lines(text, 1)))
+def width(comfort: int, *texts: str) -> int:
+    """Characters of a column for `texts`: those of the longest one, of long ones `comfort`, and room for every word."""
+    whole = max(len(line) for text in texts for line in text.split("\n"))
+    return max(min(comfort, whole), *(len(line) for text in texts for line in lines(text, 1)))
 
 
 def divided(grid: Grid, room: float, width_of: Widths, label: float) -> Iterator[Grid]:

@@ -52,4 +52,4 @@ def _row(*cells: str) -> str:
 
 def _cell(shown: Shown) -> str:
     text = MARKS.get(shown.mark, "{}").format(escape(shown.text)) if shown.text else ""
-    return f"{text}<br>{escape(shown.small)}" if shown.small else text
+    return "<br>".join([text, *map(escape, shown.small.splitlines())])

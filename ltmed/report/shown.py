@@ -9,10 +9,11 @@ BEST, SECOND, MISSING = "best", "second", "missing"
 
 @dataclass(frozen=True)
 class Shown:
-    """One cell: its figure, a smaller line below, and its mark."""
+    """One cell: its figure, smaller lines below, and its mark."""
 
     text: str
     small: str = ""
+    """Lines, divided by line breaks."""
     mark: str = ""
     """"best", "second", "missing" or ""."""
 

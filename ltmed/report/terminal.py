@@ -18,8 +18,8 @@ SIGNS = {"best": "¹", "second": "²"}
 WIDTH = 160
 """Of output that is not a terminal."""
 
-LABEL, GAP = 40, 2
-"""Longest line of a row's name, and the blanks between columns."""
+LABEL, COMFORT, GAP = 40, 20, 2
+"""Longest line of a row's name and of other words that can be broken, and the blanks between columns."""
 
 
 def render(document: Document) -> str:
@@ -59,8 +59,8 @@ def _parts(grid: Grid, room: int) -> Iterator[Grid]:
 
 
 def _width(heading: str, cells: Sequence[Shown]) -> int:
-    sign = max(map(len, SIGNS.values()))
-    return max(layout.width(heading), *(layout.width(c.text + " " * sign * (c.mark in SIGNS), c.small) for c in cells))
+    figures = [cell.text + SIGNS.get(cell.mark, "") for cell in cells]
+    return layout.width(COMFORT, heading, *figures, *(cell.small for cell in cells))
 
 
 def _table(grid: Grid) -> Table:
