@@ -89,7 +89,8 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
     """Makes the folder and writes the resolved config into it, or checks that the one there is the same.
 
     Raises:
-        UserError: the folder belongs to a run with another configuration; names the keys that differ.
+        UserError: the folder belongs to a run with another configuration; names the keys that differ. Or it cannot
+            be written.
     """
     file = run_dir / "config.yaml"
     if file.exists():
@@ -104,8 +105,13 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
                 "Choose another run_dir, or delete that folder.",
             )
         return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, OmegaConf.to_yaml(cfg, resolve=True))
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, OmegaConf.to_yaml(cfg, resolve=True))
+    except OSError as error:
+        raise UserError(
+            f"{run_dir} cannot be written: {error.strerror or error}", "Choose another folder with runs= or run_dir=."
+        ) from None
 
 
 def write_atomic(file: Path, text: str) -> None:
