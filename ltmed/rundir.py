@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ def _key(word: str) -> str:
 def _is_place(word: str) -> bool:
     key = _key(word)
     return any(key == place or key.startswith(place + ".") for place in PLACE)
+
+
+def without_place(overrides: Sequence[str]) -> list[str]:
+    """Those of the words that say what is computed, and not where or how fast."""
+    return [word for word in overrides if not _is_place(word)]
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
