@@ -35,11 +35,11 @@ def _whole(low: int, high: int | None = None) -> Kind:
     return Kind(lambda value: type(value) is int and low <= value and (high is None or value <= high), words)
 
 
-def _number(low: float, *, above: bool = False) -> Kind:
-    def fits(value: Any) -> bool:
-        return type(value) in (int, float) and math.isfinite(value) and (value > low or (value == low and not above))
-
-    return Kind(fits, f"a number above {low:g}" if above else f"a number, at least {low:g}")
+def _number(low: float) -> Kind:
+    return Kind(
+        lambda value: type(value) in (int, float) and math.isfinite(value) and value >= low,
+        f"a number, at least {low:g}",
+    )
 
 
 def _one_of(*names: str) -> Kind:
@@ -104,7 +104,7 @@ SETTINGS: dict[str, Kind] = {
     "run_dir": _PATH,
     "cache_dir": _PATH,
     "dataset.root": _or_null(_PATH),
-    "dataset.cache_scale": _number(0, above=True),
+    "dataset.cache_scale": _number(0.1),
     "dataset.cache_budget_gb": _number(0),
     "dataset.fit": _one_of("squash", "crop"),
     "dataset.on_bad_image": _one_of("error", "skip"),
@@ -130,6 +130,7 @@ SETTINGS: dict[str, Kind] = {
     "backbone.name": _MODEL,
     "backbone.pretrained": _FLAG,
     "backbone.weights": _or_null(_PATH),
+    "method.stages": Kind(lambda value: isinstance(value, dict) and bool(value), "a map of stages"),
     **{f"method.stages.*.{key}": kind for key, kind in _STAGE.items()},
 }
 """Setting -> its values; a part `*` stands for any name. Settings that a config does not have are passed over."""

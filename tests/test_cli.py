@@ -55,6 +55,7 @@ def test_config_printing_imports_no_torch() -> None:
         (["method=prco"], "'proco'"),
         (["dataset=isic2081"], "'isic2018'"),
         (["seed=[1"], "seed=[1"),
+        (["loss=null"], "name of one of its choices"),
     ],
 )
 def test_misspelt_override_names_what_is_near(words: list[str], said: str) -> None:

@@ -53,7 +53,7 @@ def changed(*words: str, base: DictConfig | None = None) -> DictConfig:
         "trainer.num_nodes=0", "trainer.precision=half", "trainer.accelerator=tpu", "trainer.gradient_clip_val=abc",
         "trainer.log_every_n_steps=0", "trainer.benchmark=sometimes", "trainer.enable_progress_bar=1",
         "backbone.name=???", "backbone.pretrained=maybe", "backbone.weights=''",
-        f"{STAGE}.epochs=0", f"{STAGE}.batch_size=0", f"{STAGE}.views=3", f"{STAGE}.keep=both",
+        "method.stages=null", f"{STAGE}.epochs=0", f"{STAGE}.batch_size=0", f"{STAGE}.views=3", f"{STAGE}.keep=both",
         f"{STAGE}.optimizer.lr=abc", f"{STAGE}.optimizer.lr=-1", f"{STAGE}.optimizer.momentum=abc",
     ],
 )  # fmt: skip
