@@ -10,9 +10,10 @@ if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):
 
 import hydra
 
-from ltmed import studies
+from ltmed import studies, sweeps, words
 
 studies.register()
+sweeps.report_all_failures(cli.explain)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -25,4 +26,5 @@ def run(cfg):
 
 if __name__ == "__main__":
     with cli.one_line_errors(single=True):
+        sys.argv[1:] = words.in_order(sys.argv[1:])
         run()

@@ -8,16 +8,19 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltmed import studies
+from ltmed import studies, sweeps
 from ltmed.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_PARTS = ("loss", "sampler", "augment", "weak_augment")
+"""What methods are put together from, where they want it."""
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -100,9 +103,43 @@ def with_run_dir(cfg: DictConfig) -> DictConfig:
     if "study" in cfg:
         words = studies.words_of_job(cfg, words)
         cfg, dataset = compose(words), studies.choice(words, "dataset")
-    if cfg.run_dir is None:
+    _require_use(cfg, words)
+    _require_direction(cfg.monitor)
+    if cfg.run_dir is None and isinstance(cfg.runs, str):
         cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, dataset, words))
     return cfg
+
+
+def _require_use(cfg: DictConfig, words: Sequence[str]) -> None:
+    """Refuses a part that the method has no use for: a run of its own name, with the numbers of another."""
+    from omegaconf import OmegaConf
+
+    used = set(re.findall(r"\$\{(\w+)", OmegaConf.to_yaml(cfg.method)))
+    for word in words:
+        key = re.split(r"[=.]", word.lstrip("+"))[0]
+        if key in _PARTS and key not in used:
+            raise UserError(
+                f"method={cfg.method.name} does not use {key}, so {word} would change nothing",
+                "Leave it out, or choose another method.",
+            )
+
+
+def _require_direction(monitor: str) -> None:
+    """Refuses a search for the worst run: Optuna minimises unless it is told otherwise."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from ltmed.metrics import SCALARS, better
+
+    if not is_sweep() or monitor not in SCALARS:
+        return
+    wanted = {"min": "minimize", "max": "maximize"}[better(monitor)]
+    given = HydraConfig.get().sweeper.get("direction")
+    given = getattr(given, "name", given)
+    if isinstance(given, str) and given != wanted:
+        raise UserError(
+            f"hydra.sweeper.direction={given} would look for the worst {monitor}",
+            f"Add hydra.sweeper.direction={wanted}.",
+        )
 
 
 # Said by libraries about what is meant to be so here.
@@ -113,6 +150,7 @@ _EXPECTED = (
     r".*does not have many workers which may be a bottleneck.*",
     r".*it is recommended to use `Trainer\(devices=1, num_nodes=1\)` to ensure each sample.*",
     r".*It is recommended to use `self.log\(.*sync_dist=True.*",
+    r".*The `srun` command is available on your system but is not used.*",
     r".*Checkpoint directory .* exists and is not empty.*",
 )
 
@@ -131,7 +169,7 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
     """Turns mistakes that a user can mend into one line on stderr and exit code 2; Ctrl-C into 130.
 
     Args:
-        single: False inside a job of a sweep, where Hydra first has to name the job that failed.
+        single: False inside a job of a sweep, which names itself and goes on to fail: Hydra has to know of it.
     """
     tidy_output()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own traceback and exit with 1.
@@ -140,14 +178,28 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nInterrupted. Finished epochs are kept; the same command continues.", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except sweeps.SweepFailed as failed:
+        print(f"error: {failed}", file=sys.stderr)
+        raise SystemExit(failed.code) from None
     except Exception as error:
         message = explain(error)
-        if message is None or not single:
+        if not single:
+            sweeps.tell(error, _words_of_job(), explain)
+            raise
+        if sweeps.was_told(error):
+            raise SystemExit(1 if message is None else EXIT_USER_ERROR) from None
+        if message is None:
             raise
         if os.environ.get("LTMED_TRACEBACK"):
             traceback.print_exc()
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def _words_of_job() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def explain(error: BaseException) -> str | None:
@@ -157,8 +209,13 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"The disk is full{where}. Free some space and run the same command: it continues after the last epoch."
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+        mend = "Choose another place (runs, run_dir, cache_dir), or change its permissions."
+        return f"{error.filename}: {error.strerror}. {mend}"
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return _explain_config(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "A group (method=, loss= ...) takes the name of one of its choices. python run.py --help has them."
     if type(error).__name__ == "OutOfMemoryError":
         return "The GPU is out of memory. Lower batch_size or image_size, or use more devices."
     return None

@@ -22,7 +22,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     try:
         built = instantiate(node, **arguments)
         if isinstance(built, partial):
-            _check_names(built)
+            _check(built)
         return built
     except InstantiationException as error:
         cause = error.__cause__
@@ -38,17 +38,24 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         raise
 
 
-def _check_names(built: partial[Any]) -> None:
+def _check(built: partial[Any]) -> None:
     """What is completed later would otherwise fail only then, in the middle of a run and with a traceback."""
-    parameters = inspect.signature(built.func).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters]
-    for name in built.keywords:
-        if name not in known:
-            raise UserError(
-                f"{built.func.__module__}.{built.func.__qualname__} has no setting '{name}'", nearest(name, known)
-            )
+    target = f"{built.func.__module__}.{built.func.__qualname__}"
+    parameters = inspect.signature(built.func).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name, value in built.keywords.items():
+        if name not in parameters and not takes_any:
+            raise UserError(f"{target} has no setting '{name}'", nearest(name, parameters))
+        if isinstance(value, partial):
+            _check(value)
+        annotation = parameters[name].annotation if name in parameters else None
+        if isinstance(value, str) and _is_number(annotation):
+            raise UserError(f"{target} cannot have {name}={value}", f"It takes: {annotation}.")
+
+
+def _is_number(annotation: Any) -> bool:
+    """Of a parameter whose module has its annotations as text."""
+    return isinstance(annotation, str) and set(annotation.split(" | ")) <= {"int", "float", "bool", "None"}
 
 
 def _arguments(target: str) -> list[str]:

@@ -39,8 +39,15 @@ SCALARS = (
 )
 """Names of the single numbers of a report, in the order in which they are shown."""
 
+_LOWER_IS_BETTER = ("ece",)
+
 LOWEST = {**dict.fromkeys(SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}
 """The least that each can be; the greatest is 1 for all."""
+
+
+def better(metric: str) -> str:
+    """`min` for a metric of which less is better, else `max`: how a checkpoint is chosen by it."""
+    return "min" if metric in _LOWER_IS_BETTER else "max"
 
 
 @dataclass(frozen=True)

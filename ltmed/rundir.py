@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ def _is_place(word: str) -> bool:
     return any(key == place or key.startswith(place + ".") for place in PLACE)
 
 
+def without_place(overrides: Sequence[str]) -> list[str]:
+    """Those of the words that say what is computed, and not where or how fast."""
+    return [word for word in overrides if not _is_place(word)]
+
+
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The flat `{dotted key: value}` of everything that changes a run's numbers."""
     flat = flatten(OmegaConf.to_container(cfg, resolve=True))
@@ -89,7 +95,8 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
     """Makes the folder and writes the resolved config into it, or checks that the one there is the same.
 
     Raises:
-        UserError: the folder belongs to a run with another configuration; names the keys that differ.
+        UserError: the folder belongs to a run with another configuration; names the keys that differ. Or it cannot
+            be written.
     """
     file = run_dir / "config.yaml"
     if file.exists():
@@ -104,8 +111,13 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
                 "Choose another run_dir, or delete that folder.",
             )
         return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, OmegaConf.to_yaml(cfg, resolve=True))
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, OmegaConf.to_yaml(cfg, resolve=True))
+    except OSError as error:
+        raise UserError(
+            f"{run_dir} cannot be written: {error.strerror or error}", "Choose another folder with runs= or run_dir=."
+        ) from None
 
 
 def write_atomic(file: Path, text: str) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed import launch, results
+from ltmed import launch, results, settings
 from ltmed.config import build, per_stage
-from ltmed.errors import UserError, nearest
-from ltmed.metrics import SCALARS
+from ltmed.errors import UserError
 from ltmed.rundir import claim, write_atomic
 from ltmed.seeding import derive
 
@@ -31,8 +30,7 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: anything in the config, the data or the machine that the user has to mend.
     """
-    if cfg.monitor not in SCALARS:
-        raise UserError(f"monitor={cfg.monitor} is not a metric", nearest(cfg.monitor, SCALARS))
+    settings.check(cfg)
     run_dir = Path(cfg.run_dir)
     # Before the config is written: what was computed with has to be in it.
     cfg.trainer.precision = launch.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -90,13 +88,13 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator:
     from ltmed.fit import epochs_done, fit_stage, make_trainer
 
     stages = list(cfg.method.stages)
-    epochs, sizes = per_stage(cfg.epochs, stages, "epochs"), per_stage(cfg.batch_size, stages, "batch_size")
+    given = {key: per_stage(cfg[key], stages, key) for key in ("epochs", "batch_size")}
     network = build_network(cfg, len(data.manifest.classes))
     logger = build(cfg.logger)(run_dir=run_dir, config=_plain(cfg))
     trainer = stage = None
     for name in stages:
         recipe, folder = cfg.method.stages[name].copy(), run_dir / "stages" / name
-        recipe.update(epochs=epochs[name] or recipe.epochs, batch_size=sizes[name] or recipe.batch_size)
+        recipe.update({key: value[name] for key, value in given.items() if value[name] is not None})
         monitor = f"{name}/val/{cfg.monitor}"
         stage = _build_stage(cfg, name, recipe, network, data, folder)
         trainer = make_trainer(

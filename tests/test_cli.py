@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,7 @@ def test_config_printing_imports_no_torch() -> None:
         (["method=prco"], "'proco'"),
         (["dataset=isic2081"], "'isic2018'"),
         (["seed=[1"], "seed=[1"),
+        (["loss=null"], "name of one of its choices"),
     ],
 )
 def test_misspelt_override_names_what_is_near(words: list[str], said: str) -> None:
@@ -67,6 +70,28 @@ def test_full_disk_and_unknown_errors() -> None:
     assert "disk is full" in str(cli.explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
     assert "x.ckpt" in str(cli.explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
     assert cli.explain(ValueError("a bug")) is None
+
+
+def test_a_search_for_the_worst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna minimises where nothing is said."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sweeper: dict[str, Any] = {"direction": "minimize"}
+    monkeypatch.setattr(cli, "is_sweep", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(sweeper=sweeper))
+    cli._require_direction("ece")
+    with pytest.raises(UserError, match=r"worst macro_f1\. Add hydra\.sweeper\.direction=maximize"):
+        cli._require_direction("macro_f1")
+    sweeper["direction"] = "maximize"
+    cli._require_direction("macro_f1")
+    sweeper.clear()
+    cli._require_direction("macro_f1")
+
+
+def test_what_may_not_be_read_is_named() -> None:
+    assert str(cli.explain(PermissionError(errno.EACCES, "Permission denied", "/r/config.yaml"))).startswith(
+        "/r/config.yaml: Permission denied."
+    )
 
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

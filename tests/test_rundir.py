@@ -72,6 +72,12 @@ def test_claim_sees_a_key_that_only_one_side_has(tmp_path: Path) -> None:
         claim(tmp_path, OmegaConf.merge(CFG, {"extra": 1}))  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize("place", ["/dev/null/x", "/proc/x"])
+def test_a_folder_that_cannot_be_made_is_named(place: str) -> None:
+    with pytest.raises(UserError, match=f"{place} cannot be written: .*Choose another folder"):
+        claim(Path(place), CFG)
+
+
 def test_flatten_and_identity() -> None:
     assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}}) == {"a.b": 1, "a.c": [1, 2], "d": {}}
     assert set(identity(CFG)) == {"seed", "fold", "method.name", "method.stages.train.epochs", "trainer.precision"}

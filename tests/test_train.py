@@ -208,6 +208,11 @@ def _offline() -> None:
         (["epochs={trian:3}"], "'train'"),
         (["batch_size=100000"], "batch_size"),
         (["monitor=balanced_acuracy"], "'balanced_accuracy'"),
+        (["run_dir=/etc/passwd"], "/etc/passwd cannot be written"),
+        (["runs=null"], "runs=null"),
+        (["epochs=0"], "epochs=0"),
+        (["method=pcct", "loss=focal"], "method=pcct does not use loss"),
+        (["method=aduni", "loss.gamma=1", "loss=focal"], "method=aduni does not use loss"),
     ],
 )
 def test_mistakes_end_in_one_line(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ an image took. What becomes of unusual images:
 - Grey images are repeated in three channels; palettes are looked up; CMYK is converted.
 - Alpha is dropped, not blended: a transparent pixel keeps the colour that is stored under it.
 - Of 16 bits the high 8 are kept (some formats round); there is no windowing, so that 12-bit data in a 16-bit file come
-  out dark.
+  out dark. 32 bits and more are refused.
 - DICOM needs the package pydicom. Eight bits are kept as they are stored; of more, the file's window if it has one, and
   then the range of the image, become 0 to 255. Inverted grey (MONOCHROME1) is inverted.
 """
@@ -67,8 +67,20 @@ def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
     except cv2.error as error:
         raise BadImageError(f"OpenCV cannot decode it ({error.err or error.code})") from None
     if image is None:
-        raise BadImageError("damaged, truncated or not an image")
+        raise BadImageError(_reason(data))
     return _fit(image, size, fit)
+
+
+def _reason(data: bytes) -> str:
+    """Why OpenCV makes no colours of a file."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is not None and image.dtype.itemsize > 2:
+        # Which of its values are black and white is not said anywhere.
+        return f"pixels of {8 * image.dtype.itemsize} bits ({image.dtype}) are not supported; store 8 or 16 bits"
+    return "damaged, truncated or not an image"
 
 
 def _dicom(data: bytes) -> np.ndarray:

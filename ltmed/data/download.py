@@ -60,11 +60,14 @@ def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.
     if done.exists():
         _check(item, done)
         return done
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}", "Choose another --root.") from None
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             _continue(item, part, advance)
             break
         except urllib.error.HTTPError as error:

@@ -125,10 +125,10 @@ def grouped(
         UserError: no groups, a fold that does not exist, a fraction outside (0, 1), a part without images.
     """
     if manifest.groups is None:
-        need = f"Add {manifest.group_source}, or" if manifest.group_source else "Either"
+        need = f"Add {manifest.group_source}, or use" if manifest.group_source else "Use"
         raise UserError(
             f"split=grouped needs {manifest.group_name} ids, and {manifest.name} in {manifest.root} has none",
-            f"{need} use split=random (per image: images of one {manifest.group_name} may be in train and test).",
+            f"{need} split=random (per image: images of one {manifest.group_name} may be in train and test).",
         )
     return _divide("grouped", manifest, manifest.groups, fold, folds, test, val, seed, pool)
 
@@ -231,10 +231,10 @@ def _divide(
 
 
 def _hold_out(
-    manifest: Manifest, groups: np.ndarray, rows: np.ndarray, share: float, key: str, seed: int
+    manifest: Manifest, groups: np.ndarray, rows: np.ndarray, share: float | None, key: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divides `rows` into the kept ones and the fraction `share` that is held out."""
-    if not 0 < share < 1:
+    if share is None or not 0 < share < 1:
         raise UserError(f"{key}={share} is not a fraction between 0 and 1", f"For instance {key}=0.2.")
     place = _partition(manifest.labels[rows], groups[rows], [1 - share, share], seed)
     return rows[place == 0], rows[place == 1]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
+import socket
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from torch import Tensor, nn
 
@@ -33,7 +38,8 @@ def timm_encoder(name: str, pretrained: bool = False, weights: str | Path | None
         raise UserError(f"timm has no model '{name}' (backbone.name)", nearest(name, timm.list_models()))
     fetch = pretrained and weights is None
     try:
-        model = timm.create_model(name, pretrained=fetch, num_classes=0, **options)
+        with _patient_for_seconds() if fetch else nullcontext():
+            model = timm.create_model(name, pretrained=fetch, num_classes=0, **options)
     except TypeError:
         raise  # A misspelt option; it is named where configs are built.
     except Exception as error:  # Hub clients raise errors of their own HTTP libraries.
@@ -51,6 +57,38 @@ def timm_encoder(name: str, pretrained: bool = False, weights: str | Path | None
     if weights is not None:
         _load(model, name, Path(weights).expanduser())
     return model
+
+
+@contextmanager
+def _patient_for_seconds() -> Iterator[None]:
+    """Keeps the hub's client to its cache where the hub cannot be reached: it would try, and say so, for a minute."""
+    from huggingface_hub import constants
+
+    logger, offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
+    level, reason = logger.level, None if offline else _unreachable(constants.ENDPOINT)
+    logger.setLevel(logging.ERROR)
+    constants.HF_HUB_OFFLINE = offline or reason is not None
+    try:
+        yield
+    except Exception as error:  # The hub's own classes, among others.
+        if reason is None:
+            raise
+        raise ConnectionError(reason) from error
+    finally:
+        logger.setLevel(level)
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _unreachable(address: str) -> str | None:
+    """Why there is no connection to a server, or None if there is one or a proxy would make it."""
+    parts = urlsplit(address)
+    if getproxies().get(parts.scheme):
+        return None
+    try:
+        socket.create_connection((parts.hostname, parts.port or 443), timeout=5).close()
+    except OSError as error:
+        return f"no connection to {parts.hostname}: {error.strerror or error}"
+    return None
 
 
 def _tags(name: str) -> str:
@@ -96,7 +134,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         state = load_state_dict(str(file), weights_only=True)
         return {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, AttributeError, TypeError) as error:
+    except Exception as error:  # Bytes that are no weights may be anything to a reader of pickles.
         raise UserError(
             f"backbone.weights={file} cannot be read as a file of weights ({_first_line(error)})",
             "Pickled code is never run: save a state dict (`torch.save(model.state_dict(), FILE)`) or a .safetensors.",

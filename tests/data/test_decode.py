@@ -54,6 +54,14 @@ def test_colour_modes(mode, kind, side):
     assert difference(decode_square(data, S), squashed(data, S)) < 1.5
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_of_32_bits_are_called_so(kind):
+    done, data = cv2.imencode(".tiff", picture(4, S, S)[..., 0].astype(kind))
+    assert done
+    with pytest.raises(BadImageError, match=rf"pixels of 32 bits \({np.dtype(kind)}\) are not supported"):
+        decode_square(data.tobytes(), S)
+
+
 def test_alpha_is_dropped_and_not_blended():
     pixels = picture(5, S, S)
     data = encoded(np.dstack([pixels, np.zeros((S, S), np.uint8)]), "PNG")

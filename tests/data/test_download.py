@@ -74,6 +74,12 @@ def test_whole_file_with_progress_and_checksum(server, tmp_path):
     assert len(server.asked) == 1
 
 
+def test_a_folder_that_cannot_be_made_is_not_the_networks_fault(server):
+    with pytest.raises(UserError, match=r"/proc/x cannot be written.*--root"):
+        get(Download(f"{server.url}/a.zip"), Path("/proc/x"))
+    assert server.asked == []
+
+
 def test_an_unfinished_file_is_continued(server, tmp_path):
     (tmp_path / "x.zip.part").write_bytes(BODY[:700_001])
     path, seen = get(Download(f"{server.url}/x.zip", MD5), tmp_path)

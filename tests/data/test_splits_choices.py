@@ -101,7 +101,7 @@ TWO = manifest_of([0, 1] * 50, groups=range(100))
         (partial(grouped, TWO, 0, val=1.5), "split.val=1.5 is not a fraction"),
         (partial(grouped, TWO, 0, test=0), "split.test=0 is not a fraction"),
         (partial(grouped, TWO, 0, pool="al"), "split.pool=al does not exist. Did you mean 'all'"),
-        (partial(grouped, manifest_of([0, 1] * 9), 0), "needs lesion ids.*Either use split=random"),
+        (partial(grouped, manifest_of([0, 1] * 9), 0), "needs lesion ids.*has none. Use split=random"),
         (partial(grouped, manifest_of([0] * 9, source="L.csv"), 0), "needs lesion ids.*Add L.csv, or use split=random"),
         (partial(grouped, manifest_of([0] * 9, groups=[1] * 9), 0), "has no (train|val|test) image of toy"),
         (partial(official, TWO, 0), "no parts of its own"),

@@ -59,6 +59,21 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.Monke
     assert "\n" not in str(caught.value)
 
 
+def test_a_hub_that_is_out_of_reach_is_tried_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its client would try ten times, for most of a minute, and print each of them."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("ltmed.nn.encoder.getproxies", dict)
+    offline = []
+    monkeypatch.setattr(_hub, "hf_hub_download", lambda *_, **__: offline.append(constants.HF_HUB_OFFLINE) or 1 / 0)
+    with pytest.raises(UserError, match=r"no connection to hub\.invalid.*backbone.pretrained=false"):
+        timm_encoder(NAME, pretrained=True)
+    assert set(offline) == {True}
+    assert constants.HF_HUB_OFFLINE is False
+
+
 @pytest.mark.parametrize("wrap", ["plain", "state_dict", "data_parallel", "run"])
 def test_a_local_file_is_loaded_without_its_classifier(wrap: str, classifier: torch.nn.Module, tmp_path: Path) -> None:
     state = classifier.state_dict()
@@ -107,13 +122,15 @@ class Dangerous:
         return print, ("code was run",)
 
 
-@pytest.mark.parametrize("stored", ["missing", "garbage", "pickled code", "a list"])
+@pytest.mark.parametrize("stored", ["missing", "garbage", "text", "pickled code", "a list"])
 def test_a_file_that_is_no_checkpoint_is_a_user_error(
     stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "w.pt"
     if stored == "garbage":
         file.write_bytes(b"no weights at all")
+    elif stored == "text":
+        file.write_text("root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n")
     elif stored == "pickled code":
         torch.save({"state_dict": Dangerous()}, file)
     elif stored == "a list":

@@ -15,6 +15,7 @@ import numpy as np
 from ltmed.data.readers._walk import EXTENSIONS, walk
 from ltmed.errors import UserError, nearest
 
+_CUT_OFF = "A file that was downloaded may be cut off: fetch it again."
 PART_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """How folders and label files spell the parts of a split."""
 
@@ -158,7 +159,7 @@ def read_table(path: Path) -> Table:
     """
     rows = numbered_rows(path)
     if len(rows) < 2:
-        raise UserError(f"{path} has no rows under its header", "Download it again.")
+        raise UserError(f"{path} has no rows under its header", f"Add them. {_CUT_OFF}")
     header, body = [name.lower() for name in rows[0][1]], rows[1:]
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise UserError(f"{path}, line {rows[0][0]}: two columns are called '{twice[0]}'", "Rename or remove one.")
@@ -166,7 +167,7 @@ def read_table(path: Path) -> Table:
         if len(row) < len(header) or any(row[len(header) :]):
             raise UserError(
                 f"{path}, line {line}: the row of '{row[0][:80]}' has {len(row)} cells, the header has {len(header)}",
-                "Download it again.",
+                f"Correct that line. {_CUT_OFF}",
             )
     columns = {name: [row[place] for _, row in body] for place, name in enumerate(header)}
     return Table(path, [line for line, _ in body], columns)

@@ -94,3 +94,12 @@ def test_onehot_takes_integers_and_ignores_other_columns():
 def test_lists_keep_the_first_line_and_spaces_in_names(tmp_path):
     (tmp_path / "l.txt").write_bytes("\ufeffBecker's Nevus (1)/a b.jpg 3\r\n\r\nx.jpg\t0\r\n".encode())
     assert read_list(tmp_path / "l.txt") == [("Becker's Nevus (1)/a b.jpg", 3), ("x.jpg", 0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"), [("image,label\n", "Add them"), ("image,label\na.png\n", "Correct that line")]
+)
+def test_a_table_of_ones_own_is_not_to_be_downloaded_again(text, mend, tmp_path):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError, match=mend):
+        read_table(tmp_path / "mine.csv")
