@@ -15,7 +15,7 @@ def in_order(words: Sequence[str]) -> list[str]:
     """The words with options such as `-m` first: behind a setting, Hydra takes no further setting after them.
 
     Raises:
-        UserError: an option that does not exist, or a setting without a name or a value, or given twice.
+        UserError: an option that does not exist, or a setting without a name or a value.
     """
     settings = [word for word in words if not word.startswith("-") and ("=" in word or word.startswith("~"))]
     options = [word for word in words if word not in settings]
@@ -45,7 +45,6 @@ def _require_options(words: Sequence[str]) -> None:
 
 
 def _require_settings(words: Sequence[str]) -> None:
-    given: dict[str, str] = {}
     for word in words:
         found = re.fullmatch(r"(\+*)([^=]*)=(.*)", word, re.DOTALL)
         if not found or word.startswith("~"):
@@ -57,6 +56,3 @@ def _require_settings(words: Sequence[str]) -> None:
             raise UserError(
                 f"{key}= has no value (an unset variable of the shell?)", f"Give one, or {key}=null for none."
             )
-        if key in given:
-            raise UserError(f"{key} is given twice: {given[key]} and {word}", "Leave one of them out.")
-        given[key] = word

@@ -66,12 +66,11 @@ def run_command(*words: str, cwd: Path, before: Callable[[], None] | None = None
     """Runs `python run.py WORDS` in the folder `cwd`.
 
     Args:
-        words: the command line; of settings that are given twice the last one stays.
+        words: the command line.
         cwd: working folder; stdout and stderr are kept there too.
         before: called in the new process before anything else, to make it fail or to slow it down.
         timeout: seconds after which the process is killed and the test fails.
     """
-    words = tuple({word.split("=")[0]: word for word in words}.values())
     context = multiprocessing.get_context("forkserver")
     out, err = cwd / "stdout.txt", cwd / "stderr.txt"
     process = context.Process(target=_run, args=(words, cwd, out, err, before))
