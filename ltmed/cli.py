@@ -174,6 +174,8 @@ def _explain_config(error: Exception) -> str:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     cause = error.__cause__
+    if isinstance(cause, UserError):  # Of the resolver of a study's sweep.
+        return str(cause)
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
         path, _, leaf = str(cause.full_key).rpartition(".")
         where = f" in '{path}'" if path else ""

@@ -15,7 +15,7 @@ from ltmed.report.model import Table
 from ltmed.rundir import run_dir_name
 from ltmed.studies import load, table
 from ltmed.study import Repetition
-from ltmed.words import choice, values
+from ltmed.words import choice, shell, values
 
 
 def missing(found: Table) -> list[str]:
@@ -108,3 +108,10 @@ def test_values_of_a_word() -> None:
     assert values("fold=0,1") == values("fold=range(2)") == ["0", "1"]
     assert values("data='/a b'") == values("data=/a b") == ["/a b"]
     assert values("row=null") == [None]
+
+
+@pytest.mark.parametrize(
+    "word", ["row='a b'", "plain=1", "row='it''s'", 'x="$HOME"', "x='$(ls)!'", 'x="a\'b"', "x=a b"]
+)
+def test_a_line_for_a_shell_is_the_same_words(word: str) -> None:
+    assert shlex.split(shell(["python", word])) == ["python", word]

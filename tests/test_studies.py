@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from ltmed.metrics import SCALARS
 from ltmed.rundir import run_dir_name
 from ltmed.studies import load, table
 from ltmed.study import Study
-from ltmed.words import choice
+from ltmed.words import choice, setting
 from tests.harness import METHODS, PRESETS, ROOT, ok, run_command
 
 PAPERS = ("pcct", "proco", "aduni", "lmd", "alpa")
@@ -104,6 +105,27 @@ def test_cells_are_the_plain_runs_that_they_name(paper: str) -> None:
                 dataset = choice(cell.overrides, "dataset")
                 assert Path("runs") / run_dir_name(cfg, dataset, list(cell.overrides)) == cell.run_dir
                 assert shlex.split(cell.command) == ["python", "run.py", *cell.overrides]
+
+
+def test_every_cell_of_every_study_is_a_run_at_the_scale_smoke() -> None:
+    """All have words; those are composed whose settings outside of the method may have gone with the shared words.
+
+    What rows set in their methods, and that there are these methods, is the same at the paper's size: see above.
+    """
+    cells: set[tuple[str, ...]] = set()
+    for study in (load(name, "smoke") for name in STUDIES):
+        for row, column in itertools.product(study.rerun, study.columns):
+            cells.add(study.overrides(row, column, {"fold": "0", "seed": "0"}))
+    assert len(cells) > 100
+    seen: set[tuple[str, str]] = set()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for words in sorted(cells, key=lambda words: (-len(words), words)):
+            method = str(choice(words, "method"))
+            others = [word for word in words if not setting(word).lstrip("+~").startswith("method")]
+            parts = {(method, setting(word)) if "." in setting(word) else ("", word) for word in others}
+            if not parts <= seen:
+                seen |= parts
+                assert compose("config", list(words)).backbone
 
 
 def test_a_cell_in_two_tables_is_one_run() -> None:
