@@ -174,8 +174,6 @@ def _explain_config(error: Exception) -> str:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     cause = error.__cause__
-    if isinstance(cause, UserError):  # Of the resolver of a study's sweep.
-        return str(cause)
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
         path, _, leaf = str(cause.full_key).rpartition(".")
         where = f" in '{path}'" if path else ""
@@ -188,4 +186,5 @@ def _explain_config(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' cannot be read: {text}"
-    return f"The configuration cannot be composed: {text}"
+    ours = "UserError raised while resolving interpolation: "  # In a study's sweep.
+    return text.removeprefix(ours) if text.startswith(ours) else f"The configuration cannot be composed: {text}"

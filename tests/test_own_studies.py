@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ltmed import cli
 from ltmed.errors import UserError
-from ltmed.studies import load, table
+from ltmed.studies import load, register, table
 from tests.harness import ROOT
 
 START = "# @package _global_\n# mine\ndefaults: [/study, _self_]\n"
@@ -79,3 +81,11 @@ def test_a_study_that_is_not_yaml_is_one_line_of_run_py_too(mine: Path) -> None:
     assert said is not None
     assert "lr.yaml, line 10: this is not YAML" in said
     assert "\n" not in said
+
+
+def test_a_sweep_over_a_study_with_a_mistake_says_no_more_than_the_mistake(mine: Path) -> None:
+    register()
+    node = OmegaConf.create({"study": {"paper": "mine"}, "sweep": "${study_sweep:row}"})
+    with pytest.raises(OmegaConfBaseException) as raised:
+        _ = node.sweep
+    assert str(cli.explain(raised.value)).startswith("The study has no study.title.")
