@@ -10,7 +10,7 @@ if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):
 
 import hydra
 
-from ltmed import studies, sweeps, words
+from ltmed import command_line, studies, sweeps
 
 studies.register()
 sweeps.report_all_failures(cli.explain)
@@ -26,5 +26,5 @@ def run(cfg):
 
 if __name__ == "__main__":
     with cli.one_line_errors(single=True):
-        sys.argv[1:] = words.in_order(sys.argv[1:])
+        sys.argv[1:] = command_line.in_order(sys.argv[1:])
         run()

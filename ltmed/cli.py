@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ltmed import studies, sweeps
 from ltmed.errors import UserError, nearest
+from ltmed.words import choice
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -102,7 +103,7 @@ def with_run_dir(cfg: DictConfig) -> DictConfig:
     studies.require_known(words)
     if "study" in cfg:
         words = studies.words_of_job(cfg, words)
-        cfg, dataset = compose(words), studies.choice(words, "dataset")
+        cfg, dataset = compose(words), choice(words, "dataset") or dataset
     _require_use(cfg, words)
     _require_direction(cfg.monitor)
     if cfg.run_dir is None and isinstance(cfg.runs, str):
@@ -212,6 +213,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
         mend = "Choose another place (runs, run_dir, cache_dir), or change its permissions."
         return f"{error.filename}: {error.strerror}. {mend}"
+    if type(error).__module__.startswith("yaml."):
+        return studies.yaml_mistake(error)
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return _explain_config(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
@@ -240,4 +243,5 @@ def _explain_config(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' cannot be read: {text}"
-    return f"The configuration cannot be composed: {text}"
+    ours = "UserError raised while resolving interpolation: "  # In a study's sweep.
+    return text.removeprefix(ours) if text.startswith(ours) else f"The configuration cannot be composed: {text}"

@@ -100,24 +100,41 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
     """
     file = run_dir / "config.yaml"
     if file.exists():
-        there = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_place(k)}
-        here = identity(cfg)
-        differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
-        if differing:
-            shown = "; ".join(f"{key}: {there.get(key)} there, {here.get(key)} now" for key in differing[:8])
-            more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
-            raise UserError(
-                f"{run_dir} holds a run with another configuration ({shown}{more})",
-                "Choose another run_dir, or delete that folder.",
-            )
+        require_same(run_dir, cfg)
         return
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_atomic(file, OmegaConf.to_yaml(cfg, resolve=True))
     except OSError as error:
+        raise unwritable(run_dir, error) from None
+
+
+def unwritable(run_dir: Path, error: OSError) -> UserError:
+    """What a user is told of a folder for a run that cannot be made or written."""
+    return UserError(
+        f"{run_dir} cannot be written: {error.strerror or error}", "Choose another folder with runs= or run_dir=."
+    )
+
+
+def require_same(run_dir: Path, cfg: DictConfig) -> None:
+    """Checks that the run in the folder, if there is one, has this configuration; writes nothing.
+
+    Raises:
+        UserError: it has another one; names the keys that differ.
+    """
+    file = run_dir / "config.yaml"
+    if not file.exists():
+        return
+    there = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_place(k)}
+    here = identity(cfg)
+    differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    if differing:
+        shown = "; ".join(f"{key}: {there.get(key)} there, {here.get(key)} now" for key in differing[:8])
+        more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
         raise UserError(
-            f"{run_dir} cannot be written: {error.strerror or error}", "Choose another folder with runs= or run_dir=."
-        ) from None
+            f"{run_dir} holds a run with another configuration ({shown}{more})",
+            "Choose another run_dir, or delete that folder.",
+        )
 
 
 def write_atomic(file: Path, text: str) -> None:

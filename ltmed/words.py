@@ -1,58 +1,59 @@
-"""The words of a command line, before Hydra sees them. Imports nothing that is slow to import."""
+"""The words of a command line, which are Hydra's overrides: read, and written for Hydra and for a shell."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 
-from ltmed.errors import UserError, nearest
-
-_ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
-"""Options of which Hydra takes one."""
+from ltmed.errors import UserError
 
 
-def in_order(words: Sequence[str]) -> list[str]:
-    """The words with options such as `-m` first: behind a setting, Hydra takes no further setting after them.
+def setting(word: str) -> str:
+    """The key that a word is about, with Hydra's `+` or `~`."""
+    return word.split("=", 1)[0]
+
+
+def choice(words: Sequence[str], key: str) -> str | None:
+    """The last value that `words` give to `key`, or None."""
+    return next((word.split("=", 1)[1] for word in reversed(words) if "=" in word and setting(word) == key), None)
+
+
+def last_of_each(words: Iterable[str]) -> list[str]:
+    """Of words about one key only the last, at the place of the first."""
+    return list({setting(word): word for word in words}.values())
+
+
+def values(word: str) -> list[str | None]:
+    """The values in `row='a b',c` or `fold=0,1` or `fold=range(3)`, without quotes; `null` is None.
 
     Raises:
-        UserError: an option that does not exist, or a setting without a name or a value.
+        UserError: Hydra cannot read the word.
     """
-    settings = [word for word in words if not word.startswith("-") and ("=" in word or word.startswith("~"))]
-    options = [word for word in words if word not in settings]
-    _require_options(options)
-    _require_settings(settings)
-    return [*options, *settings]
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import QuotedString, Transformer
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(word)
+        found = (
+            list(override.sweep_iterator(Transformer.identity)) if override.is_sweep_override() else [override.value()]
+        )
+    except HydraException as error:
+        raise UserError(f"'{word}' cannot be read: {' '.join(str(error).split())}") from None
+    plain = (value.text if isinstance(value, QuotedString) else value for value in found)
+    return [None if value is None else str(value) for value in plain]
 
 
-def _require_options(words: Sequence[str]) -> None:
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
-
-    def refuse(message: str) -> None:
-        raise UserError(f"The command line cannot be read: {message}", "python run.py --help has examples.")
-
-    parser.error = refuse  # pyright: ignore[reportAttributeAccessIssue]
-    chosen, unknown = parser.parse_known_args(words)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise UserError(f"There is no option '{unknown[0]}'", nearest(unknown[0], known))
-    several = [f"--{name.replace('_', '-')}" for name in _ALONE if getattr(chosen, name)]
-    if len(several) > 1:
-        raise UserError(f"{' and '.join(several)} do not go together", "Give one of them.")
-    if chosen.resolve and not chosen.cfg:
-        raise UserError("--resolve belongs to --cfg", "Add --cfg job.")
+def quoted(value: str) -> str:
+    """A value as Hydra's grammar for overrides wants it."""
+    if re.fullmatch(r"[\w/.-]+", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _require_settings(words: Sequence[str]) -> None:
-    for word in words:
-        found = re.fullmatch(r"(\+*)([^=]*)=(.*)", word, re.DOTALL)
-        if not found or word.startswith("~"):
-            continue
-        key, value = found[2], found[3]
-        if not key:
-            raise UserError(f"'{word}' has no setting before its '='", "Write key=value.")
-        if not value:
-            raise UserError(
-                f"{key}= has no value (an unset variable of the shell?)", f"Give one, or {key}=null for none."
-            )
+def shell(words: Iterable[str]) -> str:
+    """The words as a line to paste into a shell; double quotes around Hydra's single ones, where that is enough."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word) for word in words
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
+from pathlib import Path
 
 from ltmed.runs import Division, Run
+from ltmed.words import quoted, shell
 
 
 def command(run: Run, division: Division, seed: int) -> str:
@@ -22,19 +23,25 @@ def command(run: Run, division: Division, seed: int) -> str:
     if words is None:
         known = run.path / "config.yaml"
         return f"# {' '.join(last)} and else as {known} (the folder's name has not all words)"
-    choices = [f"method={cfg.method.name}", f"dataset={run.path.parts[-4]}"]
+    *_, dataset, _, _, _ = run.path.absolute().parts
+    choices = [f"method={cfg.method.name}", f"dataset={dataset}"]
     root = str(cfg.dataset.get("root") or "")
     if root and not root.startswith(str(cfg.cache_dir)):
-        choices.append(f"dataset.root={root}")
+        choices.append(f"dataset.root={quoted(root)}")
+    runs = run.path.absolute().parents[3]
+    if runs != Path("runs").absolute():
+        here = Path.cwd()
+        choices.append(f"runs={quoted(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}")
     kept = [word for word in words if word.split("=", 1)[0] not in other]
-    return shlex.join(["python", "run.py", *choices, *kept, *last])
+    return shell(["python", "run.py", *choices, *kept, *last])
 
 
 def _words(run: Run) -> list[str] | None:
     """The overrides in the folder's name, or None if it does not hold them."""
-    if len(run.path.parts) < 4:
+    parts = run.path.absolute().parts
+    if len(parts) < 5:
         return None
-    _, method, overrides, last = run.path.parts[-4:]
+    *_, method, overrides, last = parts
     cfg = run.config
     named = method == cfg.method.name and last == f"fold{cfg.fold}-seed{cfg.seed}"
     if not named or re.search(r"-[0-9a-f]{8}$", overrides):

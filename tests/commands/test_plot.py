@@ -8,7 +8,6 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from ltmed.commands import main
 from ltmed.plots.runs import comparisons, draw, pictures
@@ -103,9 +102,9 @@ def test_learning_rate_is_that_of_the_schedule(tmp_path):
 
 def test_a_picture_that_fails_is_a_warning_and_stops_no_other(tmp_path):
     folder = make_run(tmp_path / "run")
-    (folder / "predictions.parquet").write_text("broken")
     run = read_run(folder)
     assert run
+    (folder / "predictions.parquet").write_text("broken")
     with pytest.warns(UserWarning, match="no picture reliability"):
         files = draw(run, tmp_path / "out")
     assert {file.stem for file in files} == ALWAYS - {"reliability"}
@@ -124,12 +123,12 @@ def test_a_picture_that_fails_is_a_warning_and_stops_no_other(tmp_path):
 def test_mistakes(make, words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    if make == "run":
+    if make in ("run", "unfinished"):
         make_run(tmp_path / "run")
     elif make:
         (tmp_path / "run").mkdir()
     if make == "unfinished":
-        OmegaConf.save(OmegaConf.create({}), tmp_path / "run" / "config.yaml")
+        (tmp_path / "run" / "metrics.json").unlink()
     with pytest.raises(SystemExit) as ended:
         main(["plot", *words])
     assert ended.value.code == 2

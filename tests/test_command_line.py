@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ltmed.command_line import in_order
 from ltmed.errors import UserError
-from ltmed.words import in_order
 
 
 @pytest.mark.parametrize(
