@@ -60,6 +60,8 @@ def feature_picture(run: Run, how: features.Embedding) -> Figure:
     found, labels = encode_test_images(run)
     about = run.found["run"]
     spelling = {"tsne": "t-SNE", "umap": "UMAP"}[how]
-    title = f"{about['method']} on {about['dataset']}: {spelling} of {len(labels):,} test images"
+    repetition = f"fold {about['fold']}, seed {about['seed']}"
+    title = f"{about['method']} on {about['dataset']}, {repetition}: {spelling} of {len(labels):,} test images"
     tiers = [row["tier"] for row in run.found["test"]["per_class"]]
-    return features.feature_map(features.embed(found, how), labels, run.classes, tiers, title)
+    counts = list(run.found["split"]["counts"]["train"].values())
+    return features.feature_map(features.embed(found, how), labels, run.classes, tiers, counts, title)

@@ -133,44 +133,8 @@ def draw(run: Run, folder: Path, kind: str = "png") -> list[Path]:
     return written
 
 
-def comparisons(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """Name and figure of what compares methods, for each data set and split protocol that at least two were run on.
-
-    Runs of one method that differ in fold and seed alone are averaged.
-    """
-    from ltmed.report.build import from_runs
-
-    table = from_runs(runs)
-    columns = {
-        column: {row: table.cells[row, column].runs for row in table.rows if (row, column) in table.cells}
-        for column in table.columns
-    }
-    for column, cells in columns.items():
-        if len(cells) < 2:
-            continue
-        sources = _Sources(next(iter(cells.values()))[0])
-        named = {row if len(group) == 1 else f"{row} (mean of {len(group)})": group for row, group in cells.items()}
-        scores = {metric: {row: _mean(group, metric) for row, group in named.items()} for metric in ("f1", "recall")}
-        end = "-" + re.sub(r"[^\w.=+-]+", "_", column).strip("_") if len(columns) > 1 else ""
-        yield (
-            f"methods_per_class_f1{end}",
-            per_class.class_bars(scores["f1"], sources.classes, sources.tiers, sources.counts, title=column),
-        )
-        yield (
-            f"methods_recall_by_size{end}",
-            per_class.recall_by_size_of_methods(scores["recall"], sources.counts, title=column),
-        )
-
-
 def _bind(picture: Callable[[_Sources], Figure | None], sources: _Sources) -> Picture:
     return lambda: picture(sources)
-
-
-def _mean(runs: Iterable[Run], metric: str) -> list[float | None]:
-    """Of each class over the runs that have a value."""
-    columns = zip(*([row[metric] for row in run.found["test"]["per_class"]] for run in runs), strict=True)
-    known = ([value for value in column if value is not None] for column in columns)
-    return [sum(values) / len(values) if values else None for values in known]
 
 
 def _distribution(of: _Sources) -> Figure:
@@ -243,7 +207,7 @@ def _centres(of: _Sources) -> Figure | None:
     centres = of.tensor("network.classifier.centres")
     if centres is None:
         return None
-    title = f"{of.run.found['run']['method']}: distances of class centres"
+    title = f"{of.title}: distances of class centres"
     return methods.centre_distances(centres.double().numpy(), of.classes, of.counts, title)
 
 
@@ -257,7 +221,9 @@ def _em(of: _Sources) -> Figure | None:
                 earlier = _validation(of, names[place - 1])
                 before = {metric: values[epoch] for metric, values in earlier.items() if epoch < len(values)}
             title = f"{of.title}: EM calibration"
-            return methods.em_trajectory(_validation(of, name), before, of.series(f"{name}/train/loss"), title)
+            kept = of.kept_epoch(name)
+            losses, kept = of.series(f"{name}/train/loss"), None if kept is None else kept + 1
+            return methods.em_trajectory(_validation(of, name), before, losses, title, kept)
     return None
 
 

@@ -70,9 +70,15 @@ class Tier(NamedTuple):
     colour: str
     marker: str
     hatch: str
+    sign: str
+    """The marker as a letter, for the names of classes."""
 
 
-TIERS = {"head": Tier(BLUE, "o", ""), "medium": Tier(GREEN, "s", "///"), "tail": Tier(VERMILLION, "^", "xxx")}
+TIERS = {
+    "head": Tier(BLUE, "o", "", "\u25cf"),
+    "medium": Tier(GREEN, "s", "///", "\u25a0"),
+    "tail": Tier(VERMILLION, "^", "xxx", "\u25b2"),
+}
 
 
 @contextmanager
@@ -184,6 +190,11 @@ def class_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
+
+
+def signs(tiers: Sequence[str]) -> str:
+    """What the signs before the names of classes mean, of the tiers that occur."""
+    return ", ".join(f"{look.sign} {name}" for name, look in TIERS.items() if name in tiers)
 
 
 def draw_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:

@@ -11,7 +11,8 @@ import torch
 from omegaconf import OmegaConf
 
 from ltmed.commands import main
-from ltmed.plots.runs import comparisons, draw, pictures
+from ltmed.plots.comparisons import comparisons
+from ltmed.plots.runs import draw, pictures
 from ltmed.runs import read_run
 from tests.plots.cases import add_checkpoint, make_run
 
