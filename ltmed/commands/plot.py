@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,41 +39,84 @@ def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: st
     The pictures of each run go into its own folder `figures`. With several runs, methods are compared for each data
     set and split, in the folder `figures` of the runs' common folder.
     """
-    from ltmed.runs import find_runs
-
-    finished, unfinished = find_runs(runs)
+    finished, unfinished = _find(runs)
     for folder in unfinished:
         click.echo(f"skipped, not finished: {folder}", err=True)
     if not finished:
         raise UserError("None of the runs is finished", "The command that started a run also finishes it.")
     if features == "umap":
         _require_umap()
+    if output is not None:
+        _make(output)
     _draw_all(finished, output, features, kind)
 
 
-def _draw_all(finished: list[Run], output: Path | None, how: str, kind: str) -> None:
-    from ltmed.plots import style
-    from ltmed.plots.runs import FOLDER, comparisons, draw
+def _find(paths: Sequence[Path]) -> tuple[list[Run], list[Path]]:
+    """As `ltmed.runs.find_runs`, but a damaged run is said and left out, unless there is no other."""
+    from ltmed.restore import sound_run
+    from ltmed.runs import find_runs
 
-    common = Path(os.path.commonpath([run.path.resolve() for run in finished]))
-    for run in finished:
+    folders = {file.parent: None for path in paths if path.is_dir() for file in sorted(path.rglob("config.yaml"))}
+    if not folders or not all(path.is_dir() for path in paths):
+        return find_runs(paths)  # Says what is wrong.
+    finished, unfinished, damaged = [], [], []
+    for folder in folders:
+        try:
+            run = sound_run(folder)
+        except UserError as error:
+            damaged.append(error)
+            continue
+        if run is None:
+            unfinished.append(folder)
+        else:
+            finished.append(run)
+    if damaged and not finished:
+        raise damaged[0]
+    for error in damaged:
+        click.echo(f"skipped: {error}", err=True)
+    return finished, unfinished
+
+
+def _make(folder: Path) -> None:
+    """Before anything is drawn, which may take minutes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
+        raise UserError(f"--output={folder} cannot be made: {reason}", "Choose another folder.") from None
+
+
+def _draw_all(runs: list[Run], output: Path | None, how: str, kind: str) -> None:
+    from ltmed.plots import style
+    from ltmed.plots.comparisons import comparisons
+    from ltmed.plots.runs import FOLDER, draw
+
+    common = Path(os.path.commonpath([run.path.resolve() for run in runs]))
+    for number, run in enumerate(runs, 1):
         folder = run.path / FOLDER
         if output is not None:
             folder = output / run.path.resolve().relative_to(common)
+        if how != "none" and len(runs) > 1:
+            # A map of features takes up to half a minute.
+            click.echo(f"{number} of {len(runs)}: {run.path}", err=True)
         files = draw(run, folder, kind)
         files += _features(run, folder, how, kind)
         click.echo(f"{len(files)} pictures in {folder}")
-    if len(finished) == 1:
+    if len(runs) == 1:
         return
     folder = (common / FOLDER) if output is None else output
+    left_out: dict[str, None] = {}
     drawn = 0
-    for name, figure in comparisons(finished):
+    for name, figure, without in comparisons(runs):
         style.save(figure, folder / f"{name}.{kind}")
+        left_out.update({without: None} if without else {})
         drawn += 1
+    for without in left_out:
+        click.echo(f"not compared: {without}", err=True)
     if drawn:
         click.echo(f"{drawn} comparisons in {folder}")
     else:
-        click.echo("Nothing to compare: no two methods were run on one data set and split.")
+        click.echo("Nothing to compare: no two methods were run on one data set, split and fold.")
 
 
 def _features(run: Run, folder: Path, how: str, kind: str) -> list[Path]:

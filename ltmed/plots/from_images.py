@@ -38,7 +38,7 @@ def encode_test_images(run: Run, most: int = features.MOST_IMAGES) -> tuple[np.n
     rows = test[features.choose_images(data.manifest.labels[test], most)]
     labels = data.manifest.labels[rows]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_network(run.path).encoder.to(device)
+    encoder = load_network(run).encoder.to(device)
     mean, std = (255 * torch.tensor(values, device=device) for values in (data.mean, data.std))
     found = []
     with torch.no_grad():

@@ -7,16 +7,17 @@ methods have is recognised by what it left behind: a buffer in the checkpoint, a
 from __future__ import annotations
 
 import csv
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ltmed.errors import UserError
 from ltmed.plots import confusion, curves, distribution, methods, per_class, reliability, style
+from ltmed.restore import read_checkpoint
 from ltmed.runs import Run
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class _Sources:
         """metrics.csv: name -> (epoch, step, value) of each epoch."""
         found: dict[str, list[tuple[int, int, float]]] = {}
         file = self.run.path / "metrics.csv"
-        if file.exists():
+        try:
             with file.open(newline="", encoding="utf-8") as lines:
                 for row in csv.DictReader(lines):
                     if row["epoch"] and row["step"]:
                         numbers = int(row["epoch"]), int(row["step"]), float(row["value"])
                         found.setdefault(row["name"], []).append(numbers)
+        except FileNotFoundError:
+            warnings.warn(f"{file} is missing: no curves of training are drawn", stacklevel=2)
+        except (ValueError, LookupError, TypeError):
+            warnings.warn(f"{file} is damaged: what follows the damage is not drawn", stacklevel=2)
         return found
 
     def series(self, name: str) -> list[float]:
@@ -72,15 +77,16 @@ class _Sources:
 
     @cached_property
     def kept(self) -> dict[str, dict[str, Any]]:
-        """Stage -> the checkpoint that it handed on, its tensors mapped and not read; no stage without one."""
-        import torch
-
-        files = {name: self.run.path / "stages" / name / f"{recipe.keep}.ckpt" for name, recipe in self.stages.items()}
-        return {
-            name: torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            for name, file in files.items()
-            if file.exists()
-        }
+        """Stage -> the checkpoint that it handed on, its tensors mapped and not read; no stage without a sound one."""
+        found = {}
+        for name, recipe in self.stages.items():
+            file = self.run.path / "stages" / name / f"{recipe.keep}.ckpt"
+            if file.exists():
+                try:
+                    found[name] = read_checkpoint(file)
+                except UserError as error:
+                    warnings.warn(f"{error} What needs it is not drawn.", stacklevel=2)
+        return found
 
     def kept_epoch(self, stage: str) -> int | None:
         """The epoch, from 0, of the weights that the stage handed on."""
@@ -119,13 +125,17 @@ def draw(run: Run, folder: Path, kind: str = "png") -> list[Path]:
 
     Returns:
         the files.
+
+    Raises:
+        UserError: the folder cannot be written to.
     """
     written = []
     for name, picture in pictures(run).items():
         try:
             figure = picture()
         except Exception as error:  # A picture must never cost the numbers of a run that has just been trained.
-            warnings.warn(f"no picture {name} of {run.path}: {type(error).__name__}: {error}", stacklevel=2)
+            said = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            warnings.warn(f"no picture {name} of {run.path}: {' '.join(str(said).split())}", stacklevel=2)
             continue
         if figure is not None:
             written.append(folder / f"{name}.{kind}")

@@ -23,6 +23,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from ltmed.files import whole_file
+
 P = ParamSpec("P")
 
 
@@ -117,14 +119,14 @@ def save(figure: Figure, file: Path) -> None:
     Args:
         figure: to be written.
         file: in a folder that is made if needed.
+
+    Raises:
+        UserError: it cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
     kind = file.suffix[1:]
     without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    with _look():
+    with _look(), whole_file(file) as partial:
         figure.savefig(partial, format=kind, dpi=_DPI, metadata=without_date)
-    partial.replace(file)
 
 
 def label(text: str, longest: int = _LONGEST) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -95,7 +97,7 @@ def test_bars_differ_in_more_than_colour():
     data = case(4)
     figure = side_by_side.scores({str(i): [0.5] * 4 for i in range(7)}, data.classes, data.tiers, data.counts)
     looks = [handle.get_hatch() for handle in figure.legends[0].legend_handles]  # pyright: ignore
-    assert all(one != other for one, other in zip(looks, looks[1:], strict=False))
+    assert all(one != other for one, other in pairwise(looks))
     assert {text.get_color() for text in figure.axes[0].get_yticklabels()} == {"black"}
 
 
