@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ltmed.plots import side_by_side
 from ltmed.runs import Run
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _MOST_LEFT_OUT = 0.25
 """Share of the methods that may be left out to have more folds and seeds of the others."""
+
+
+Repetition = tuple[Any, ...]
+"""Fold, hash of the split, and seed; or without seed. The seeds of a split divide one fold in several ways."""
 
 
 class Comparison(NamedTuple):
@@ -65,11 +69,11 @@ def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
         )
 
 
-def shared(have: Sequence[frozenset[tuple[int, ...]]]) -> frozenset[tuple[int, ...]]:
+def shared(have: Sequence[frozenset[Repetition]]) -> frozenset[Repetition]:
     """The repetitions over which methods are averaged: most runs in total, with few methods left out.
 
     Args:
-        have: the repetitions of each method, for instance (fold, seed).
+        have: the repetitions of each method.
 
     Returns:
         repetitions that at least three in four methods have all of; where there are none, those that most have.
@@ -86,7 +90,7 @@ def shared(have: Sequence[frozenset[tuple[int, ...]]]) -> frozenset[tuple[int, .
 
 def _alike(cells: dict[str, tuple[Run, ...]]) -> tuple[dict[str, list[Run]], str]:
     """Runs of the same folds and seeds for each method that has them, and which these are."""
-    for parts in (2, 1):
+    for parts in (3, 2):
         have = [frozenset(_repetition(run)[:parts] for run in runs) for runs in cells.values()]
         chosen = shared(have)
         kept = {
@@ -96,17 +100,26 @@ def _alike(cells: dict[str, tuple[Run, ...]]) -> tuple[dict[str, list[Run]], str
         }
         if len(kept) > 1:
             break
-    folds = sorted({one[0] for one in chosen})
-    seeds = sorted({one[1] for one in chosen}) if parts == 2 else []
-    if len(folds) * len(seeds) in (0, len(chosen)):
-        said = [_numbers("fold", folds), _numbers("seed", seeds) if seeds else "whatever seeds each has"]
+    return kept, ("mean of " if len(chosen) > 1 or parts == 2 else "") + _in_words(chosen)
+
+
+def _in_words(chosen: frozenset[Repetition]) -> str:
+    divisions, folds = {one[:2] for one in chosen}, sorted({one[0] for one in chosen})
+    seeds = sorted({one[2] for one in chosen if len(one) == 3})
+    parts = [_numbers("fold", folds)]
+    if len(divisions) > len(folds):
+        parts.append(f"{len(divisions)} divisions")
+    if not seeds:
+        parts.append("whatever seeds each has")
+    elif len(divisions) * len(seeds) == len(chosen):
+        parts.append(_numbers("seed", seeds))
     else:
-        said = [", ".join(f"fold {fold} seed {seed}" for fold, seed in sorted(chosen))]
-    return kept, ("mean of " if len(chosen) > 1 or parts == 1 else "") + ", ".join(said)
+        parts = [f"fold {fold} seed {seed}" for fold, _, seed in sorted(chosen)]
+    return ", ".join(parts)
 
 
-def _repetition(run: Run) -> tuple[int, int]:
-    return int(run.found["run"]["fold"]), int(run.found["run"]["seed"])
+def _repetition(run: Run) -> Repetition:
+    return int(run.found["run"]["fold"]), run.found["split"]["hash"], int(run.found["run"]["seed"])
 
 
 def _numbers(word: str, numbers: Sequence[int]) -> str:

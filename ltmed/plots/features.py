@@ -87,6 +87,7 @@ def feature_map(
     """
     figure = style.new_figure(5.4, style.WIDTH)
     axes = figure.add_subplot()
+    size = _size(len(points))
     order, shaded = style.by_size(counts), len(classes) <= MOST_SHADED
     handles = {}
     for tier, look in style.TIERS.items():
@@ -95,14 +96,19 @@ def feature_map(
         for k, shade in zip(members, shades, strict=True):
             here = points[labels == k]
             handles[k] = axes.scatter(
-                here[:, 0], here[:, 1], marker=look.marker, s=_size(len(points)), lw=0.3, edgecolor="white",
+                here[:, 0], here[:, 1], marker=look.marker, s=size, lw=0.3, edgecolor="white",
                 color=shade, zorder=2 + list(style.TIERS).index(tier), label=f"{style.label(classes[k])} ({tier})",
             )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     fit.title(figure, title)
     if shaded:
-        figure.legend(handles=[handles[k] for k in order], loc="outside right upper", title="class (tier)")
+        figure.legend(
+            handles=[handles[k] for k in order],
+            loc="outside right upper",
+            title="class (tier)",
+            markerscale=(30 / size) ** 0.5,
+        )
         return figure
     present = [k for k in order if (labels == k).any()]
     medians = [(float(x), float(y)) for x, y in (np.median(points[labels == k], 0) for k in present)]

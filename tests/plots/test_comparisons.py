@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.plots.comparisons import Comparison, comparisons, shared
+from ltmed.plots.comparisons import Comparison, _in_words, comparisons, shared
 from ltmed.runs import Run, read_run
 from tests.plots.cases import make_run
 
@@ -30,6 +30,12 @@ def of(*repetitions: str) -> list[frozenset[tuple[int, ...]]]:
 )
 def test_repetitions_are_those_of_nearly_all_methods(have, chosen):
     assert shared(of(*have)) == of(chosen)[0]
+
+
+def test_two_divisions_of_one_fold_are_named():
+    chosen = frozenset([(0, "a", 0), (0, "b", 0)])
+    assert _in_words(chosen) == "fold 0, 2 divisions, seed 0"
+    assert _in_words(frozenset([(0, "a", 0), (1, "b", 1)])) == "fold 0 seed 0, fold 1 seed 1"
 
 
 def compared(folder: Path, *made: tuple[str, int, int]) -> list[Comparison]:

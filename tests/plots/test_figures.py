@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ltmed.metrics import ECE_BINS
@@ -159,6 +160,18 @@ def test_feature_map(many, tmp_path):
     points = np.random.default_rng(0).normal(size=(400, 2))
     figure = drawn(features.feature_map(points, labels, many.classes, many.tiers, many.counts), tmp_path)
     assert sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections) == 400
+
+
+def test_feature_map_has_shades_of_the_tiers_and_names_by_size():
+    classes, tiers = ["a", "b", "c", "d"], ["tail", "head", "medium", "head"]
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    figure = features.feature_map(points, np.arange(40) % 4, classes, tiers, [5, 100, 30, 300])
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["d (head)", "b (head)", "c (medium)", "a (tail)"]
+    colours = {c.get_label()[0]: to_rgb(c.get_facecolor()[0]) for c in figure.axes[0].collections}
+    assert colours["a"] == to_rgb(style.TIERS["tail"].colour)
+    assert len(set(colours.values())) == 4
+    assert sum(colours["d"]) < sum(colours["b"]), "the larger class is darker"
 
 
 def test_embedding_keeps_clusters_apart_and_is_repeatable():
