@@ -17,6 +17,8 @@ MOST_IMAGES = 3000
 """t-SNE of so many takes about ten seconds."""
 MOST_SHADED = 7
 """Classes up to which each has a shade of its own."""
+_LEGEND_SIZE = 30
+"""Of a marker in the legend, in square points, however small those of many images are."""
 
 
 def choose_images(labels: np.ndarray, most: int = MOST_IMAGES) -> np.ndarray:
@@ -103,12 +105,8 @@ def feature_map(
     axes.spines[:].set_visible(True)
     fit.title(figure, title)
     if shaded:
-        figure.legend(
-            handles=[handles[k] for k in order],
-            loc="outside right upper",
-            title="class (tier)",
-            markerscale=(30 / size) ** 0.5,
-        )
+        named, scale = [handles[k] for k in order], (_LEGEND_SIZE / size) ** 0.5
+        figure.legend(handles=named, loc="outside right upper", title="class (tier)", markerscale=scale)
         return figure
     present = [k for k in order if (labels == k).any()]
     medians = [(float(x), float(y)) for x, y in (np.median(points[labels == k], 0) for k in present)]
