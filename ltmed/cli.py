@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ltmed import studies
 from ltmed.errors import UserError, nearest
+from ltmed.words import choice
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -99,7 +100,7 @@ def with_run_dir(cfg: DictConfig) -> DictConfig:
     studies.require_known(words)
     if "study" in cfg:
         words = studies.words_of_job(cfg, words)
-        cfg, dataset = compose(words), studies.choice(words, "dataset")
+        cfg, dataset = compose(words), choice(words, "dataset") or dataset
     if cfg.run_dir is None:
         cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, dataset, words))
     return cfg
@@ -150,13 +151,15 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
         raise SystemExit(EXIT_USER_ERROR) from None
 
 
-def explain(error: BaseException) -> str | None:
+def explain(error: Exception) -> str | None:
     """The line for a user's mistake, or None if the error is not one (it deserves its traceback)."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"The disk is full{where}. Free some space and run the same command: it continues after the last epoch."
+    if type(error).__module__.startswith("yaml."):
+        return studies.yaml_mistake(error)
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return _explain_config(error)
     if type(error).__name__ == "OutOfMemoryError":
@@ -164,13 +167,15 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def _explain_config(error: BaseException) -> str:
+def _explain_config(error: Exception) -> str:
     """Hydra's and OmegaConf's errors, with the nearest valid names."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf import DictConfig
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     cause = error.__cause__
+    if isinstance(cause, UserError):  # Of the resolver of a study's sweep.
+        return str(cause)
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
         path, _, leaf = str(cause.full_key).rpartition(".")
         where = f" in '{path}'" if path else ""

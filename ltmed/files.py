@@ -19,15 +19,39 @@ def whole_file(file: Path) -> Iterator[Path]:
     Raises:
         UserError: it is a folder, or cannot be written.
     """
-    if file.is_dir():
-        raise UserError(f"{file} is a folder", "Give the name of a file in it.")
-    partial = file.with_name(f".{file.name}.partial")
+    partial = _partial(file)
     try:
+        if file.is_dir():
+            raise UserError(f"{file} is a folder", "Give the name of a file in it.")
         file.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         partial.replace(file)
     except OSError as error:
-        raise UserError(f"{file} cannot be written: {error.strerror or error}", "Choose another --output.") from error
+        raise _cannot(file, error) from error
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def require_writable(file: Path) -> None:
+    """Finds out, before the work is done, whether `whole_file` can write a file in a folder that exists.
+
+    Raises:
+        UserError: it cannot.
+    """
+    partial = _partial(file)
+    try:
+        if file.is_dir():
+            raise UserError(f"{file} cannot be written: it is a folder", "Give the name of a file in it.")
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise _cannot(file, error) from error
+
+
+def _partial(file: Path) -> Path:
+    return file.with_name(f".{file.name}.partial")
+
+
+def _cannot(file: Path, error: OSError) -> UserError:
+    return UserError(f"{file} cannot be written: {error.strerror or error}", "Choose another --output.")

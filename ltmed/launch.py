@@ -53,6 +53,18 @@ def is_first_process() -> bool:
     return True
 
 
+def job() -> str:
+    """A name that all ranks of this job have in common, and no other job at the same time."""
+    if is_slurm_task():
+        return f"slurm {os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # On a single machine that is all that is known of it, and other machines may have the same.
+        address = os.environ.get("MASTER_ADDR", "")
+        address = socket.gethostname() if address in ("localhost", "127.0.0.1") else address
+        return f"torchrun {os.environ['TORCHELASTIC_RUN_ID']} {address}:{os.environ.get('MASTER_PORT')}"
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
 def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple[str, int]:
     """Resolves `auto` and -1 to what this machine has.
 

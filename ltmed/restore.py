@@ -7,7 +7,6 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltmed import results
 from ltmed.errors import UserError
 from ltmed.runs import Run, read_run
 
@@ -15,7 +14,9 @@ if TYPE_CHECKING:
     from ltmed.nn.network import Network
 
 _PREFIX = "network."
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError)
+_DAMAGE = (
+    OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, pickle.UnpicklingError,
+)  # fmt: skip
 """What reading something else than was written ends in."""
 _AGAIN = "Copy the run again, or delete its folder and run its command again."
 
@@ -27,7 +28,7 @@ def finished_run(run_dir: str | Path) -> Run:
         run_dir: folder of a finished run.
 
     Raises:
-        UserError: not the folder of a run; the run is not finished; its config.yaml or metrics.json is damaged.
+        UserError: not the folder of a run; the run is not finished; a file of it is damaged.
     """
     path = Path(os.path.expanduser(run_dir))
     if not (path / "config.yaml").is_file():
@@ -36,29 +37,9 @@ def finished_run(run_dir: str | Path) -> Run:
             f"{path} is not the folder of a run ({why})",
             "Give the innermost folder, for instance runs/isic2018/erm/default/fold0-seed0.",
         )
-    run = sound_run(path)
+    run = read_run(path)
     if run is None:
         raise UserError(f"{path} holds no finished run", "Run its command to the end first.")
-    return run
-
-
-def sound_run(path: Path) -> Run | None:
-    """The finished run in the folder `path` with its config and metrics read, or None if there is none.
-
-    Raises:
-        UserError: one of the two is damaged.
-    """
-    import yaml
-
-    file = path / results.METRICS
-    try:
-        run = read_run(path)
-        if run is not None:
-            _ = run.classes, run.found["test"]["confusion"]
-            file = path / "config.yaml"
-            _ = run.config.method.stages
-    except (*_DAMAGE, AssertionError, yaml.YAMLError) as error:
-        raise UserError(f"{file} is damaged", _AGAIN) from error
     return run
 
 
@@ -108,6 +89,6 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         saved["state_dict"].keys()
     except PermissionError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}", "Check its permissions.") from error
-    except (*_DAMAGE, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{file} is damaged", _AGAIN) from error
     return saved

@@ -29,6 +29,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ltmed.errors import UserError
 from ltmed.rundir import write_atomic
 from ltmed.tables import print_summary as print_summary
 
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
     from ltmed.metrics import Evaluation, Report
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
+_PARTS = {
+    "run": ("dataset", "method", "fold", "seed"),
+    "test": ("scalars", "per_class", "intervals"),
+    "val": ("scalars",),
+    "split": ("name", "hash"),
+}
+"""What a report cannot do without."""
 PACKAGES = (
     "ltmed", "torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "numpy",
     "opencv-python-headless",
@@ -48,9 +56,36 @@ PACKAGES = (
 
 
 def read(run_dir: Path) -> dict[str, Any] | None:
-    """The metrics of a finished run, or None if there is none in `run_dir`."""
+    """The metrics of a finished run, or None if there is none in `run_dir`.
+
+    Raises:
+        DamagedRunError: the file is not what a run leaves.
+    """
     file = run_dir / METRICS
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # Also text that is not UTF-8.
+        raise DamagedRunError(file, f"cannot be read ({error})") from None
+    for part, keys in _PARTS.items():
+        held = found.get(part) if isinstance(found, dict) else None
+        lacking = [key for key in keys if not isinstance(held, dict) or key not in held]
+        if lacking:
+            raise DamagedRunError(file, f"has no {part}.{lacking[0]}")
+    return found
+
+
+class DamagedRunError(UserError):
+    """A file of a run cannot be read, or is not what the run wrote.
+
+    Args:
+        file: in the run's folder.
+        what: is wrong with it.
+    """
+
+    def __init__(self, file: Path, what: str) -> None:
+        super().__init__(f"{file} {what}", f"Delete the folder {file.parent} and start its command again.")
 
 
 def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation]) -> dict[str, Any]:

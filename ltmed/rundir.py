@@ -93,19 +93,31 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
     """
     file = run_dir / "config.yaml"
     if file.exists():
-        there = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_place(k)}
-        here = identity(cfg)
-        differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
-        if differing:
-            shown = "; ".join(f"{key}: {there.get(key)} there, {here.get(key)} now" for key in differing[:8])
-            more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
-            raise UserError(
-                f"{run_dir} holds a run with another configuration ({shown}{more})",
-                "Choose another run_dir, or delete that folder.",
-            )
+        require_same(run_dir, cfg)
         return
     run_dir.mkdir(parents=True, exist_ok=True)
     write_atomic(file, OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def require_same(run_dir: Path, cfg: DictConfig) -> None:
+    """Checks that the run in the folder, if there is one, has this configuration; writes nothing.
+
+    Raises:
+        UserError: it has another one; names the keys that differ.
+    """
+    file = run_dir / "config.yaml"
+    if not file.exists():
+        return
+    there = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_place(k)}
+    here = identity(cfg)
+    differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    if differing:
+        shown = "; ".join(f"{key}: {there.get(key)} there, {here.get(key)} now" for key in differing[:8])
+        more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
+        raise UserError(
+            f"{run_dir} holds a run with another configuration ({shown}{more})",
+            "Choose another run_dir, or delete that folder.",
+        )
 
 
 def write_atomic(file: Path, text: str) -> None:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from ltmed import launch, results
 from ltmed.config import build, per_stage
 from ltmed.errors import UserError, nearest
+from ltmed.lock import claimed
 from ltmed.metrics import SCALARS
-from ltmed.rundir import claim, write_atomic
+from ltmed.rundir import write_atomic
 from ltmed.seeding import derive
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 def train(cfg: DictConfig) -> float:
     """Runs what `cfg` describes in `cfg.run_dir`, continues it if it was stopped, or only reports it if it is done.
+
+    While another job trains there it waits, and then goes on from what that one left.
 
     Returns:
         the validation value of `cfg.monitor` at the chosen checkpoint, for sweepers; never a test figure. NaN on
@@ -36,18 +39,17 @@ def train(cfg: DictConfig) -> float:
     run_dir = Path(cfg.run_dir)
     # Before the config is written: what was computed with has to be in it.
     cfg.trainer.precision = launch.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    if launch.is_first_process():
-        claim(run_dir, cfg)
-    finished = results.read(run_dir)
-    if not finished or _split_file(run_dir)["root"] != cfg.dataset.root:
-        data = open_data(cfg, run_dir)  # Refuses a root with other data, so that a finished run speaks for this one.
-        if not finished:
-            accelerator, devices = launch.count_devices(
-                cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.num_nodes
-            )
-            data.open()  # Decode once, before there are ranks.
-            with launch.ranks(_plain(cfg), devices):
-                finished = _fit_and_test(cfg, run_dir, data, accelerator, devices)
+    with claimed(run_dir, cfg):
+        finished = results.read(run_dir)
+        if not finished or _split_file(run_dir)["root"] != cfg.dataset.root:
+            data = open_data(cfg, run_dir)  # Refuses a root with other data: a finished run has to speak for this one.
+            if not finished:
+                accelerator, devices = launch.count_devices(
+                    cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.num_nodes
+                )
+                data.open()  # Decode once, before there are ranks.
+                with launch.ranks(_plain(cfg), devices):
+                    finished = _fit_and_test(cfg, run_dir, data, accelerator, devices)
     if not launch.is_first_process():
         return float("nan")
     results.print_summary(finished)

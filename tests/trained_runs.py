@@ -44,9 +44,13 @@ def untrained(folder: Path, *words: str) -> Path:
     torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, file)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     k = len(CODES)
+    name = f"isic2018-{cfg.method.name}-fold0-seed0"
     found = {
-        "run": {"name": f"isic2018-{cfg.method.name}-fold0-seed0", "dataset": "isic2018", "method": cfg.method.name},
+        "run": {"name": name, "dataset": "isic2018", "method": cfg.method.name, "fold": 0, "seed": 0},
+        "val": {"scalars": {}},
         "test": {
+            "scalars": {},
+            "intervals": {},
             "per_class": [{"class": code, "name": f"name of {code.lower()}"} for code in CODES],
             "confusion": [[0] * k] * k,
         },

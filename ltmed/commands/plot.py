@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,9 @@ def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: st
     The pictures of each run go into its own folder `figures`. With several runs, methods are compared for each data
     set and split, in the folder `figures` of the runs' common folder.
     """
-    finished, unfinished = _find(runs)
+    from ltmed.runs import find_runs
+
+    finished, unfinished = find_runs(runs)
     for folder in unfinished:
         click.echo(f"skipped, not finished: {folder}", err=True)
     if not finished:
@@ -49,32 +50,6 @@ def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: st
     if output is not None:
         _make(output)
     _draw_all(finished, output, features, kind)
-
-
-def _find(paths: Sequence[Path]) -> tuple[list[Run], list[Path]]:
-    """As `ltmed.runs.find_runs`, but a damaged run is said and left out, unless there is no other."""
-    from ltmed.restore import sound_run
-    from ltmed.runs import find_runs
-
-    folders = {file.parent: None for path in paths if path.is_dir() for file in sorted(path.rglob("config.yaml"))}
-    if not folders or not all(path.is_dir() for path in paths):
-        return find_runs(paths)  # Says what is wrong.
-    finished, unfinished, damaged = [], [], []
-    for folder in folders:
-        try:
-            run = sound_run(folder)
-        except UserError as error:
-            damaged.append(error)
-            continue
-        if run is None:
-            unfinished.append(folder)
-        else:
-            finished.append(run)
-    if damaged and not finished:
-        raise damaged[0]
-    for error in damaged:
-        click.echo(f"skipped: {error}", err=True)
-    return finished, unfinished
 
 
 def _make(folder: Path) -> None:

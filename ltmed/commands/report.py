@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ltmed.errors import UserError, nearest, require_choice
+from ltmed.files import require_writable, whole_file
 
 if TYPE_CHECKING:
     from ltmed.report.model import Table
@@ -40,6 +42,8 @@ def command(
     are never in one column.
     """
     form = form or _format_of(output)
+    if output is not None:
+        require_writable(output)
     table = _chosen(_table(what, scale), metrics, reference)
     if form == "terminal" and output is None:
         from rich.console import Console
@@ -54,11 +58,8 @@ def command(
     if output is None:
         click.echo(text, nl=False)
         return
-    from ltmed.rundir import write_atomic
-
-    if not output.parent.is_dir() or output.is_dir():
-        raise UserError(f"{output} cannot be written", "Give a file in a folder that exists.")
-    write_atomic(output, text)
+    with whole_file(output) as partial:
+        partial.write_text(text, encoding="utf-8")
     click.echo(f"Written: {output}")
 
 
@@ -72,10 +73,15 @@ def _format_of(output: Path | None) -> str:
 
 
 def _table(what: tuple[str, ...], scale: str | None) -> Table:
+    from ltmed import studies
     from ltmed.report.build import from_runs, separate
 
-    if not Path(what[0]).is_dir() and all("=" in word and not Path(word).is_dir() for word in what[1:]):
-        return separate(_study(what[0], scale, what[1:]))
+    first, *further = what
+    if first in studies.names() and not Path(first).is_dir():
+        return separate(studies.table(first, scale, further))
+    for word in what:
+        if not os.path.isdir(word):
+            raise _neither(word, studies.names())
     if scale is not None:
         raise UserError("--scale is for studies", "Leave it out for folders of runs.")
     from ltmed.runs import find_runs
@@ -84,13 +90,18 @@ def _table(what: tuple[str, ...], scale: str | None) -> Table:
     return from_runs(runs, unfinished, title=f"Runs in {', '.join(what)}")
 
 
-def _study(name: str, scale: str | None, further: Sequence[str]) -> Table:
-    from ltmed import studies
-
-    known = studies.names()
-    if name not in known:
-        raise UserError(f"'{name}' is neither a folder nor a study", nearest(name, known))
-    return studies.table(name, scale, further)
+def _neither(word: str, known: Sequence[str]) -> UserError:
+    """What to say of a word that is no folder and no study."""
+    if os.path.exists(word):
+        return UserError(f"{word} is a file", "Give the folder of a run, or one that holds runs.")
+    close = nearest(word, known)
+    if close.startswith("Did you mean") and word.count("/") < 2 and not os.path.isdir(word.split("/")[0]):
+        return UserError(f"There is no study or folder '{word}'", close)
+    if "=" in word and not word.startswith("="):
+        return UserError(f"{word} is for studies", "What is reported comes first, for instance lmd/table1 runs=DIR.")
+    return UserError(
+        f"{word} does not exist", "Give folders of runs, or one study; python run.py --help lists the studies."
+    )
 
 
 def _chosen(table: Table, metrics: tuple[str, ...], reference: str | None) -> Table:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
+from pathlib import Path
 
 from ltmed.runs import Run
+from ltmed.words import quoted, shell
 
 
 def command(run: Run, fold: int, seed: int) -> str:
@@ -18,18 +19,24 @@ def command(run: Run, fold: int, seed: int) -> str:
     words = _words(run)
     if words is None:
         return f"# fold={fold} seed={seed} and else as {run.path / 'config.yaml'} (the folder's name has not all words)"
-    choices = [f"method={cfg.method.name}", f"dataset={run.path.parts[-4]}"]
+    *_, dataset, _, _, _ = run.path.absolute().parts
+    choices = [f"method={cfg.method.name}", f"dataset={dataset}"]
     root = str(cfg.dataset.get("root") or "")
     if root and not root.startswith(str(cfg.cache_dir)):
-        choices.append(f"dataset.root={root}")
-    return shlex.join(["python", "run.py", *choices, *words, f"fold={fold}", f"seed={seed}"])
+        choices.append(f"dataset.root={quoted(root)}")
+    runs = run.path.absolute().parents[3]
+    if runs != Path("runs").absolute():
+        here = Path.cwd()
+        choices.append(f"runs={quoted(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}")
+    return shell(["python", "run.py", *choices, *words, f"fold={fold}", f"seed={seed}"])
 
 
 def _words(run: Run) -> list[str] | None:
     """The overrides in the folder's name, or None if it does not hold them."""
-    if len(run.path.parts) < 4:
+    parts = run.path.absolute().parts
+    if len(parts) < 5:
         return None
-    _, method, overrides, last = run.path.parts[-4:]
+    *_, method, overrides, last = parts
     cfg = run.config
     named = method == cfg.method.name and last == f"fold{cfg.fold}-seed{cfg.seed}"
     if not named or re.search(r"-[0-9a-f]{8}$", overrides):

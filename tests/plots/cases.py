@@ -69,6 +69,7 @@ def make_run(
             ],
             "confusion": report.confusion,
         },
+        "val": {"scalars": report.scalars()},
         "split": {"name": "grouped", "hash": "abc", "counts": {"train": counts, "val": counts, "test": counts}},
     }
     stages = stages or {"train": {}}
@@ -83,7 +84,7 @@ def make_run(
     }  # fmt: skip
     folder.mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-    columns: dict[str, Any] = {"label": [codes[k] for k in labels.tolist()]}
+    columns: dict[str, Any] = {"image": [f"{n}.png" for n in range(30)], "label": [codes[k] for k in labels.tolist()]}
     columns["predicted"] = [codes[k] for k in probabilities.argmax(1).tolist()]
     columns.update({f"prob_{code}": probabilities[:, k].numpy() for k, code in enumerate(codes)})
     pd.DataFrame(columns).to_parquet(folder / results.PREDICTIONS)

@@ -96,7 +96,7 @@ def test_unfinished_runs_are_missing_with_their_commands(tmp_path):
     half = write(tmp_path, "erm", seed=1, overrides=overrides, finished=False)
     alone = write(tmp_path, "proco", seed=0, finished=False)
     table = from_runs([done], [half.path, alone.path])
-    start = "python run.py method={} dataset=toy dataset.root=/data{} fold=0 seed={}"
+    start = f"python run.py method={{}} dataset=toy dataset.root=/data runs={tmp_path}{{}} fold=0 seed={{}}"
     words = " epochs=5 method.stages.train.optimizer.lr=1e-3"
     assert table.cells["erm", table.columns[0]].missing == (start.format("erm", words, 1),)
     assert table.cells["proco", table.columns[0]].missing == tuple(start.format("proco", "", s) for s in (0, 1))

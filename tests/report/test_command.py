@@ -61,15 +61,47 @@ def test_metrics_and_reference_can_be_chosen(runs, capsys):
 def test_mistakes_are_one_line(runs, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "No run in" in refused(capsys, tmp_path / "empty")
-    assert "neither a folder nor a study" in refused(capsys, "no/study")
+    assert "no/study does not exist" in refused(capsys, "no/study")
     assert "Did you mean 'mcc'" in refused(capsys, runs, "--metric", "mc")
     assert "Did you mean 'proco'" in refused(capsys, runs, "--reference", "proc")
     assert "does not say which format" in refused(capsys, runs, "--output", tmp_path / "r.doc")
     assert "cannot be written" in refused(capsys, runs, "--output", tmp_path / "none" / "r.md")
     assert "--scale is for studies" in refused(capsys, runs, "--scale", "smoke")
-    assert "is not a folder" in refused(capsys, runs, tmp_path / "none")
+    assert "none does not exist" in refused(capsys, runs, tmp_path / "none")
     write(tmp_path / "half", finished=False)
     assert "None of 1 runs is finished" in refused(capsys, tmp_path / "half")
+
+
+def test_what_is_neither_a_folder_nor_a_study(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").write_text("x")
+    assert refused(capsys, "afile").startswith("error: afile is a file. Give the folder")
+    for path in ("/no/such/place", "./none", "runs/isic2018", "elsewhere"):
+        said = refused(capsys, path)
+        assert said.startswith(f"error: {path} does not exist")
+        assert "lmd/table1" not in said
+    assert refused(capsys, "lmd/tabel1").startswith("error: There is no study or folder 'lmd/tabel1'. Did you mean")
+    assert "is for studies" in refused(capsys, runs, "data=/d")
+    assert "'lmd/table2' cannot follow a study" in refused(capsys, "lmd/table1", "lmd/table2")
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys):
+    for output in ("/proc/r.md", tmp_path / ("n" * 300 + ".md"), tmp_path / "none" / "r.md"):
+        assert "cannot be written" in refused(capsys, tmp_path, "--output", output)  # And not that there is no run.
+    (tmp_path / "r.md").mkdir()
+    assert "it is a folder" in refused(capsys, tmp_path, "--output", tmp_path / "r.md")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.md"]
+
+
+def test_a_damaged_run_costs_no_other_its_report(runs, capsys):
+    write(runs, "pcct").path.joinpath("metrics.json").write_text("{")
+    with pytest.warns(UserWarning, match="metrics.json cannot be read"):
+        main(["report", str(runs)])
+    assert "Compared with erm" in capsys.readouterr().out
+
+
+def test_a_setting_that_no_run_has_is_refused(capsys):
+    assert "There is no setting 'notakey'" in refused(capsys, "lmd/table1", "notakey=3")
 
 
 def test_a_study_without_runs_shows_what_to_run(capsys, tmp_path, monkeypatch):
@@ -78,7 +110,7 @@ def test_a_study_without_runs_shows_what_to_run(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "table", lambda *given: Table(f"Given {given}", ("CE",), ("toy",), cells))
     main(["report", "paper/table1", "runs=elsewhere", "--scale", "smoke"])
     said = capsys.readouterr().out
-    assert "Given ('paper/table1', 'smoke', ('runs=elsewhere',))" in said
+    assert "Given ('paper/table1', 'smoke', ['runs=elsewhere'])" in said
     assert "not run (84.1)" in said
     assert "python run.py method=erm" in said
     assert "Did you mean 'paper/table1'" in refused(capsys, "paper/table2")
