@@ -4,18 +4,21 @@
     python experiments/wandb_workspace.py --project ltmed phantom --dry-run
 
 Needs `pip install 'ltmed[reports]'` and `wandb login`; --dry-run needs neither and prints what would be built. The runs
-are those of `logger=wandb`, found by the tag of their data set and grouped by method; offline ones count after
-`wandb sync`. The result is a draft of yours, in the project's tab of reports; each call makes another.
+are those of `logger=wandb`, found by the tag of their data set and grouped by method and settings (`row` in their
+configuration); offline ones count after `wandb sync`. The result is a draft of yours, in the project's tab of reports;
+each call makes another. Mistakes end in one line and exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
+
+from ltmed.cli import one_line_errors
+from ltmed.errors import UserError
 
 SCORES = {
     "balanced accuracy": ["test/balanced_accuracy"],
@@ -25,7 +28,8 @@ SCORES = {
 }
 CURVES = {"validation: balanced accuracy": r".*/val/balanced_accuracy", "training loss": r".*/train/loss"}
 PICTURES = ["figures/confusion_matrix", "figures/recall_by_size", "figures/reliability"]
-METHOD = "method.name"
+ROW = "row"
+"""Key of what all folds and seeds of a method with its settings have in common; see `ltmed.wandb_views.row_name`."""
 WIDTH, HEIGHT = 12, 8
 """Of a panel; W&B's page has 24 columns."""
 
@@ -47,7 +51,7 @@ def plan(datasets: Sequence[str], entity: str | None, project: str, split: str |
             {
                 "title": dataset,
                 "tags": [dataset, *([split] if split else [])],
-                "groupby": METHOD,
+                "groupby": ROW,
                 "panels": [
                     *({"kind": "bars", "title": title, "metrics": names} for title, names in SCORES.items()),
                     *({"kind": "lines", "title": title, "regex": regex} for title, regex in CURVES.items()),
@@ -110,23 +114,29 @@ def main(words: Sequence[str] | None = None) -> None:
     if chosen.dry_run:
         print(json.dumps(planned, indent=2))
         return
-    _require_library_and_account()
-    report = build(planned)
-    report.save()
-    print(report.url)
+    with one_line_errors(single=True):
+        print(_save(planned))
 
 
-def _require_library_and_account() -> None:
+def _save(planned: dict[str, Any]) -> str:
+    """Builds and saves the report; gives its address."""
+    if find_spec("wandb_workspaces") is None:
+        raise UserError("wandb-workspaces is not installed", "pip install 'ltmed[reports]', or look with --dry-run.")
     import wandb
 
-    if find_spec("wandb_workspaces") is None:
-        sys.exit("error: wandb-workspaces is not installed. pip install 'ltmed[reports]', or look with --dry-run.")
     try:
         known = wandb.login(prompt=False, verify=False)
-    except wandb.Error:
+    except (wandb.Error, ValueError):
         known = False
     if not known:
-        sys.exit("error: Nobody is logged in to Weights & Biases. Run `wandb login`, or look with --dry-run.")
+        raise UserError("Nobody is logged in to Weights & Biases", "Run `wandb login`, or look with --dry-run.")
+    report = build(planned)
+    try:
+        report.save()
+    except (wandb.Error, ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"The report cannot be saved: {reason}", "Check --entity and --project.") from error
+    return report.url
 
 
 if __name__ == "__main__":

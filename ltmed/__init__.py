@@ -19,14 +19,14 @@ def load(run_dir: str | Path) -> Network:
     It is rebuilt from the run's config and reads its weights with `weights_only=True`: no pickled code is run.
 
     Args:
-        run_dir: folder of a run.
+        run_dir: folder of a run, in which `~` is the home folder.
 
     Returns:
         A module mapping normalised images `[B, 3, H, W]` to logits `[B, K]`.
 
     Raises:
-        UserError: the folder has no finished run.
+        UserError: the folder has no finished run, or a file of it is missing or damaged.
     """
-    from ltmed.restore import load_network  # Torch and Lightning are imported only when they are needed.
+    from ltmed.restore import finished_run, load_network  # Imported only when they are needed.
 
-    return load_network(Path(run_dir))
+    return load_network(finished_run(run_dir))

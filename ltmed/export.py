@@ -72,11 +72,13 @@ def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> 
         the file, and the largest difference of a probability between it and the network on random images.
 
     Raises:
-        UserError: no finished run, no such format, a missing package, a network that the format cannot express, a
-            result that differs by more than `TOLERANCE`. Then no file is left.
+        UserError: no finished run, no such format, a suffix that means another one, a missing package, a network that
+            the format cannot express, a result that differs by more than `TOLERANCE`. Then no file is left.
     """
     require_choice("format", form, list(FORMATS))
     chosen, run_dir = FORMATS[form], Path(run_dir).expanduser()
+    if output is not None:
+        _require_own_suffix(Path(output), form)
     for package in chosen.packages:
         _require_package(package, form)
     trained = open_run(run_dir)
@@ -229,6 +231,16 @@ FORMATS = {
     "torchscript": Format(".torchscript.pt", _write_torchscript, lambda file: torch.jit.load(file)),
     "torch": Format(".pt", _write_torch, load_export),
 }
+
+
+def _require_own_suffix(file: Path, form: str) -> None:
+    """A suffix that says nothing is the user's choice; one of another format would mislead whoever gets the file."""
+    means = {".onnx": ["onnx"], ".pt": ["torchscript", "torch"], ".pth": ["torchscript", "torch"]}.get(file.suffix)
+    if means is not None and form not in means:
+        raise UserError(
+            f"--output={file} ends in {file.suffix}, but the format is {form}",
+            f"Name it {file.with_suffix(FORMATS[form].suffix).name}, or choose --format={' or '.join(means)}.",
+        )
 
 
 def _require_package(name: str, form: str) -> None:

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from ltmed.errors import UserError
 from ltmed.rundir import write_atomic
-from ltmed.wandb_views import images, tags
+from ltmed.wandb_views import images, row_name, tags
 
 if TYPE_CHECKING:
     import wandb
@@ -133,7 +133,7 @@ class WandbLogger(CSVLogger):
 
     Args:
         run_dir: the run's folder.
-        config: the run's resolved config; shown with the run.
+        config: the run's resolved config; shown with the run, and besides it `row`, its method and settings.
         project: W&B project.
         entity: W&B user or team; None is the account's default.
         offline: True writes to `<run_dir>/wandb` only and needs neither account nor network. So does the environment
@@ -158,7 +158,7 @@ class WandbLogger(CSVLogger):
             group=self.run.group,
             job_type=self.run.method,
             tags=tags(config, self.run.dataset, self.run.method),
-            config=config,
+            config={**config, "row": row_name(run_dir, self.run.method)},
         )
 
     @property
@@ -214,17 +214,27 @@ def _start(offline: bool, **arguments: Any) -> wandb.Run:
 
     if wandb.run is not None:
         wandb.finish(exit_code=1)  # Left by a job of the same sweep that failed; its run is not ours.
-    online = not offline and wandb.setup().settings.mode in ("online", "run", "shared")
     mend = "Run `wandb login`, or keep the run on this machine with logger.offline=true."
     try:
+        online = not offline and wandb.setup().settings.mode in ("online", "run", "shared")
         if online and not wandb.login(prompt=False, verify=False):
             raise UserError("logger=wandb needs a Weights & Biases account, and nobody is logged in", mend)
         run = wandb.init(mode="offline" if offline else None, **arguments)
     except Error as error:
         raise UserError(f"Weights & Biases could not start: {error}", mend) from error
+    except ValueError as error:  # A setting that W&B's library does not accept.
+        reason = "; ".join(_settings_errors(error))
+        raise UserError(f"Weights & Biases could not start: {reason}", "Correct the variables WANDB_... .") from error
     run.define_metric(STEP, hidden=True)
     run.define_metric("*", step_metric=STEP)
     return run
+
+
+def _settings_errors(error: ValueError) -> list[str]:
+    """Each wrong setting with its reason, of an error of pydantic's; of another its first line."""
+    details: Any = getattr(error, "errors", list)()
+    found = [f"{'.'.join(map(str, one['loc']))}={one['input']}: {one['msg']}" for one in details]
+    return found or [(str(error).splitlines() or [type(error).__name__])[0]]
 
 
 def _class_table(found: dict[str, Any]) -> wandb.Table:

@@ -188,7 +188,13 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device={name} is not known", "Known: auto, cpu, cuda.") from None
+        raise UserError(f"device={name} is not known", "Known: auto, cpu, cuda, cuda:1 and so on.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("torch sees no GPU", "Use the device cpu or auto.")
+    try:
+        torch.zeros(1, device=device).tolist()  # Of the names that torch knows, most are of devices that are not here.
+    except Exception as error:
+        number = torch.cuda.device_count()
+        known = ["auto", "cpu", *(f"cuda:{place}" for place in range(number))]
+        raise UserError(f"There is no device {name} on this machine", f"Use one of {', '.join(known)}.") from error
     return device

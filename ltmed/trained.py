@@ -15,9 +15,8 @@ from ltmed.data.augment import Augmentation
 from ltmed.data.datamodule import DataModule
 from ltmed.data.decode import decode_square
 from ltmed.data.store import RAW, from_jpeg, to_jpeg
-from ltmed.errors import UserError
-from ltmed.restore import load_network
-from ltmed.runs import Run, read_run
+from ltmed.restore import finished_run, load_network
+from ltmed.runs import Run
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -84,21 +83,10 @@ def open_run(run_dir: str | Path) -> Trained:
         run_dir: folder of a finished run.
 
     Raises:
-        UserError: not the folder of a run; the run is not finished; a file of it is missing.
+        UserError: not the folder of a run; the run is not finished; a file of it is missing or damaged.
     """
-    path = Path(run_dir).expanduser()
-    if not (path / "config.yaml").is_file():
-        raise UserError(
-            f"{path} is not the folder of a run (it has no config.yaml)",
-            "Give the innermost folder, for instance runs/isic2018/erm/default/fold0-seed0.",
-        )
-    try:
-        network, run = load_network(path), read_run(path)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{error.filename} is missing", "Copy the whole folder of the run, with config.yaml and stages/."
-        ) from None
-    assert run is not None
+    run = finished_run(run_dir)
+    network = load_network(run)
     names = [row["name"] for row in run.found["test"]["per_class"]]
     return Trained(run, network, run.classes, names, _preprocessing(run.config, run.found))
 

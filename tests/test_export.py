@@ -128,8 +128,7 @@ def test_torch_is_a_dict_without_pickled_code(run, expected, tmp_path):
     assert not load_export(file).training
 
 
-@pytest.mark.parametrize("wrong", [2e-4, float("nan")])
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(("form", "wrong"), [*((form, 2e-4) for form in FORMATS), ("torch", float("nan"))])
 def test_a_file_that_computes_something_else_is_not_left(form, wrong, run, tmp_path, monkeypatch):
     read = FORMATS[form].read
     monkeypatch.setitem(FORMATS, form, replace(FORMATS[form], read=lambda file: lambda x: read(file)(x) + wrong))
@@ -153,6 +152,8 @@ def test_a_network_that_cannot_be_traced(run, tmp_path, monkeypatch):
 def test_missing_packages_and_wrong_words(run, monkeypatch):
     with pytest.raises(UserError, match="'onnx'"):
         export(run, "onx")
+    with pytest.raises(UserError, match=r"ends in .pt, but the format is onnx. Name it net.onnx, or choose"):
+        export(run, "onnx", "net.pt")
     importing = module.importlib.import_module
 
     def without(name, *rest):

@@ -192,13 +192,43 @@ def test_what_is_not_a_finished_run(run, tmp_path):
         Predictor(tmp_path)
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / "stages/train/best.ckpt").unlink()
-    with pytest.raises(UserError, match=r"stages/train/best.ckpt is missing"):
-        Predictor(copy)
+    for open_run in (Predictor, ltmed.load):
+        with pytest.raises(UserError, match=r"stages/train/best.ckpt is missing"):
+            open_run(copy)
     (copy / "metrics.json").unlink()
     with pytest.raises(UserError, match="no finished run"):
         Predictor(copy)
+    with pytest.raises(UserError, match="it does not exist"):
+        ltmed.load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="device=gppu is not known"):
         Predictor(run, device="gppu")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no GPU"):
             Predictor(run, device="cuda")
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_damaged_checkpoint_is_one_line(content, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    file = copy / "stages/train/best.ckpt"
+    file.write_bytes(file.read_bytes()[:5000] if content is None else content)
+    for open_run in (Predictor, ltmed.load):
+        with pytest.raises(UserError, match=r"best.ckpt is damaged. Copy the run again, or delete its folder") as said:
+            open_run(copy)
+        assert "\n" not in str(said.value)
+
+
+def test_a_checkpoint_of_another_network(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    file = copy / "stages/train/best.ckpt"
+    state = torch.load(file, weights_only=True)
+    torch.save({"state_dict": {key: value[:1] for key, value in state["state_dict"].items() if value.ndim}}, file)
+    with pytest.raises(UserError, match=r"best.ckpt is not of the network that .*config.yaml says: .*shape"):
+        ltmed.load(copy)
+
+
+def test_load_knows_the_home_folder(run, monkeypatch):
+    monkeypatch.setenv("HOME", str(run.parent))
+    assert not ltmed.load(f"~/{run.name}").training
+    with pytest.raises(UserError, match="~nobody-here/run is not the folder of a run"):
+        ltmed.load("~nobody-here/run")

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from ltmed.errors import UserError
 from ltmed.loggers import WandbLogger
 from ltmed.plots import methods, style
-from ltmed.wandb_views import images, tags
+from ltmed.wandb_views import images, row_name, tags
 from tests.test_loggers import CONFIG, found, key_of, no_account, records
 
 __all__ = ["no_account"]
@@ -37,12 +38,15 @@ def test_pictures_and_tags_are_in_the_offline_run(tmp_path, no_account, monkeypa
     config = {**CONFIG, "split": {"_target_": "ltmed.data.splits.grouped"}}
     style.save(methods.alpha_curve([1.0, 0.5]), tmp_path / "figures" / "alpha.png")
     WandbLogger(tmp_path, config, project="ltmed", entity=None, offline=False).log_final(found())
-    logged, tagged = {}, []
+    logged, tagged, row = {}, [], ""
     for record in records(next((tmp_path / "wandb").glob("offline-run-*/*.wandb"))):
         tagged += record.run.tags
+        for item in record.run.config.update:
+            row = json.loads(item.value_json) if item.key == "row" else row
         for item in record.history.item:
             logged[key_of(item)] = json.loads(item.value_json)
     assert tagged == ["isic2018", "erm", "grouped"]
+    assert row == f"erm ({tmp_path.name})"
     shown = {key.rpartition("/")[2]: value for key, value in logged.items() if key.startswith("figures/alpha/")}
     assert shown["_type"] == "image-file", logged
     (copied,) = (tmp_path / "wandb").glob(f"offline-run-*/files/{shown['path']}")
@@ -74,22 +78,42 @@ def test_plan_names_what_runs_log(script):
     assert set(script.PICTURES) <= {f"figures/{name}" for name in pictures(run)}
 
 
-def test_without_account_or_library_it_says_what_to_do(script, no_account, monkeypatch):
-    monkeypatch.setitem(script.main.__globals__, "find_spec", lambda name: object())
-    with pytest.raises(SystemExit, match="wandb login"):
+@pytest.mark.parametrize(("package", "message"), [(object(), "wandb login"), (None, "ltmed[reports]")])
+def test_without_account_or_library_it_says_what_to_do(package, message, script, no_account, monkeypatch, capsys):
+    monkeypatch.setitem(script.main.__globals__, "find_spec", lambda name: package)
+    with pytest.raises(SystemExit) as ended:
         script.main(["phantom"])
-    monkeypatch.setitem(script.main.__globals__, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match=r"ltmed\[reports\]"):
-        script.main(["phantom"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("folder", "row"),
+    [
+        ("runs/isic2018/erm/default/fold0-seed1", "erm"),
+        ("runs/isic2018/erm/default/fold4-seed0", "erm"),
+        ("runs/isic2018/erm/loss=focal/fold0-seed1", "erm (loss=focal)"),
+        ("mine", "erm (mine)"),
+    ],
+)
+def test_a_row_is_a_method_with_its_settings(folder, row):
+    assert row_name(Path(folder), "erm") == row
 
 
 def test_report_is_built_as_planned(script):
-    pytest.importorskip("wandb_workspaces")
     report = script.build(script.plan(["phantom", "isic2018"], "team", "p"))
     grids = [block for block in report.blocks if type(block).__name__ == "PanelGrid"]
     assert [grid.runsets[0].name for grid in grids] == ["phantom", "isic2018"]
     assert "phantom" in grids[0].runsets[0].filters
-    assert grids[0].runsets[0].groupby == ["config.method.name"]
+    assert grids[0].runsets[0].groupby == ["config.row"]
     assert len(grids[0].panels) == len(script.plan(["phantom"], "team", "p")["sections"][0]["panels"])
     corners = {(panel.layout.x, panel.layout.y) for panel in grids[0].panels}
     assert len(corners) == len(grids[0].panels)
+
+
+def test_a_setting_that_wandb_refuses_is_one_line(tmp_path, no_account, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    with pytest.raises(UserError, match=r"could not start: mode=foo: .*WANDB_") as raised:
+        WandbLogger(tmp_path, CONFIG, project="ltmed", entity=None, offline=False)
+    assert "\n" not in str(raised.value)

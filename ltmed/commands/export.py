@@ -21,6 +21,9 @@ def command(run: Path, form: str | None, output: Path | None) -> None:
     """
     if form is None:
         raise UserError("--format is missing", "Choose --format=onnx, torchscript or torch.")
+    from ltmed.restore import finished_run
+
+    finished_run(run)  # A mistake is said before torch is imported, which takes long.
     from ltmed.export import export
 
     file, difference = export(run, form, output)

@@ -47,32 +47,51 @@ def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: st
         raise UserError("None of the runs is finished", "The command that started a run also finishes it.")
     if features == "umap":
         _require_umap()
+    if output is not None:
+        _make(output)
     _draw_all(finished, output, features, kind)
 
 
-def _draw_all(finished: list[Run], output: Path | None, how: str, kind: str) -> None:
-    from ltmed.plots import style
-    from ltmed.plots.runs import FOLDER, comparisons, draw
+def _make(folder: Path) -> None:
+    """Before anything is drawn, which may take minutes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
+        raise UserError(f"--output={folder} cannot be made: {reason}", "Choose another folder.") from None
 
-    common = Path(os.path.commonpath([run.path.resolve() for run in finished]))
-    for run in finished:
+
+def _draw_all(runs: list[Run], output: Path | None, how: str, kind: str) -> None:
+    from ltmed.plots import style
+    from ltmed.plots.comparisons import comparisons
+    from ltmed.plots.runs import FOLDER, draw
+
+    common = Path(os.path.commonpath([run.path.resolve() for run in runs]))
+    for number, run in enumerate(runs, 1):
         folder = run.path / FOLDER
         if output is not None:
             folder = output / run.path.resolve().relative_to(common)
+        if how != "none" and len(runs) > 1:
+            # A map of features takes up to half a minute.
+            click.echo(f"{number} of {len(runs)}: {run.path}", err=True)
         files = draw(run, folder, kind)
         files += _features(run, folder, how, kind)
         click.echo(f"{len(files)} pictures in {folder}")
-    if len(finished) == 1:
+    if len(runs) == 1:
         return
     folder = (common / FOLDER) if output is None else output
+    left_out: dict[str, None] = {}
     drawn = 0
-    for name, figure in comparisons(finished):
+    for name, figure, without in comparisons(runs):
         style.save(figure, folder / f"{name}.{kind}")
+        left_out.update({without: None} if without else {})
         drawn += 1
+    for without in left_out:
+        click.echo(f"not compared: {without}", err=True)
     if drawn:
         click.echo(f"{drawn} comparisons in {folder}")
     else:
-        click.echo("Nothing to compare: no two methods were run on one data set and split.")
+        click.echo("Nothing to compare: no two methods were run on one data set, split and fold.")
 
 
 def _features(run: Run, folder: Path, how: str, kind: str) -> list[Path]:

@@ -28,7 +28,7 @@ SUFFIXES = (".csv", ".parquet")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images in the network at once."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or what else torch knows.")
 @click.option("--threads", type=click.IntRange(1), help="Threads; one per core if absent.")
 def command(
     run: Path, images: tuple[Path, ...], output: Path | None, batch_size: int, device: str, threads: int | None
@@ -40,13 +40,17 @@ def command(
     """
     if output is not None:
         _check(output, images)
+    from ltmed.restore import finished_run
+
+    finished_run(run)  # A mistake is said before torch is imported, which takes long.
     from ltmed.data.build import bar
     from ltmed.data.inputs import list_images
     from ltmed.predict import Predictor
 
     listed = list_images(images)
     if listed.repeated:
-        click.echo(f"{listed.repeated:,} images are given more than once; each has one row", err=True)
+        many = "images are" if listed.repeated > 1 else "image is"
+        click.echo(f"{listed.repeated:,} {many} given more than once; each has one row", err=True)
     predictor = Predictor(run, device=device, batch_size=batch_size, threads=threads)
     unreadable = 0
     # A bar between the rows would make both unreadable.
@@ -77,8 +81,8 @@ def _writer(output: Path | None, columns: dict[str, type]) -> Iterator[Callable[
     from ltmed.files import whole_file
 
     if output is None:
-        click.echo(_csv_line(columns), nl=False)
-        yield lambda table: click.echo(_csv(table), nl=False)
+        _print(_csv_line(columns))
+        yield lambda table: _print(_csv(table))
         return
     with whole_file(output) as file:
         if output.suffix.lower() == ".csv":
@@ -93,6 +97,15 @@ def _writer(output: Path | None, columns: dict[str, type]) -> Iterator[Callable[
         schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
         with ParquetWriter(file, schema) as writer:
             yield lambda table: writer.write_table(pa.Table.from_pandas(table, schema, preserve_index=False))
+
+
+def _print(text: str) -> None:
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"The table cannot be printed: {error.strerror or error}", "Choose an --output.") from None
 
 
 def _csv(table: pd.DataFrame) -> str:

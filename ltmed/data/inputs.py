@@ -43,7 +43,7 @@ def list_images(given: Sequence[Path]) -> Listed:
     found: dict[str, tuple[str, Path]] = {}
     number = 0
     for word in given:
-        for shown, path in _images(word.expanduser()):
+        for shown, path in _images(Path(os.path.expanduser(word))):
             number += 1
             found.setdefault(os.path.abspath(path), (shown, path))
     return Listed([shown for shown, _ in found.values()], [path for _, path in found.values()], number - len(found))
@@ -74,15 +74,17 @@ def _in_table(file: Path) -> Iterator[tuple[str, Path]]:
     for row, cell in enumerate(table[name]):
         if not cell:
             raise UserError(f"{table.where(row)}: no image", "Fill it in or remove the row.")
-        yield cell, _with_extension(file.parent / Path(cell).expanduser())
+        yield cell, _with_extension(file.parent / os.path.expanduser(cell))
 
 
 def _with_extension(path: Path) -> Path:
     """The file that `path` names, in label files often without its extension."""
-    if path.suffix or path.exists():
+    if os.path.exists(path):  # Unlike Path.exists, False of a name that is too long.
         return path
-    complete = (path.with_name(path.name + extension) for extension in _IN_FOLDERS)
-    return next((file for file in complete if file.exists()), path)
+    # What looks like an extension may be a part of the name: patient.1 for patient.1.png.
+    endings = [ending for extension in _IN_FOLDERS for ending in (extension, extension.upper())]
+    complete = (path.with_name(path.name + ending) for ending in endings)
+    return next((file for file in complete if os.path.exists(file)), path)
 
 
 def _require_utf8(path: Path) -> None:

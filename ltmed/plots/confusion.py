@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ltmed.plots import style
+from ltmed.plots import fit, style
 
 MOST_NUMBERED = 25
 """Classes up to which the cells have numbers."""
@@ -46,7 +46,7 @@ def confusion_matrix(
     _tier_lines(axes, [tiers[k] for k in order])
     axes.spines[:].set_visible(True)
     axes.set(xlabel="predicted", ylabel="true")
-    figure.suptitle(title)  # Not the title of the axes: the names of the tiers are there.
+    fit.title(figure, title)  # Not the title of the axes: the names of the tiers are there.
     return figure
 
 

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ltmed.errors import UserError
-from ltmed.plots import style
+from ltmed.plots import fit, style
 
 Embedding = Literal["tsne", "umap"]
 MOST_IMAGES = 3000
 """t-SNE of so many takes about ten seconds."""
+MOST_SHADED = 7
+"""Classes up to which each has a shade of its own."""
+_LEGEND_SIZE = 30
+"""Of a marker in the legend, in square points, however small those of many images are."""
 
 
 def choose_images(labels: np.ndarray, most: int = MOST_IMAGES) -> np.ndarray:
@@ -62,41 +67,59 @@ def embed(features: np.ndarray, how: Embedding, seed: int = 0) -> np.ndarray:
 
 @style.styled
 def feature_map(
-    points: np.ndarray, labels: np.ndarray, classes: Sequence[str], tiers: Sequence[str], title: str = ""
+    points: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    tiers: Sequence[str],
+    counts: Sequence[int],
+    title: str = "",
 ) -> Figure:
-    """Points of test images: shape and order of drawing by tier, the tail on top.
+    """Points of test images: colour, shape and order of drawing by tier, the tail on top.
 
-    Up to 7 classes have a colour each; up to `style.MOST_NAMED` have the colour of their tier and a name or number at
-    their median; more have the colour of their tier alone.
+    Up to `MOST_SHADED` classes have a shade each of their tier's colour, the largest of a tier the darkest; up to
+    `style.MOST_NAMED` have a name or number at their median instead; more have neither.
 
     Args:
         points: [N, 2].
         labels: int64 [N], class indices.
         classes: K names.
         tiers: K times "head", "medium" or "tail".
+        counts: K training images, which give the order of the names.
         title: above the picture.
     """
     figure = style.new_figure(5.4, style.WIDTH)
     axes = figure.add_subplot()
-    coloured = len(classes) <= len(style.CYCLE)
+    size = _size(len(points))
+    order, shaded = style.by_size(counts), len(classes) <= MOST_SHADED
+    handles = {}
     for tier, look in style.TIERS.items():
-        for k in (k for k in range(len(classes)) if tiers[k] == tier):
+        members = [k for k in order if tiers[k] == tier]
+        shades = _shades(look.colour, len(members)) if shaded else [look.colour] * len(members)
+        for k, shade in zip(members, shades, strict=True):
             here = points[labels == k]
-            axes.scatter(
-                here[:, 0], here[:, 1], marker=look.marker, s=_size(len(points)), lw=0.3, edgecolor="white",
-                color=style.CYCLE[k] if coloured else look.colour, zorder=2 + list(style.TIERS).index(tier),
-                label=f"{style.label(classes[k])} ({tier})",
+            handles[k] = axes.scatter(
+                here[:, 0], here[:, 1], marker=look.marker, s=size, lw=0.3, edgecolor="white",
+                color=shade, zorder=2 + list(style.TIERS).index(tier), label=f"{style.label(classes[k])} ({tier})",
             )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
-    figure.suptitle(title)
-    if coloured:
-        figure.legend(loc="outside right upper", title="class (tier)")
+    fit.title(figure, title)
+    if shaded:
+        named, scale = [handles[k] for k in order], (_LEGEND_SIZE / size) ** 0.5
+        figure.legend(handles=named, loc="outside right upper", title="class (tier)", markerscale=scale)
         return figure
-    present = [int(k) for k in np.unique(labels)]
+    present = [k for k in order if (labels == k).any()]
     medians = [(float(x), float(y)) for x, y in (np.median(points[labels == k], 0) for k in present)]
     style.name_points(axes, medians, [classes[k] for k in present], [tiers[k] for k in present])
     return figure
+
+
+def _shades(colour: str, number: int) -> list[tuple[float, float, float]]:
+    """From dark to light, so that a colour means the same tier as in every other picture."""
+    own = np.array(to_rgb(colour))
+    places = np.linspace(-0.5, 0.6, number) if number > 1 else np.zeros(number)
+    mixed = (own * (1 + place) if place < 0 else own + (1 - own) * place for place in places)
+    return [(float(red), float(green), float(blue)) for red, green, blue in mixed]
 
 
 def _size(points: int) -> float:

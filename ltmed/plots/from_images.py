@@ -38,7 +38,7 @@ def encode_test_images(run: Run, most: int = features.MOST_IMAGES) -> tuple[np.n
     rows = test[features.choose_images(data.manifest.labels[test], most)]
     labels = data.manifest.labels[rows]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_network(run.path).encoder.to(device)
+    encoder = load_network(run).encoder.to(device)
     mean, std = (255 * torch.tensor(values, device=device) for values in (data.mean, data.std))
     found = []
     with torch.no_grad():
@@ -60,6 +60,8 @@ def feature_picture(run: Run, how: features.Embedding) -> Figure:
     found, labels = encode_test_images(run)
     about = run.found["run"]
     spelling = {"tsne": "t-SNE", "umap": "UMAP"}[how]
-    title = f"{about['method']} on {about['dataset']}: {spelling} of {len(labels):,} test images"
+    repetition = f"fold {about['fold']}, seed {about['seed']}"
+    title = f"{about['method']} on {about['dataset']}, {repetition}: {spelling} of {len(labels):,} test images"
     tiers = [row["tier"] for row in run.found["test"]["per_class"]]
-    return features.feature_map(features.embed(found, how), labels, run.classes, tiers, title)
+    counts = list(run.found["split"]["counts"]["train"].values())
+    return features.feature_map(features.embed(found, how), labels, run.classes, tiers, counts, title)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ltmed.plots import style
+from ltmed.plots import fit, style
 
 MOST_NUMBERED = 15
 
@@ -39,13 +39,17 @@ def centre_distances(
                 text = axes.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=8, in_layout=False)
                 text.set_color("black" if value > 0.6 * between.max() else "white")
     style.matrix_ticks(axes, [classes[k] for k in order])
-    figure.suptitle(title)
+    fit.title(figure, title)
     return figure
 
 
 @style.styled
 def em_trajectory(
-    metrics: Mapping[str, Sequence[float]], before: Mapping[str, float], loss: Sequence[float], title: str = ""
+    metrics: Mapping[str, Sequence[float]],
+    before: Mapping[str, float],
+    loss: Sequence[float],
+    title: str = "",
+    kept: int | None = None,
 ) -> Figure:
     """LMD's calibration, iteration by iteration: validation metrics after each M and E step, and the E step's loss.
 
@@ -54,12 +58,16 @@ def em_trajectory(
         before: the same metrics of the network that stage 1 handed on: iteration 0.
         loss: J mean losses of the E step.
         title: above the picture.
+        kept: the iteration, from 1, whose weights are the run's.
     """
     figure = style.new_figure(5.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     lines = {name: [before.get(name, float("nan")), *values] for name, values in metrics.items()}
     style.draw_metrics(upper, lines, first=0)
-    upper.axvline(0, color=style.GREY, lw=1, ls=":")
+    upper.axvline(0, color=style.GREY, lw=1, ls="-.", label="network of stage 1")
+    if kept is not None:
+        upper.axvline(kept, color=style.GREY, lw=1, ls=":", label="weights that were kept")
+        lower.axvline(kept, color=style.GREY, lw=1, ls=":")
     upper.set_ylabel("validation")
     lower.plot(range(1, len(loss) + 1), loss, color=style.BLACK, marker="o", ms=4)
     lower.set(ylabel="E step loss", xlabel="EM iteration (0: the network of stage 1)")

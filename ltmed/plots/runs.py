@@ -7,16 +7,17 @@ methods have is recognised by what it left behind: a buffer in the checkpoint, a
 from __future__ import annotations
 
 import csv
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ltmed.errors import UserError
 from ltmed.plots import confusion, curves, distribution, methods, per_class, reliability, style
+from ltmed.restore import read_checkpoint
 from ltmed.runs import Run
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class _Sources:
         """metrics.csv: name -> (epoch, step, value) of each epoch."""
         found: dict[str, list[tuple[int, int, float]]] = {}
         file = self.run.path / "metrics.csv"
-        if file.exists():
+        try:
             with file.open(newline="", encoding="utf-8") as lines:
                 for row in csv.DictReader(lines):
                     if row["epoch"] and row["step"]:
                         numbers = int(row["epoch"]), int(row["step"]), float(row["value"])
                         found.setdefault(row["name"], []).append(numbers)
+        except FileNotFoundError:
+            warnings.warn(f"{file} is missing: no curves of training are drawn", stacklevel=2)
+        except (ValueError, LookupError, TypeError):
+            warnings.warn(f"{file} is damaged: what follows the damage is not drawn", stacklevel=2)
         return found
 
     def series(self, name: str) -> list[float]:
@@ -72,15 +77,16 @@ class _Sources:
 
     @cached_property
     def kept(self) -> dict[str, dict[str, Any]]:
-        """Stage -> the checkpoint that it handed on, its tensors mapped and not read; no stage without one."""
-        import torch
-
-        files = {name: self.run.path / "stages" / name / f"{recipe.keep}.ckpt" for name, recipe in self.stages.items()}
-        return {
-            name: torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            for name, file in files.items()
-            if file.exists()
-        }
+        """Stage -> the checkpoint that it handed on, its tensors mapped and not read; no stage without a sound one."""
+        found = {}
+        for name, recipe in self.stages.items():
+            file = self.run.path / "stages" / name / f"{recipe.keep}.ckpt"
+            if file.exists():
+                try:
+                    found[name] = read_checkpoint(file)
+                except UserError as error:
+                    warnings.warn(f"{error} What needs it is not drawn.", stacklevel=2)
+        return found
 
     def kept_epoch(self, stage: str) -> int | None:
         """The epoch, from 0, of the weights that the stage handed on."""
@@ -119,13 +125,17 @@ def draw(run: Run, folder: Path, kind: str = "png") -> list[Path]:
 
     Returns:
         the files.
+
+    Raises:
+        UserError: the folder cannot be written to.
     """
     written = []
     for name, picture in pictures(run).items():
         try:
             figure = picture()
         except Exception as error:  # A picture must never cost the numbers of a run that has just been trained.
-            warnings.warn(f"no picture {name} of {run.path}: {type(error).__name__}: {error}", stacklevel=2)
+            said = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            warnings.warn(f"no picture {name} of {run.path}: {' '.join(str(said).split())}", stacklevel=2)
             continue
         if figure is not None:
             written.append(folder / f"{name}.{kind}")
@@ -133,44 +143,8 @@ def draw(run: Run, folder: Path, kind: str = "png") -> list[Path]:
     return written
 
 
-def comparisons(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """Name and figure of what compares methods, for each data set and split protocol that at least two were run on.
-
-    Runs of one method that differ in fold and seed alone are averaged.
-    """
-    from ltmed.report.build import from_runs
-
-    table = from_runs(runs)
-    columns = {
-        column: {row: table.cells[row, column].runs for row in table.rows if (row, column) in table.cells}
-        for column in table.columns
-    }
-    for column, cells in columns.items():
-        if len(cells) < 2:
-            continue
-        sources = _Sources(next(iter(cells.values()))[0])
-        named = {row if len(group) == 1 else f"{row} (mean of {len(group)})": group for row, group in cells.items()}
-        scores = {metric: {row: _mean(group, metric) for row, group in named.items()} for metric in ("f1", "recall")}
-        end = "-" + re.sub(r"[^\w.=+-]+", "_", column).strip("_") if len(columns) > 1 else ""
-        yield (
-            f"methods_per_class_f1{end}",
-            per_class.class_bars(scores["f1"], sources.classes, sources.tiers, sources.counts, title=column),
-        )
-        yield (
-            f"methods_recall_by_size{end}",
-            per_class.recall_by_size_of_methods(scores["recall"], sources.counts, title=column),
-        )
-
-
 def _bind(picture: Callable[[_Sources], Figure | None], sources: _Sources) -> Picture:
     return lambda: picture(sources)
-
-
-def _mean(runs: Iterable[Run], metric: str) -> list[float | None]:
-    """Of each class over the runs that have a value."""
-    columns = zip(*([row[metric] for row in run.found["test"]["per_class"]] for run in runs), strict=True)
-    known = ([value for value in column if value is not None] for column in columns)
-    return [sum(values) / len(values) if values else None for values in known]
 
 
 def _distribution(of: _Sources) -> Figure:
@@ -243,7 +217,7 @@ def _centres(of: _Sources) -> Figure | None:
     centres = of.tensor("network.classifier.centres")
     if centres is None:
         return None
-    title = f"{of.run.found['run']['method']}: distances of class centres"
+    title = f"{of.title}: distances of class centres"
     return methods.centre_distances(centres.double().numpy(), of.classes, of.counts, title)
 
 
@@ -257,7 +231,9 @@ def _em(of: _Sources) -> Figure | None:
                 earlier = _validation(of, names[place - 1])
                 before = {metric: values[epoch] for metric, values in earlier.items() if epoch < len(values)}
             title = f"{of.title}: EM calibration"
-            return methods.em_trajectory(_validation(of, name), before, of.series(f"{name}/train/loss"), title)
+            kept = of.kept_epoch(name)
+            losses, kept = of.series(f"{name}/train/loss"), None if kept is None else kept + 1
+            return methods.em_trajectory(_validation(of, name), before, losses, title, kept)
     return None
 
 

@@ -23,6 +23,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from ltmed.files import whole_file
+
 P = ParamSpec("P")
 
 
@@ -70,9 +72,15 @@ class Tier(NamedTuple):
     colour: str
     marker: str
     hatch: str
+    sign: str
+    """The marker as a letter, for the names of classes."""
 
 
-TIERS = {"head": Tier(BLUE, "o", ""), "medium": Tier(GREEN, "s", "///"), "tail": Tier(VERMILLION, "^", "xxx")}
+TIERS = {
+    "head": Tier(BLUE, "o", "", "\u25cf"),
+    "medium": Tier(GREEN, "s", "///", "\u25a0"),
+    "tail": Tier(VERMILLION, "^", "xxx", "\u25b2"),
+}
 
 
 @contextmanager
@@ -111,14 +119,14 @@ def save(figure: Figure, file: Path) -> None:
     Args:
         figure: to be written.
         file: in a folder that is made if needed.
+
+    Raises:
+        UserError: it cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
     kind = file.suffix[1:]
     without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    with _look():
+    with _look(), whole_file(file) as partial:
         figure.savefig(partial, format=kind, dpi=_DPI, metadata=without_date)
-    partial.replace(file)
 
 
 def label(text: str, longest: int = _LONGEST) -> str:
@@ -184,6 +192,11 @@ def class_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
+
+
+def signs(tiers: Sequence[str]) -> str:
+    """What the signs before the names of classes mean, of the tiers that occur."""
+    return ", ".join(f"{look.sign} {name}" for name, look in TIERS.items() if name in tiers)
 
 
 def draw_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:

@@ -21,7 +21,8 @@ def run(tmp_path_factory) -> Path:
 def test_the_terminal_is_quiet(capfd, run, tmp_path, form):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        said(capfd, "export", str(run), "--format", form, "--output", str(tmp_path / "net"))
+        if form == "torch":  # The quickest, to be replaced.
+            said(capfd, "export", str(run), "--format", form, "--output", str(tmp_path / "net"))
         out = said(capfd, "export", str(run), "--format", form, "--output", str(tmp_path / "net"))
     assert not warned
     assert re.fullmatch(rf"{tmp_path}/net: \d+\.\d MiB, at most \S+ from the network\n", out)

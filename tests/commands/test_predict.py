@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +18,7 @@ from ltmed.commands import main
 from ltmed.predict import Predictor
 from tests.commands.test_commands import refused, said
 from tests.data.images import encoded, picture
+from tests.harness import ROOT
 from tests.trained_runs import CODES, untrained
 
 NUMBERS = ["probability", *(f"prob_{code}" for code in CODES)]
@@ -82,7 +86,7 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
     table = pd.read_csv(io.StringIO(said.out))
     assert table["image"].tolist() == ["deep/ö", "gone.jpg", "a.jpg"]
     assert table["error"].fillna("").tolist() == ["", "cannot be opened: No such file or directory", ""]
-    assert "1 images are given more than once" in said.err
+    assert "1 image is given more than once" in said.err
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,8 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
         (["predict", "RUN", "images", "-o", "folder.csv"], "folder.csv is a folder"),
         (["predict", "RUN", "list.csv", "-o", "list.csv"], "is the list of images itself"),
         (["predict", "RUN", "images", "-o", "list.csv/out.csv"], "cannot be written"),
-        (["predict", "RUN", "images", "--device", "tpu"], "'tpu' is not one of"),
+        (["predict", "RUN", "images", "--device", "tpu"], "device=tpu is not known"),
+        (["predict", "RUN", "images", "--device", "xpu:3"], "There is no device xpu:3 on this machine"),
         (["predict", "RUN", "images", "--batch-size", "0"], "x>=1"),
     ],
 )
@@ -138,3 +143,20 @@ def test_ctrl_c_leaves_no_half_file(capsys, run, images, monkeypatch, name):
     assert "Interrupted" in capsys.readouterr().err
     assert calls == [1, 1]
     assert list(Path("results").iterdir()) == []
+
+
+def test_a_full_disk_behind_stdout_is_one_line(run, images, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ltmed.commands.predict.click.echo", full)
+    assert "The table cannot be printed: No space left on device" in refused(capsys, "predict", str(run), "images")
+
+
+def test_a_wrong_folder_is_said_before_torch_is_imported():
+    code = "import sys\nfrom ltmed.commands import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    for words in (["predict", "nowhere", "x.jpg"], ["export", "nowhere", "--format", "onnx"]):
+        line = [sys.executable, "-c", code, *words]
+        done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("error: nowhere is not the folder of a run (it does not exist)")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ltmed.metrics import ECE_BINS
-from ltmed.plots import confusion, curves, distribution, features, methods, per_class, reliability, style
+from ltmed.plots import confusion, curves, distribution, features, methods, per_class, reliability, side_by_side, style
 from tests.plots.cases import LONG, Case, case
 
 pytestmark = pytest.mark.filterwarnings("error")  # Missing letters, axes without room and the like.
@@ -54,11 +55,11 @@ def test_confusion_matrix(many, tmp_path):
 @pytest.mark.parametrize("number", [2, 9])
 def test_bars_of_several_methods(many, number, tmp_path):
     values = {f"method {i}": [None if r is None else r * (i + 1) / 10 for r in many.recall] for i in range(number)}
-    figure = drawn(per_class.class_bars(values, many.classes, many.tiers, many.counts), tmp_path)
+    figure = drawn(side_by_side.scores(values, many.classes, many.tiers, many.counts), tmp_path)
     rows = min(len(many.classes) - 1, style.MOST_NAMED)  # One class is undefined.
     assert len(row_names(figure)) == rows
     axes = figure.axes[0]
-    if number * rows <= per_class.MOST_BARS:
+    if number * rows <= side_by_side.MOST_BARS:
         shown = [bar.get_width() for bar in axes.patches]  # pyright: ignore[reportAttributeAccessIssue]
     else:
         shown = [x for line in axes.lines for x in np.asarray(line.get_xdata())]
@@ -86,7 +87,8 @@ def test_short_names_are_beside_their_points(tmp_path):
 
 
 def test_recall_of_methods(many, tmp_path):
-    figure = drawn(per_class.recall_by_size_of_methods({"one": many.recall, "two": many.recall}, many.counts), tmp_path)
+    both = {"one": many.recall, "two": many.recall}
+    figure = drawn(side_by_side.recall_by_size(both, many.classes, many.tiers, many.counts), tmp_path)
     sizes = [len(np.asarray(line.get_xdata())) for line in figure.axes[0].lines]
     assert sizes == {2: [1, 1], 23: [22, 22], 198: [197, 8, 197, 8]}[len(many.counts)]
 
@@ -138,7 +140,13 @@ def test_reliability_bins_agree_with_the_calibration_error(tmp_path):
 
 
 def test_em_trajectory_starts_before_the_first_iteration(tmp_path):
-    figure = drawn(methods.em_trajectory({"tail_recall": [0.2, 0.3]}, {"tail_recall": 0.1}, [2.0, 1.0]), tmp_path)
+    metrics, before = {"tail_recall": [0.2, 0.3]}, {"tail_recall": 0.1}
+    figure = drawn(methods.em_trajectory(metrics, before, [2.0, 1.0], kept=2), tmp_path)
+    legend = figure.legends[0]
+    said = {text.get_text(): line for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)}
+    assert said.keys() == {"tail recall", "network of stage 1", "weights that were kept"}
+    assert said["weights that were kept"].get_linestyle() != said["network of stage 1"].get_linestyle()
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines[1:]] == [0, 2]
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xydata(), [[0, 0.1], [1, 0.2], [2, 0.3]])
 
 
@@ -150,8 +158,20 @@ def test_alpha(tmp_path):
 def test_feature_map(many, tmp_path):
     labels = np.arange(400) % len(many.classes)
     points = np.random.default_rng(0).normal(size=(400, 2))
-    figure = drawn(features.feature_map(points, labels, many.classes, many.tiers), tmp_path)
+    figure = drawn(features.feature_map(points, labels, many.classes, many.tiers, many.counts), tmp_path)
     assert sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections) == 400
+
+
+def test_feature_map_has_shades_of_the_tiers_and_names_by_size():
+    classes, tiers = ["a", "b", "c", "d"], ["tail", "head", "medium", "head"]
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    figure = features.feature_map(points, np.arange(40) % 4, classes, tiers, [5, 100, 30, 300])
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["d (head)", "b (head)", "c (medium)", "a (tail)"]
+    colours = {c.get_label()[0]: to_rgb(c.get_facecolor()[0]) for c in figure.axes[0].collections}
+    assert colours["a"] == to_rgb(style.TIERS["tail"].colour)
+    assert len(set(colours.values())) == 4
+    assert sum(colours["d"]) < sum(colours["b"]), "the larger class is darker"
 
 
 def test_embedding_keeps_clusters_apart_and_is_repeatable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,8 @@ class ManifestFile(DataModule):
     licence = "yours"
     layout = """\
   manifest.csv: image,label[,group][,part][,fold][,source], comma, semicolon or tab, UTF-8, with a header
-  the images, at the listed paths relative to the folder (with or without extension), or anywhere below it"""
+  the images, at the listed paths relative to the folder (with or without extension), or anywhere below it;
+  an absolute path may be anywhere"""
     fetch = "write the table; dataset.file=NAME if it is called otherwise"
 
     def __init__(
@@ -159,6 +161,7 @@ class _Images:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._roots = (root.absolute(), root.resolve())
         self.paths: dict[str, list[str]] = {}
         for path in walk(root):
             if path.lower().endswith(EXTENSIONS):
@@ -201,6 +204,11 @@ class _Images:
         return found
 
     def _candidates(self, name: str) -> list[str]:
+        if Path(name).is_absolute():
+            path = next((Path(name).relative_to(r) for r in self._roots if Path(name).is_relative_to(r)), None)
+            if path is None:
+                return [name] * os.path.isfile(name)
+            name = path.as_posix()
         plain = name.replace("\\", "/").removeprefix("./").lower()
         known = self.paths.get(plain, [])
         exact = [path for path in known if path == name or path.lower() == plain]

@@ -187,3 +187,20 @@ def test_unlisted_classes_missing_tables_and_ambiguous_names(root):
         read(root)
     write(root, BASE.replace("p03,", "pictures/one/p03.jpg,"))
     assert len(read(root)) == 30
+
+
+def test_absolute_paths_inside_and_outside_the_folder(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    images(other, ["p99"])
+
+    def place(number: int, name: str) -> str:
+        return str(root / "pictures" / ("one" if number < 20 else "two") / name)
+
+    text = rows("image,label", lambda n, name, label: f"{place(n, name)},{label}")
+    manifest = read(write(root, f"{text}{other / 'p99.jpg'},nevus\n"))
+    assert labels_of(manifest) == {**LABELS, "p99": "nevus"}
+    inside = [image for image in manifest.images if not image.startswith("/")]
+    assert len(inside) == 30, "they are named as if they had been listed relative to the folder"
+    assert (manifest.root / manifest.images[0]).read_bytes() == (other / "p99.jpg").read_bytes()
+    with pytest.raises(UserError, match="1 of 1 listed images are not under"):
+        read(write(root, "image,label\n/nowhere/p00.jpg,nevus\n"))
