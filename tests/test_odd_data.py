@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness import METHODS, QUICK, ok, run_command
 
-SMALL = ["image_size=32", "backbone=tiny", "batch_size=14", "epochs=1", "trainer.accelerator=cpu"]
+SMALL = ["image_size=32", "backbone=tiny", "batch_size=14", "epochs=1", "trainer.accelerator=cpu", "figures=false"]
 
 
 def write(root: Path, training: list[int]) -> None:

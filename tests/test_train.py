@@ -92,7 +92,7 @@ def test_results_of_a_run(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> No
 
 
 def test_a_finished_run_is_loaded_without_pickled_code(tiny: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no finished run"):
+    with pytest.raises(UserError, match="not the folder of a run"):
         ltmed.load(tmp_path)
     ok(run_command(*tiny, "method=proco", "epochs=1", cwd=tmp_path))
     network = ltmed.load(only_run(tmp_path / "runs"))
