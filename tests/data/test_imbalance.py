@@ -25,8 +25,6 @@ from tests.harness import ROOT
 ISIC2019 = np.array([4522, 12875, 3323, 867, 2624, 239, 253, 628])
 BY_FREQUENCY = [1, 0, 2, 4, 3, 7, 6, 5]
 
-# the rules
-
 LMD = {
     100: [12875, 4140, 2785, 2013, 609, 404, 149, 129],
     200: [12875, 3750, 2285, 1496, 410, 247, 83, 65],
@@ -128,8 +126,6 @@ def test_rules_refuse_what_has_no_meaning(rule, arguments, message):
     with pytest.raises(UserError, match=message):
         rule(**{"available": np.array([30, 5]), "ratio": 10, **arguments})
 
-
-# splits
 
 TEN = partial(grouped, test=0.3)
 
@@ -238,9 +234,6 @@ def test_groups_without_images_after_the_cut_do_no_harm_to_labels():
     assert small.parts is None
 
 
-# the division of LMD's code
-
-
 def test_lmd_divides_7_1_2_in_every_class():
     manifest = toy(8, head=600)
     split = lmd(manifest, 0, ratio=40)
@@ -281,9 +274,6 @@ LARGE = manifest_of(np.repeat([0, 1], [200, 20]), groups=range(220))
 def test_mistakes_are_named(make, message):
     with pytest.raises(UserError, match=message):
         make()
-
-
-# yaml
 
 
 @pytest.mark.parametrize(
