@@ -33,6 +33,10 @@ def make_trainer(node: DictConfig, accelerator: str, devices: int, **arguments: 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets it to INFO.
     several = devices * node.num_nodes > 1
+    if accelerator == "cpu":
+        # Else threads add up the gradient of `prototypes[labels]` in an order of chance, and no run equals another.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     if not launch.is_left_to_lightning():
         # Otherwise Lightning takes a single task of Slurm, and the ranks that it starts, for ranks of Slurm's.
         arguments["plugins"] = [LightningEnvironment()]
