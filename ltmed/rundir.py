@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.errors import UserError
+from ltmed.words import setting
 
 # Where and how fast a run happens, not what it computes: neither part of its folder's name nor compared on resume.
 PLACE = (
@@ -61,7 +62,7 @@ def _as_swept(word: str) -> str:
 
 
 def _key(word: str) -> str:
-    return word.split("=", 1)[0].lstrip("+~")
+    return setting(word).lstrip("+~")
 
 
 def _is_place(word: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ltmed.runs import Division, Run
-from ltmed.words import quoted, shell
+from ltmed.words import quoted, setting, shell
 
 
 def command(run: Run, division: Division, seed: int) -> str:
@@ -32,7 +32,7 @@ def command(run: Run, division: Division, seed: int) -> str:
     if runs != Path("runs").absolute():
         here = Path.cwd()
         choices.append(f"runs={quoted(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}")
-    kept = [word for word in words if word.split("=", 1)[0] not in other]
+    kept = [word for word in words if setting(word) not in other]
     return shell(["python", "run.py", *choices, *kept, *last])
 
 
