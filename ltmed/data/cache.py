@@ -27,7 +27,7 @@ from ltmed.data.build import UNREADABLE, decode_all, read_square
 from ltmed.data.decode import FITS
 from ltmed.data.manifest import Manifest
 from ltmed.data.store import JPEG, RAW, Pixels, Store
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 FORMAT = 1
 """Version of the decoding; a change of pixels must raise it."""
@@ -106,7 +106,7 @@ def open_cache(
 
 def _require(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise UserError(f"dataset.{name}={value} is not known", nearest(value, known))
+        raise UserError(f"dataset.{name}={value} is not known", suggest(value, known))
 
 
 def _key(manifest: Manifest, size: int, fit: str, store: Store) -> str:

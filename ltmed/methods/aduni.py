@@ -23,13 +23,13 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from ltmed import distributed
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses.aduni import AlphaSchedule, aduc_loss, alpha_at
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
 
 
 class AdUni(Stage):

@@ -24,8 +24,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltmed import distributed, passes, tuning
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
@@ -34,7 +32,10 @@ from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
 from ltmed.nn.frozen import freeze, start_anew
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training import feature_pass, tau_search
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Head = TypeVar("Head", bound=nn.Module)
@@ -146,11 +147,11 @@ class Normalise(Untrained):
     def on_validation_start(self) -> None:
         """Before tau is chosen, logits are wanted as they are."""
         super().on_validation_start()
-        tuning.begin(self, _head(self.network, TauNormalised))
+        tau_search.begin(self, _head(self.network, TauNormalised))
 
     def on_validation_epoch_end(self) -> None:
         """Chooses tau, then scores the validation part with it."""
-        self._outputs = tuning.choose(self, _head(self.network, TauNormalised), self._outputs)
+        self._outputs = tau_search.choose(self, _head(self.network, TauNormalised), self._outputs)
         super().on_validation_epoch_end()
 
 
@@ -179,7 +180,7 @@ class NearestMeans(Untrained):
     def _set_means(self) -> None:
         """Means over all processes: of all features, then of the normalised features of each class."""
         head = _head(self.network, NearestMean)
-        found = [(self.network.encoder(batch.images), batch.labels) for batch in passes.over_training_part(self)]
+        found = [(self.network.encoder(batch.images), batch.labels) for batch in feature_pass.over_training_part(self)]
         features, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
         # A matrix product, since scattered additions have no fixed order on a GPU.
         members = F.one_hot(labels, len(head.means)).T.double()

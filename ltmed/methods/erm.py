@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.losses.traits import require_scale
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
 
 
 class ERM(Stage):

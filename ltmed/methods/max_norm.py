@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import require_between
 from ltmed.losses.traits import require_scale
 from ltmed.methods.decoupling import FrozenEncoder
 from ltmed.nn.linear import linear_classifier
 from ltmed.nn.network import Network
+from ltmed.training.context import StageContext
 
 
 class MaxNorm(FrozenEncoder):

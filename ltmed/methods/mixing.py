@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import require_between, require_choice
 from ltmed.methods.erm import ERM
 from ltmed.nn.network import Network
+from ltmed.training.context import StageContext
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

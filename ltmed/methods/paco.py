@@ -19,8 +19,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ltmed import distributed
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between
 from ltmed.losses.aduni import AlphaSchedule, aduc_loss
@@ -29,6 +27,8 @@ from ltmed.nn.heads import MLP
 from ltmed.nn.network import Network
 from ltmed.nn.queue import FeatureQueue
 from ltmed.nn.teacher import EmaTeacher
+from ltmed.training.context import StageContext
+from ltmed.utils import distributed
 
 
 class PaCo(AdUni):

@@ -17,13 +17,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ltmed import tuning
-from ltmed.context import StageContext
 from ltmed.errors import UserError, require_between
 from ltmed.losses.counts import log_prior
 from ltmed.methods.erm import ERM
 from ltmed.nn.adjusted import LogitAdjusted
 from ltmed.nn.network import Network
+from ltmed.training import tau_search
+from ltmed.training.context import StageContext
 
 
 class PostHocLogitAdjustment(ERM):
@@ -33,7 +33,7 @@ class PostHocLogitAdjustment(ERM):
         network: with a `LogitAdjusted` classifier.
         context: of the stage.
         loss: of training, whose logits are not adjusted.
-        tau: of Eq. 9; None chooses it anew at each validation, by balanced accuracy (`ltmed.tuning`).
+        tau: of Eq. 9; None chooses it anew at each validation, by balanced accuracy (`ltmed.training.tau_search`).
 
     Raises:
         UserError: a network without the head, or `tau` out of range.
@@ -59,12 +59,12 @@ class PostHocLogitAdjustment(ERM):
         """Before tau is chosen, logits are wanted as they are."""
         super().on_validation_start()
         if self.chooses_tau:
-            tuning.begin(self, _head(self.network))
+            tau_search.begin(self, _head(self.network))
 
     def on_validation_epoch_end(self) -> None:
         """Scores the validation part with the tau that it chooses, where tau is chosen."""
         if self.chooses_tau:
-            self._outputs = tuning.choose(self, _head(self.network), self._outputs)
+            self._outputs = tau_search.choose(self, _head(self.network), self._outputs)
         super().on_validation_epoch_end()
 
 

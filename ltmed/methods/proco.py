@@ -27,8 +27,6 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ltmed import distributed
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses import proco
@@ -37,7 +35,9 @@ from ltmed.nn.heads import MLP, PrototypeHead, prototype_logits
 from ltmed.nn.network import Network
 from ltmed.nn.queue import FeatureQueue, QueueItems
 from ltmed.nn.teacher import EmaTeacher
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
 
 
 class ProCo(Stage):

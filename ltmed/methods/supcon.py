@@ -23,15 +23,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ltmed import distributed
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.supcon import supcon_loss
 from ltmed.methods.decoupling import Loss, Retrain
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
 
 
 class Contrast(Stage):

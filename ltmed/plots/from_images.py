@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ltmed.plots import features
-from ltmed.runs import Run
+from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,11 +27,11 @@ def encode_test_images(run: Run, most: int = features.MOST_IMAGES) -> tuple[np.n
 
     from ltmed.data.batch import normalise
     from ltmed.data.loader import EvalLoader
-    from ltmed.restore import load_network
-    from ltmed.train import open_data
+    from ltmed.inference.restore import load_network
+    from ltmed.runs.dataset import open_dataset
 
     cfg = run.config.copy()
-    data = open_data(cfg, run.path)
+    data = open_dataset(cfg, run.path)
     data.open()
     assert data.cache is not None
     test = data.split.test

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ltmed.metrics import ECE_BINS
+from ltmed.evaluation.metrics import ECE_BINS
 from ltmed.plots import style
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltmed.errors import UserError
+from ltmed.inference.restore import read_checkpoint
 from ltmed.plots import confusion, curves, distribution, methods, per_class, reliability, style
-from ltmed.restore import read_checkpoint
-from ltmed.runs import Run
+from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -197,7 +197,7 @@ def _rates(recipe: DictConfig, losses: Sequence[tuple[int, int, float]]) -> tupl
     import torch
     from torch.optim.lr_scheduler import LambdaLR
 
-    from ltmed.config import build
+    from ltmed.config.instantiate import build
 
     if not losses:
         return [], []

@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ltmed.files import whole_file
+from ltmed.utils.files import whole_file
 
 P = ParamSpec("P")
 

@@ -18,7 +18,7 @@ from ltmed.losses.supcon import supcon_loss
 from ltmed.methods.supcon import Contrast, LinearProbe
 from ltmed.nn.heads import MLP, Linear
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.stage import Stage
 from tests.harness import METHODS
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half

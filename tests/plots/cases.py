@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from omegaconf import OmegaConf
 
-from ltmed import results
-from ltmed.metrics import Evaluation, evaluate, tiers
+from ltmed.evaluation.metrics import Evaluation, evaluate, tiers
+from ltmed.runs import record
 
 LONG = "ulcerative colitis, grade {} (endoscopy of the lower tract)"
 
@@ -87,14 +87,14 @@ def make_run(
     columns: dict[str, Any] = {"image": [f"{n}.png" for n in range(30)], "label": [codes[k] for k in labels.tolist()]}
     columns["predicted"] = [codes[k] for k in probabilities.argmax(1).tolist()]
     columns.update({f"prob_{code}": probabilities[:, k].numpy() for k, code in enumerate(codes)})
-    pd.DataFrame(columns).to_parquet(folder / results.PREDICTIONS)
+    pd.DataFrame(columns).to_parquet(folder / record.PREDICTIONS)
     lines = ["stage,epoch,step,name,value"]
     for name in stages:
         for epoch in range(4):
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/train/loss,{1 / (epoch + 1)}"]
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/val/{m},{0.1 * epoch}" for m in report.scalars()]
     (folder / "metrics.csv").write_text("\n".join(lines) + "\ntest,,,test/accuracy,0.5\n")
-    (folder / results.METRICS).write_text(results.to_json(results._without_nan(found)))
+    (folder / record.METRICS).write_text(record.to_json(record._without_nan(found)))
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from ltmed.metrics import ECE_BINS
+from ltmed.evaluation.metrics import ECE_BINS
 from ltmed.plots import confusion, curves, distribution, features, methods, per_class, reliability, side_by_side, style
 from tests.plots.cases import LONG, Case, case
 

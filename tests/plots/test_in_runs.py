@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ltmed.commands import main
+from ltmed.cli.main import main
 from ltmed.plots.from_images import encode_test_images
-from ltmed.runs import read_run
+from ltmed.runs.reader import read_run
 from tests.harness import ok, only_run, run_command
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ltmed.data.phantom.recipes import RECIPES, draw_lesion
 from ltmed.data.phantom.render import paint, photograph
 from ltmed.errors import UserError
-from ltmed.seeding import derive
+from ltmed.utils.seeding import derive
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("image", "label", "lesion", "part")
