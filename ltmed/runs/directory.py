@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed.errors import UserError
 from ltmed.config.overrides import setting
+from ltmed.errors import UserError
 
 # Where and how fast a run happens, not what it computes: neither part of its folder's name nor compared on resume.
 PLACE = (

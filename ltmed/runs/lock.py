@@ -2,7 +2,7 @@
 
 Several jobs come to one folder where cells of a study are the same run, or where a command is given twice. The lock is
 the kernel's (`flock` on a file in the folder), so that it ends with its process, however that ends. Only the first
-process of a job takes it; the ranks that `ltmed.training.launcher` starts come after it, and those of srun and torchrun read in
+process of a job takes it; ranks of `ltmed.training.launcher` come after it, and those of srun and torchrun read in
 the file whose turn it is.
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from ltmed.runs.directory import claim, require_same, unwritable
 from ltmed.runs.record import METRICS
 from ltmed.utils import processes
-from ltmed.runs.directory import claim, require_same, unwritable
 
 FILE = ".lock"
 _POLL_SECONDS = 0.5

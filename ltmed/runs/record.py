@@ -95,8 +95,8 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
         data: the opened data set.
         evaluations: predictions for "val" and "test".
     """
-    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.data.imbalance import LongTailedSplit
+    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.evaluation.metrics import evaluate
     from ltmed.evaluation.tiers import RULE
 

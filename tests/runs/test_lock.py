@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from ltmed.errors import UserError
 from ltmed.runs import lock
 from ltmed.training import launcher
-from ltmed.errors import UserError
 from tests.harness import ROOT, ok, only_run, run_command
 
 CFG = OmegaConf.create({"seed": 0, "fold": 0, "method": {"name": "erm"}})

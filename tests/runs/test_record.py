@@ -15,12 +15,12 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ltmed.runs import record
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split
 from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate
 from ltmed.evaluation.tiers import tiers
 from ltmed.logging.console import print_summary
+from ltmed.runs import record
 
 CLASSES = ("MEL", "NV", "BCC", "DF")
 NAMES = ("Melanoma", "Nevus", "Basal cell carcinoma", "DF")
