@@ -95,9 +95,10 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
         data: the opened data set.
         evaluations: predictions for "val" and "test".
     """
-    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.data.imbalance import LongTailedSplit
-    from ltmed.evaluation.metrics import TIER_RULE, evaluate
+    from ltmed.evaluation.bootstrap import bootstrap
+    from ltmed.evaluation.metrics import evaluate
+    from ltmed.evaluation.tiers import RULE
 
     manifest, tested = data.manifest, evaluations["test"]
     reports = {part: evaluate(evaluations[part], data.tiers) for part in ("val", "test")}
@@ -140,7 +141,7 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
             "imbalance": data.split.imbalance(manifest) if isinstance(data.split, LongTailedSplit) else None,
         },
         "tiers": {
-            "rule": "listed by the data set; the rest is medium" if listed else TIER_RULE,
+            "rule": "listed by the data set; the rest is medium" if listed else RULE,
             **{tier: [manifest.classes[k] for k in members] for tier, members in data.tiers.items()},
         },
         "skipped": [

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from omegaconf import OmegaConf
 
-from ltmed.evaluation.metrics import Evaluation, evaluate, tiers
+from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.evaluation.tiers import tiers
 from ltmed.runs import record
 
 LONG = "ulcerative colitis, grade {} (endoscopy of the lower tract)"
