@@ -33,6 +33,7 @@ from ltmed.losses.traits import require_scale
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
 from ltmed.nn.frozen import freeze, start_anew
+from ltmed.nn.heads import EmbeddedLinear
 from ltmed.nn.network import Network
 from ltmed.stage import Stage
 
@@ -74,7 +75,12 @@ class Retrain(FrozenEncoder):
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
         super().__init__(network, context)
         require_scale(loss, network.classifier)
-        start_anew(network.classifier)
+        head = network.classifier
+        if isinstance(head, EmbeddedLinear):
+            # The embedding is part of the representation; only what decides between classes is learned anew.
+            freeze(head.embedding)
+            head = head.linear
+        start_anew(head)
         self.loss = loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
