@@ -17,9 +17,11 @@ class Published:
     """As a fraction, not percent."""
     std: float | None = None
     part: str = "all"
-    """"all" classes, the name of one class, or a tier."""
+    """"all" classes, the name of one class, a tier, or the paper's name of a group of classes."""
     text: str = ""
     """The figure in percent as it stands in the paper, with all its digits; empty writes one decimal."""
+    group: tuple[str, ...] | int = ()
+    """Of a group of classes: which they are, or how many images each of them has at most in the whole data set."""
 
 
 @dataclass(frozen=True)
