@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ltmed import studies, sweeps
 from ltmed.errors import UserError, nearest
-from ltmed.words import choice
+from ltmed.words import choice, quoted, shell
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -242,6 +242,10 @@ def _explain_config(error: BaseException) -> str:
         return f"{group}={choice} does not exist. {nearest(choice, error.options)}"
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if equals and value and not re.search(r"[\[\]{}'\"]", value):
+            # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
+            return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"
     ours = "UserError raised while resolving interpolation: "  # In a study's sweep.
     return text.removeprefix(ours) if text.startswith(ours) else f"The configuration cannot be composed: {text}"

@@ -16,7 +16,8 @@ class UserError(Exception):
 
     def __init__(self, what: str, mend: str = "") -> None:
         self.what, self.mend = what, mend
-        super().__init__(f"{what.rstrip('.')}. {mend}" if mend else what)
+        # A list of names that goes on ends in "...", and a path may end in a dot.
+        super().__init__(f"{what}{'' if what.endswith('.') else '.'} {mend}" if mend else what)
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> str:

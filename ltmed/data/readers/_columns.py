@@ -55,6 +55,13 @@ class Roles:
     fold: str | None
     source: str | None
 
+    def described(self) -> str:
+        """`image isic_id, label dx, group patient_id and lesion_id`."""
+        roles = {"image": self.images, "label": [self.label], "group": self.groups}
+        roles |= {"part": [self.part], "fold": [self.fold], "source": [self.source]}
+        named = {role: " and ".join(name for name in names if name) for role, names in roles.items()}
+        return ", ".join(f"{role} {names}" for role, names in named.items() if names)
+
 
 def chosen_columns(columns: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """`dataset.columns` as role -> names of columns, without the roles that are null.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,14 @@ _UNITS = ("patient", "subject", "participant", "person", "case", "study", "exam"
 _SUGGESTED_SHARE = 0.05
 _LOOKED_AT = 20_000
 _PATTERNS = (
-    r"(?:^|[^A-Za-z])((?:patient|person|subject|subj|sub|case|pat|pt|participant|volunteer)[-_ ]?[A-Za-z]?[0-9]+)",
-    r"(?:^|/)[A-Za-z]*[0-9]*-?(IM-[0-9]+)-[0-9]+",
-    r"(?:^|/)([0-9]+)[-_ ](?:left|right|od|os|l|r)[^/]*$",
-    r"(?:^|/)([A-Za-z]*[-_]?[0-9]{3,})[-_][0-9]{1,4}[^/0-9]*$",
+    *(
+        f"({word}[-_ ]?[A-Za-z]?[0-9]+)"
+        for word in ("patient", "person", "subject", "participant", "volunteer", "case")
+    ),
+    *(f"(?:^|[^A-Za-z])({word}[-_ ]?[A-Za-z]?[0-9]+)" for word in ("subj", "sub", "pat", "pt")),
+    "(IM-[0-9]+)-[0-9]+",
+    "([0-9]+)[-_ ](?:left|right|od|os|l|r)[^/]*$",
+    "(?:^|/)([A-Za-z]*[-_]?[0-9]{3,})[-_][0-9]{1,4}[^/0-9]*$",
 )
 """How file names hold the patient, from the clearest to the least clear."""
 
@@ -61,12 +65,12 @@ def known_ids(cells: Sequence[str]) -> list[str]:
     return [known[cell] for cell in cells]
 
 
-def connected(number: int, columns: Sequence[Sequence[str]]) -> np.ndarray:
+def connected(number: int, kinds: Iterable[Iterable[tuple[int, str]]]) -> np.ndarray:
     """Numbers the connected components of images that share an id, directly or through others.
 
     Args:
         number: N images.
-        columns: per kind of id, the N ids, "" for an unknown one. Ids of two kinds are never equal.
+        kinds: per kind of id, pairs of an image and an id of it; "" is none. Ids of two kinds are never equal.
 
     Returns:
         int64 `[N]`; an image without any id is a component of its own.
@@ -76,29 +80,36 @@ def connected(number: int, columns: Sequence[Sequence[str]]) -> np.ndarray:
 
     nodes: dict[tuple[int, str], int] = {}
     images, ids = [], []
-    for kind, cells in enumerate(columns):
-        for row, cell in enumerate(cells):
+    for kind, pairs in enumerate(kinds):
+        for image, cell in pairs:
             if cell:
-                images.append(row)
+                images.append(image)
                 ids.append(number + nodes.setdefault((kind, cell), len(nodes)))
     size = number + len(nodes)
     links = coo_array((np.ones(len(ids), dtype=np.int8), (images, ids)), shape=(size, size))
     return connected_components(links, directed=False)[1][:number].astype(np.int64)
 
 
-def find_groups(name: str, columns: Mapping[str, Sequence[str]], number: int) -> Groups | None:
+def find_groups(
+    name: str,
+    columns: Mapping[str, Sequence[str]],
+    number: int,
+    further: Mapping[str, Sequence[tuple[int, str]]] | None = None,
+) -> Groups | None:
     """Groups from all columns of ids, with a warning of the images that have none.
 
     Args:
         name: the data set, for messages.
         columns: name of a kind of id -> the ids of N images as a table has them; see `NO_ID`.
         number: N images.
+        further: name of a kind of id -> further pairs of an image and an id.
 
     Returns:
         None if no image has an id.
     """
     known = {column: known_ids(cells) for column, cells in columns.items()}
-    known = {column: ids for column, ids in known.items() if any(ids)}
+    more = {column: [(image, known_id(cell)) for image, cell in pairs] for column, pairs in (further or {}).items()}
+    known = {column: ids for column, ids in known.items() if any(ids) or any(cell for _, cell in more.get(column, ()))}
     if not known:
         if columns:
             warnings.warn(f"{name}: {' and '.join(columns)} hold no id; there are no groups", stacklevel=4)
@@ -107,16 +118,17 @@ def find_groups(name: str, columns: Mapping[str, Sequence[str]], number: int) ->
     lacking = []
     for column, ids in known.items():
         present = np.fromiter(map(bool, ids), dtype=bool, count=number)
+        present[[image for image, cell in more.get(column, ()) if cell]] = True
         named |= present
         if not present.all():
-            lacking.append(f"{number - int(present.sum()):,} no {column}")
+            lacking.append(f"{number - int(present.sum()):,} images have no {column}")
     unit, alone = _unit(known), int((~named).sum())
-    if len(known) == 1:
+    if len(known) == 1 and not any(more.values()):
         ids = next(iter(known.values()))
         words = [f"g{cell}" if cell else f"image {row}" for row, cell in enumerate(ids)]
         numbers = np.unique(words, return_inverse=True)[1].astype(np.int64)
     else:
-        numbers = connected(number, list(known.values()))
+        numbers = connected(number, ([*enumerate(ids), *more.get(column, ())] for column, ids in known.items()))
     if alone:
         warnings.warn(
             f"{name}: {alone:,} of {number:,} images have no {' and no '.join(known)}; each counts as a {unit} of its "

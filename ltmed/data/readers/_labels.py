@@ -31,17 +31,23 @@ def class_names(order: Iterable[Any], present: Iterable[str]) -> tuple[str, ...]
     Raises:
         UserError: a class is named twice.
     """
-    words = sorted({composed(word) for word in present})
-    names = []
-    for item in order:
-        if item is None or isinstance(item, bool):
-            spelled = [word for word in words if word.lower() in _YAML_WORDS[item]]
-            names.append(spelled[0] if spelled else str(item))
-        else:
-            names.append(composed(_whole(str(item)).strip()))
+    names = spelled(order, present)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"dataset.classes names a class twice: '{twice[0]}'", "Name every class once.")
     return tuple(names)
+
+
+def spelled(items: Iterable[Any], present: Iterable[str]) -> list[str]:
+    """Names of classes in a setting (`[FALSE,TRUE]`, `[0,1]`) as text, spelled as in `present`."""
+    words = sorted({composed(word) for word in present})
+    names = []
+    for item in items:
+        if item is None or isinstance(item, bool):
+            alike = [word for word in words if word.lower() in _YAML_WORDS[item]]
+            names.append(alike[0] if alike else str(item))
+        else:
+            names.append(composed(_whole(str(item)).strip()))
+    return names
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -106,9 +112,9 @@ def read_labels(
     names = class_names(order, words) if order else None
     boolean = {item for item in order or () if item is None or isinstance(item, bool)}
     if boolean and names is not None and order is not None:
-        spelled = {word: name for item, name in zip(order, names, strict=True) if item in boolean
+        same = {word: name for item, name in zip(order, names, strict=True) if item in boolean
                    for word in words if word.lower() in _YAML_WORDS[item]}  # fmt: skip
-        plain = {cell: spelled.get(word, word) for cell, word in plain.items()}
+        plain = {cell: same.get(word, word) for cell, word in plain.items()}
     labels = [plain[cell] for cell in cells]
     _refuse_missing(labels, where, names or ())
     _refuse_joined(labels, where, names or ())

@@ -49,7 +49,7 @@ def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include
             training part; images beside versions of themselves.
     """
     require_folder(root, help_text)
-    images, others = images_among(root, walk(root))
+    images, others = images_among(root, walk(root, once=False))
     if include:
         others, images = [], [path for path in images if fits(path, include)]
         if not images:

@@ -92,14 +92,23 @@ class ImageFiles:
         sure = {path for path in paths if path is not None}
         loose: dict[str, tuple[str, int]] = {}
         for row in open_rows:
-            wanted = frozenset(squashed(hint) for hint in hints(row) if hint)
-            paths[row] = path = self._nearest(cleaned[names[row]], lambda row=row: where(row), wanted, folders - wanted)
+            name = cleaned[names[row]]
+            candidates = self._named.get(_key(name), [])
+            if len(candidates) > 1 or (candidates and "/" in name):
+                wanted = frozenset(squashed(hint) for hint in hints(row) if hint)
+                candidates = self._nearest(name, candidates, wanted, folders - wanted)
+            if len(candidates) > 1:
+                raise UserError(
+                    f"{where(row)}: '{name[:120]}' is {' as well as '.join(candidates[:3])}",
+                    "Write the path relative to the folder, or leave files out with dataset.include=PATTERN.",
+                )
+            paths[row] = path = candidates[0] if candidates else None
             if path is None:
                 continue
-            name, before = loose.setdefault(path, (cleaned[names[row]], row))
-            if path in sure and _contradict(cleaned[names[row]], path):
+            other, before = loose.setdefault(path, (name, row))
+            if path in sure and _contradict(name, path):
                 paths[row] = None
-            elif name != cleaned[names[row]] and _contradict(name, cleaned[names[row]]):
+            elif other != name and _contradict(other, name):
                 raise UserError(
                     f"{where(row)}: '{names[row][:120]}' and '{names[before][:120]}' ({where(before)}) both fit {path}",
                     "Write the paths relative to the folder.",
@@ -113,27 +122,29 @@ class ImageFiles:
     def _clean(self, name: str) -> str:
         """A listed name as a path: '/', composed, relative to the root if it lies below it."""
         path = composed(name.strip().replace("\\", "/"))
+        if "/" not in path:
+            return path
         if re.match(r"[A-Za-z]:/|file://", path):
             path = "/" + re.sub(r"^([A-Za-z]:|file:/)/+", "", path)
-        path = posixpath.normpath(path) if "/" in path else path
+        path = posixpath.normpath(path)
         for root in self._roots if path.startswith("/") else ():
             if path.startswith(root + "/"):
                 return path[len(root) + 1 :]
         return path
 
     def _index(self, wanted: set[str]) -> None:
-        """Lists the files by stem, as far as a listed name asks for it."""
+        """Lists the files by what `_key` makes of their names, as far as a listed name asks for it."""
         self._named = {}
         for path in self.paths:
-            keys = {_key(path), _key(path, cut=False)} if is_image_name(path) else {_key(path, cut=False)}
-            for key in keys & wanted:
+            name = _file_name(path).lower()
+            if name in wanted:
+                self._named.setdefault(name, []).append(path)
+            elif (key := _key(name)) in wanted:
                 self._named.setdefault(key, []).append(path)
 
-    def _nearest(
-        self, name: str, where: Callable[[], str], wanted: Collection[str], unwanted: Collection[str]
-    ) -> str | None:
-        """The file that a name can only mean; None if there is none."""
-        candidates = [path for path in self._named.get(_key(name), ()) if self._may_be(name, path, unwanted)]
+    def _nearest(self, name: str, candidates: list[str], wanted: frozenset[str], unwanted: frozenset[str]) -> list[str]:
+        """The files that fit a name best: one, none, or several that nothing tells apart."""
+        candidates = [path for path in candidates if self._may_be(name, path, unwanted)]
         if len(candidates) > 1:
             candidates = _best(candidates, lambda path: _common_folders(name, path))
             candidates = _best(candidates, lambda path: len(wanted & set(map(squashed, _split(path)[0]))))
@@ -143,14 +154,9 @@ class ImageFiles:
             # One folder holds a.png as well as A.png, or a.png as well as a.jpg.
             candidates = _best(candidates, lambda path: _file_name(path) == _file_name(name))
             candidates = _best(candidates, lambda path: _file_name(path).startswith(_file_name(name) + "."))
-        if len(candidates) > 1:
-            raise UserError(
-                f"{where()}: '{name[:120]}' is {' as well as '.join(candidates[:3])}",
-                "Write the path relative to the folder, or leave files out with dataset.include=PATTERN.",
-            )
-        return candidates[0] if candidates else None
+        return candidates
 
-    def _may_be(self, name: str, path: str, unwanted: Collection[str]) -> bool:
+    def _may_be(self, name: str, path: str, unwanted: frozenset[str]) -> bool:
         """Whether a file can be meant by a path of which neither is the end of the other.
 
         Folders that are not below the root may be missing in a path; one that is there must be on the way to the file,
@@ -174,7 +180,7 @@ class ImageFiles:
         for name, path in zip(names, found.paths, strict=True):
             if path is None or path == name:
                 continue
-            if name.lower().endswith(EXTENSIONS) and _ending(name) != _ending(path):
+            if _ending(name) != _ending(path) and is_image_name(name):
                 renamed.append((name, path))
             elif "/" in name and _contradict(name, path) | (len(_split(name)[0]) > len(_split(path)[0])):
                 moved.append((name, path))
@@ -254,11 +260,11 @@ def _best(paths: list[str], rank: Callable[[str], int]) -> list[str]:
     return [path for path, value in zip(paths, ranks, strict=True) if value == max(ranks)]
 
 
-def _key(path: str, *, cut: bool = True) -> str:
+def _key(path: str) -> str:
     """File name in lower case, composed, without the extension of an image."""
-    name = composed(path.rpartition("/")[2]).lower()
-    base, extension = os.path.splitext(name)
-    return base if cut and extension in EXTENSIONS else name
+    name = _file_name(path).lower()
+    base, dot, extension = name.rpartition(".")
+    return base if base and dot + extension in EXTENSIONS else name
 
 
 def _parent(path: str) -> str:
@@ -270,7 +276,8 @@ def _file_name(path: str) -> str:
 
 
 def _ending(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
+    extension = path.rpartition(".")[2]
+    return "" if "/" in extension else extension.lower()
 
 
 def _split(path: str) -> tuple[list[str], str]:

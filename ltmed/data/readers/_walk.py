@@ -21,12 +21,16 @@ _HEADERS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF8")
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
 
-def walk(root: Path) -> Iterator[str]:
+def walk(root: Path, *, once: bool = True) -> Iterator[str]:
     """Paths of all files under `root`, relative to it, with '/', in sorted order.
 
-    Follows links to folders (each folder once); leaves out hidden files and folders and `__MACOSX`. A link that leads
-    nowhere, or to itself, counts as a file: whoever opens it says that it cannot be read, and nothing is lost in
-    silence.
+    Follows links to folders; leaves out hidden files and folders and `__MACOSX`. A link that leads nowhere, or to
+    itself, counts as a file: whoever opens it says that it cannot be read, and nothing is lost in silence.
+
+    Args:
+        root: the folder.
+        once: lists a folder that several links lead to once; False lists it in each of its places, but for a link to
+            a folder that it lies in.
 
     Raises:
         UserError: a folder cannot be read, or the name of an image is not UTF-8 and could not be written into results.
@@ -36,9 +40,10 @@ def walk(root: Path) -> Iterator[str]:
     def below(folder: str, prefix: str) -> Iterator[str]:
         try:
             state = os.stat(folder)
-            if (state.st_dev, state.st_ino) in seen:
+            key = state.st_dev, state.st_ino
+            if key in seen:
                 return
-            seen.add((state.st_dev, state.st_ino))
+            seen.add(key)
             with os.scandir(folder) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
         except OSError as error:
@@ -50,6 +55,8 @@ def walk(root: Path) -> Iterator[str]:
                 if not entry.path.isascii():
                     _require_utf8(entry)
                 yield prefix + entry.name
+        if not once:
+            seen.discard(key)
 
     yield from below(str(root), "")
 

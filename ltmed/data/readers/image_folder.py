@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ class ImageFolder(DataModule):
         if pairs:
             warnings.warn(
                 f"{self.name}: {len(pairs):,} images are called like another one but for the extension "
-                f"({pairs[0][0]} and {pairs[0][1]}); if they are copies, choose with dataset.include='*.png'",
+                f"({pairs[0][0]} and {pairs[0][1]}); if they are copies, choose with "
+                f"dataset.include=*{os.path.splitext(pairs[0][0])[1]}",
                 stacklevel=3,
             )
