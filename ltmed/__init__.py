@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltmed.config.paths import experiments
+
 if TYPE_CHECKING:
     from ltmed.nn.network import Network
 
-# Hydra's search path (conf/config.yaml) and `ltmed.studies` find it whatever the working folder, in submitted jobs too.
-os.environ.setdefault("LTMED_EXPERIMENTS", str(Path(__file__).resolve().parents[1] / "experiments"))
+# Hydra's search path (conf/config.yaml) names it, in submitted jobs too.
+os.environ.setdefault("LTMED_EXPERIMENTS", str(experiments()))
 
 
 def load(run_dir: str | Path) -> Network:
@@ -27,6 +29,6 @@ def load(run_dir: str | Path) -> Network:
     Raises:
         UserError: the folder has no finished run, or a file of it is missing or damaged.
     """
-    from ltmed.restore import finished_run, load_network  # Imported only when they are needed.
+    from ltmed.inference.restore import finished_run, load_network  # Imported only when they are needed.
 
     return load_network(finished_run(run_dir))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed import launch, results, settings
-from ltmed.config import build, per_stage
-from ltmed.errors import UserError
-from ltmed.lock import claimed
-from ltmed.rundir import write_atomic
-from ltmed.seeding import derive
+from ltmed.config import validate
+from ltmed.config.instantiate import build, build_network, per_stage
+from ltmed.logging.console import print_summary
+from ltmed.runs import record
+from ltmed.runs.dataset import open_dataset, split_record
+from ltmed.runs.lock import claimed
+from ltmed.training import launcher
+from ltmed.utils.processes import is_first_process
+from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
     from ltmed.nn.network import Network
-    from ltmed.stage import Stage
+    from ltmed.training.stage import Stage
 
 
 def train(cfg: DictConfig) -> float:
@@ -33,61 +35,34 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: anything in the config, the data or the machine that the user has to mend.
     """
-    settings.check(cfg)
+    validate.check(cfg)
     run_dir = Path(cfg.run_dir)
     # Before the config is written: what was computed with has to be in it.
-    cfg.trainer.precision = launch.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    cfg.trainer.precision = launcher.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with claimed(run_dir, cfg):
-        finished = results.read(run_dir)
-        if not finished or _split_file(run_dir)["root"] != cfg.dataset.root:
-            data = open_data(cfg, run_dir)  # Refuses a root with other data: a finished run has to speak for this one.
+        finished = record.read(run_dir)
+        if not finished or split_record(run_dir)["root"] != cfg.dataset.root:
+            data = open_dataset(
+                cfg, run_dir
+            )  # Refuses a root with other data: a finished run has to speak for this one.
             if not finished:
-                accelerator, devices = launch.count_devices(
+                accelerator, devices = launcher.count_devices(
                     cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.num_nodes
                 )
                 data.open()  # Decode once, before there are ranks.
-                with launch.ranks(_plain(cfg), devices):
+                with launcher.ranks(_plain(cfg), devices):
                     finished = _fit_and_test(cfg, run_dir, data, accelerator, devices)
-    if not launch.is_first_process():
+    if not is_first_process():
         return float("nan")
-    results.print_summary(finished)
+    print_summary(finished)
     print(f"\nResults are in {run_dir}")
     return finished["val"]["scalars"][cfg.monitor]
 
 
-def open_data(cfg: DictConfig, run_dir: Path) -> DataModule:
-    """Reads the label files and checks that the split is the one that this run began with."""
-    data: DataModule = build(
-        cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
-        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir,
-    )  # fmt: skip
-    begun = _split_file(run_dir)
-    if begun["hash"] not in (None, data.digest):
-        raise UserError(
-            f"{run_dir} was begun with the split {begun['hash']}, but {cfg.dataset.root} now gives {data.digest}",
-            "The images, labels or groups under dataset.root changed. Restore them, or choose another run_dir.",
-        )
-    if launch.is_first_process() and begun["hash"] is None:
-        known = {"name": data.split.name, "hash": data.digest, "root": cfg.dataset.root}
-        write_atomic(run_dir / "split.json", json.dumps(known))
-    return data
-
-
-def build_network(cfg: DictConfig, num_classes: int) -> Network:
-    """The method's heads on the chosen backbone, with initial weights that depend on `cfg.seed` alone."""
-    import torch
-
-    from ltmed.nn.network import Network
-
-    torch.manual_seed(derive(cfg.seed, "network"))
-    network = Network(build(cfg.backbone), num_classes=num_classes, **build(cfg.method.network))
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
 def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator: str, devices: int) -> dict[str, Any]:
     """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
-    from ltmed.callbacks import checkpoints, progress
-    from ltmed.fit import epochs_done, fit_stage, make_trainer
+    from ltmed.training.callbacks import checkpoints, progress
+    from ltmed.training.trainer import epochs_done, fit_stage, make_trainer
 
     stages = list(cfg.method.stages)
     given = {key: per_stage(cfg[key], stages, key) for key in ("epochs", "batch_size")}
@@ -114,19 +89,19 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator:
     trainer.test(stage, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return {}
-    found = results.collect(cfg, data, stage.evaluations)
-    results.write(run_dir, found, data, stage.evaluations["test"])
+    found = record.collect(cfg, data, stage.evaluations)
+    record.write(run_dir, found, data, stage.evaluations["test"])
     if cfg.figures:
-        _draw(run_dir, found)
+        _plot(run_dir, found)
     logger.log_final(found)
     return found
 
 
-def _draw(run_dir: Path, found: dict[str, Any]) -> None:
-    from ltmed.plots.runs import FOLDER, draw
-    from ltmed.runs import Run
+def _plot(run_dir: Path, found: dict[str, Any]) -> None:
+    from ltmed.plots import run_figures
+    from ltmed.runs.reader import Run
 
-    draw(Run(run_dir, found), run_dir / FOLDER)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER, trusted=True)
 
 
 def _build_stage(
@@ -135,8 +110,8 @@ def _build_stage(
     """The stage's module, and `data` told how this stage wants its training images."""
     import torch
 
-    from ltmed.context import StageContext
     from ltmed.data.datamodule import StageData
+    from ltmed.training.context import StageContext
 
     seed = derive(cfg.seed, name)
     data.use(
@@ -158,8 +133,3 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
-
-
-def _split_file(run_dir: Path) -> dict[str, Any]:
-    file = run_dir / "split.json"
-    return json.loads(file.read_text()) if file.exists() else {"hash": None, "root": None}

@@ -30,8 +30,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltmed import distributed, passes
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.data.samplers import Sampler
 from ltmed.errors import UserError, require_between, require_choice
@@ -41,8 +39,11 @@ from ltmed.nn.network import Network
 from ltmed.nn.statistics import ClassStatistics, Moments
 from ltmed.nn.teacher import EmaTeacher
 from ltmed.nn.virtual import virtual_batches
-from ltmed.seeding import derive
-from ltmed.stage import Stage
+from ltmed.training import feature_pass
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
+from ltmed.utils.seeding import derive
 
 View = Literal["weak", "strong"]
 MAX_DECAY = 0.999
@@ -160,6 +161,13 @@ class Calibrate(Stage):
             # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
             self.nothing = nn.Parameter(torch.zeros(()))
 
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """The validation metrics of every iteration."""
+        from ltmed.methods.figures.lmd import em_trajectory
+
+        return {"em_trajectory": em_trajectory}
+
     # --- M step -----------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
@@ -191,7 +199,9 @@ class Calibrate(Stage):
         sampler = self.m_sampler(labels=labels, batch_size=1, epochs=self.context.epochs, seed=self.context.seed)
         drawn = torch.from_numpy(sampler.batches(self.current_epoch)).flatten().bincount(minlength=len(rows))
         times = torch.zeros(len(data.manifest.labels), dtype=torch.int64).index_copy_(0, rows, drawn).to(self.device)
-        found = [(self.network.encoder(b.images), b.labels, times[b.indices]) for b in passes.over_training_part(self)]
+        found = [
+            (self.network.encoder(b.images), b.labels, times[b.indices]) for b in feature_pass.over_training_part(self)
+        ]
         features, labels, times = (torch.cat(parts) for parts in zip(*found, strict=True))
         return features.float(), labels, times
 

@@ -25,22 +25,24 @@ Letters: B images of the batch over all processes, K classes, E embedding width.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltmed import distributed, passes
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_choice
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.triplet import CENTRE_LOSSES, SAMPLE_LOSSES, MetricLoss, distances
 from ltmed.nn.centres import CentreHead
 from ltmed.nn.network import Network
-from ltmed.seeding import derive
-from ltmed.stage import Stage
+from ltmed.training import feature_pass
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
+from ltmed.utils.seeding import derive
 
 Centers = Literal["estimated", "trainable"]
 
@@ -74,6 +76,13 @@ class _PCCTStage(Stage):
         self.metric_loss: MetricLoss = metric_loss
         self.margin, self.beta = margin, beta
 
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Distances between the class centres."""
+        from ltmed.methods.figures.pcct import centre_distances
+
+        return {"centre_distances": centre_distances}
+
     def _key(self, option: str) -> str:
         return f"method.stages.{self.context.name}.module.{option}"
 
@@ -88,7 +97,7 @@ class _PCCTStage(Stage):
         head = _head(self.network)
         sums = torch.zeros_like(head.centres, dtype=torch.float64)
         counts = sums.new_zeros(len(sums), 1)
-        for batch in passes.over_training_part(self):
+        for batch in feature_pass.over_training_part(self):
             # A matrix product, since scattered additions have no fixed order on a GPU.
             members = F.one_hot(batch.labels, len(sums)).T.double()
             sums += members @ head.embed(self.network.encoder(batch.images)).double()

@@ -22,13 +22,12 @@ Letters: B queries, M queue slots, K classes, E embedding width.
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from ltmed import distributed
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses import proco
@@ -37,7 +36,9 @@ from ltmed.nn.heads import MLP, PrototypeHead, prototype_logits
 from ltmed.nn.network import Network
 from ltmed.nn.queue import FeatureQueue, QueueItems
 from ltmed.nn.teacher import EmaTeacher
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
 
 
 class ProCo(Stage):
@@ -98,6 +99,13 @@ class ProCo(Stage):
         self.teacher = EmaTeacher(network.encoder, projector, training=True)
         self.queue = FeatureQueue(queue_size, projector.out_features)
         self.register_buffer("omega", torch.full((network.num_classes,), float(omega_init)))
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Omega of each class."""
+        from ltmed.methods.figures.proco import omega
+
+        return {"omega": omega}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, mean over this process's images."""

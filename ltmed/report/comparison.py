@@ -9,7 +9,7 @@ from ltmed.report.paired import Paired, PairedBootstrap
 from ltmed.report.shown import MISSING, Grid, Shown
 from ltmed.report.statistics import FEWEST_PAIRS, SignedRank, collect, mean, signed_rank
 from ltmed.report.wording import metric_name, p_value, percent, signed
-from ltmed.runs import Run
+from ltmed.runs.reader import Run
 
 _TIERS = ("head", "medium", "tail")
 

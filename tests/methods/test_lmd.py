@@ -23,7 +23,7 @@ from ltmed.methods.lmd import Calibrate, Represent, decay
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
 from ltmed.nn.virtual import virtual_batches
-from ltmed.seeding import derive
+from ltmed.utils.seeding import derive
 from tests.losses.test_lmd import relation_oracle
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half

@@ -12,8 +12,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
-from ltmed.metrics import SCALARS
-from ltmed.runs import Run, read_run
+from ltmed.evaluation.metrics import SCALARS
+from ltmed.runs.reader import Run, read_run
 
 CLASSES = ["A", "B", "C"]
 LABELS = list("AAAAAABBBBCC")

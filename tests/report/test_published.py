@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ltmed import studies
-from ltmed.published import figures
+from ltmed.report import study_table
 from ltmed.report.comparison import figure
-from ltmed.report.model import Cell, Published
+from ltmed.report.model import Cell
+from ltmed.studies import catalogue
+from ltmed.studies.published import Published, figures
+from ltmed.studies.study import NOT_RUN
 from tests.report.factory import write
 
 HEAD = "paper,table,method,backbone,dataset,classes,metric,mean_percent,std_percent\n"
@@ -43,7 +45,7 @@ def test_our_figure_is_the_mean_that_the_tables_show(tmp_path):
 
 
 def test_every_figure_of_table_iv_has_one_of_ours(tmp_path):
-    printed = studies.load("pcct/table4").published
+    printed = catalogue.load("pcct/table4").published
     run = write(tmp_path)
     own = {figure(Cell((run,)), one) for cell in printed.values() for one in cell}
     assert sum(map(len, printed.values())) == 63
@@ -52,6 +54,6 @@ def test_every_figure_of_table_iv_has_one_of_ours(tmp_path):
 
 def test_quoted_rows_are_quoted_at_every_scale():
     for scale in (None, "smoke"):
-        table = studies.table("proco/table2", scale)
+        table = study_table.table("proco/table2", scale)
         quoted = [table.cells[row, column] for row in ("MTL", "DANIL") for column in table.columns]
-        assert {cell.note for cell in quoted} == {studies.NOT_RUN}
+        assert {cell.note for cell in quoted} == {NOT_RUN}

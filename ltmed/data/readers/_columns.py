@@ -12,7 +12,7 @@ from ltmed.data.readers._parts import part_named, squashed
 from ltmed.data.readers._tables import Table
 from ltmed.data.readers._text import shortened
 from ltmed.data.readers._walk import EXTENSIONS
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 ALIASES = {
     "image": (
@@ -72,7 +72,7 @@ def chosen_columns(columns: Mapping[str, Any] | None) -> dict[str, list[str]]:
     chosen: dict[str, list[str]] = {}
     for role, given in (columns or {}).items():
         if role not in ALIASES:
-            raise UserError(f"dataset.columns has no role '{role}'", nearest(str(role), ALIASES))
+            raise UserError(f"dataset.columns has no role '{role}'", suggest(str(role), ALIASES))
         names = [given] if isinstance(given, (str, int, float)) else list(given or ())
         if len(names) > 1 and role not in LISTS:
             raise UserError(f"dataset.columns.{role} names {len(names)} columns", "It takes one.")
@@ -127,7 +127,7 @@ def _chosen(table: Table, plain: Mapping[str, Sequence[str]], role: str, given: 
     alike = plain.get(squashed(given), ())
     if len(alike) == 1:
         return alike[0]
-    raise UserError(f"{table.path} has no column '{given}' (dataset.columns.{role})", nearest(name, table))
+    raise UserError(f"{table.path} has no column '{given}' (dataset.columns.{role})", suggest(name, table))
 
 
 def _missing(table: Table, role: str) -> UserError:

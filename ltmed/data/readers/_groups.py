@@ -231,7 +231,7 @@ def warn_of_names(name: str, images: Sequence[str]) -> str:
     if suggestion is None:
         return ""
     pattern, shared = suggestion
-    word = f"\"dataset.group_pattern='{pattern}'\""
+    word = f"'dataset.group_pattern=\"{pattern}\"'"
     warnings.warn(
         f"{name}: {shared:,} of {min(len(images), _LOOKED_AT):,} file names look as if they named one patient several "
         f"times; if they do, keep patients together with {word}",

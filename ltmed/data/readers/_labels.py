@@ -10,7 +10,7 @@ from typing import Any
 from ltmed.data.readers._parts import squashed
 from ltmed.data.readers._text import shortened
 from ltmed.data.readers._walk import composed
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 NO_LABEL = frozenset(("", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nat", "?", "-", "--"))
 """Cells, in lower case, that say that there is no label, unless `dataset.classes` names them."""
@@ -164,7 +164,7 @@ def _numbers(labels: Sequence[str], where: Callable[[int], str], names: Sequence
     many = f" ({sum(strange.values())} of {len(labels)} rows have such labels: {shortened(strange)})"
     raise UserError(
         f"{where(row)}: '{labels[row][:80]}' is not a class{many if sum(strange.values()) > 1 else ''}",
-        meaning or f"{nearest(labels[row], names)} Name all classes in dataset.classes, or remove these rows.",
+        meaning or f"{suggest(labels[row], names)} Name all classes in dataset.classes, or remove these rows.",
     )
 
 

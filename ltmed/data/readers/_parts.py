@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from ltmed.data.readers._walk import composed
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 PART_NAMES = {
     "train": ("train", "training"),
@@ -38,7 +38,7 @@ def part_of(word: str, where: object) -> str:
     """
     part = part_named(word) if word else ""
     if part is None:
-        raise UserError(f"{where}: '{word[:80]}' is not a part of a split", nearest(word.lower(), _KNOWN))
+        raise UserError(f"{where}: '{word[:80]}' is not a part of a split", suggest(word.lower(), _KNOWN))
     return part
 
 

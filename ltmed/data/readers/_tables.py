@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ltmed.data.readers._formats import TEXT, format_of, read_cells
 from ltmed.data.readers._text import decode_text, numbered_rows, read_bytes, separator_of
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 _CUT_OFF = "A file that was downloaded may be cut off: fetch it again."
 
@@ -140,7 +140,7 @@ def column(table: Mapping[str, list[str]], path: Path, *names: str) -> list[str]
     for name in names:
         if name.lower() in table:
             return table[name.lower()]
-    raise UserError(f"{path} has no column '{names[0]}'", nearest(names[0].lower(), table))
+    raise UserError(f"{path} has no column '{names[0]}'", suggest(names[0].lower(), table))
 
 
 def onehot(table: Mapping[str, list[str]], path: Path, ids: Sequence[str], classes: Sequence[str]) -> list[int]:

@@ -15,7 +15,7 @@ from ltmed.data.readers._groups import Groups, compile_pattern, find_groups, ids
 from ltmed.data.readers._labels import class_names, in_order
 from ltmed.data.readers._layout import read_layout
 from ltmed.data.readers._match import patterns
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 _UNNAMED = ("nan", "<na>", "nat")
 
@@ -96,7 +96,7 @@ class ImageFolder(DataModule):
         with_images = {label for (_, label), paths in folders.items() if paths}
         order = class_names(self.order, present) if self.order else in_order(present)
         if unknown := sorted(present - set(order)):
-            raise UserError(f"{root}: the folder '{unknown[0]}' is not in dataset.classes", nearest(unknown[0], order))
+            raise UserError(f"{root}: the folder '{unknown[0]}' is not in dataset.classes", suggest(unknown[0], order))
         if not self.order and (nameless := [label for label in order if label.lower() in _UNNAMED]):
             raise UserError(
                 f"{root}: the folder '{nameless[0]}' holds images without a label",

@@ -13,7 +13,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import class_folders, read_list, read_text, scan
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 CLASSES, IMAGES, LABELS = "classes.txt", "images.txt", "image_class_labels.txt"
 _NUMBERED = re.compile(r"val_(0|[1-9]\d*)\.txt")
@@ -52,7 +52,7 @@ class SD198(DataModule):
         known = {word.replace("_", ""): word for word in LISTS}
         chosen = known.get(str(lists).replace("_", ""))
         if chosen is None:
-            raise UserError(f"dataset.lists={lists} is not known", nearest(str(lists), LISTS))
+            raise UserError(f"dataset.lists={lists} is not known", suggest(str(lists), LISTS))
         self.lists, self.list_number, self.more_than = chosen, list_number, more_than
         super().__init__(**common)
 

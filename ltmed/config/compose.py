@@ -1,0 +1,75 @@
+"""Data sets from Hydra overrides, without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ltmed.config.paths import choices, conf
+from ltmed.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ltmed.data.datamodule import DataModule
+    from ltmed.data.manifest import Manifest
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The config that `python run.py OVERRIDES` would have."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from ltmed.config import search_path
+
+    if GlobalHydra.instance().is_initialized():  # Inside a job of run.py, with the same folder of configs.
+        return hydra_compose("config", list(overrides))
+    search_path.register()
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        return hydra_compose("config", list(overrides))
+
+
+def reader(name: str) -> type[DataModule]:
+    """The class behind `dataset=NAME`.
+
+    Raises:
+        UserError: there is none.
+    """
+    from hydra.utils import get_class
+    from omegaconf import OmegaConf
+
+    files = choices("dataset")
+    if name not in files:
+        raise UserError(f"There is no data set '{name}'", suggest(name, files))
+    return get_class(OmegaConf.select(OmegaConf.load(files[name]), "_target_"))
+
+
+def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
+    """Reads the label files of `cfg.dataset`, also of one that no split could be trained on, and gives its class.
+
+    Raises:
+        UserError: whatever the reader objects to.
+    """
+    import numpy as np
+    from hydra.utils import get_class
+
+    from ltmed.config.instantiate import build
+    from ltmed.data.splits import Split
+
+    found: list[Manifest] = []
+
+    def everything(manifest: Manifest, fold: int) -> Split:
+        found.append(manifest)
+        none = np.zeros(0, dtype=np.int64)
+        return Split("everything", np.arange(len(manifest)), none, none)
+
+    try:
+        build(
+            cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
+            cache_dir=cfg.cache_dir,
+        )  # fmt: skip
+    except UserError:
+        if not found:  # Else it is about training, for instance a class without images, which the caller reports.
+            raise
+    return found[0], get_class(cfg.dataset._target_)

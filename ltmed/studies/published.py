@@ -1,0 +1,67 @@
+"""The figures that papers print, from experiments/<paper>/published.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+METRICS = {"auroc": "macro_auroc", "class_recall": "recall", "class_f1": "f1"}
+"""Metric in published.csv -> in metrics.json, where they differ."""
+OF_CLASSES = {
+    "balanced_accuracy": "recall", "macro_recall": "recall", "macro_precision": "precision", "macro_f1": "f1",
+    "macro_auroc": "auroc",
+}  # fmt: skip
+"""Mean over some classes, such as a tier -> what is averaged."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One figure as a paper prints it."""
+
+    metric: str
+    """Name as in metrics.json; for a single class the name of its column there (`recall`, `f1`)."""
+    mean: float
+    """As a fraction, not percent."""
+    std: float | None = None
+    part: str = "all"
+    """"all" classes, the name of one class, or a tier."""
+    text: str = ""
+    """The figure in percent as it stands in the paper, with all its digits; empty writes one decimal."""
+
+
+def figures(
+    file: Path, table: str | None, columns: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str], tuple[Published, ...]]:
+    """(method, column) -> its figures as fractions, in the order of the file.
+
+    Args:
+        file: published.csv, with the columns table, method, backbone, dataset, classes, metric, mean_percent and
+            std_percent.
+        table: which lines; None, a figure without published values, has none.
+        columns: name -> `published`, the values that its lines have (`{dataset: skin7}`) or None, and optionally
+            `classes`, the data set's name of a class that is called otherwise in the file, or the tier that stands for
+            a group of classes.
+    """
+    found: dict[tuple[str, str], list[Published]] = {}
+    if table is None:
+        return {}
+    with file.open(encoding="utf-8", newline="") as opened:
+        lines = [line for line in csv.DictReader(opened) if line["table"] == table]
+    for line in lines:
+        for name, column in columns.items():
+            wanted = column["published"]
+            if wanted is not None and all(line[key] == value for key, value in wanted.items()):
+                found.setdefault((line["method"], name), []).append(_figure(line, column.get("classes", {})))
+    return {cell: tuple(printed) for cell, printed in found.items()}
+
+
+def _figure(line: Mapping[str, str], classes: Mapping[str, str]) -> Published:
+    metric, part = METRICS.get(line["metric"], line["metric"]), classes.get(line["classes"], line["classes"])
+    if part != "all":
+        metric = OF_CLASSES.get(metric, metric)
+    mean, std = line["mean_percent"], line["std_percent"]
+    text = f"{mean} ± {std}" if std else mean
+    return Published(metric, float(mean) / 100, float(std) / 100 if std else None, part, text)
