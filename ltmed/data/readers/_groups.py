@@ -145,7 +145,7 @@ def find_groups(
 def _warn_of_a_giant(name: str, groups: Groups, columns: Sequence[str]) -> None:
     """A column that is no id (a study's name, an arm of a trial) joins nearly everything."""
     largest = int(np.bincount(groups.numbers).max())
-    if largest > max(len(groups.numbers) // 2, 20):
+    if largest >= 10 and 2 * largest > len(groups.numbers):
         warnings.warn(
             f"{name}: the largest {groups.unit} has {largest:,} of {len(groups.numbers):,} images; if one of "
             f"{', '.join(columns)} is no id, choose with dataset.columns.group=NAME",

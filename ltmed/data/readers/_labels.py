@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ltmed.data.readers._parts import squashed
 from ltmed.data.readers._text import shortened
 from ltmed.data.readers._walk import composed
 from ltmed.errors import UserError, suggest
@@ -75,7 +74,7 @@ def require_classes(where: object, names: Sequence[str], *, what: str = "classes
     """
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(squashed(name), []).append(name)
+        alike.setdefault(re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", name.casefold()), []).append(name)
     if same := [spellings for spellings in alike.values() if len(spellings) > 1]:
         raise UserError(
             f"{where}: the {what} {' and '.join(map(repr, same[0]))} differ in spelling alone",

@@ -11,14 +11,18 @@ from pathlib import Path, PurePosixPath
 from ltmed.data.readers._files import require_folder
 from ltmed.data.readers._labels import require_classes
 from ltmed.data.readers._masks import IMAGE_FOLDERS, is_mask_folder, masks_among, same_names
-from ltmed.data.readers._match import fits
 from ltmed.data.readers._parts import part_named, squashed
-from ltmed.data.readers._text import shortened
-from ltmed.data.readers._walk import composed, images_among, walk
+from ltmed.data.readers._text import listed_value, many, path_value, shortened
+from ltmed.data.readers._walk import composed, fits, images_among, walk
 from ltmed.errors import UserError
 
-_INCLUDE = "dataset.include=PATTERN (for instance '*/images/*') says which files are meant."
-_BLOCK = re.compile(r"\d+\s*(-|_|to)\s*\d+|\d+\s*x", re.IGNORECASE)
+_INCLUDE = "Which files are meant: for instance 'dataset.include=*/images/*'."
+_BLOCK = re.compile(
+    r"\d+\s*(-|_|to)\s*\d+|\d+\s*x|"
+    r"(patient|person|subject|subj|sub|case|series|study|scan|slide|pat|pt|p|s|id)[-_ ]*\(?\d+\)?",
+    re.IGNORECASE,
+)
+"""Subfolders that are no classes: 0001-1000, 40x, patient 7."""
 _TEXT_FILES = (".txt", ".csv", ".tsv", ".xml", ".json", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".pdf", ".db")
 
 
@@ -72,7 +76,7 @@ def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include
         if named is None and not include:
             _refuse_the_same_subfolders(root, folders)
     if loose := len(below.get("", ())):
-        left_out.append(f"{loose:,} images in {root} itself, in no class folder")
+        left_out.append(f"{many(loose, 'image')} in {root} itself, in no class folder")
     if not include:
         _refuse_other_classes_inside(root, folders, depth)
         left_out += _leave_masks_out(root, folders, depth)
@@ -107,14 +111,15 @@ def _parted(
         other = min(parts)
         raise UserError(
             f"{root} has a folder '{other}', which is a part of a split, but no training part",
-            f"Add a folder 'train'. If '{other}' is a class, name all classes: dataset.classes=[{other},...].",
+            f"Add a folder 'train'. If '{other}' is a class, name all classes: "
+            f"dataset.classes={listed_value({*parts, *below} - {''})}.",
         )
     folders: dict[tuple[str, str], list[str]] = {}
     left_out = []
     for folder, part in parts.items():
         inside = _divided(below.get(folder, ()), 1)
         if loose := inside.pop("", []):
-            left_out.append(f"{len(loose):,} images in '{folder}' itself, in no class folder")
+            left_out.append(f"{many(len(loose), 'image')} in '{folder}' itself, in no class folder")
         if part == "train" and not inside:
             raise UserError(
                 f"{root / folder} has no class folders with images",
@@ -129,7 +134,7 @@ def _parted(
             folders.setdefault((part, label), []).extend(inside.get(label, []))
     for folder, images in below.items():
         if folder and folder not in parts:
-            left_out.append(f"{len(images):,} images in the folder '{folder}' beside {shortened(parts)}")
+            left_out.append(f"{many(len(images), 'image')} in the folder '{folder}' beside {shortened(parts)}")
     return folders, left_out
 
 
@@ -151,12 +156,12 @@ def _refuse_the_same_subfolders(root: Path, folders: Mapping[tuple[str, str], Se
     for label, names in inside.items():
         for other, others in inside.items():
             common = names & others
-            if label < other and (len(common) > 1 or (common and common == names == others and len(inside) == 2)):
+            if label < other and len(common) > 1:
                 raise UserError(
                     f"{root}: the folders '{label}' and '{other}' hold the same subfolders "
                     f"({shortened(sorted(common))}), which look like the classes",
-                    f"Say dataset.root={_shown(root / label)} (or {other}). If '{label}' and '{other}' are the "
-                    f"classes, name all classes: dataset.classes=[{label},{other},...].",
+                    f"Say dataset.root={path_value(root / label)} (or {other}). If '{label}' and '{other}' are the "
+                    f"classes, name all classes: dataset.classes={listed_value(inside)}.",
                 )
 
 
@@ -166,14 +171,24 @@ def _subfolders(paths: Iterable[str], depth: int) -> set[str]:
 
 
 def _uneven(root: Path, folders: Mapping[tuple[str, str], Sequence[str]], depth: int) -> list[str]:
-    """Points out a class folder with folders in it beside others that hold their images themselves."""
+    """Points out a class folder with folders in it beside others that hold their images themselves.
+
+    Raises:
+        UserError: the folders in it are parts of a split.
+    """
     inside = {label: _subfolders(paths, depth) for (_, label), paths in folders.items()}
     deep = [label for label, names in inside.items() if len(names) > 1]
     if len(deep) == 1 < len(inside) and not any(names for label, names in inside.items() if label != deep[0]):
+        if any(map(part_named, inside[deep[0]])):
+            raise UserError(
+                f"{root}: of the folders ({shortened(sorted(inside))}) '{deep[0]}' holds parts of a split "
+                f"({shortened(sorted(inside[deep[0]]), 3)})",
+                f"Say dataset.root={path_value(root / deep[0])}.",
+            )
         return [
             f"of the classes ({shortened(sorted(inside))}) only '{deep[0]}' has subfolders "
             f"({shortened(sorted(inside[deep[0]]), 3)}); if those are the classes, say "
-            f"dataset.root={_shown(root / deep[0])}"
+            f"dataset.root={path_value(root / deep[0])}"
         ]
     return []
 
@@ -195,7 +210,7 @@ def _refuse_other_classes_inside(root: Path, folders: Mapping[tuple[str, str], S
                     raise UserError(
                         f"{root}: the folder '{above}' holds a folder '{name}', which is called like the class "
                         f"'{other}' beside it ({path})",
-                        f"Remove or move it, or say dataset.root={_shown(root / above)}. {_INCLUDE}",
+                        f"Remove or move it, or say dataset.root={path_value(root / above)}. {_INCLUDE}",
                     )
 
 
@@ -215,7 +230,7 @@ def _leave_masks_out(root: Path, folders: dict[tuple[str, str], list[str]], dept
     if not all_masks:
         return []
     places = Counter(path.rpartition("/")[0] for path in all_masks)
-    return [f"{len(all_masks):,} masks of other images, in {shortened(places, 3)}. {_INCLUDE}"]
+    return [f"{many(len(all_masks), 'mask')} of other images, in {shortened(places, 3)}. {_INCLUDE}"]
 
 
 def _composed(folders: Mapping[tuple[str, str], list[str]]) -> dict[tuple[str, str], list[str]]:
@@ -240,7 +255,7 @@ def _require_two(root: Path, folders: Mapping[tuple[str, str], Sequence[str]]) -
         require_classes(root, sorted({label for _, label in folders}), what="folders")
         return
     meant = _meant_root([path for paths in folders.values() for path in paths])
-    hint = f"Say dataset.root={_shown(root / meant)}." if meant else "At least two class folders are needed."
+    hint = f"Say dataset.root={path_value(root / meant)}." if meant else "At least two class folders are needed."
     raise UserError(
         f"{root}: all images are in one class folder ('{filled[0]}'), so that every prediction would be right", hint
     )
@@ -272,12 +287,6 @@ def _rest(others: Sequence[str]) -> tuple[list[str], list[str]]:
             counts = ", ".join(f"{kind} {len(paths):,}" for kind, paths in sorted(chosen.items()))
             number = sum(map(len, chosen.values()))
             first = next(iter(chosen.values()))[0]
-            sentence = f"{number:,} files that are no images which can be read ({counts}; the first is {first})"
-            said[texts].append(sentence if texts else f"left out: {sentence}. Convert them to PNG.")
+            sentence = f"{many(number, 'file')} that cannot be read as images ({counts}; the first is {first})"
+            said[texts].append(sentence if texts else f"{sentence}. Convert them to PNG.")
     return said
-
-
-def _shown(path: Path) -> str:
-    """A path as a value on the command line."""
-    text = str(path)
-    return text if re.fullmatch(r"[\w/.:~-]+", text) else f"\"'{text}'\""

@@ -8,7 +8,6 @@ What fits no file, or several, is never guessed.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import posixpath
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from ltmed.data.readers._masks import is_mask_folder, is_mask_name
 from ltmed.data.readers._parts import part_named, squashed
-from ltmed.data.readers._walk import EXTENSIONS, composed, is_image_name, lacks_extension, walk
+from ltmed.data.readers._walk import EXTENSIONS, composed, fits, is_image_name, lacks_extension, walk
 from ltmed.errors import UserError
 
 _MOST_AFFIXES = 20
@@ -100,7 +99,7 @@ class ImageFiles:
             if len(candidates) > 1:
                 raise UserError(
                     f"{where(row)}: '{name[:120]}' is {' as well as '.join(candidates[:3])}",
-                    "Write the path relative to the folder, or leave files out with dataset.include=PATTERN.",
+                    "Write the path relative to the folder, or leave files out: 'dataset.include=images/*'.",
                 )
             paths[row] = path = candidates[0] if candidates else None
             if path is None:
@@ -224,16 +223,6 @@ class _Outside:
             except (OSError, ValueError):
                 self._listed[folder] = set()
         return name in self._listed[folder]
-
-
-def fits(path: str, include: Sequence[str]) -> bool:
-    """Whether a path fits one of the patterns, in which `*` also stands for several folders."""
-    return any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
-
-
-def patterns(include: str | Sequence[str] | None) -> tuple[str, ...]:
-    """`dataset.include` as a list."""
-    return (include,) if isinstance(include, str) else tuple(map(str, include or ()))
 
 
 def _affixes(key: str, files: Iterable[str]) -> list[tuple[str, str, bool]]:

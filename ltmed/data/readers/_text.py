@@ -128,3 +128,20 @@ def shortened(names: Iterable[str], most: int = 5) -> str:
     """The first of some names, for a message: `'a', 'b', ...`."""
     listed = list(names)
     return ", ".join(f"'{name[:80]}'" for name in listed[:most]) + (", ..." if len(listed) > most else "")
+
+
+def many(number: int, noun: str) -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed_value(names: Iterable[str]) -> str:
+    """Names as a list on the command line."""
+    words = ",".join(sorted(names)[:20])
+    return f"[{words}]" if re.fullmatch(r"[\w,.-]+", words) else f"[{words}] (with quotes around odd names)"
+
+
+def path_value(path: Path) -> str:
+    """A path as a value on the command line, for Hydra and a shell."""
+    text = str(path)
+    return text if re.fullmatch(r"[\w/.:~-]+", text) else f"\"'{text}'\""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ltmed.errors import UserError
@@ -93,6 +94,16 @@ def images_among(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]
 def composed(text: str) -> str:
     """`text` in Unicode's composed form (NFC): macOS writes an umlaut into file names as two characters."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def fits(path: str, include: Sequence[str]) -> bool:
+    """Whether a path fits one of the patterns, in which `*` also stands for several folders."""
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
+
+
+def patterns(include: str | Sequence[str] | None) -> tuple[str, ...]:
+    """`dataset.include` as a list."""
+    return (include,) if isinstance(include, str) else tuple(map(str, include or ()))
 
 
 def _begins_like_an_image(path: Path) -> bool:

@@ -14,7 +14,8 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.readers._groups import Groups, compile_pattern, find_groups, ids_in_names, warn_of_names
 from ltmed.data.readers._labels import class_names, in_order
 from ltmed.data.readers._layout import read_layout
-from ltmed.data.readers._match import patterns
+from ltmed.data.readers._text import many
+from ltmed.data.readers._walk import patterns
 from ltmed.errors import UserError, suggest
 
 _UNNAMED = ("nan", "<na>", "nat")
@@ -127,8 +128,8 @@ class ImageFolder(DataModule):
                 pairs.append((first[key], image))
         if pairs:
             warnings.warn(
-                f"{self.name}: {len(pairs):,} images are called like another one but for the extension "
+                f"{self.name}: {many(len(pairs), 'image')} called like another one but for the extension "
                 f"({pairs[0][0]} and {pairs[0][1]}); if they are copies, choose with "
-                f"dataset.include=*{os.path.splitext(pairs[0][0])[1]}",
+                f"'dataset.include=*{os.path.splitext(pairs[0][0])[1]}'",
                 stacklevel=3,
             )

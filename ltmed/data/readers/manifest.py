@@ -23,11 +23,12 @@ from ltmed.data.readers._groups import (
     warn_of_names,
 )
 from ltmed.data.readers._labels import read_labels
-from ltmed.data.readers._match import ImageFiles, patterns
+from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
 from ltmed.data.readers._parts import fold_numbers
 from ltmed.data.readers._rows import Rows, read_rows, table_files
-from ltmed.data.readers._text import shortened
+from ltmed.data.readers._text import many, shortened
+from ltmed.data.readers._walk import patterns
 from ltmed.errors import UserError
 
 
@@ -161,7 +162,7 @@ class ManifestFile(DataModule):
                 stacklevel=4,
             )
         if rows.empty:
-            warnings.warn(f"{self.name}: {rows.empty:,} cells of images are empty and left out", stacklevel=4)
+            warnings.warn(f"{self.name}: {many(rows.empty, 'cell')} of images left out, being empty", stacklevel=4)
 
     def _groups(self, listed: Listed) -> Groups | None:
         ids = dict(listed.ids)
