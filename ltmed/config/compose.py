@@ -68,6 +68,9 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     Raises:
         UserError: whatever the reader objects to.
     """
+    from ltmed.config.data_root import require_root
+
+    require_root(cfg)
     import numpy as np
     from hydra.utils import get_class
 

@@ -54,7 +54,10 @@ def _or_null(kind: Kind, meaning: str = "") -> Kind:
 _FLAG = Kind(lambda value: type(value) is bool, "true or false")
 _TEXT = Kind(lambda value: isinstance(value, str) and bool(value.strip()), "a name")
 _PATH = Kind(_TEXT.fits, "a path (an empty one may be an unset variable of the shell; 2026 is written ./2026)")
-_NAMES = Kind(lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value), "a list of names")
+_NAMES = Kind(
+    lambda value: isinstance(value, list) and all(isinstance(name, (str, int, float)) for name in value),
+    "a list of names",  # A class may be called 0 or FALSE.
+)
 _FRACTION = Kind(lambda value: type(value) is float and 0 < value < 1, "a fraction between 0 and 1, for instance 0.2")
 _MODEL = Kind(
     lambda value: _TEXT.fits(value) and value != "???",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -18,6 +18,7 @@ from ltmed.data.cache import BUDGET_GB, ImageCache, open_cache
 from ltmed.data.download import Download
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._labels import spelled
 from ltmed.data.samplers import Sampler
 from ltmed.data.splits import Split, require_training_images
 from ltmed.errors import UserError, require_between
@@ -100,8 +101,8 @@ class DataModule(LightningDataModule):
         on_bad_image: str = "error",
         threads: int | None = None,
         workers: int = 0,
-        head: list[str] | None = None,
-        tail: list[str] | None = None,
+        head: list[Any] | None = None,
+        tail: list[Any] | None = None,
     ) -> None:
         super().__init__()
         if root is None:
@@ -120,7 +121,8 @@ class DataModule(LightningDataModule):
         self.workers = workers
         require_training_images(self.split, self.manifest)
         self.counts = np.bincount(self.manifest.labels[self.split.train], minlength=len(self.manifest.classes))
-        self.tiers = tiers(self.counts, self.manifest.classes, head=head, tail=tail)
+        first, last = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
+        self.tiers = tiers(self.counts, self.manifest.classes, head=first, tail=last)
         self.cache: ImageCache | None = None
         self.stage_data: StageData | None = None
 
