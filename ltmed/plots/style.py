@@ -6,6 +6,7 @@ tiers and methods have a marker or hatch besides, so that no figure depends on c
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,13 +85,19 @@ TIERS = {
 
 @contextmanager
 def _look() -> Iterator[None]:
+    finder = logging.getLogger("matplotlib.font_manager")
+    level = finder.level
     with mpl.rc_context(), warnings.catch_warnings():
         # Where no font has a letter, `fonts.require` has warned of it already.
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
         mpl.rcdefaults()
         for key, value in {**_RC, "font.family": fonts.families()}.items():
             mpl.rcParams[key] = value
-        yield
+        finder.setLevel(logging.ERROR)  # It says that a fallback font comes in another weight than asked for.
+        try:
+            yield
+        finally:
+            finder.setLevel(level)
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
