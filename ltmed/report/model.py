@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ltmed.runs.reader import Run
+from ltmed.studies.axis import Axis
 from ltmed.studies.published import Published
 
 BEST, SECOND, MISSING = "best", "second", "missing"
@@ -40,6 +41,8 @@ class Table:
     """Which metrics are shown first; others are in the long tables."""
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
+    axis: Axis | None = None
+    """The parameter that the rows or columns of a study vary."""
     reference: str | None = None
     """The row that all others are compared with; None, or where it was not run, takes the first that was."""
 
