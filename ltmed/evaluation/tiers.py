@@ -32,7 +32,7 @@ def tiers(
         tail: codes of the tail classes.
 
     Returns:
-        `{"head": [...], "medium": [...], "tail": [...]}`, class indices in class order.
+        Class indices in class order, by tier: head, medium, tail.
 
     Raises:
         UserError: a listed class is unknown or listed twice.

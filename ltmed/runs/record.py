@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import write_atomic
+from ltmed.utils.files import replacing, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,9 +227,8 @@ def write(run_dir: Path, found: dict[str, Any], data: DataModule, evaluation: Ev
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
-    partial = run_dir / f"{PREDICTIONS}.partial"
-    pd.DataFrame(columns).to_parquet(partial, index=False)
-    partial.replace(run_dir / PREDICTIONS)
+    with replacing(run_dir / PREDICTIONS) as partial:
+        pd.DataFrame(columns).to_parquet(partial, index=False)
     write_atomic(run_dir / METRICS, to_json(found))
 
 
