@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config import validate
+from ltmed.config.compose import compose_with_choices
 from ltmed.config.instantiate import build, build_network, per_stage
 from ltmed.logging.console import print_summary
 from ltmed.runs import record
 from ltmed.runs.dataset import open_dataset, split_record
+from ltmed.runs.directory import run_dir_name
 from ltmed.runs.lock import claimed
-from ltmed.training import launcher
+from ltmed.training import header, launcher
+from ltmed.utils.modules import make_callable
 from ltmed.utils.processes import is_first_process
 from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ltmed.data.datamodule import DataModule
     from ltmed.nn.network import Network
+    from ltmed.runs.reader import Run
     from ltmed.training.stage import Stage
 
 
@@ -41,6 +47,8 @@ def train(cfg: DictConfig) -> float:
     cfg.trainer.precision = launcher.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with claimed(run_dir, cfg):
         finished = record.read(run_dir)
+        if not finished:
+            _announce(header.opening(cfg, run_dir))
         if not finished or split_record(run_dir)["root"] != cfg.dataset.root:
             data = open_dataset(
                 cfg, run_dir
@@ -49,6 +57,7 @@ def train(cfg: DictConfig) -> float:
                 accelerator, devices = launcher.count_devices(
                     cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.num_nodes
                 )
+                _announce(header.details(cfg, data, accelerator, devices))
                 data.open()  # Decode once, before there are ranks.
                 with launcher.ranks(_plain(cfg), devices):
                     finished = _fit_and_test(cfg, run_dir, data, accelerator, devices)
@@ -57,6 +66,11 @@ def train(cfg: DictConfig) -> float:
     print_summary(finished)
     print(f"\nResults are in {run_dir}")
     return finished["val"]["scalars"][cfg.monitor]
+
+
+def _announce(text: str) -> None:
+    if is_first_process():
+        print(text, flush=True)
 
 
 def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator: str, devices: int) -> dict[str, Any]:
@@ -133,3 +147,41 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def from_overrides(overrides: Sequence[str] = ()) -> Run:
+    """`ltmed.train([...])`: starts, continues or reports the run that `ltmed train OVERRIDES` would, in its folder.
+
+    With `trainer.devices=N` it starts the other processes itself; it cannot be called by each of several that srun or
+    torchrun started. A script that calls it with several devices or `dataset.workers` needs no guard, since the other
+    processes do not import the script.
+
+    Args:
+        overrides: as on the command line, one run: `["method=erm", "dataset=phantom", "epochs=5"]`.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        UserError: anything in the config, the data or the machine that the user has to fix.
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
+    from ltmed.errors import UserError
+    from ltmed.runs.reader import read_run
+    from ltmed.utils.processes import launched_from_outside
+
+    if launched_from_outside():
+        raise UserError(
+            "ltmed.train was called in one of several processes", "Start `ltmed train` with srun or torchrun."
+        )
+    cfg, choices = compose_with_choices(overrides)
+    if cfg.run_dir is None:
+        cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, str(choices["dataset"]), list(overrides)))
+    train(cfg)
+    run = read_run(Path(cfg.run_dir))
+    assert run is not None
+    return run
+
+
+# `import ltmed.train` makes the package's attribute `train` this module: it has to be callable.
+make_callable(__name__, from_overrides)
