@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltmed.errors import UserError
-from ltmed.inference.restore import read_checkpoint
 from ltmed.plots import confusion, curves, distribution, methods, per_class, reliability, style
+from ltmed.runs.checkpoint import read as read_checkpoint
 from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
