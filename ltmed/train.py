@@ -146,17 +146,17 @@ def _fit_and_test(
     found = record.collect(cfg, data, stage.evaluations)
     record.write_predictions(run_dir, data, stage.evaluations["test"])
     if cfg.figures:
-        _draw(run_dir, found)
+        _plot(run_dir, found)
     logger.log_final(found)
     record.write(run_dir, found)  # Last of all: that it is there means "finished", and nothing is made up for later.
     return found
 
 
-def _draw(run_dir: Path, found: dict[str, Any]) -> None:
-    from ltmed.plots.runs import FOLDER, draw
+def _plot(run_dir: Path, found: dict[str, Any]) -> None:
+    from ltmed.plots import run_figures
     from ltmed.runs.reader import Run
 
-    draw(Run(run_dir, found), run_dir / FOLDER)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER, trusted=True)
 
 
 def _recipes(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import warnings
 import zipfile
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ltmed.errors import UserError
+from ltmed.utils.files import replacing
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 _READ_AGAIN = "Copy the run again, or delete its folder and run its command again."
@@ -57,19 +56,9 @@ def write(file: Path, state: dict[str, Any]) -> None:
     # torch.save into a file hides the reason of a failed write; into memory it cannot fail that way.
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    partial = _partial(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as opened:
-            opened.write(buffer.getbuffer())
-            opened.flush()
-            os.fsync(opened.fileno())
-        partial.replace(file)
-        _sync_folder(file.parent)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as partial, partial.open("wb") as opened:
+        opened.write(buffer.getbuffer())
 
 
 def read(file: Path, hint: str = _READ_AGAIN) -> dict[str, Any]:
@@ -124,11 +113,11 @@ def resume_point(folder: Path) -> ResumePoint:
     Raises:
         DamagedCheckpointError: there are checkpoints, and none can be used.
     """
+    for rest in folder.glob(".*.partial"):  # Of a process that was killed while it wrote.
+        rest.unlink(missing_ok=True)
     damaged: list[Path] = []
     for name in (LAST, BEST):
         file = folder / name
-        with suppress(OSError):
-            _partial(file).unlink()  # Of a process that was killed while it wrote.
         if not file.is_file():
             continue
         try:
@@ -145,17 +134,3 @@ def resume_point(folder: Path) -> ResumePoint:
             damaged[0], f"No other checkpoint of this stage can be read. Delete {folder} to train the stage anew."
         )
     return ResumePoint()
-
-
-def _partial(file: Path) -> Path:
-    return file.with_name(f".{file.name}.partial")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut, on file systems that can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

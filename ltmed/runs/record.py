@@ -1,6 +1,6 @@
 """What a finished run leaves behind: metrics.json, predictions.parquet, and tables for people.
 
-metrics.json is strict JSON (an undefined number is null), written after all else, so that its presence means "finished":
+metrics.json is strict JSON (an undefined number is null), written last of all, so that its presence means "finished":
 
     run         name, dataset, method, fold, seed
     test        images, scalars {name: value}, intervals {unit, units, resamples, level, seed, scalars, per_class},
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import write_atomic
+from ltmed.utils.files import replacing, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,9 +95,10 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
         data: the opened data set.
         evaluations: predictions for "val" and "test".
     """
-    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.data.imbalance import LongTailedSplit
-    from ltmed.evaluation.metrics import TIER_RULE, evaluate
+    from ltmed.evaluation.bootstrap import bootstrap
+    from ltmed.evaluation.metrics import evaluate
+    from ltmed.evaluation.tiers import RULE
 
     manifest, tested = data.manifest, evaluations["test"]
     reports = {part: evaluate(evaluations[part], data.tiers) for part in ("val", "test")}
@@ -140,7 +141,7 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
             "imbalance": data.split.imbalance(manifest) if isinstance(data.split, LongTailedSplit) else None,
         },
         "tiers": {
-            "rule": "listed by the data set; the rest is medium" if listed else TIER_RULE,
+            "rule": "listed by the data set; the rest is medium" if listed else RULE,
             **{tier: [manifest.classes[k] for k in members] for tier, members in data.tiers.items()},
         },
         "skipped": [
@@ -225,9 +226,8 @@ def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation) -
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
-    partial = run_dir / f"{PREDICTIONS}.partial"
-    pd.DataFrame(columns).to_parquet(partial, index=False)
-    partial.replace(run_dir / PREDICTIONS)
+    with replacing(run_dir / PREDICTIONS) as partial:
+        pd.DataFrame(columns).to_parquet(partial, index=False)
 
 
 def write(run_dir: Path, found: dict[str, Any]) -> None:
