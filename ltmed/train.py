@@ -87,7 +87,9 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
 def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -> None:
     """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
     from ltmed.training import preflight
+    from ltmed.training.trainer import callbacks_of
 
+    callbacks_of(cfg.trainer)
     network = copy.deepcopy(network)
     preflight.require_images_fit(network, cfg.image_size, cfg.backbone.get("name", cfg.backbone._target_))
     data.require_images(world)

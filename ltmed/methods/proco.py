@@ -112,7 +112,8 @@ class ProCo(Stage):
         if batch.views is None:
             raise UserError("ProCo compares two views of each image", f"Set method.stages.{self.context.name}.views=2.")
         (projector, head), labels = _heads(self.network), batch.labels
-        self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
+        if self.begins_step(batch_idx):
+            self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
         features = self.network.encoder(batch.images)
         queries, embeddings = projector(features), head.embed(features)
         logits = prototype_logits(embeddings, head.prototypes)
