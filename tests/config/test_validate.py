@@ -73,7 +73,8 @@ def test_a_value_that_cannot_be_is_refused(word: str) -> None:
     "word",
     [
         "trainer.devices=-1", "trainer.devices=auto", "trainer.devices=4", "trainer.precision=bf16-mixed",
-        "epochs={train: 3}", "trainer.limit_train_batches=0.5", "trainer.deterministic=warn", "batch_size=1", "split.test=0.3", "dataset.head=[a, b]", "dataset.threads=3", "trainer.benchmark=null",
+        "epochs={train: 3}", "trainer.limit_train_batches=0.5", "trainer.deterministic=warn",
+        "batch_size=1", "split.test=0.3", "dataset.head=[a, b]", "dataset.threads=3", "trainer.benchmark=null",
     ],
 )  # fmt: skip
 def test_what_is_possible_passes(word: str) -> None:
