@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.utils import get_class
 
 from ltmed.config.instantiate import build
+from ltmed.config.targets import known
 from ltmed.data.augment import Augmentation
 from ltmed.data.datamodule import DataModule
 from ltmed.data.decode import decode_square
@@ -92,7 +92,7 @@ def open_run(run_dir: str | Path | Run) -> Trained:
 
 
 def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
-    reader = get_class(cfg.dataset._target_)
+    reader = known(cfg.dataset._target_)
     side = round(cfg.image_size * _setting(cfg, "cache_scale"))
     # A split may leave images out, which is why this can only be a lower bound of what the cache held.
     images = sum(found["split"]["images"].values()) + len(found["skipped"])
