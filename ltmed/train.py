@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config import validate
 from ltmed.config.instantiate import build, build_network, per_stage
+from ltmed.config.pixels import resolve_pixels
 from ltmed.logging.console import print_summary
 from ltmed.runs import record
 from ltmed.runs.dataset import open_dataset, split_record
@@ -37,6 +38,7 @@ def train(cfg: DictConfig) -> float:
     """
     validate.check(cfg)
     run_dir = Path(cfg.run_dir)
+    resolve_pixels(cfg, run_dir)
     # Before the config is written: what was computed with has to be in it.
     cfg.trainer.precision = launcher.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with claimed(run_dir, cfg):
@@ -122,7 +124,8 @@ def _build_stage(
     )  # fmt: skip
     context = StageContext(
         name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
-        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=data.mean, std=data.std,
+        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
+        interpolation=cfg.pixels.interpolation,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))

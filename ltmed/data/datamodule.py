@@ -23,9 +23,6 @@ from ltmed.data.splits import Split, require_training_images
 from ltmed.errors import UserError, require_between
 from ltmed.evaluation.metrics import tiers
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class StageData:
@@ -58,6 +55,7 @@ class DataModule(LightningDataModule):
         cache_dir: where decoded images are kept.
         cache_scale: cached side / image_size; the margin that random crops move in.
         fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
+        interpolation: of that resize, `bilinear` or `bicubic`, both with antialiasing.
         cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
@@ -82,8 +80,9 @@ class DataModule(LightningDataModule):
     licence: ClassVar[str]
     layout: ClassVar[str]
     fetch: ClassVar[str]
-    mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
-    std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
+    mean: ClassVar[tuple[float, float, float] | None] = None
+    """Normalisation of all networks on these images; None leaves it to the network (`ltmed.config.pixels`)."""
+    std: ClassVar[tuple[float, float, float] | None] = None
 
     def __init__(
         self,
@@ -96,6 +95,7 @@ class DataModule(LightningDataModule):
         fold: int = 0,
         cache_scale: float = 8 / 7,
         fit: str = "squash",
+        interpolation: str = "bilinear",
         cache_budget_gb: float = BUDGET_GB,
         on_bad_image: str = "error",
         threads: int | None = None,
@@ -115,6 +115,7 @@ class DataModule(LightningDataModule):
         self.evaluation = evaluation
         self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
         self.cache_dir = Path(cache_dir).expanduser()
+        self.interpolation = interpolation
         self.fit, self.cache_budget_gb, self.on_bad_image, self.threads = fit, cache_budget_gb, on_bad_image, threads
         require_between("dataset.workers", workers, 0, 1024)
         self.workers = workers
@@ -140,6 +141,7 @@ class DataModule(LightningDataModule):
             self.cache_size,
             self.cache_dir,
             fit=self.fit,
+            interpolation=self.interpolation,
             on_bad_image=self.on_bad_image,
             budget_gb=self.cache_budget_gb,
             threads=self.threads,

@@ -113,6 +113,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "image_size": made.size,
         "cache_size": made.cache_size,
         "fit": made.fit,
+        "interpolation": made.interpolation,
         "view": OmegaConf.to_container(trained.run.config.evaluation),
         "jpeg": made.jpeg,
         "mean": list(made.mean),
@@ -144,11 +145,12 @@ def load_export(file: str | Path) -> Classifier:
 
 def _in_words(made: Preprocessing) -> str:
     side = f"{made.cache_size} x {made.cache_size}"
+    how = f"{made.interpolation}, antialiased"
     steps = [
         "decode as RGB and turn as EXIF says",
-        f"resize to {side} pixels without keeping the proportions (bilinear, antialiased)"
+        f"resize to {side} pixels without keeping the proportions ({how})"
         if made.fit == "squash"
-        else f"resize the short side to {made.cache_size} pixels (bilinear, antialiased) and cut the central {side}",
+        else f"resize the short side to {made.cache_size} pixels ({how}) and cut the central {side}",
         *["compress as JPEG of quality 95 (4:4:4) and decode again"] * made.jpeg,
         f"make the {made.size} x {made.size} pixels that 'view' describes (EvaluationView with crop: the centre)",
         "divide by 255",

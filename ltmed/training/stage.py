@@ -12,6 +12,7 @@ from ltmed.data.batch import Batch, normalise
 from ltmed.errors import UserError
 from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.nn.network import Network
+from ltmed.nn.pixels import RUN_KEY
 from ltmed.training.context import StageContext
 from ltmed.utils import distributed
 from ltmed.utils.seeding import derive
@@ -89,6 +90,11 @@ class Stage(LightningModule):
             f"The loss became NaN or infinite in stage '{self.context.name}', epoch {self.current_epoch}, step {bad}",
             f"{known}. Lower the learning rate (method.stages.{self.context.name}.optimizer.lr) and run again.",
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the network sees, for whoever begins with these weights."""
+        about = self.context
+        checkpoint[RUN_KEY] = {"mean": about.mean, "std": about.std, "interpolation": about.interpolation}
 
     # --- pixels -----------------------------------------------------------------------------------------------
 
