@@ -94,16 +94,16 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator:
     found = record.collect(cfg, data, stage.evaluations)
     record.write(run_dir, found, data, stage.evaluations["test"])
     if cfg.figures:
-        _draw(run_dir, found)
+        _plot(run_dir, found)
     logger.log_final(found)
     return found
 
 
-def _draw(run_dir: Path, found: dict[str, Any]) -> None:
-    from ltmed.plots.runs import FOLDER, draw
+def _plot(run_dir: Path, found: dict[str, Any]) -> None:
+    from ltmed.plots import run_figures
     from ltmed.runs.reader import Run
 
-    draw(Run(run_dir, found), run_dir / FOLDER)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER, trusted=True)
 
 
 def _build_stage(

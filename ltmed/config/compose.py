@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ltmed.config.paths import conf
+from ltmed.config.paths import choices, conf
 from ltmed.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -21,8 +21,11 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from ltmed.config import search_path
+
     if GlobalHydra.instance().is_initialized():  # Inside a job of run.py, with the same folder of configs.
         return hydra_compose("config", list(overrides))
+    search_path.register()
     with initialize_config_dir(str(conf()), version_base="1.3"):
         return hydra_compose("config", list(overrides))
 
@@ -36,7 +39,7 @@ def reader(name: str) -> type[DataModule]:
     from hydra.utils import get_class
     from omegaconf import OmegaConf
 
-    files = {file.stem: file for file in (conf() / "dataset").glob("*.yaml")}
+    files = choices("dataset")
     if name not in files:
         raise UserError(f"There is no data set '{name}'", suggest(name, files))
     return get_class(OmegaConf.select(OmegaConf.load(files[name]), "_target_"))

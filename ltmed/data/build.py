@@ -96,9 +96,20 @@ def decode_all(
 
 def write_all(number: int, data: memoryview, offset: int) -> None:
     """Writes everything: a disk that becomes full takes a part and refuses only the next piece."""
+    write_at = getattr(os, "pwrite", _seek_and_write)
     while data:
-        written = os.pwrite(number, data, offset)
+        written = write_at(number, data, offset)
         data, offset = data[written:], offset + written
+
+
+_TURN = threading.Lock()
+
+
+def _seek_and_write(number: int, data: memoryview, offset: int) -> int:
+    """`os.pwrite` for Windows, which has none: one thread at a time, since a file has one position."""
+    with _TURN:
+        os.lseek(number, offset, os.SEEK_SET)
+        return os.write(number, data)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.samplers import Sampler
 from ltmed.data.splits import Split, require_training_images
 from ltmed.errors import UserError, require_between
-from ltmed.evaluation.metrics import tiers
+from ltmed.evaluation.tiers import tiers
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class DataModule(LightningDataModule):
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
         workers: processes that make batches in place of threads, for augmentations in plain Python; 0 for none.
-        head: class codes of the head group; None applies the rule of `ltmed.evaluation.metrics.tiers`.
+        head: class codes of the head group; None applies the rule of `ltmed.evaluation.tiers`.
         tail: class codes of the tail group, likewise.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
-from ltmed.runs.directory import write_atomic
+from ltmed.utils.files import write_atomic
 
 COLUMNS = ("stage", "epoch", "step", "name", "value")
 

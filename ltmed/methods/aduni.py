@@ -18,7 +18,8 @@ width.
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,13 @@ class AdUni(Stage):
         self.alpha_schedule: AlphaSchedule = alpha_schedule
         frequencies = context.counts.double() / context.counts.sum()
         self.register_buffer("log_prior", frequencies.log().float(), persistent=False)
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Alpha over epochs."""
+        from ltmed.methods.figures.aduni import alpha
+
+        return {"alpha": alpha}
 
     @property
     def alpha(self) -> float:

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from ltmed.data.batch import Batch
 from ltmed.data.subset import SubsetSampler
 from ltmed.errors import UserError, require_between
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
 from ltmed.methods.supcon import Contrast
 from ltmed.nn.network import Network
@@ -84,7 +85,7 @@ class Curriculum(ERM):
         network: Network,
         context: StageContext,
         *,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Loss,
         anchors: float = 0.1,
         query: float = 0.1,
         warmup: float = 0.17,

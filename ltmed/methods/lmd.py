@@ -161,6 +161,13 @@ class Calibrate(Stage):
             # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
             self.nothing = nn.Parameter(torch.zeros(()))
 
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """The validation metrics of every iteration."""
+        from ltmed.methods.figures.lmd import em_trajectory
+
+        return {"em_trajectory": em_trajectory}
+
     # --- M step -----------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:

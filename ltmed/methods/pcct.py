@@ -25,7 +25,8 @@ Letters: B images of the batch over all processes, K classes, E embedding width.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,13 @@ class _PCCTStage(Stage):
             raise UserError("A quadruplet needs images of three classes", f"Set {self._key('metric_loss')}=triplet.")
         self.metric_loss: MetricLoss = metric_loss
         self.margin, self.beta = margin, beta
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Distances between the class centres."""
+        from ltmed.methods.figures.pcct import centre_distances
+
+        return {"centre_distances": centre_distances}
 
     def _key(self, option: str) -> str:
         return f"method.stages.{self.context.name}.module.{option}"

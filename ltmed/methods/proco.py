@@ -22,7 +22,8 @@ Letters: B queries, M queue slots, K classes, E embedding width.
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -98,6 +99,13 @@ class ProCo(Stage):
         self.teacher = EmaTeacher(network.encoder, projector, training=True)
         self.queue = FeatureQueue(queue_size, projector.out_features)
         self.register_buffer("omega", torch.full((network.num_classes,), float(omega_init)))
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Omega of each class."""
+        from ltmed.methods.figures.proco import omega
+
+        return {"omega": omega}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, mean over this process's images."""

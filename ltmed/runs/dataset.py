@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build
 from ltmed.errors import UserError
-from ltmed.runs.directory import write_atomic
+from ltmed.utils.files import write_atomic
 from ltmed.utils.processes import is_first_process
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed.errors import UserError
 from ltmed.config.overrides import setting
+from ltmed.errors import UserError
+from ltmed.utils.files import write_atomic
 
 # Where and how fast a run happens, not what it computes: neither part of its folder's name nor compared on resume.
 PLACE = (
@@ -136,10 +137,3 @@ def require_same(run_dir: Path, cfg: DictConfig) -> None:
             f"{run_dir} holds a run with another configuration ({shown}{more})",
             "Choose another run_dir, or delete that folder.",
         )
-
-
-def write_atomic(file: Path, text: str) -> None:
-    """Writes a file so that a reader, or a run after a kill, sees the whole of it or none."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

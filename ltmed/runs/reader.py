@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ltmed.runs import record
 from ltmed.errors import UserError
+from ltmed.runs import record
 from ltmed.runs.record import DamagedRunError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import write_atomic
+from ltmed.utils.files import replacing, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,9 +95,10 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
         data: the opened data set.
         evaluations: predictions for "val" and "test".
     """
-    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.data.imbalance import LongTailedSplit
-    from ltmed.evaluation.metrics import TIER_RULE, evaluate
+    from ltmed.evaluation.bootstrap import bootstrap
+    from ltmed.evaluation.metrics import evaluate
+    from ltmed.evaluation.tiers import RULE
 
     manifest, tested = data.manifest, evaluations["test"]
     reports = {part: evaluate(evaluations[part], data.tiers) for part in ("val", "test")}
@@ -140,7 +141,7 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
             "imbalance": data.split.imbalance(manifest) if isinstance(data.split, LongTailedSplit) else None,
         },
         "tiers": {
-            "rule": "listed by the data set; the rest is medium" if listed else TIER_RULE,
+            "rule": "listed by the data set; the rest is medium" if listed else RULE,
             **{tier: [manifest.classes[k] for k in members] for tier, members in data.tiers.items()},
         },
         "skipped": [
@@ -226,9 +227,8 @@ def write(run_dir: Path, found: dict[str, Any], data: DataModule, evaluation: Ev
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
-    partial = run_dir / f"{PREDICTIONS}.partial"
-    pd.DataFrame(columns).to_parquet(partial, index=False)
-    partial.replace(run_dir / PREDICTIONS)
+    with replacing(run_dir / PREDICTIONS) as partial:
+        pd.DataFrame(columns).to_parquet(partial, index=False)
     write_atomic(run_dir / METRICS, to_json(found))
 
 

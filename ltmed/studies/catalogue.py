@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltmed.config import overrides
-from ltmed.config.paths import conf, experiments
+from ltmed.config.paths import config_folders, study_file, study_folders
 from ltmed.errors import UserError, suggest
 from ltmed.studies.study import Study
 
@@ -26,7 +26,7 @@ _OWN = ("row", "column", "data", "scale", "study")
 
 def files() -> dict[str, Path]:
     """Every study, as `<paper>/<table>`, and its file; those that begin with `_` are parts of several studies."""
-    found = sorted(experiments().glob("*/[!_]*.yaml"))
+    found = sorted(file for folder in study_folders() for file in folder.glob("*/[!_]*.yaml"))
     return {f"{file.parent.name}/{file.stem}": file for file in found if file.parent.name != "scale"}
 
 
@@ -48,7 +48,7 @@ def require_known(given: Sequence[str]) -> None:
     """
     for word in given:
         found = re.match(r"\+(\w+)=(.*)", word)
-        if found and not any((folder / found[1]).is_dir() for folder in (experiments(), conf())):
+        if found and not any((folder / found[1]).is_dir() for folder in (*study_folders(), *config_folders())):
             name = f"{found[1]}/{found[2]}"
             raise UserError(f"There is no study '{name}'", suggest_study(name))
 
@@ -68,11 +68,11 @@ def load(name: str, scale: str | None = None) -> Study:
 
     if name not in names():
         raise UserError(f"There is no study '{name}'", suggest_study(name))
-    parts = [experiments() / f"{name}.yaml"]
+    parts = [study_file(f"{name}.yaml")]
     if scale is not None:
-        parts.append(experiments() / "scale" / f"{scale}.yaml")
+        parts.append(study_file(f"scale/{scale}.yaml"))
         if not parts[-1].is_file():
-            known = [file.stem for file in parts[-1].parent.glob("*.yaml")]
+            known = [file.stem for folder in study_folders() for file in (folder / "scale").glob("*.yaml")]
             raise UserError(f"There is no scale '{scale}'", suggest(scale, known))
     try:
         merged = OmegaConf.merge(*map(_read, parts))
@@ -96,7 +96,7 @@ def _read(file: Path) -> DictConfig:
     if not isinstance(own, DictConfig):
         raise UserError(f"{file} is not a study", "experiments/study.yaml explains the keys of a study.")
     bases = [base for base in own.pop("defaults", []) if isinstance(base, str) and base.startswith("/")]
-    merged = OmegaConf.merge(*(_read(experiments() / f"{base[1:]}.yaml") for base in bases), own)
+    merged = OmegaConf.merge(*(_read(study_file(f"{base[1:]}.yaml")) for base in bases), own)
     assert isinstance(merged, DictConfig)
     return merged
 

@@ -15,7 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from ltmed.config import overrides
-from ltmed.config.paths import experiments
+from ltmed.config.paths import study_file
 from ltmed.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Study:
 
         if self.scale:
             return {}
-        return figures(experiments() / self.paper / "published.csv", self.table, self.columns)
+        return figures(study_file(f"{self.paper}/published.csv"), self.table, self.columns)
 
 
 def _require_keys(plain: Any, where: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,6 +43,15 @@ class Stage(LightningModule):
         self._losses: list[Tensor] = []
         self._loss_sum = 0.0
         self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Figures of what this stage alone learns: name of the file -> `(data, stage) -> Figure | None`.
+
+        A subclass imports them inside, so that training does not import matplotlib. `data` is the finished run's
+        (`ltmed.plots.run_data.RunData`), `stage` this stage's name in it; None where it has nothing to plot.
+        """
+        return {}
 
     def forward(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` -> logits `[B, K]`."""

@@ -16,9 +16,9 @@ from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build
 from ltmed.data.datamodule import DataModule
-from ltmed.runs.directory import write_atomic
 from ltmed.training.stage import Stage
 from ltmed.utils import processes
+from ltmed.utils.files import write_atomic
 
 
 def make_trainer(node: DictConfig, accelerator: str, devices: int, **arguments: Any) -> Trainer:

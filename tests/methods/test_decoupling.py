@@ -248,7 +248,7 @@ def test_represents_as_erm_does_and_then_classifies(preset: str) -> None:
     ("kind", "head"), [(Rescale, "ScaledLinear"), (Normalise, "TauNorm"), (NearestMeans, "Nearest")]
 )
 def test_another_head_is_a_user_error(kind: Any, head: str) -> None:
-    with pytest.raises(UserError, match=rf"needs a {head}.*method\.network"):
+    with pytest.raises(UserError, match=rf"{head}.*method\.network"):
         kind(Network(Encoder(), Linear, K), context())
     with pytest.raises(UserError, match="PrototypeHead cannot"):
         Retrain(Network(Encoder(), PrototypeHead, K), context())

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import claim, flatten, identity, run_dir_name, write_atomic
+from ltmed.runs.directory import claim, flatten, identity, run_dir_name
 
 CFG = OmegaConf.create(
     {
@@ -81,13 +81,6 @@ def test_a_folder_that_cannot_be_made_is_named(place: str) -> None:
 def test_flatten_and_identity() -> None:
     assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}}) == {"a.b": 1, "a.c": [1, 2], "d": {}}
     assert set(identity(CFG)) == {"seed", "fold", "method.name", "method.stages.train.epochs", "trainer.precision"}
-
-
-def test_write_atomic_leaves_no_partial_file(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a.json", "1")
-    write_atomic(tmp_path / "a.json", "2")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text() == "2"
 
 
 def test_a_job_of_a_sweep_has_the_folder_of_the_plain_command() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from ltmed.errors import UserError
 from ltmed.report.build import from_runs
-from ltmed.runs.record import DamagedRunError
 from ltmed.runs.reader import Run, find_runs
+from ltmed.runs.record import DamagedRunError
 from tests.harness import ROOT
 from tests.report.factory import LABELS, write
 

@@ -15,11 +15,12 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ltmed.runs import record
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split
-from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate, tiers
+from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate
+from ltmed.evaluation.tiers import tiers
 from ltmed.logging.console import print_summary
+from ltmed.runs import record
 
 CLASSES = ("MEL", "NV", "BCC", "DF")
 NAMES = ("Melanoma", "Nevus", "Basal cell carcinoma", "DF")
@@ -193,7 +194,7 @@ def test_summary_is_readable_plain_text(found, data):
 
 def test_summary_goes_to_a_pipe_in_full_width(found, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    record.print_summary(found)
+    print_summary(found)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "…" not in text

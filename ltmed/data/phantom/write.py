@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,7 +15,9 @@ import numpy as np
 
 from ltmed.data.phantom.recipes import RECIPES, draw_lesion
 from ltmed.data.phantom.render import paint, photograph
+from ltmed.data.threads import usable_cores
 from ltmed.errors import UserError
+from ltmed.utils.files import locked
 from ltmed.utils.seeding import derive
 
 MANIFEST = "manifest.csv"
@@ -97,9 +97,11 @@ def write_phantom(folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNT
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(folder):
+        with locked(folder.with_name(f".{folder.name}.lock")) as alone:
+            for left in folder.parent.glob(f".{folder.name}.*.partial") if alone else ():  # By killed processes.
+                shutil.rmtree(left, ignore_errors=True)
             if not (folder / MANIFEST).is_file():
-                _write_new(folder, counts, threads or _cores())
+                _write_new(folder, counts, threads or usable_cores())
     except OSError as error:
         raise UserError(
             f"the data set phantom cannot be made in {folder}: {error.strerror or error}",
@@ -141,27 +143,3 @@ def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Holds a lock beside `folder`, and clears away what killed processes left there."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            # A file system without locks costs the same work several times, nothing else.
-            yield
-            return
-        for left in folder.parent.glob(f".{folder.name}.*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
