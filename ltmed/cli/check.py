@@ -109,9 +109,11 @@ def _splits(manifest: Manifest, cfg: DictConfig) -> list[str]:
     from functools import partial
 
     from ltmed.config.instantiate import build
+    from ltmed.config.targets import trusted
     from ltmed.data import papers, splits
 
-    protocols: dict[str, Any] = {"as chosen": build(cfg.split)}
+    with trusted():  # The user's own overrides.
+        protocols: dict[str, Any] = {"as chosen": build(cfg.split)}
     protocols |= {name: getattr(splits, name) for name in ("grouped", "random", "official")}
     divisions = {paper: known[manifest.name] for paper, known in papers.PAPERS.items() if manifest.name in known}
     for division in dict.fromkeys(divisions.values()):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from ltmed.config.targets import is_trusted, require_known
 from ltmed.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
 def build(node: DictConfig, **arguments: Any) -> Any:
     """Hydra's `instantiate`; an argument that the target does not take ends in a UserError with near names.
 
-    Exceptions that the target raises itself pass through unchanged.
+    Exceptions that the target raises itself pass through unchanged. Outside of `ltmed.config.targets.trusted`, where
+    configurations are read back from files, it builds only what that module lists.
+
+    Raises:
+        UntrustedTargetError: a target that is not listed.
     """
+    if not is_trusted():
+        plain = OmegaConf.to_container(node, resolve=True)
+        require_known(plain)
+        node = OmegaConf.create(plain)  # pyright: ignore  # What was checked, and not what it might resolve to later.
     try:
         built = instantiate(node, **arguments)
         if isinstance(built, partial):

@@ -156,6 +156,10 @@ class DataModule(LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """This rank's shard of every training batch."""
         assert self.trainer is not None
+        return self.train_loader(self.trainer.global_rank, self.trainer.world_size, pin_memory=self._on_gpu())
+
+    def train_loader(self, rank: int, world: int, *, pin_memory: bool = False) -> TrainLoader:
+        """The shard of one rank of every training batch; raises whatever is wrong with how the stage wants them."""
         assert self.cache is not None
         assert self.stage_data is not None
         wanted, rows = self.stage_data, self.split.train
@@ -169,11 +173,11 @@ class DataModule(LightningDataModule):
             wanted.augment,
             views=wanted.views,
             seed=wanted.seed,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
+            rank=rank,
+            world=world,
             threads=self.threads,
             workers=self.workers,
-            pin_memory=self._on_gpu(),
+            pin_memory=pin_memory,
         )
 
     def val_dataloader(self) -> EvalLoader:
@@ -191,12 +195,7 @@ class DataModule(LightningDataModule):
     def _evaluation_loader(self, rows: np.ndarray) -> EvalLoader:
         assert self.trainer is not None
         assert self.cache is not None
-        if len(rows) < self.trainer.world_size:
-            # Lightning skips the evaluation of a rank without images, and the others would wait for it for ever.
-            raise UserError(
-                f"A part of the split has {len(rows)} images, fewer than the {self.trainer.world_size} processes",
-                "Use fewer devices, or a larger split.val or split.test.",
-            )
+        self.require_images(self.trainer.world_size)
         return EvalLoader(
             self.cache,
             rows,
@@ -208,6 +207,16 @@ class DataModule(LightningDataModule):
             workers=self.workers,
             pin_memory=self._on_gpu(),
         )
+
+    def require_images(self, world: int) -> None:
+        """Raises UserError if a part of the split has fewer images than there are processes."""
+        for name, rows in self.split.parts.items():
+            if len(rows) < world:
+                # Lightning skips the evaluation of a rank without images, and the others would wait for it for ever.
+                raise UserError(
+                    f"The {name} part of the split has {len(rows)} images, fewer than the {world} processes",
+                    "Use fewer devices, or a larger split.val or split.test.",
+                )
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

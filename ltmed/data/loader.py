@@ -78,6 +78,7 @@ class TrainLoader:
         self.epoch = 0
         self._sampler = sampler
         own = shard(sampler.batches(0), rank, world).shape[1]
+        self.images_per_process = own
         each = list(augment) if isinstance(augment, Sequence) else [augment] * views
         if len(each) != views:
             raise UserError(

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from ltmed.config.instantiate import build_network
+from ltmed.config.targets import trusted
 from ltmed.errors import UserError, require_choice
 from ltmed.inference.preprocessing import Preprocessing, Trained, open_run
 from ltmed.utils.files import whole_file
@@ -60,13 +61,16 @@ class Classifier(nn.Module):
         return self.network((images - self.mean) / self.std).float().softmax(1)
 
 
-def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> tuple[Path, float]:
+def export(
+    run_dir: str | Path, form: str, output: str | Path | None = None, *, trust: bool = False
+) -> tuple[Path, float]:
     """Writes the network of a finished run, unless what was written computes something else.
 
     Args:
         run_dir: folder of the run; its data are not needed.
         form: one of `FORMATS`.
         output: the file; None writes `model` with the format's suffix into the folder of the run.
+        trust: also builds classes that are not part of ltmed, see `ltmed.load`.
 
     Returns:
         the file, and the largest difference of a probability between it and the network on random images.
@@ -81,7 +85,8 @@ def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> 
         _require_own_suffix(Path(output), form)
     for package in chosen.packages:
         _require_package(package, form)
-    trained = open_run(run_dir)
+    with trusted(trust):
+        trained = open_run(run_dir)
     file = Path(output).expanduser() if output else run_dir / f"model{chosen.suffix}"
     made = trained.preprocessing
     classifier = Classifier(trained.network, made.mean, made.std).eval()
@@ -91,7 +96,8 @@ def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> 
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"The network cannot be written as {form}: {reason}", "Try another --format.") from error
-        difference = _difference(classifier, chosen.read(partial), made.size)
+        with trusted():  # It has just been written here.
+            difference = _difference(classifier, chosen.read(partial), made.size)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"The {form} file gives probabilities that differ by {difference:.2g} from the network's own (at most "
@@ -129,16 +135,22 @@ def metadata(trained: Trained) -> dict[str, Any]:
     }
 
 
-def load_export(file: str | Path) -> Classifier:
+def load_export(file: str | Path, *, trust: bool = False) -> Classifier:
     """The network of a file of format `torch`, in evaluation mode on the CPU; no pickled code is run.
 
     Args:
         file: written by `export`.
+        trust: also builds classes that are not part of ltmed, see `ltmed.load`.
+
+    Raises:
+        UntrustedTargetError: the file names such a class, and `trust` is False.
     """
     saved = torch.load(file, map_location="cpu", weights_only=True)
     cfg, about = OmegaConf.create(saved["config"]), saved["metadata"]
     assert isinstance(cfg, DictConfig)
-    classifier = Classifier(build_network(cfg, len(about["classes"])), about["mean"], about["std"])
+    with trusted(trust):
+        network = build_network(cfg, len(about["classes"]))
+    classifier = Classifier(network, about["mean"], about["std"])
     classifier.load_state_dict(saved["state_dict"])
     return classifier.eval()
 

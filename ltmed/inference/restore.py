@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltmed.errors import UserError
+from ltmed.runs import checkpoint
 from ltmed.runs.reader import Run, read_run
 
 if TYPE_CHECKING:
     from ltmed.nn.network import Network
 
 _PREFIX = "network."
-_DAMAGE = (
-    OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, pickle.UnpicklingError,
-)  # fmt: skip
-"""What reading something else than was written ends in."""
 _AGAIN = "Copy the run again, or delete its folder and run its command again."
 
 
@@ -51,6 +47,8 @@ def load_network(run: Run) -> Network:
 
     Raises:
         UserError: its last checkpoint is missing or damaged, or of another network than config.yaml says.
+        UntrustedTargetError: config.yaml builds something that is not part of ltmed, and the caller is not inside
+            `ltmed.config.targets.trusted`.
     """
     from ltmed.config.instantiate import build_network
 
@@ -61,7 +59,7 @@ def load_network(run: Run) -> Network:
     file = run.path / "stages" / name / f"{cfg.method.stages[name].keep}.ckpt"
     if not file.is_file():
         raise UserError(f"{file} is missing", "Copy the whole folder of the run, with config.yaml and stages/.")
-    state = read_checkpoint(file)["state_dict"]
+    state = checkpoint.read(file)["state_dict"]
     network = build_network(cfg, len(run.found["test"]["confusion"]))
     try:
         network.load_state_dict(
@@ -71,24 +69,3 @@ def load_network(run: Run) -> Network:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{file} is not of the network that {run.path}/config.yaml says: {reason}", _AGAIN) from error
     return network.eval()
-
-
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """A checkpoint of a stage; its tensors are mapped, and read where they are used. No pickled code is run.
-
-    Args:
-        file: a file that exists.
-
-    Raises:
-        UserError: it is truncated, empty or no checkpoint.
-    """
-    import torch
-
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        saved["state_dict"].keys()
-    except PermissionError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}", "Check its permissions.") from error
-    except _DAMAGE as error:
-        raise UserError(f"{file} is damaged", _AGAIN) from error
-    return saved

@@ -35,6 +35,10 @@ class CSVLogger(Logger):
         self._stage = ""
         self._pending: list[tuple[Any, ...]] = []
 
+    @classmethod
+    def require_usable(cls, **settings: Any) -> None:
+        """Raises UserError if the logger with these settings could not start; called before a run has a folder."""
+
     @property
     def name(self) -> str:
         """Data set and method."""
