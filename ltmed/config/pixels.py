@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed.config.instantiate import build
+from ltmed.config.instantiate import build, without
 from ltmed.nn.encoder import timm_encoder
 from ltmed.nn.pixels import Pixels, timm_pixels
 
@@ -45,6 +45,6 @@ def _of_backbone(node: DictConfig) -> Pixels:
     """What an encoder of somebody's own wants is not known: ImageNet's values."""
     if get_object(node._target_) is not timm_encoder:
         return Pixels()
-    own = node.copy()
+    own = without(node, "freeze")
     own._target_ = f"{timm_pixels.__module__}.{timm_pixels.__name__}"
     return build(own)

@@ -137,6 +137,10 @@ SETTINGS: dict[str, Kind] = {
     "backbone.name": _MODEL,
     "backbone.pretrained": _FLAG,
     "backbone.weights": _or_null(_PATH),
+    "backbone.freeze": _or_null(_FLAG, "as the method has it"),
+    "features.cache": _FLAG,
+    "features.views": _or_null(_whole(1, 64)),
+    "features.dtype": _one_of("float32", "float16"),
     "method.stages": Kind(lambda value: isinstance(value, dict) and bool(value), "a map of stages"),
     **{f"method.stages.*.{key}": kind for key, kind in _STAGE.items()},
 }

@@ -218,6 +218,7 @@ def _write_torchscript(classifier: Classifier, trained: Trained, file: Path) -> 
 def _write_torch(classifier: Classifier, trained: Trained, file: Path) -> None:
     cfg = trained.run.config.copy()
     cfg.backbone.update(pretrained=False, weights=None)
+    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
     config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["seed", "backbone"]))
     assert isinstance(config, dict)
     config["method"] = {"network": OmegaConf.to_container(cfg.method.network)}
