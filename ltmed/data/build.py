@@ -23,10 +23,10 @@ UNREADABLE = "cannot be opened"
 _CHUNK = 16
 
 
-def read_square(manifest: Manifest, row: int, size: int, fit: str) -> np.ndarray | str:
+def read_square(manifest: Manifest, row: int, size: int, fit: str, interpolation: str = "bilinear") -> np.ndarray | str:
     """The image of one row as a square, uint8 [size, size, 3] RGB, or in a few words why it cannot be read."""
     try:
-        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, fit)
+        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, fit, interpolation)
     except OSError as error:
         return f"{UNREADABLE}: {error.strerror or type(error).__name__}"
     except BadImageError as error:
@@ -38,7 +38,14 @@ Keep = Callable[[int, np.ndarray], None]
 
 
 def decode_all(
-    manifest: Manifest, size: int, fit: str, keep: Keep, *, threads: int | None, progress: bool | None
+    manifest: Manifest,
+    size: int,
+    fit: str,
+    keep: Keep,
+    *,
+    threads: int | None,
+    progress: bool | None,
+    interpolation: str = "bilinear",
 ) -> list[tuple[int, str]]:
     """Decodes the squares of all N rows, in about their order.
 
@@ -46,6 +53,7 @@ def decode_all(
         manifest: N images.
         size: S, side of the squares in pixels.
         fit: see `decode_square`.
+        interpolation: likewise.
         keep: is given every square that can be read.
         threads: None takes one per usable core.
         progress: see `ltmed.utils.progress.bar`.
@@ -66,7 +74,7 @@ def decode_all(
         for row in range(start, end):
             if stop.is_set():
                 break
-            image = read_square(manifest, row, size, fit)
+            image = read_square(manifest, row, size, fit, interpolation)
             if isinstance(image, str):
                 bad.append((row, image))
             else:
