@@ -19,7 +19,7 @@ from ltmed.data.download import Download
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
 from ltmed.data.samplers import Sampler
-from ltmed.data.splits import Split, require_training_images
+from ltmed.data.splits import Split, require_training_images, warn_of_unseen_classes
 from ltmed.errors import UserError, require_between
 from ltmed.metrics import tiers
 
@@ -109,6 +109,7 @@ class DataModule(LightningDataModule):
         with _kept_warnings() as kept:
             self.manifest = self.read(Path(root).expanduser())
             self.split = split(self.manifest, fold)
+            warn_of_unseen_classes(self.split, self.manifest)
         self.warnings = tuple(dict.fromkeys(kept))
         """What reading and splitting warned of; metrics.json and reports repeat it."""
         self.digest = self.split.digest(self.manifest)
@@ -144,7 +145,11 @@ class DataModule(LightningDataModule):
             budget_gb=self.cache_budget_gb,
             threads=self.threads,
         )
-        self.split = self.split.without([row for row, _ in self.cache.bad])
+        if self.cache.bad:
+            with _kept_warnings() as kept:
+                self.split = self.split.without([row for row, _ in self.cache.bad])
+                warn_of_unseen_classes(self.split, self.manifest)
+            self.warnings = tuple(dict.fromkeys([*self.warnings, *kept]))
         require_training_images(self.split, self.manifest)
 
     def use(self, stage_data: StageData) -> None:
