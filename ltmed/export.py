@@ -113,6 +113,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "image_size": made.size,
         "cache_size": made.cache_size,
         "fit": made.fit,
+        "intensity": made.intensity.option,
         "view": OmegaConf.to_container(trained.run.config.evaluation),
         "jpeg": made.jpeg,
         "mean": list(made.mean),
@@ -145,7 +146,7 @@ def load_export(file: str | Path) -> Classifier:
 def _in_words(made: Preprocessing) -> str:
     side = f"{made.cache_size} x {made.cache_size}"
     steps = [
-        "decode as RGB and turn as EXIF says",
+        "decode as RGB and turn as EXIF says; of more than 8 bits make 8 as 'intensity' says",
         f"resize to {side} pixels without keeping the proportions (bilinear, antialiased)"
         if made.fit == "squash"
         else f"resize the short side to {made.cache_size} pixels (bilinear, antialiased) and cut the central {side}",

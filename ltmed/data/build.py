@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ltmed.data.decode import BadImageError, decode_square
+from ltmed.data.intensity import AUTO, Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
 
@@ -23,10 +24,10 @@ UNREADABLE = "cannot be opened"
 _CHUNK = 16
 
 
-def read_square(manifest: Manifest, row: int, size: int, fit: str) -> np.ndarray | str:
+def read_square(manifest: Manifest, row: int, size: int, fit: str, intensity: Intensity = AUTO) -> np.ndarray | str:
     """The image of one row as a square, uint8 [size, size, 3] RGB, or in a few words why it cannot be read."""
     try:
-        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, fit)
+        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, fit, intensity)
     except OSError as error:
         return f"{UNREADABLE}: {error.strerror or type(error).__name__}"
     except BadImageError as error:
@@ -38,7 +39,14 @@ Keep = Callable[[int, np.ndarray], None]
 
 
 def decode_all(
-    manifest: Manifest, size: int, fit: str, keep: Keep, *, threads: int | None, progress: bool | None
+    manifest: Manifest,
+    size: int,
+    fit: str,
+    keep: Keep,
+    *,
+    intensity: Intensity = AUTO,
+    threads: int | None,
+    progress: bool | None,
 ) -> list[tuple[int, str]]:
     """Decodes the squares of all N rows, in about their order.
 
@@ -47,6 +55,7 @@ def decode_all(
         size: S, side of the squares in pixels.
         fit: see `decode_square`.
         keep: is given every square that can be read.
+        intensity: see `decode_square`.
         threads: None takes one per usable core.
         progress: whether to show a progress bar; None shows one on a terminal.
 
@@ -66,7 +75,7 @@ def decode_all(
         for row in range(start, end):
             if stop.is_set():
                 break
-            image = read_square(manifest, row, size, fit)
+            image = read_square(manifest, row, size, fit, intensity)
             if isinstance(image, str):
                 bad.append((row, image))
             else:

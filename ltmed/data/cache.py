@@ -25,11 +25,12 @@ import numpy as np
 
 from ltmed.data.build import UNREADABLE, decode_all, read_square
 from ltmed.data.decode import FITS
+from ltmed.data.intensity import AUTO, Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.store import JPEG, RAW, Pixels, Store
 from ltmed.errors import UserError, nearest
 
-FORMAT = 1
+FORMAT = 2
 """Version of the decoding; a change of pixels must raise it."""
 
 BUDGET_GB = 20.0
@@ -57,6 +58,7 @@ def open_cache(
     folder: str | Path,
     *,
     fit: str = "squash",
+    intensity: Intensity = AUTO,
     on_bad_image: str = "error",
     budget_gb: float = BUDGET_GB,
     threads: int | None = None,
@@ -73,6 +75,7 @@ def open_cache(
         size: S, side of the cached squares in pixels.
         folder: where caches are kept; made if needed.
         fit: `squash` or `crop`, see `ltmed.data.decode.decode_square`.
+        intensity: what becomes of more than eight bits, see `ltmed.data.intensity`.
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
         budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
         threads: decoding threads; None takes one per usable core.
@@ -89,15 +92,17 @@ def open_cache(
     folder = Path(folder).expanduser()
     shape = (len(manifest), size, size, 3)
     store = RAW if RAW.room(shape) <= budget_gb * 1e9 else JPEG
-    path = folder / f"{manifest.name}-{_key(manifest, size, fit, store)}"
+    path = folder / f"{manifest.name}-{_key(manifest, size, fit, intensity, store)}"
     cache = _open(path, shape, store)
-    if cache is None or _recovered(cache, manifest, size, fit):
+    if cache is None or _recovered(cache, manifest, size, fit, intensity):
         with _writing(folder, store.room(shape)):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(path):
                 cache = _open(path, shape, store)
-                if cache is None or _recovered(cache, manifest, size, fit):
-                    _build(manifest, path, shape, store, fit=fit, threads=threads, progress=progress)
+                if cache is None or _recovered(cache, manifest, size, fit, intensity):
+                    _build(
+                        manifest, path, shape, store, fit=fit, intensity=intensity, threads=threads, progress=progress
+                    )
                     cache = _open(path, shape, store)
     assert cache is not None
     _report(cache, manifest, path, on_bad_image)
@@ -109,9 +114,9 @@ def _require(name: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"dataset.{name}={value} is not known", nearest(value, known))
 
 
-def _key(manifest: Manifest, size: int, fit: str, store: Store) -> str:
+def _key(manifest: Manifest, size: int, fit: str, intensity: Intensity, store: Store) -> str:
     """16 hex digits that depend on every file and on what becomes of it, not on where the data set lies."""
-    how = [FORMAT, size, fit, *([store.word] if store.word else [])]
+    how = [FORMAT, size, fit, intensity.option, *([store.word] if store.word else [])]
     digest = hashlib.blake2b(json.dumps(how).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:
@@ -135,10 +140,10 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
         return None
 
 
-def _recovered(cache: ImageCache, manifest: Manifest, size: int, fit: str) -> bool:
+def _recovered(cache: ImageCache, manifest: Manifest, size: int, fit: str, intensity: Intensity) -> bool:
     """Whether an image that could not be read can be now, though its file did not change (a permission, a disk)."""
     rows = [row for row, reason in cache.bad if reason.startswith(UNREADABLE)]
-    return any(isinstance(read_square(manifest, row, size, fit), np.ndarray) for row in rows)
+    return any(isinstance(read_square(manifest, row, size, fit, intensity), np.ndarray) for row in rows)
 
 
 def _build(
@@ -148,6 +153,7 @@ def _build(
     store: Store,
     *,
     fit: str,
+    intensity: Intensity,
     threads: int | None,
     progress: bool | None,
 ) -> None:
@@ -169,8 +175,15 @@ def _build(
     temporary.mkdir()
     try:
         with store.writing(temporary, shape) as keep:
-            bad = decode_all(manifest, shape[1], fit, keep, threads=threads, progress=progress)
-        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, "fit": fit, "bad": bad}
+            bad = decode_all(manifest, shape[1], fit, keep, intensity=intensity, threads=threads, progress=progress)
+        meta = {
+            "format": FORMAT,
+            "root": str(manifest.root),
+            "shape": shape,
+            "fit": fit,
+            "intensity": intensity.option,
+            "bad": bad,
+        }
         with (temporary / META).open("w") as file:
             json.dump(meta, file, indent=1)
             file.flush()

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningDataModule
 from ltmed.data.augment import Augmentation
 from ltmed.data.cache import BUDGET_GB, ImageCache, open_cache
 from ltmed.data.download import Download
+from ltmed.data.intensity import Intensity
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
 from ltmed.data.samplers import Sampler
@@ -58,6 +59,8 @@ class DataModule(LightningDataModule):
         cache_dir: where decoded images are kept.
         cache_scale: cached side / image_size; the margin that random crops move in.
         fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
+        intensity: what becomes of images of more than eight bits: `auto`, `window`, `range` or `[low, high]`, see
+            `ltmed.data.intensity.Intensity`.
         cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
@@ -96,6 +99,7 @@ class DataModule(LightningDataModule):
         fold: int = 0,
         cache_scale: float = 8 / 7,
         fit: str = "squash",
+        intensity: str | Sequence[float] = "auto",
         cache_budget_gb: float = BUDGET_GB,
         on_bad_image: str = "error",
         threads: int | None = None,
@@ -106,6 +110,7 @@ class DataModule(LightningDataModule):
         super().__init__()
         if root is None:
             raise UserError(f"dataset.root is not set for '{self.name}'", self.how_to_get())
+        self.intensity = Intensity.of(intensity)
         with _kept_warnings() as kept:
             self.manifest = self.read(Path(root).expanduser())
             self.split = split(self.manifest, fold)
@@ -141,6 +146,7 @@ class DataModule(LightningDataModule):
             self.cache_size,
             self.cache_dir,
             fit=self.fit,
+            intensity=self.intensity,
             on_bad_image=self.on_bad_image,
             budget_gb=self.cache_budget_gb,
             threads=self.threads,
