@@ -135,7 +135,7 @@ def _unusual(data: bytes) -> np.ndarray:
     raise BadImageError("damaged, truncated or not an image")
 
 
-def fitted(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+def fitted(image: np.ndarray, size: int, fit: str = "squash") -> np.ndarray:
     """Resizes uint8 [h, w, 3], BGR, to [size, size, 3], RGB."""
     if fit == "squash":
         return _resize(image, size, size)
