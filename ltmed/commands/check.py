@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
 
-    from ltmed.data.audit import Contents
+    from ltmed.data.contents import Contents
     from ltmed.data.manifest import Manifest
     from ltmed.data.splits import Split
 
@@ -85,8 +85,8 @@ def _protocols(manifest: Manifest, cfg: DictConfig) -> list[tuple[str, Callable[
 
 
 def _read(manifest: Manifest, cfg: DictConfig) -> Contents:
-    from ltmed.data.audit import read_contents
     from ltmed.data.build import bar
+    from ltmed.data.contents import read_contents
     from ltmed.data.intensity import Intensity
 
     intensity = Intensity.of(cfg.dataset.get("intensity", "auto"))

@@ -1,89 +1,18 @@
-"""What can be wrong with a data set before anything is trained on it: broken files, copies, overlap, confounding."""
+"""What can be wrong with a data set before anything is trained on it: forgotten files, overlap, confounding."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-from ltmed.data.build import UNREADABLE, silent_opencv
-from ltmed.data.copies import SIDE
-from ltmed.data.decode import BadImageError, decode, fitted
-from ltmed.data.intensity import AUTO, Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import stem
-from ltmed.data.readers._walk import EXTENSIONS, walk
-from ltmed.data.threads import keep_opencv_sequential, usable_cores
+from ltmed.data.readers._walk import EXTENSIONS
 
 IMAGE_LIKE = {*EXTENSIONS, ".jfif", ".jpe", ".gif", ".jp2", ".heic", ".avif", ".dcm", ".dicom", ".ima", ".svs", ".nii"}
-
-
-@dataclass(frozen=True, eq=False)
-class Contents:
-    """What the N image files of a manifest hold."""
-
-    digests: list[bytes | None]
-    """Hash of each file; None for one that cannot be opened."""
-    bad: list[tuple[int, str]]
-    """(row, reason) of the images that cannot be decoded, in row order; below they are zeros."""
-    looks: np.ndarray
-    """uint8 `[N, SIDE, SIDE, 3]`, see `ltmed.data.copies`."""
-    sides: np.ndarray
-    """int64 `[N, 2]`, height and width in pixels, as a viewer shows the image."""
-    bits: np.ndarray
-    """int64 `[N]`, of one stored value."""
-    extremes: np.ndarray
-    """float64 `[N, 2]`, smallest and largest stored value; NaN where values are kept as stored."""
-    scaled_by: list[str]
-    """What decided which values are black and white, see `ltmed.data.intensity`."""
-
-
-def read_contents(
-    manifest: Manifest,
-    *,
-    intensity: Intensity = AUTO,
-    threads: int | None = None,
-    advance: Callable[[int], None] = lambda count: None,
-) -> Contents:
-    """Reads every image file once, hashes and decodes it.
-
-    Args:
-        manifest: N images.
-        intensity: what becomes of more than eight bits.
-        threads: None takes one per usable core.
-        advance: called with the number of images that are done since the last call.
-    """
-    keep_opencv_sequential()
-    number = len(manifest)
-    looks, sides = np.zeros((number, SIDE, SIDE, 3), np.uint8), np.zeros((number, 2), np.int64)
-    found = Contents([None] * number, [], looks, sides, sides[:, 0].copy(), np.full((number, 2), np.nan), [""] * number)
-
-    def look(row: int) -> None:
-        try:
-            data = (manifest.root / manifest.images[row]).read_bytes()
-            found.digests[row] = hashlib.blake2b(data, digest_size=16).digest()
-            image = decode(data, 4 * SIDE, intensity)
-        except OSError as error:
-            found.bad.append((row, f"{UNREADABLE}: {error.strerror or type(error).__name__}"))
-            return
-        except BadImageError as error:
-            found.bad.append((row, str(error)))
-            return
-        looks[row], sides[row] = fitted(image.image, SIDE), (image.height, image.width)
-        found.bits[row], found.scaled_by[row] = image.bits, image.scaled_by
-        if image.extremes is not None:
-            found.extremes[row] = image.extremes
-
-    with silent_opencv(), ThreadPoolExecutor(threads or usable_cores()) as pool:
-        for _ in pool.map(look, range(number)):
-            advance(1)
-    found.bad.sort()
-    return found
 
 
 def unlisted(manifest: Manifest) -> tuple[Counter[str], Counter[str], str]:
@@ -94,14 +23,19 @@ def unlisted(manifest: Manifest) -> tuple[Counter[str], Counter[str], str]:
         images, or "".
     """
     listed, images, others, first = set(manifest.images), Counter[str](), Counter[str](), ""
-    for path in walk(manifest.root):
-        if path not in listed:
-            kind = os.path.splitext(path)[1].lower()
+    for folder, folders, names in os.walk(manifest.root):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        prefix = os.path.relpath(folder, manifest.root).replace(os.sep, "/")
+        prefix = "" if prefix == "." else f"{prefix}/"
+        for name in sorted(names):
+            if name.startswith(".") or prefix + name in listed:
+                continue
+            kind = os.path.splitext(name)[1].lower()
             if kind in IMAGE_LIKE:
-                images[kind], first = images[kind] + 1, first or path
+                images[kind], first = images[kind] + 1, first or prefix + name
             else:
                 others[kind or "without extension"] += 1
-    return images, others, first
+    return images, others, first.encode(errors="replace").decode()
 
 
 def image_id(name: str) -> str:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ltmed.data.audit import Contents, compare_counts, confounding, unlisted
+from ltmed.data.audit import compare_counts, confounding, unlisted
 from ltmed.data.copies import Copies, of_one_colour
 from ltmed.data.intensity import RANGE
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split
 from ltmed.errors import UserError
+
+if TYPE_CHECKING:
+    from ltmed.data.contents import Contents
 
 MOST_CLASSES, MOST_SOURCES, MOST_FILES = 12, 4, 2
 _LARGEST, _SMALLEST = 3, 5

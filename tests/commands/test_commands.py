@@ -134,7 +134,7 @@ def test_check_says_what_was_left_out_and_what_validation_lacks(capsys, data):
     (data / "manifest.csv").write_text("\n".join(lines))
     out = said(capsys, "check", "dataset=manifest", f"dataset.root={data}", "--labels-only", "split.test=0.1")
     assert "! 2 image files are in no row (" in out
-    assert "the first is more/spare.JPG" in out
+    assert "the first is spare.png" in out
     assert "2 other files below the folder are not read as images (" in out
     assert "! as chosen: 1 of 3 classes have no validation image (c)" in out
     assert "! as chosen: 1 of 3 classes have no test image (c)" in out

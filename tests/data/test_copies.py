@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ltmed.data import copies as module
-from ltmed.data.audit import read_contents
+from ltmed.data.contents import read_contents
 from ltmed.data.copies import CONTRAST, LIMIT, SIDE, find_copies, of_one_colour
 from ltmed.data.splits import Split
 from tests.data.images import encoded, folder_of, picture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 
 from ltmed.data import overview
-from ltmed.data.audit import Contents, read_contents, unlisted
+from ltmed.data.audit import unlisted
+from ltmed.data.contents import Contents, read_contents
 from ltmed.data.copies import SIDE, find_copies
 from ltmed.data.intensity import Intensity
 from ltmed.data.splits import grouped, official, random
 from tests.data.images import encoded, folder_of, picture
 from tests.data.manifests import manifest_of
+from tests.harness import ROOT
 
 LINES, COLUMNS = 50, 120
 
@@ -143,3 +147,10 @@ def test_a_protocol_is_shown_once_and_the_chosen_one_first():
     protocols[0] = ("as chosen", protocols[3][1])
     lines = overview.splits(manifest, protocols, None)
     assert any(line.startswith("! as chosen: toy in /toy has no parts") for line in lines)
+
+
+def test_reading_labels_and_dividing_them_needs_no_torch():
+    """It takes seconds and most of a gigabyte to import."""
+    code = "import sys, ltmed.data.overview, ltmed.data.papers, ltmed.data.imbalance, ltmed.data.split_file\n"
+    code += "assert not {'torch', 'lightning', 'cv2'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
