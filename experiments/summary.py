@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from ltmed import studies
 from ltmed.errors import UserError
 from ltmed.report.statistics import t_interval
+from ltmed.studies import catalogue
 
 HEADINGS = ("runs", "balanced accuracy", "95 % interval", "macro F1", "accuracy", "macro AUROC", "head / medium / tail")
 
@@ -53,8 +53,8 @@ def row(name: str, runs: Sequence[Run]) -> tuple[float, str]:
 
 def main(name: str, chosen: Sequence[str]) -> None:
     """Prints the table of the study `name`, of the rows `chosen` or of all that have results."""
-    study = studies.load(name)
-    kept = read(studies.experiments() / study.paper / "results.csv")
+    study = catalogue.load(name)
+    kept = read(catalogue.experiments() / study.paper / "results.csv")
     cells: dict[str, list[Run]] = {}
     for cell in study.cells():
         if (place := cell.run_dir.relative_to("runs")) in kept and cell.row in (chosen or study.rows):
@@ -68,4 +68,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1], sys.argv[2:])
     except (UserError, IndexError) as error:
-        sys.exit(f"error: {error if isinstance(error, UserError) else 'Which study? ' + ', '.join(studies.names())}")
+        sys.exit(f"error: {error if isinstance(error, UserError) else 'Which study? ' + ', '.join(catalogue.names())}")

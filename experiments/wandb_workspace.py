@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from ltmed.cli import one_line_errors
+from ltmed.cli.boundary import one_line_errors
 from ltmed.errors import UserError
 
 SCORES = {
@@ -29,7 +29,7 @@ SCORES = {
 CURVES = {"validation: balanced accuracy": r".*/val/balanced_accuracy", "training loss": r".*/train/loss"}
 PICTURES = ["figures/confusion_matrix", "figures/recall_by_size", "figures/reliability"]
 ROW = "row"
-"""Key of what all folds and seeds of a method with its settings have in common; see `ltmed.wandb_views.row_name`."""
+"""Key of what all folds and seeds of a method with its settings have in common."""
 WIDTH, HEIGHT = 12, 8
 """Of a panel; W&B's page has 24 columns."""
 

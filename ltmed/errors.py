@@ -1,25 +1,28 @@
-"""Mistakes that a user can mend: one clear line, exit code 2."""
+"""Errors that a user can fix: one clear line and exit code 2."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
 
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+"""Exit codes of a command that the user has to correct, and of one ended by Ctrl-C."""
+
 
 class UserError(Exception):
-    """A mistake in the command, the data or the machine that the reader of the message can mend.
+    """A mistake in the command, the data or the environment that the reader of the message can fix.
 
     Args:
-        what: what is wrong, naming the thing (file, key, class, fold).
-        mend: what to do about it. It may span several lines, for an expected folder layout for instance.
+        message: what is wrong, naming the thing (file, key, class, fold).
+        hint: how to fix it. It may span several lines, for instance an expected folder layout.
     """
 
-    def __init__(self, what: str, mend: str = "") -> None:
-        self.what, self.mend = what, mend
-        super().__init__(f"{what.rstrip('.')}. {mend}" if mend else what)
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message, self.hint = message, hint
+        super().__init__(f"{message.rstrip('.')}. {hint}" if hint else message)
 
 
-def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
+def suggest(word: str, known: Iterable[str], most: int = 3) -> str:
     """Says which known names look like `word`: "Did you mean 'a' or 'b'?", or lists all of a short set."""
     names = sorted(set(known))
     close = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
@@ -41,4 +44,4 @@ def require_between(key: str, value: float, low: float, high: float, *, below: b
 def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
     """Raises UserError, with the nearest names, unless `value` is one of `choices`."""
     if value not in choices:
-        raise UserError(f"{key} has no choice '{value}'", nearest(str(value), choices))
+        raise UserError(f"{key} has no choice '{value}'", suggest(str(value), choices))

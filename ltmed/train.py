@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed import launch, results, settings
-from ltmed.config import build, per_stage
-from ltmed.errors import UserError
-from ltmed.lock import claimed
-from ltmed.rundir import write_atomic
-from ltmed.seeding import derive
+from ltmed.config import validate
+from ltmed.config.compose import compose_with_choices
+from ltmed.config.instantiate import build, build_network, per_stage
+from ltmed.logging.console import print_summary
+from ltmed.runs import record
+from ltmed.runs.dataset import open_dataset, split_record
+from ltmed.runs.directory import run_dir_name
+from ltmed.runs.lock import claimed
+from ltmed.training import header, launcher
+from ltmed.utils.modules import make_callable
+from ltmed.utils.processes import is_first_process
+from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ltmed.data.datamodule import DataModule
     from ltmed.nn.network import Network
-    from ltmed.stage import Stage
+    from ltmed.runs.reader import Run
+    from ltmed.training.stage import Stage
 
 
 def train(cfg: DictConfig) -> float:
@@ -33,61 +41,42 @@ def train(cfg: DictConfig) -> float:
     Raises:
         UserError: anything in the config, the data or the machine that the user has to mend.
     """
-    settings.check(cfg)
+    validate.check(cfg)
     run_dir = Path(cfg.run_dir)
     # Before the config is written: what was computed with has to be in it.
-    cfg.trainer.precision = launch.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    cfg.trainer.precision = launcher.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with claimed(run_dir, cfg):
-        finished = results.read(run_dir)
-        if not finished or _split_file(run_dir)["root"] != cfg.dataset.root:
-            data = open_data(cfg, run_dir)  # Refuses a root with other data: a finished run has to speak for this one.
+        finished = record.read(run_dir)
+        if not finished:
+            _announce(header.opening(cfg, run_dir))
+        if not finished or split_record(run_dir)["root"] != cfg.dataset.root:
+            data = open_dataset(
+                cfg, run_dir
+            )  # Refuses a root with other data: a finished run has to speak for this one.
             if not finished:
-                accelerator, devices = launch.count_devices(
+                accelerator, devices = launcher.count_devices(
                     cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.num_nodes
                 )
+                _announce(header.details(cfg, data, accelerator, devices))
                 data.open()  # Decode once, before there are ranks.
-                with launch.ranks(_plain(cfg), devices):
+                with launcher.ranks(_plain(cfg), devices):
                     finished = _fit_and_test(cfg, run_dir, data, accelerator, devices)
-    if not launch.is_first_process():
+    if not is_first_process():
         return float("nan")
-    results.print_summary(finished)
+    print_summary(finished)
     print(f"\nResults are in {run_dir}")
     return finished["val"]["scalars"][cfg.monitor]
 
 
-def open_data(cfg: DictConfig, run_dir: Path) -> DataModule:
-    """Reads the label files and checks that the split is the one that this run began with."""
-    data: DataModule = build(
-        cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
-        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir,
-    )  # fmt: skip
-    begun = _split_file(run_dir)
-    if begun["hash"] not in (None, data.digest):
-        raise UserError(
-            f"{run_dir} was begun with the split {begun['hash']}, but {cfg.dataset.root} now gives {data.digest}",
-            "The images, labels or groups under dataset.root changed. Restore them, or choose another run_dir.",
-        )
-    if launch.is_first_process() and begun["hash"] is None:
-        known = {"name": data.split.name, "hash": data.digest, "root": cfg.dataset.root}
-        write_atomic(run_dir / "split.json", json.dumps(known))
-    return data
-
-
-def build_network(cfg: DictConfig, num_classes: int) -> Network:
-    """The method's heads on the chosen backbone, with initial weights that depend on `cfg.seed` alone."""
-    import torch
-
-    from ltmed.nn.network import Network
-
-    torch.manual_seed(derive(cfg.seed, "network"))
-    network = Network(build(cfg.backbone), num_classes=num_classes, **build(cfg.method.network))
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def _announce(text: str) -> None:
+    if is_first_process():
+        print(text, flush=True)
 
 
 def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator: str, devices: int) -> dict[str, Any]:
     """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
-    from ltmed.callbacks import checkpoints, progress
-    from ltmed.fit import epochs_done, fit_stage, make_trainer
+    from ltmed.training.callbacks import checkpoints, progress
+    from ltmed.training.trainer import epochs_done, fit_stage, make_trainer
 
     stages = list(cfg.method.stages)
     given = {key: per_stage(cfg[key], stages, key) for key in ("epochs", "batch_size")}
@@ -114,19 +103,19 @@ def _fit_and_test(cfg: DictConfig, run_dir: Path, data: DataModule, accelerator:
     trainer.test(stage, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return {}
-    found = results.collect(cfg, data, stage.evaluations)
-    results.write(run_dir, found, data, stage.evaluations["test"])
+    found = record.collect(cfg, data, stage.evaluations)
+    record.write(run_dir, found, data, stage.evaluations["test"])
     if cfg.figures:
-        _draw(run_dir, found)
+        _plot(run_dir, found)
     logger.log_final(found)
     return found
 
 
-def _draw(run_dir: Path, found: dict[str, Any]) -> None:
-    from ltmed.plots.runs import FOLDER, draw
-    from ltmed.runs import Run
+def _plot(run_dir: Path, found: dict[str, Any]) -> None:
+    from ltmed.plots import run_figures
+    from ltmed.runs.reader import Run
 
-    draw(Run(run_dir, found), run_dir / FOLDER)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER, trusted=True)
 
 
 def _build_stage(
@@ -135,8 +124,8 @@ def _build_stage(
     """The stage's module, and `data` told how this stage wants its training images."""
     import torch
 
-    from ltmed.context import StageContext
     from ltmed.data.datamodule import StageData
+    from ltmed.training.context import StageContext
 
     seed = derive(cfg.seed, name)
     data.use(
@@ -160,6 +149,39 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _split_file(run_dir: Path) -> dict[str, Any]:
-    file = run_dir / "split.json"
-    return json.loads(file.read_text()) if file.exists() else {"hash": None, "root": None}
+def from_overrides(overrides: Sequence[str] = ()) -> Run:
+    """`ltmed.train([...])`: starts, continues or reports the run that `ltmed train OVERRIDES` would, in its folder.
+
+    With `trainer.devices=N` it starts the other processes itself; it cannot be called by each of several that srun or
+    torchrun started. A script that calls it with several devices or `dataset.workers` needs no guard, since the other
+    processes do not import the script.
+
+    Args:
+        overrides: as on the command line, one run: `["method=erm", "dataset=phantom", "epochs=5"]`.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        UserError: anything in the config, the data or the machine that the user has to fix.
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
+    from ltmed.errors import UserError
+    from ltmed.runs.reader import read_run
+    from ltmed.utils.processes import launched_from_outside
+
+    if launched_from_outside():
+        raise UserError(
+            "ltmed.train was called in one of several processes", "Start `ltmed train` with srun or torchrun."
+        )
+    cfg, choices = compose_with_choices(overrides)
+    if cfg.run_dir is None:
+        cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, str(choices["dataset"]), list(overrides)))
+    train(cfg)
+    run = read_run(Path(cfg.run_dir))
+    assert run is not None
+    return run
+
+
+# `import ltmed.train` makes the package's attribute `train` this module: it has to be callable.
+make_callable(__name__, from_overrides)

@@ -139,7 +139,7 @@ class SignalAt:
     """None for whichever comes there first."""
 
     def __call__(self) -> None:
-        from ltmed.stage import Stage
+        from ltmed.training.stage import Stage
 
         # A shell's background jobs, and so perhaps these tests, are started with Ctrl-C ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Every option that docs/fidelity.md names for a baseline can be given to a run."""
+"""Every option that docs/explanation/fidelity.md names for a baseline can be given to a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.test_presets import composed
 
 def options() -> list[str]:
     """What stands between backticks in the last column of the tables of baselines."""
-    text = (ROOT / "docs/fidelity.md").read_text()
+    text = (ROOT / "docs/explanation/fidelity.md").read_text()
     rows = text[text.index("\n## Baselines") : text.index("\n## Data sets")].splitlines()
     cells = [re.split(r"(?<!\\)\|", row)[-2] for row in rows if row.startswith("|")]
     return sorted({option for cell in cells for option in re.findall("`([^`]+)`", cell)})
@@ -61,7 +61,7 @@ def test_the_column_was_found() -> None:
 
 
 def test_every_table_has_one_header_below_an_empty_line() -> None:
-    lines = (ROOT / "docs/fidelity.md").read_text().splitlines()
+    lines = (ROOT / "docs/explanation/fidelity.md").read_text().splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("| point |")]
     assert len(starts) > 5
     for number in starts:

@@ -14,13 +14,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from ltmed.config import build
-from ltmed.context import StageContext
+from ltmed.config.instantiate import build
 from ltmed.data.batch import Batch
 from ltmed.data.samplers import Sampler
 from ltmed.errors import UserError
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
 from tests.harness import METHODS, PRESETS, ROOT, assert_same_weights
 from tests.methods.small import Encoder, K, context
 

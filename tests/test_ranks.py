@@ -34,7 +34,7 @@ class Dump:
     folder: Path
 
     def __call__(self) -> None:
-        from ltmed.stage import Stage
+        from ltmed.training.stage import Stage
 
         folder = self.folder
 
@@ -138,14 +138,14 @@ def test_a_dead_rank_ends_the_run_and_a_dead_run_its_ranks(tiny: list[str], tmp_
     done = run_command(*tiny, "epochs=2", "trainer.devices=2", cwd=tmp_path, before=_kill_the_worker)
     assert done.code == 2
     assert "error: Rank 1 ended with code -9. Run the same command to continue" in done.err
-    workers = [p for p in psutil.process_iter(["cmdline"]) if "ltmed.worker" in (p.info["cmdline"] or [])]
+    workers = [p for p in psutil.process_iter(["cmdline"]) if "ltmed.cli.worker" in (p.info["cmdline"] or [])]
     assert not [p for p in workers if p.cwd() == str(tmp_path)]
 
 
 def _kill_the_worker() -> None:
     import psutil
 
-    from ltmed.stage import Stage
+    from ltmed.training.stage import Stage
 
     def kill(stage: Any) -> None:
         (worker,) = psutil.Process().children()

@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed.train import build_network
+from ltmed.config.instantiate import build_network
 from tests.harness import ROOT, TINY, make_tiny_ham, ok, only_run, run_command
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")

@@ -8,7 +8,6 @@ and then renamed.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
@@ -28,7 +27,8 @@ from ltmed.data.decode import FITS
 from ltmed.data.intensity import AUTO, Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.store import JPEG, RAW, Pixels, Store
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
+from ltmed.utils.files import locked, sync_folder
 
 FORMAT = 2
 """Version of the decoding; a change of pixels must raise it."""
@@ -79,7 +79,7 @@ def open_cache(
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
         budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
         threads: decoding threads; None takes one per usable core.
-        progress: whether to show a progress bar; None shows one on a terminal.
+        progress: see `ltmed.utils.progress.bar`.
 
     Raises:
         UserError: images cannot be read (all of them are found first), the disk is full, the folder cannot be
@@ -111,7 +111,7 @@ def open_cache(
 
 def _require(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise UserError(f"dataset.{name}={value} is not known", nearest(value, known))
+        raise UserError(f"dataset.{name}={value} is not known", suggest(value, known))
 
 
 def _key(manifest: Manifest, size: int, fit: str, intensity: Intensity, store: Store) -> str:
@@ -188,9 +188,9 @@ def _build(
             json.dump(meta, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(temporary)
+        sync_folder(temporary)
         temporary.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -224,26 +224,13 @@ def _writing(folder: Path, needed: int) -> Iterator[None]:
         raise UserError(f"The image cache cannot be written in {folder}: {error.strerror or error}", _MOVE) from error
 
 
-@contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds the lock of the cache at `path`; it ends with the process, however that ends.
+def _locked(path: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
+    """The lock of the cache at `path`."""
 
-    Raises:
-        BlockingIOError: another process holds it and `wait` is False.
-    """
-    with path.with_name(f".{path.name}.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise
-            if sys.stderr.isatty():
-                print(f"Another process is decoding {path.name}; waiting for it.", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # Closing is not enough if a child process inherited the file.
+    def waiting() -> None:
+        print(f"Another process is decoding {path.name}; waiting for it.", file=sys.stderr, flush=True)
+
+    return locked(path.with_name(f".{path.name}.lock"), wait=wait, busy=waiting)
 
 
 def _temporary(path: Path) -> Path:
@@ -255,15 +242,6 @@ def _remove_leftovers(folder: Path) -> None:
     for part in folder.glob(".*.part"):
         with suppress(OSError), _locked(folder / part.name[1 : -len(".part")], wait=False):
             shutil.rmtree(part, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes new names in `folder` outlive a power cut."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _amount(size: int) -> str:

@@ -22,7 +22,7 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.samplers import Sampler
 from ltmed.data.splits import Split, require_training_images, warn_of_unseen_classes
 from ltmed.errors import UserError, require_between
-from ltmed.metrics import tiers
+from ltmed.evaluation.tiers import tiers
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,7 +65,7 @@ class DataModule(LightningDataModule):
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
         workers: processes that make batches in place of threads, for augmentations in plain Python; 0 for none.
-        head: class codes of the head group; None applies the rule of `ltmed.metrics.tiers`.
+        head: class codes of the head group; None applies the rule of `ltmed.evaluation.tiers`.
         tail: class codes of the tail group, likewise.
 
     Raises:

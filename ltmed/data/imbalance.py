@@ -23,8 +23,8 @@ import numpy as np
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split, require_training_images
-from ltmed.errors import UserError, nearest
-from ltmed.seeding import derive
+from ltmed.errors import UserError, suggest
+from ltmed.utils.seeding import derive
 
 ROUNDINGS = {"ceil": np.ceil, "round": np.rint, "floor": np.floor}
 
@@ -130,7 +130,7 @@ def long_tailed(
     """
     for key, value, known in (("rule", rule, RULES), ("on_short", on_short, ("cap", "error"))):
         if value not in known:
-            raise UserError(f"split.{key}={value} does not exist", nearest(str(value), known))
+            raise UserError(f"split.{key}={value} does not exist", suggest(str(value), known))
     whole = inner(manifest, fold)
     pool = whole.train if fixed_test else np.sort(np.concatenate(list(whole.parts.values())))
     require_training_images(replace(whole, train=pool), manifest)
@@ -203,7 +203,7 @@ def _ranked(available: np.ndarray, ratio: float, n0: int | str) -> tuple[np.ndar
 
 def _rounded(exact: np.ndarray, rounding: str) -> np.ndarray:
     if rounding not in ROUNDINGS:
-        raise UserError(f"split.rounding={rounding} does not exist", nearest(str(rounding), ROUNDINGS))
+        raise UserError(f"split.rounding={rounding} does not exist", suggest(str(rounding), ROUNDINGS))
     whole = np.rint(exact)
     # Powers are wrong in the last digits, and 50.00000000000004 would become 51.
     exact = np.where(np.abs(exact - whole) < 1e-9 * exact, whole, exact)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 MODES = ("auto", "window", "range")
 STORED, WINDOW, RANGE, FIXED = "as stored", "the file's window", "each image's own range", "a fixed range"
@@ -53,7 +53,7 @@ class Intensity:
             if option not in MODES:
                 raise UserError(
                     f"dataset.intensity={option} is not possible",
-                    f"{nearest(option, MODES)} Or give a fixed range: dataset.intensity=[LOW,HIGH].",
+                    f"{suggest(option, MODES)} Or give a fixed range: dataset.intensity=[LOW,HIGH].",
                 )
             return cls(option)
         bounds = list(option) if isinstance(option, Sequence) else []

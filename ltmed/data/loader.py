@@ -28,7 +28,7 @@ from ltmed.data.samplers import Sampler, shard
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
 from ltmed.data.workers import Step, in_processes
 from ltmed.errors import UserError
-from ltmed.seeding import derive
+from ltmed.utils.seeding import derive
 
 _AHEAD = 2
 """Batches being made while the consumer works on one: the second keeps all threads busy at the end of the first."""

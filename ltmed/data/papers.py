@@ -8,7 +8,7 @@ import numpy as np
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split, official, random
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def division_of(paper: str, dataset: str) -> Division:
     if paper not in PAPERS:
         raise UserError(
             f"No paper is known for method '{paper}'",
-            f"Say split.of=NAME for the division of another one's. {nearest(paper, PAPERS)}",
+            f"Say split.of=NAME for the division of another one's. {suggest(paper, PAPERS)}",
         )
     known = PAPERS[paper]
     if (paper, dataset) in ELSEWHERE:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ltmed.errors import UserError
-from ltmed.seeding import derive
+from ltmed.utils.seeding import derive
 
 
 class Sampler(ABC):

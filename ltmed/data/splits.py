@@ -13,8 +13,8 @@ import numpy as np
 
 from ltmed.data.apportion import apportion, groups_per_class, reach_all_classes
 from ltmed.data.manifest import Manifest
-from ltmed.errors import UserError, nearest
-from ltmed.seeding import derive
+from ltmed.errors import UserError, suggest
+from ltmed.utils.seeding import derive
 
 PARTS = ("train", "val", "test")
 _SHOWN = 10
@@ -242,7 +242,7 @@ def _divide(
 ) -> Split:
     """The nested division of the pool: test fold (or hold-out) first, validation images from the rest."""
     if pool not in ("train", "all"):
-        raise UserError(f"split.pool={pool} does not exist", nearest(pool, ("train", "all")))
+        raise UserError(f"split.pool={pool} does not exist", suggest(pool, ("train", "all")))
     rows = np.arange(len(manifest))
     if manifest.parts is not None:
         rows = np.flatnonzero(manifest.parts == "train" if pool == "train" else manifest.parts != "")

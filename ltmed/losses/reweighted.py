@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltmed.errors import UserError, nearest, require_between
+from ltmed.errors import UserError, require_between, suggest
 from ltmed.losses.counts import effective_number, inverse_frequency
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
@@ -108,7 +108,7 @@ def class_balanced_focal(
         return _weighted_mean(focal_terms(logits, labels, gamma), labels, weights)
     if form == "sigmoid":
         return _weighted_mean(sigmoid_focal_terms(logits, labels, gamma, None), labels, weights)
-    raise UserError(f"loss.form has no choice '{form}'", nearest(str(form), get_args(Form)))
+    raise UserError(f"loss.form has no choice '{form}'", suggest(str(form), get_args(Form)))
 
 
 def focal_terms(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:

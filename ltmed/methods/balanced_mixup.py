@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.data.paired import PairedSampler
 from ltmed.errors import UserError
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
-from ltmed.methods.mixing import Loss, draw, mixed_loss, mixup, shares
+from ltmed.methods.mixing import draw, mixed_loss, mixup, shares
 from ltmed.nn.network import Network
+from ltmed.training.context import StageContext
 
 
 class BalancedMixUp(ERM):

@@ -26,8 +26,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ltmed import distributed
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between
 from ltmed.losses.cc_sam import hard_cost, misses_of, rarity, sharpness_shift, uphill_features
@@ -35,7 +33,9 @@ from ltmed.losses.classification import cross_entropy
 from ltmed.methods.decoupling import FrozenEncoder
 from ltmed.nn.linear import linear_classifier
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
 
 
 class Flatten(Stage):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
-from ltmed.losses.traits import require_scale
+from ltmed.losses.traits import Loss, require_scale
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
 
 
 class ERM(Stage):
@@ -25,9 +23,7 @@ class ERM(Stage):
         UserError: a loss of scaled cosines on a head without its scale.
     """
 
-    def __init__(
-        self, network: Network, context: StageContext, *, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
-    ) -> None:
+    def __init__(self, network: Network, context: StageContext, *, loss: Loss) -> None:
         super().__init__(network, context)
         require_scale(loss, network.classifier)
         self.loss = loss

@@ -15,12 +15,12 @@ from functools import partial
 
 from torch import Tensor
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError, require_between
 from ltmed.losses.traits import is_class_weighted
 from ltmed.methods.erm import ERM
 from ltmed.nn.network import Network
+from ltmed.training.context import StageContext
 
 
 class ERMDRW(ERM):

@@ -30,14 +30,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ltmed import distributed, passes
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.data.subset import SubsetSampler
 from ltmed.errors import UserError, require_between
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
 from ltmed.methods.supcon import Contrast
 from ltmed.nn.network import Network
+from ltmed.training import feature_pass
+from ltmed.training.context import StageContext
+from ltmed.utils import distributed
 
 FEWEST = 2
 """Anchors of a class that has so many images."""
@@ -83,7 +85,7 @@ class Curriculum(ERM):
         network: Network,
         context: StageContext,
         *,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Loss,
         anchors: float = 0.1,
         query: float = 0.1,
         warmup: float = 0.17,
@@ -189,7 +191,7 @@ class Curriculum(ERM):
         place = torch.zeros(int(rows.max()) + 1, dtype=torch.int64)
         place[rows] = torch.arange(len(rows))
         place = place.to(self.device)
-        found = [(place[b.indices], b.labels, function(b)) for b in passes.over_training_part(self)]
+        found = [(place[b.indices], b.labels, function(b)) for b in feature_pass.over_training_part(self)]
         places, labels, values = (torch.cat(parts) for parts in zip(*found, strict=True))
         return places, labels, values
 

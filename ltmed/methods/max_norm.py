@@ -17,19 +17,18 @@ Where this differs from the paper or its released code, docs/fidelity.md says wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import require_between
-from ltmed.losses.traits import require_scale
+from ltmed.losses.traits import Loss, require_scale
 from ltmed.methods.decoupling import FrozenEncoder
 from ltmed.nn.linear import linear_classifier
 from ltmed.nn.network import Network
+from ltmed.training.context import StageContext
 
 
 class MaxNorm(FrozenEncoder):
@@ -52,7 +51,7 @@ class MaxNorm(FrozenEncoder):
         network: Network,
         context: StageContext,
         *,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Loss,
         threshold: float = 0.1,
     ) -> None:
         super().__init__(network, context)

@@ -18,19 +18,16 @@ Letters: B images, K classes, H and W sides of an image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.distributions import Beta
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.errors import require_between, require_choice
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
 from ltmed.nn.network import Network
-
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+from ltmed.training.context import StageContext
 
 
 class Mixing(ERM):

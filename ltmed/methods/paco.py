@@ -19,16 +19,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ltmed import distributed
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError, require_between
+from ltmed.errors import require_between
 from ltmed.losses.aduni import AlphaSchedule, aduc_loss
 from ltmed.methods.aduni import AdUni
 from ltmed.nn.heads import MLP
 from ltmed.nn.network import Network
 from ltmed.nn.queue import FeatureQueue
 from ltmed.nn.teacher import EmaTeacher
+from ltmed.training.context import StageContext
+from ltmed.utils import distributed
 
 
 class PaCo(AdUni):
@@ -66,7 +66,7 @@ class PaCo(AdUni):
         logit_prior: bool = True,
         normalize: bool = True,
     ) -> None:
-        projector = _projector(network)
+        projector = network.require_projector(MLP)
         option = f"method.stages.{context.name}.module."
         require_between(option + "momentum", momentum, 0, 1)
         require_between(option + "queue_size", queue_size, 1, 1e7)
@@ -81,13 +81,12 @@ class PaCo(AdUni):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. 3 for one batch, mean over this process's B queries."""
-        if batch.views is None:
-            raise UserError("PaCo compares two views of each image", f"Set method.stages.{self.context.name}.views=2.")
-        projector = _projector(self.network)
+        images, views = batch.require_views()
+        projector = self.network.require_projector(MLP)
         self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
-        representations = self.network.encoder(batch.images)
+        representations = self.network.encoder(images)
         logits, queries = self.network.classifier(representations), projector(representations)
-        candidates, labels = self._candidates(queries, self.teacher(batch.views), batch.labels)
+        candidates, labels = self._candidates(queries, self.teacher(views), batch.labels)
         return aduc_loss(
             logits,
             queries,
@@ -111,9 +110,3 @@ class PaCo(AdUni):
         candidate_labels = torch.cat([labels, labels, self.queue.labels])
         self.queue.enqueue(keys, labels, labels)  # What a key was taken for plays no part here.
         return candidates, candidate_labels
-
-
-def _projector(network: Network) -> MLP:
-    if not isinstance(network.projector, MLP):
-        raise UserError("PaCo needs an MLP projector", "Leave method.network as method=paco has it.")
-    return network.projector

@@ -1,0 +1,1 @@
+"""Networks and their parts: encoder, heads, queues, momentum teachers. No config, no Lightning, no files."""

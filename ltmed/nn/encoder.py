@@ -14,7 +14,7 @@ from urllib.request import getproxies
 
 from torch import Tensor, nn
 
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 _RUN_PREFIX = "network.encoder."
 
@@ -35,7 +35,7 @@ def timm_encoder(name: str, pretrained: bool = False, weights: str | Path | None
     import timm
 
     if not name.startswith(("hf-hub:", "hf_hub:")) and not timm.is_model(name):
-        raise UserError(f"timm has no model '{name}' (backbone.name)", nearest(name, timm.list_models()))
+        raise UserError(f"timm has no model '{name}' (backbone.name)", suggest(name, timm.list_models()))
     fetch = pretrained and weights is None
     try:
         with _patient_for_seconds() if fetch else nullcontext():
@@ -96,7 +96,7 @@ def _tags(name: str) -> str:
 
     architecture, _, tag = name.partition(".")
     known = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
-    return nearest(tag, known)
+    return suggest(tag, known)
 
 
 def _load(model: Any, name: str, file: Path) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ltmed import distributed
 from ltmed.losses.lmd import Whitening
+from ltmed.utils import distributed
 
 RIDGE = 0.01
 """Added to the diagonal of every covariance (Pan et al., 2025): few images of many channels have no full rank."""

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ltmed.plots import side_by_side
-from ltmed.runs import Run
+from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

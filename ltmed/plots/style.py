@@ -1,14 +1,15 @@
-"""How every picture looks: colours, marks of the tiers, sizes, labels that can be read, and how it is saved.
+"""How every figure looks: colours, markers of the tiers, sizes, labels that can be read, and how it is saved.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), which people with any colour vision tell apart;
-tiers and methods have a shape or hatch besides, so that no picture depends on colour alone.
+tiers and methods have a marker or hatch besides, so that no figure depends on colour alone.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
@@ -17,13 +18,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ltmed.files import whole_file
+from ltmed.plots import fonts
+from ltmed.utils.files import whole_file
 
 P = ParamSpec("P")
 
@@ -40,16 +41,14 @@ GREY = "#767676"
 WIDTH = 7.0
 """Inches."""
 MOST_NAMED = 40
-"""Classes that a picture names; beyond that it shows the worst ones, or all without names."""
+"""Classes that a figure names; beyond that it shows the worst ones, or all without names."""
 MOST_MARKED = 60
 """Epochs up to which curves have a mark for each."""
 _LONGEST = 32
 _MOST_DIRECT, _LONGEST_DIRECT = 12, 12
 """Classes, and letters of a name, up to which a point has its name beside it."""
 _DPI = 150
-_MISSING = "\u25a1"
 _RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -85,22 +84,25 @@ TIERS = {
 
 @contextmanager
 def _look() -> Iterator[None]:
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Where no font has a letter, `fonts.require` has warned of it already.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
         mpl.rcdefaults()
-        for key, value in _RC.items():
+        for key, value in {**_RC, "font.family": fonts.families()}.items():
             mpl.rcParams[key] = value
         yield
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Makes a picture function draw in this module's style, whatever the user's matplotlibrc says."""
+def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Makes a plotting function use this module's style, whatever the user's matplotlibrc says, and fonts that fit."""
 
-    @wraps(draw)
-    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+    @wraps(plot)
+    def with_style(*args: P.args, **options: P.kwargs) -> Figure:
+        fonts.require(fonts.strings([args, options]))
         with _look():
-            return draw(*args, **options)
+            return plot(*args, **options)
 
-    return drawn
+    return with_style
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -130,14 +132,13 @@ def save(figure: Figure, file: Path) -> None:
 
 
 def label(text: str, longest: int = _LONGEST) -> str:
-    """A class or method name that fits: cut in the middle, one line, a box for each letter that the font lacks.
+    """A class or method name that fits: one line, cut in the middle, a box for each letter that no font has.
 
     Args:
         text: any name.
         longest: letters that are kept.
     """
-    known = _letters()
-    text = "".join(letter if ord(letter) in known else _MISSING for letter in " ".join(text.split()))
+    text = fonts.printable(" ".join(text.split()))
     if len(text) <= longest:
         return text
     tail = (longest - 1) // 3
@@ -157,11 +158,6 @@ def labels(names: Iterable[str], longest: int = _LONGEST) -> list[str]:
     if len(set(short)) < len(set(names)):
         short = [label(f"{number} {name}", longest) for number, name in enumerate(names, 1)]
     return short
-
-
-@cache
-def _letters() -> frozenset[int]:
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def by_size(counts: Sequence[int]) -> list[int]:
@@ -199,11 +195,11 @@ def signs(tiers: Sequence[str]) -> str:
     return ", ".join(f"{look.sign} {name}" for name, look in TIERS.items() if name in tiers)
 
 
-def draw_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:
+def plot_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:
     """Lines over epochs: recall of the tiers with their colours and marks, other metrics thicker.
 
     Args:
-        axes: to draw on.
+        axes: to plot on.
         metrics: name -> values.
         first: where on the x axis the values begin.
     """

@@ -1,1 +1,1 @@
-"""Reports over runs and studies: one model, several renderings."""
+"""Tables of finished runs: comparison, statistics, and renderers for terminal, Markdown, LaTeX, CSV and HTML."""

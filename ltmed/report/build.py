@@ -13,7 +13,7 @@ from ltmed.report.columns import Entry, by_protocol, protocol_name
 from ltmed.report.labels import distinguishing, words
 from ltmed.report.model import Cell, Table
 from ltmed.report.rerun import command
-from ltmed.runs import Run
+from ltmed.runs.reader import Run
 
 
 def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str = "Results") -> Table:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ltmed.report.labels import Settings
-from ltmed.rundir import identity
-from ltmed.runs import Division, Run
+from ltmed.runs.directory import identity
+from ltmed.runs.reader import Division, Run
 
 _READING = (
     "dataset.image_size", "dataset.cache_scale", "dataset.cache_budget_gb", "dataset.fit", "dataset.on_bad_image",

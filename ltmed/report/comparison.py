@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ltmed.report.model import Cell, Published, Table
 from ltmed.report.paired import Paired, PairedBootstrap
 from ltmed.report.shown import MISSING, Grid, Shown
 from ltmed.report.statistics import FEWEST_PAIRS, SignedRank, collect, mean, signed_rank
 from ltmed.report.wording import metric_name, p_value, percent, signed
-from ltmed.runs import Run
+from ltmed.runs.reader import Run
 
 _TIERS = ("head", "medium", "tail")
 
@@ -23,10 +24,23 @@ def _of(run: Run, published: Published) -> float | None:
     test = run.found["test"]
     if published.part == "all":
         return test["scalars"].get(published.metric)
-    kinds = ("tier",) if published.part in _TIERS else ("class", "name")
-    rows = [row for row in test["per_class"] if published.part in (row[kind] for kind in kinds)]
+    if published.group:
+        rows = _members(run, published.group)
+    else:
+        kinds = ("tier",) if published.part in _TIERS else ("class", "name")
+        rows = [row for row in test["per_class"] if published.part in (row[kind] for kind in kinds)]
     found = [value for row in rows if (value := row.get(published.metric)) is not None]
     return sum(found) / len(found) if found else None
+
+
+def _members(run: Run, group: tuple[str, ...] | int) -> list[dict[str, Any]]:
+    """The rows of a group's classes; none if a listed class is not one of the run's, so that no part of it counts."""
+    rows = run.found["test"]["per_class"]
+    if isinstance(group, int):
+        parts = run.found["split"]["counts"].values()
+        return [row for row in rows if sum(counts[row["class"]] for counts in parts) <= group]
+    listed = [row for row in rows if row["class"] in group]
+    return listed if len(listed) == len(group) else []
 
 
 def published(table: Table) -> Iterator[Grid]:

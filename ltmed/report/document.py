@@ -14,7 +14,7 @@ from ltmed.report.ranking import Basis, basis, figure, has_others, lacking
 from ltmed.report.shown import BEST, MISSING, SECOND, Document, Grid, Shown
 from ltmed.report.statistics import Summary, summary
 from ltmed.report.wording import metric_name, percent
-from ltmed.runs import Run
+from ltmed.runs.reader import Run
 
 TIERS = ("head_recall", "medium_recall", "tail_recall")
 LOWER_IS_BETTER = ("ece",)

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 Settings = dict[str, Any]
-"""Flat `{dotted key: value}`, as `ltmed.rundir.identity` gives it."""
+"""Flat `{dotted key: value}`, as `ltmed.runs.directory.identity` gives it."""
 
 
 def distinguishing(groups: Sequence[Sequence[Settings]]) -> list[str]:

@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ltmed.runs import Run
-
-
-@dataclass(frozen=True)
-class Published:
-    """One figure as a paper prints it."""
-
-    metric: str
-    """Name as in metrics.json; for a single class the name of its column there (`recall`, `f1`)."""
-    mean: float
-    """As a fraction, not percent."""
-    std: float | None = None
-    part: str = "all"
-    """"all" classes, the name of one class, or a tier."""
-    text: str = ""
-    """The figure in percent as it stands in the paper, with all its digits; empty writes one decimal."""
+from ltmed.runs.reader import Run
+from ltmed.studies.published import Published
 
 
 @dataclass(frozen=True)

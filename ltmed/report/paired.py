@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ltmed.bootstrap import CHUNK_VALUES, WeightedScorer, count_scores, draw, mean_of_defined
-from ltmed.metrics import Evaluation
+from ltmed.evaluation.bootstrap import CHUNK_VALUES, draw
+from ltmed.evaluation.metrics import Evaluation, WeightedScorer, count_scores, mean_of_defined
 from ltmed.report.statistics import LEVEL
-from ltmed.runs import Division, Run
+from ltmed.runs.reader import Division, Run
 
 if TYPE_CHECKING:
     import pandas as pd

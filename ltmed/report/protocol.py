@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ltmed.logging.console import leakage as leakage_of_one_split
 from ltmed.report.columns import protocol_name
 from ltmed.report.model import Table
 from ltmed.report.ranking import basis, has_others, lacking
 from ltmed.report.shown import Grid, Shown
 from ltmed.report.wording import divisions, draw, numbers
-from ltmed.runs import Division, Run
-from ltmed.tables import leakage as leakage_of_one_split
+from ltmed.runs.reader import Division, Run
 
 
 def folds(runs: Iterable[Run]) -> set[int]:
@@ -105,7 +105,7 @@ def runs_grid(table: Table) -> Grid:
 
 def epochs(run: Run) -> str:
     """Epochs of each stage, joined by +."""
-    from ltmed.config import per_stage
+    from ltmed.config.instantiate import per_stage
 
     stages = run.config.method.stages
     chosen = per_stage(run.config.epochs, list(stages), "epochs")

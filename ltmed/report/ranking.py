@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ltmed.report.statistics import mean, values
 from ltmed.report.wording import divisions
-from ltmed.runs import Division, Run
+from ltmed.runs.reader import Division, Run
 
 Basis = Mapping[Division, int]
 """Division -> the runs of it that a ranked row has at least."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ltmed.runs import Division, Run
-from ltmed.words import quoted, setting, shell
+from ltmed.config.overrides import quoted, setting, shell
+from ltmed.runs.reader import Division, Run
 
 
 def command(run: Run, division: Division, seed: int) -> str:
     """The command that starts or finishes `run` with this fold, split seeds and seed, as its folder's name tells it.
 
     The name holds the words of the command line unless they were too long or could not be written in it
-    (`ltmed.rundir.run_dir_name`), or the folder was chosen by the user: then the answer says so.
+    (`ltmed.runs.directory.run_dir_name`), or the folder was chosen by the user: then the answer says so.
     """
     cfg = run.config
     words = _words(run)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ltmed.metrics import LOWEST
-from ltmed.runs import Division, Run
+from ltmed.evaluation.metrics import LOWEST
+from ltmed.runs.reader import Division, Run
 
 LEVEL = 0.95
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ltmed.runs import Division
-from ltmed.tables import SPELLING
+from ltmed.logging.console import SPELLING
+from ltmed.runs.reader import Division
 
 _OF_A_CLASS = {"f1": "F1", "auroc": "AUROC"}
 

@@ -22,15 +22,15 @@ from lightning.pytorch import Callback, LightningModule
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ltmed.callbacks import checkpoints
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch, normalise
-from ltmed.fit import make_trainer
-from ltmed.loggers import CSVLogger
+from ltmed.logging.csv import CSVLogger
 from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
+from ltmed.training.callbacks import checkpoints
+from ltmed.training.context import StageContext
+from ltmed.training.trainer import make_trainer
 
 CLASSES, PIXELS = 7, 64
 RUN = {"dataset": {"_target_": "ltmed.data.readers.phantom.Phantom"}, "method": {"name": "erm"}, "fold": 0, "seed": 0}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
-from ltmed.predict import Predictor
+from ltmed.inference.predictor import Predictor
 from tests.bench.loading import IMAGES, write_images
 from tests.trained_runs import untrained
 

@@ -23,7 +23,7 @@ from ltmed.data.batch import Batch, normalise
 from ltmed.data.loader import TrainLoader
 from ltmed.data.samplers import InstanceSampler
 from ltmed.data.threads import usable_cores
-from ltmed.launch import resolve_precision
+from ltmed.training.launcher import resolve_precision
 from tests.bench.bench_data_path import moco
 from tests.bench.loading import MEAN, SIZE, STD, Views, augmentation, cached_images, pillow_loader
 

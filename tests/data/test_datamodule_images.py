@@ -14,7 +14,7 @@ from ltmed.data.decode import decode_square
 from ltmed.data.intensity import Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split
-from ltmed.trained import _preprocessing
+from ltmed.inference.preprocessing import _preprocessing
 from tests.data.images import encoded, folder_of, picture
 from tests.test_presets import composed
 

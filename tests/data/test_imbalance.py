@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data import imbalance
 from ltmed.data.imbalance import lmd, lmd_counts, long_tailed, pareto_counts
 from ltmed.data.splits import grouped, official, random

@@ -14,7 +14,7 @@ from ltmed.data.cache import ImageCache
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.samplers import InstanceSampler
 from ltmed.errors import UserError
-from ltmed.seeding import derive
+from ltmed.utils.seeding import derive
 
 N, S, H = 200, 8, 6
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, S, S, 3), dtype=np.uint8)

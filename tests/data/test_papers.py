@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data.papers import PAPERS, division_of, paper
 from ltmed.data.readers.isic2018 import ISIC2018
 from ltmed.errors import UserError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data.split_file import from_file
 from ltmed.errors import UserError
 from tests.data.manifests import manifest_of

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltmed.context import StageContext
 from ltmed.data.batch import Batch
 from ltmed.methods.proco import ProCo
 from ltmed.nn.heads import MLP, PrototypeHead
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.context import StageContext
+from ltmed.training.stage import Stage
 
 K, WIDTH = 3, 4
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ltmed.data.batch import Batch
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.stage import Stage
 from tests.methods.small import Encoder, K, context
 
 S = TypeVar("S", bound=Stage)

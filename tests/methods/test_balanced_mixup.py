@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy

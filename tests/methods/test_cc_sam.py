@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltmed import distributed
 from ltmed.errors import UserError
 from ltmed.losses.cc_sam import misses_of, radii, rarity, sharpness_shift, uphill_features
 from ltmed.methods.cc_sam import Flatten, Robustify
 from ltmed.nn.cosine import Cosine
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.stage import Stage
+from ltmed.utils import distributed
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
 from tests.no_reading import NoReading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,14 @@ from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 
-from ltmed import passes, tuning
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.methods.decoupling import NearestMeans, Normalise, Rescale, Retrain
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
-from ltmed.nn.heads import Linear, PrototypeHead
+from ltmed.nn.heads import EmbeddedLinear, Linear, PrototypeHead
 from ltmed.nn.network import Network
+from ltmed.training import feature_pass, tau_search
 from tests.harness import ROOT
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.small_decoupling import Data, features, fit, make, trainer_for
@@ -30,6 +31,7 @@ from tests.no_reading import NoReading
 
 STAGES: list[Any] = [
     (Retrain, Linear, {"weight", "bias"}),
+    (Retrain, partial(EmbeddedLinear, width=5), {"linear.weight", "linear.bias"}),
     (Rescale, ScaledLinear, {"scales"}),
     (Normalise, TauNormalised, {"linear.bias", "tau"}),
     (NearestMeans, NearestMean, {"centre", "means", "is_set"}),
@@ -52,7 +54,7 @@ def test_the_encoder_keeps_weights_and_statistics_and_the_head_changes_where_it_
     assert not any(module.training for module in stage.network.encoder.modules())
 
 
-@pytest.mark.parametrize(("kind", "head", "changed"), STAGES[:2])
+@pytest.mark.parametrize(("kind", "head", "changed"), STAGES[:3])
 def test_trains_what_it_should_and_reads_nothing_back(kind: Any, head: Any, changed: set[str]) -> None:
     stage = make(kind, head).train()
     updated(stage, batch())
@@ -149,15 +151,15 @@ def test_best_tau_is_scikit_learns_also_with_ties_an_absent_class_and_extreme_lo
     for tau in GRID:
         predicted = (logits / norms ** torch.tensor(tau, dtype=torch.float32)).argmax(1)
         scores.append(balanced_accuracy_score(labels, predicted))
-        assert tuning.balanced_accuracy(predicted, labels, 4).item() == pytest.approx(scores[-1])
-    tuning.set_best_tau(head, logits, labels)
+        assert tau_search.balanced_accuracy(predicted, labels, 4).item() == pytest.approx(scores[-1])
+    tau_search.set_best_tau(head, logits, labels)
     assert head.tau.item() == pytest.approx(GRID[int(np.argmax(np.round(scores, 12)))])
-    tuning.set_best_tau(head, torch.zeros(50, 4), labels)
+    tau_search.set_best_tau(head, torch.zeros(50, 4), labels)
     assert head.tau.item() == 0, "of equal ones, the smallest"
 
 
 def test_two_ranks_choose_the_tau_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "is_fitted", lambda stage: True)
+    monkeypatch.setattr(tau_search, "is_fitted", lambda stage: True)
     data, ranks = Data().val_part, TwoRanks(monkeypatch)
     one, *two = (make(Normalise, TauNormalised).eval() for _ in range(3))
 
@@ -165,8 +167,8 @@ def test_two_ranks_choose_the_tau_of_one_process(monkeypatch: pytest.MonkeyPatch
         head = stage.network.classifier
         assert isinstance(head, TauNormalised)
         outputs = [(stage(stage.on_after_batch_transfer(whole, 0).images), whole.labels, whole.indices)]
-        tuning.begin(stage, head)
-        (found,) = tuning.choose(stage, head, outputs)
+        tau_search.begin(stage, head)
+        (found,) = tau_search.choose(stage, head, outputs)
         torch.testing.assert_close(found[0], head.adjust(outputs[0][0]))
         return head.tau.item()
 
@@ -220,7 +222,7 @@ def test_two_ranks_have_the_means_of_one_process(monkeypatch: pytest.MonkeyPatch
         mine = half(data, ranks.local.rank) if hasattr(ranks.local, "rank") else data
         return [stage.on_after_batch_transfer(mine, 0)]
 
-    monkeypatch.setattr(passes, "over_training_part", over)
+    monkeypatch.setattr(feature_pass, "over_training_part", over)
     one._set_means()
     ranks.run(lambda rank: two[rank]._set_means())
     for stage in two:
@@ -248,7 +250,7 @@ def test_represents_as_erm_does_and_then_classifies(preset: str) -> None:
     ("kind", "head"), [(Rescale, "ScaledLinear"), (Normalise, "TauNorm"), (NearestMeans, "Nearest")]
 )
 def test_another_head_is_a_user_error(kind: Any, head: str) -> None:
-    with pytest.raises(UserError, match=rf"needs a {head}.*method\.network"):
+    with pytest.raises(UserError, match=rf"{head}.*method\.network"):
         kind(Network(Encoder(), Linear, K), context())
     with pytest.raises(UserError, match="PrototypeHead cannot"):
         Retrain(Network(Encoder(), PrototypeHead, K), context())

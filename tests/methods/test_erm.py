@@ -11,7 +11,7 @@ from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.stage import Stage
 from tests.methods.small import Encoder, K, batch, context, make, updated
 
 

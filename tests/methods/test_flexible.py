@@ -200,7 +200,7 @@ def test_a_continued_run_makes_the_same_queries(tmp_path: Any) -> None:
 
 def test_two_ranks_take_the_same_images_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     ranks = TwoRanks(monkeypatch)
-    monkeypatch.setattr("ltmed.distributed.gather_uneven", lambda tensor: ranks._gather(tensor))
+    monkeypatch.setattr("ltmed.utils.distributed.gather_uneven", lambda tensor: ranks._gather(tensor))
     scores, numbers = torch.rand(N + 1, generator=torch.Generator().manual_seed(0)), torch.tensor([7, 3, 1])
     places, labels = torch.arange(N), torch.from_numpy(LABELS)
     stages = [curriculum() for _ in range(3)]

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data.samplers import EffectiveNumberSampler
 from ltmed.losses.gcl import gcl
 from ltmed.methods.decoupling import Retrain

@@ -15,7 +15,7 @@ from ltmed.nn.cosine import Cosine
 from ltmed.nn.heads import Linear
 from ltmed.nn.linear import linear_classifier
 from ltmed.nn.network import Network
-from ltmed.stage import Stage
+from ltmed.training.stage import Stage
 from tests.methods.small import Encoder, K, batch, context, updated
 
 

@@ -14,8 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from ltmed import passes
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.losses.triplet import CENTRE_LOSSES, SAMPLE_LOSSES
@@ -23,6 +22,7 @@ from ltmed.methods.pcct import CentreStage, SampleStage
 from ltmed.nn.centres import CentreHead
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
+from ltmed.training import feature_pass
 from tests.losses import triplet_oracle as oracle
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.small_pcct import LOSSES, TRAINABLE, VARIANTS, class_means, make, own_centres
@@ -41,7 +41,7 @@ def training_part(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
         yield from parts
         stage.train()
 
-    monkeypatch.setattr(passes, "over_training_part", over)
+    monkeypatch.setattr(feature_pass, "over_training_part", over)
     return parts
 
 
@@ -101,7 +101,7 @@ def test_validation_starts_with_the_class_means_of_its_weights(kind: Any, traini
 
 
 def test_an_absent_class_leaves_finite_centres(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "over_training_part", lambda stage: iter([batch(5, classes=2)]))
+    monkeypatch.setattr(feature_pass, "over_training_part", lambda stage: iter([batch(5, classes=2)]))
     stage = make(CentreStage)
     stage.on_train_epoch_start()
     assert own_centres(stage).isfinite().all()

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltmed import passes
 from ltmed.data.batch import Batch
 from ltmed.methods.pcct import CentreStage, SampleStage
+from ltmed.training import feature_pass
 from tests.methods.small import batch
 from tests.methods.small_pcct import LOSSES, TRAINABLE, class_means, make, own_centres
 from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
@@ -40,7 +40,7 @@ def test_two_ranks_with_half_the_batch_are_one_with_all_of_it(
         return loss.detach()
 
     ranks, data = TwoRanks(monkeypatch), batch()
-    monkeypatch.setattr(passes, "over_training_part", over)
+    monkeypatch.setattr(feature_pass, "over_training_part", over)
     one, *two = (make(kind, norm=False, metric_loss=metric_loss, **options) for _ in range(3))
     expected = train(one, data)
     for loss in ranks.run(lambda rank: train(two[rank], half(data, rank))):

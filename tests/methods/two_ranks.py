@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltmed import distributed
 from ltmed.data.batch import Batch
+from ltmed.utils import distributed
 
 T = TypeVar("T")
 
 
 class TwoRanks:
-    """Stands in for the collectives below `ltmed.distributed`, which has tests with processes of its own.
+    """Stands in for the collectives below `ltmed.utils.distributed`, which has tests with processes of its own.
 
     Outside of `run` there is one process.
     """

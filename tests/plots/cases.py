@@ -1,4 +1,4 @@
-"""Small data for pictures, and a finished run made by hand."""
+"""Small data for figures, and a finished run made by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from ltmed import results
-from ltmed.metrics import Evaluation, evaluate, tiers
+from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.evaluation.tiers import tiers
+from ltmed.plots import style
+from ltmed.runs import record
 
 LONG = "ulcerative colitis, grade {} (endoscopy of the lower tract)"
 
@@ -45,6 +48,15 @@ def case(number: int, name: str = "C{}") -> Case:
         recall=recall,
         intervals=[[None, None] if r is None else [max(0, r - 0.1), min(1, r + 0.1)] for r in recall],
     )
+
+
+def saved(figure: Figure, folder: Path) -> Figure:
+    """The figure, which can be written as a PNG and leaves nothing else behind."""
+    file = folder / "figure.png"
+    style.save(figure, file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.glob("*.partial"))
+    return figure
 
 
 def make_run(
@@ -87,14 +99,14 @@ def make_run(
     columns: dict[str, Any] = {"image": [f"{n}.png" for n in range(30)], "label": [codes[k] for k in labels.tolist()]}
     columns["predicted"] = [codes[k] for k in probabilities.argmax(1).tolist()]
     columns.update({f"prob_{code}": probabilities[:, k].numpy() for k, code in enumerate(codes)})
-    pd.DataFrame(columns).to_parquet(folder / results.PREDICTIONS)
+    pd.DataFrame(columns).to_parquet(folder / record.PREDICTIONS)
     lines = ["stage,epoch,step,name,value"]
     for name in stages:
         for epoch in range(4):
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/train/loss,{1 / (epoch + 1)}"]
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/val/{m},{0.1 * epoch}" for m in report.scalars()]
     (folder / "metrics.csv").write_text("\n".join(lines) + "\ntest,,,test/accuracy,0.5\n")
-    (folder / results.METRICS).write_text(results.to_json(results._without_nan(found)))
+    (folder / record.METRICS).write_text(record.to_json(record._without_nan(found)))
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ltmed.plots.comparisons import Comparison, _in_words, comparisons, shared
-from ltmed.runs import Run, read_run
+from ltmed.runs.reader import Run, read_run
 from tests.plots.cases import make_run
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ltmed.report.build import from_runs
-from ltmed.report.model import Cell, Published, Table
-from ltmed.runs import find_runs
+from ltmed.report.model import Cell, Table
+from ltmed.runs.reader import find_runs
+from ltmed.studies.published import Published
 from tests.report.factory import HOSTILE, METRIC, write
 
 

@@ -7,7 +7,8 @@ import pytest
 from ltmed.errors import UserError
 from ltmed.report.build import from_runs, separate
 from ltmed.report.labels import distinguishing, words
-from ltmed.report.model import Cell, Published, Table
+from ltmed.report.model import Cell, Table
+from ltmed.studies.published import Published
 from tests.report.factory import write
 
 

@@ -6,9 +6,11 @@ import csv
 
 import pytest
 
-from ltmed import studies
-from ltmed.commands import main
-from ltmed.report.model import Cell, Published, Table
+from ltmed.cli.main import main
+from ltmed.report import study_table
+from ltmed.report.model import Cell, Table
+from ltmed.studies import catalogue
+from ltmed.studies.published import Published
 from tests.report.factory import write
 
 
@@ -106,8 +108,8 @@ def test_a_setting_that_no_run_has_is_refused(capsys):
 
 def test_a_study_without_runs_shows_what_to_run(capsys, tmp_path, monkeypatch):
     cells = {("CE", "toy"): Cell(missing=("python run.py method=erm",), published=(Published("accuracy", 0.841),))}
-    monkeypatch.setattr(studies, "names", lambda: ["paper/table1"])
-    monkeypatch.setattr(studies, "table", lambda *given: Table(f"Given {given}", ("CE",), ("toy",), cells))
+    monkeypatch.setattr(catalogue, "names", lambda: ["paper/table1"])
+    monkeypatch.setattr(study_table, "table", lambda *given: Table(f"Given {given}", ("CE",), ("toy",), cells))
     main(["report", "paper/table1", "runs=elsewhere", "--scale", "smoke"])
     said = capsys.readouterr().out
     assert "Given ('paper/table1', 'smoke', ['runs=elsewhere'])" in said

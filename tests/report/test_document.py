@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from ltmed.report.build import from_runs, separate
 from ltmed.report.document import document
-from ltmed.report.model import Cell, Published, Table
+from ltmed.report.model import Cell, Table
 from ltmed.report.shown import Document, Grid, Shown
-from ltmed.runs import find_runs
+from ltmed.runs.reader import find_runs
+from ltmed.studies.published import Published
 from tests.report.factory import HOSTILE, METRIC, write
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from ltmed.bootstrap import draw
+from ltmed.evaluation.bootstrap import draw
 from ltmed.report.paired import Paired, PairedBootstrap, score_resamples
 from tests.report.factory import CLASSES, LABELS, write
 

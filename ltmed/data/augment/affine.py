@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ltmed.data.augment.base import Operation, interval
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 Interpolation = Literal["nearest", "bilinear"]
 _FLAGS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
@@ -130,6 +130,6 @@ def _ordered(name: str, values: tuple[float, ...]) -> tuple[float, float]:
 def _known(interpolation: Interpolation) -> Interpolation:
     if interpolation not in _FLAGS:
         raise UserError(
-            f"interpolation has no choice '{interpolation}'", nearest(str(interpolation), get_args(Interpolation))
+            f"interpolation has no choice '{interpolation}'", suggest(str(interpolation), get_args(Interpolation))
         )
     return interpolation

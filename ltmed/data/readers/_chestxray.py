@@ -19,7 +19,7 @@ from ltmed.data.readers._files import (
     stem,
     walk,
 )
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 NORMAL, PNEUMONIA, COVID = "normal", "pneumonia", "COVID-19"
 SCHEMES = (
@@ -83,7 +83,7 @@ def covidx(tree: Tree, version: str | None, help_text: str) -> tuple[str, list[X
         )
     chosen = next((name for name in versions if version is None or name.lower() == version.lower()), None)
     if chosen is None:
-        raise UserError(f"{tree.root} has no lists of COVIDx {version}", nearest(str(version), versions) or help_text)
+        raise UserError(f"{tree.root} has no lists of COVIDx {version}", suggest(str(version), versions) or help_text)
     paths = versions[chosen]
     for part in ("train", "test"):
         if part not in paths:
@@ -137,7 +137,7 @@ def rsna_covid(tree: Tree, help_text: str) -> list[XRay] | None:
     rows = zip(column(table, path, "patientId"), column(table, path, "class"), strict=True)
     for row, (patient, name) in enumerate(rows):
         if name not in _RSNA_CLASSES:
-            raise UserError(f"{table.where(row)}: '{name}' is not a class of RSNA", nearest(name, _RSNA_CLASSES))
+            raise UserError(f"{table.where(row)}: '{name}' is not a class of RSNA", suggest(name, _RSNA_CLASSES))
         if codes.setdefault(patient, _RSNA_CLASSES[name]) != _RSNA_CLASSES[name]:
             raise UserError(f"{table.where(row)}: patient '{patient}' has two classes", "Get the table again.")
     wanted = [(patient, code) for patient, code in codes.items() if code is not None]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ltmed.data.readers._walk import EXTENSIONS, walk
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 _CUT_OFF = "A file that was downloaded may be cut off: fetch it again."
 PART_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -182,7 +182,7 @@ def column(table: dict[str, list[str]], path: Path, *names: str) -> list[str]:
     for name in names:
         if name.lower() in table:
             return table[name.lower()]
-    raise UserError(f"{path} has no column '{names[0]}'", nearest(names[0].lower(), table))
+    raise UserError(f"{path} has no column '{names[0]}'", suggest(names[0].lower(), table))
 
 
 def onehot(table: dict[str, list[str]], path: Path, ids: Sequence[str], classes: Sequence[str]) -> list[int]:
@@ -235,7 +235,7 @@ def part_of(word: str, where: object) -> str:
     """
     known = {name: part for part, names in PART_NAMES.items() for name in names}
     if word and word.lower() not in known:
-        raise UserError(f"{where}: '{word}' is not a part of a split", nearest(word.lower(), known))
+        raise UserError(f"{where}: '{word}' is not a part of a split", suggest(word.lower(), known))
     return known[word.lower()] if word else ""
 
 

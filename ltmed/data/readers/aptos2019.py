@@ -13,7 +13,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import column, read_table, scan, stem, warn_of_counts
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 LABELS = "train.csv"
 COUNTS = (1805, 370, 999, 193, 295)
@@ -52,7 +52,7 @@ class APTOS2019(DataModule):
 
     def __init__(self, *, duplicates: str = "keep", **common: Any) -> None:
         if duplicates not in ACTIONS:
-            raise UserError(f"dataset.duplicates={duplicates} is not known", nearest(duplicates, ACTIONS))
+            raise UserError(f"dataset.duplicates={duplicates} is not known", suggest(duplicates, ACTIONS))
         self.duplicates = duplicates
         super().__init__(**common)
 

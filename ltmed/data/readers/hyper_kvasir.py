@@ -12,7 +12,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import Table, Tree, column, read_table, scan, stem, warn_of_counts
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 IMAGES, LABELS = "labeled-images", "image-labels.csv"
 COUNTS = (
@@ -162,7 +162,7 @@ class HyperKvasir(DataModule):
             code = renamed.get(finding.lower(), finding.lower())
             if code not in self.classes:
                 known_names = (*self.classes, *renamed)
-                raise UserError(f"{where}: '{name}' has the unknown class '{finding}'", nearest(finding, known_names))
+                raise UserError(f"{where}: '{name}' has the unknown class '{finding}'", suggest(finding, known_names))
             if known.get(name, code) != code:
                 raise UserError(
                     f"{where}: '{name}' is '{finding}', but its image is in the folder of {known[name]}",

@@ -10,7 +10,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import PART_NAMES, class_folders
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 
 class ImageFolder(DataModule):
@@ -86,7 +86,7 @@ class ImageFolder(DataModule):
         if len(set(order)) < len(order):
             raise UserError(f"dataset.classes names a class twice: {', '.join(order)}", "Name every class once.")
         if unknown := sorted(named - set(order)):
-            raise UserError(f"{root}: the folder '{unknown[0]}' is not in dataset.classes", nearest(unknown[0], order))
+            raise UserError(f"{root}: the folder '{unknown[0]}' is not in dataset.classes", suggest(unknown[0], order))
         if (empty := [label for label in order if label not in with_images]) and not self.allow_empty:
             raise UserError(
                 f"{root}: class '{empty[0]}' has no image",

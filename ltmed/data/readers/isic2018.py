@@ -13,7 +13,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 TRAINING = "ISIC2018_Task3_Training_GroundTruth.csv"
 VALIDATION = "ISIC2018_Task3_Validation_GroundTruth.csv"
@@ -220,7 +220,7 @@ class ISIC2018(DataModule):
         known = {word.lower(): index for words in (self.classes, self.class_names) for index, word in enumerate(words)}
         plain = name.lower().replace("_", " ").strip()
         if plain not in known:
-            raise UserError(f"{path}: '{name}' is not a class of {self.name}", nearest(plain, known))
+            raise UserError(f"{path}: '{name}' is not a class of {self.name}", suggest(plain, known))
         return known[plain]
 
     def _number(self, number: int, path: Path) -> int:

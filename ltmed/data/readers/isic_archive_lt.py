@@ -24,7 +24,7 @@ from ltmed.data.readers._files import (
     stem,
     warn_of_counts,
 )
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 LISTS = {
     "train": ("training.csv", "train.csv"),
@@ -152,7 +152,7 @@ class ISICArchiveLT(DataModule):
         for row, word in enumerate(table["label"]):
             if word.lower() not in known:
                 raise UserError(
-                    f"{table.where(row)}: '{word}' is not a class of {self.name}", nearest(word.lower(), known)
+                    f"{table.where(row)}: '{word}' is not a class of {self.name}", suggest(word.lower(), known)
                 )
         return ids, [known[word.lower()] for word in table["label"]], table
 

@@ -13,7 +13,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import EXTENSIONS, Table, onehot, part_of, read_table, walk
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 ALIASES = {
     "image": ("image", "path", "file", "filename", "image_path", "image_id", "isic_id", "id_code",
@@ -66,7 +66,7 @@ class ManifestFile(DataModule):
         self.columns = {role: column for role, column in (columns or {}).items() if column}
         self.label_columns, self.allow_group_leakage = list(label_columns or ()), allow_group_leakage
         if unknown := sorted(set(self.columns) - set(ALIASES)):
-            raise UserError(f"dataset.columns has no role '{unknown[0]}'", nearest(unknown[0], ALIASES))
+            raise UserError(f"dataset.columns has no role '{unknown[0]}'", suggest(unknown[0], ALIASES))
         super().__init__(**settings)
 
     def read(self, root: Path) -> Manifest:
@@ -117,7 +117,7 @@ class ManifestFile(DataModule):
         if role in self.columns:
             name = self.columns[role].lower()
             if name not in table:
-                raise UserError(f"{table.path} has no column '{name}' (dataset.columns.{role})", nearest(name, table))
+                raise UserError(f"{table.path} has no column '{name}' (dataset.columns.{role})", suggest(name, table))
             return name
         return next((name for name in ALIASES[role] if name in table), None)
 
@@ -152,7 +152,7 @@ class ManifestFile(DataModule):
         known = {str(number): number for number in range(len(order))} | known
         for row, cell in enumerate(cells):
             if cell not in known:
-                raise UserError(f"{table.where(row)}: '{cell[:80]}' is not a class", nearest(cell, order))
+                raise UserError(f"{table.where(row)}: '{cell[:80]}' is not a class", suggest(cell, order))
         return order, [known[cell] for cell in cells]
 
 

@@ -13,7 +13,7 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import column, read_table
 from ltmed.data.readers._medmnist_files import DOWNLOADS, SIZES, archive
 from ltmed.data.readers._npz import MANIFEST, extract
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 _ORGANS = "bladder femur-left femur-right heart kidney-left kidney-right liver lung-left lung-right pancreas spleen"
 _ORGAN_CLASSES = {organ: organ.replace("-", ", ") for organ in _ORGANS.split()}
@@ -153,5 +153,5 @@ class MedMNIST(DataModule):
         """What else could have been meant, and how to get it."""
         have = sorted(path.name for path in root.glob("*mnist*.npz")) if root.is_dir() else []
         there = f"There are {', '.join(have)}. " if have else ""
-        guess = "" if self.flag in SETS else nearest(self.flag, SETS) + " "
+        guess = "" if self.flag in SETS else suggest(self.flag, SETS) + " "
         return f"{there}{guess}{self.how_to_get()}"

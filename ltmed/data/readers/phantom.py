@@ -10,7 +10,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.phantom import CODES, MANIFEST, write_phantom
 from ltmed.data.readers._files import column, read_table, scan, stem
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 
 class Phantom(DataModule):
@@ -45,7 +45,7 @@ class Phantom(DataModule):
         images, codes = column(table, path, "image"), column(table, path, "label")
         if unknown := set(codes) - set(self.classes):
             code = min(unknown)
-            raise UserError(f"{path}: '{code}' is not a class of {self.name}", nearest(code, self.classes))
+            raise UserError(f"{path}: '{code}' is not a class of {self.name}", suggest(code, self.classes))
         labels = np.array([self.classes.index(code) for code in codes], dtype=np.int64)
         tree = scan(root, self.how_to_get())
         again = f"Remove {root}; it is made again at the next run."

@@ -13,7 +13,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import class_folders, read_list, read_text, scan
-from ltmed.errors import UserError, nearest
+from ltmed.errors import UserError, suggest
 
 CLASSES, IMAGES, LABELS = "classes.txt", "images.txt", "image_class_labels.txt"
 _NUMBERED = re.compile(r"val_(0|[1-9]\d*)\.txt")
@@ -49,7 +49,7 @@ class SD198(DataModule):
         self, *, lists: str = "8_2", list_number: int | None = None, more_than: int = 0, **common: Any
     ) -> None:
         if lists not in LISTS:
-            raise UserError(f"dataset.lists={lists} is not known", nearest(str(lists), LISTS))
+            raise UserError(f"dataset.lists={lists} is not known", suggest(str(lists), LISTS))
         self.lists, self.list_number, self.more_than = lists, list_number, more_than
         super().__init__(**common)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data.readers.image_folder import ImageFolder
 from ltmed.data.splits import official, random
 from ltmed.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ltmed.config import build
+from ltmed.config.instantiate import build
 from ltmed.data.readers.manifest import ManifestFile
 from ltmed.data.splits import grouped, official
 from ltmed.errors import UserError

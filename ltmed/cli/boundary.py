@@ -1,0 +1,79 @@
+"""The boundary of every command: user errors in one line with exit code 2, Ctrl-C with 130, and a tidy terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ltmed.cli.explain import explain
+from ltmed.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from ltmed.studies import sweeper
+
+# Said by libraries about what is meant to be so here.
+_EXPECTED = (
+    r".*is smaller than the logging interval.*",
+    r".*You have overridden `on_after_batch_transfer` in `LightningModule`.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*does not have many workers which may be a bottleneck.*",
+    r".*it is recommended to use `Trainer\(devices=1, num_nodes=1\)` to ensure each sample.*",
+    r".*It is recommended to use `self.log\(.*sync_dist=True.*",
+    r".*The `srun` command is available on your system but is not used.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r"Found \d+ module\(s\) in eval mode at the start of training.*",  # A frozen encoder.
+)
+
+
+def tidy_output() -> None:
+    """Keeps the terminal for what a user needs: one-line warnings, nothing that libraries say about themselves."""
+    for message in _EXPECTED:
+        warnings.filterwarnings("ignore", message)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """In place of `warnings.formatwarning`, which Lightning replaces when it is imported."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def one_line_errors(*, single: bool) -> Iterator[None]:
+    """Turns mistakes that a user can mend into one line on stderr and exit code 2; Ctrl-C into 130.
+
+    Args:
+        single: False inside a job of a sweep, which names itself and goes on to fail: Hydra has to know of it.
+    """
+    tidy_output()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own traceback and exit with 1.
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished epochs are kept; the same command continues.", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except sweeper.SweepFailed as failed:
+        print(f"error: {failed}", file=sys.stderr)
+        raise SystemExit(failed.code) from None
+    except Exception as error:
+        message = explain(error)
+        if not single:
+            sweeper.tell(error, _words_of_job(), explain)
+            raise
+        if sweeper.was_told(error):
+            raise SystemExit(1 if message is None else EXIT_USER_ERROR) from None
+        if message is None:
+            raise
+        if os.environ.get("LTMED_TRACEBACK"):
+            traceback.print_exc()
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
+
+
+def _words_of_job() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

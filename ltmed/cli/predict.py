@@ -1,0 +1,118 @@
+"""`ltmed predict`: what a trained network says about images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ltmed.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXIT_UNREADABLE = 3
+SUFFIXES = (".csv", ".parquet")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="FILE.csv or FILE.parquet; if absent, CSV to stdout."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images in the network at once."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or what else torch knows.")
+@click.option("--threads", type=click.IntRange(1), help="Threads; one per core if absent.")
+def command(
+    run: Path, images: tuple[Path, ...], output: Path | None, batch_size: int, device: str, threads: int | None
+) -> None:
+    """Predicts the classes of IMAGES with the network of the finished run in the folder RUN.
+
+    IMAGES are files, folders (with everything below them) and CSV or TSV tables with a column of paths, relative to the
+    table. A file that cannot be read has a row that says why, and the exit code is then 3.
+    """
+    if output is not None:
+        _check(output, images)
+    from ltmed.inference.restore import finished_run
+
+    finished_run(run)  # A mistake is said before torch is imported, which takes long.
+    from ltmed.data.inputs import list_images
+    from ltmed.inference.predictor import Predictor
+    from ltmed.utils.progress import bar
+
+    listed = list_images(images)
+    if listed.repeated:
+        many = "images are" if listed.repeated > 1 else "image is"
+        click.echo(f"{listed.repeated:,} {many} given more than once; each has one row", err=True)
+    predictor = Predictor(run, device=device, batch_size=batch_size, threads=threads)
+    unreadable = 0
+    # A bar between the rows would make both unreadable.
+    quiet = output is None and sys.stdout.isatty()
+    with (
+        _writer(output, predictor.columns) as write,
+        bar("predicting", len(listed.paths), False if quiet else None) as advance,
+    ):
+        for table in predictor.batches(listed.paths, listed.shown):
+            write(table)
+            advance(len(table))
+            unreadable += sum(error is not None for error in table["error"])
+    if unreadable:
+        click.echo(f"{unreadable:,} of {len(listed.paths):,} images cannot be read; column error says why", err=True)
+        raise SystemExit(EXIT_UNREADABLE)
+
+
+def _check(output: Path, images: tuple[Path, ...]) -> None:
+    if output.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--output={output} ends in neither .csv nor .parquet", "The suffix chooses the format.")
+    if output.exists() and any(image.exists() and output.samefile(image) for image in images):
+        raise UserError(f"--output={output} is the list of images itself", "Choose another name.")
+
+
+@contextmanager
+def _writer(output: Path | None, columns: dict[str, type]) -> Iterator[Callable[[pd.DataFrame], object]]:
+    """Gives the function that appends a table to the output, which appears at the end and whole."""
+    from ltmed.utils.files import whole_file
+
+    if output is None:
+        _print(_csv_line(columns))
+        yield lambda table: _print(_csv(table))
+        return
+    with whole_file(output) as file:
+        if output.suffix.lower() == ".csv":
+            with file.open("w", encoding="utf-8", newline="") as opened:
+                opened.write(_csv_line(columns))
+                yield lambda table: opened.write(_csv(table))
+            return
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+
+        kinds = {str: pa.string(), float: pa.float32()}
+        schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+        with ParquetWriter(file, schema) as writer:
+            yield lambda table: writer.write_table(pa.Table.from_pandas(table, schema, preserve_index=False))
+
+
+def _print(text: str) -> None:
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"The table cannot be printed: {error.strerror or error}", "Choose an --output.") from None
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, header=False, lineterminator="\n")
+
+
+def _csv_line(columns: dict[str, type]) -> str:
+    import pandas as pd
+
+    return pd.DataFrame(columns=list(columns)).to_csv(index=False, lineterminator="\n")

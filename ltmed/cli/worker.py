@@ -1,0 +1,41 @@
+"""A rank other than the first: `python -m ltmed.cli.worker`, started by `ltmed.training.launcher.ranks`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+import warnings
+
+from ltmed.cli.boundary import tidy_output
+from ltmed.cli.explain import explain
+from ltmed.errors import EXIT_USER_ERROR
+from ltmed.training.launcher import end_with_parent
+
+
+def main() -> None:
+    """Runs the job whose config is the first line of stdin."""
+    from omegaconf import DictConfig
+
+    config = DictConfig(json.loads(sys.stdin.buffer.readline()))
+    end_with_parent()
+    tidy_output()
+    warnings.simplefilter("ignore")  # The first rank says them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first rank, which ends this one.
+
+    from ltmed.train import train
+
+    try:
+        train(config)
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        time.sleep(5)  # The first rank usually fails alike, says so, and ends this process before it speaks.
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From the command line to typed objects: compose, override syntax, instantiate, validate."""

@@ -1,0 +1,92 @@
+"""Configurations and data sets from Hydra overrides, outside of a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ltmed.config.paths import choices, conf
+from ltmed.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ltmed.data.datamodule import DataModule
+    from ltmed.data.manifest import Manifest
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The config that `ltmed train OVERRIDES` would have."""
+    return compose_with_choices(overrides)[0]
+
+
+def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
+    """The config that `ltmed train OVERRIDES` would have, and config group -> what was chosen.
+
+    Raises:
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import open_dict
+
+    from ltmed.config import search_path
+
+    def composed() -> tuple[DictConfig, Mapping[str, str | None]]:
+        cfg = hydra_compose("config", list(overrides), return_hydra_config=True)
+        choices = dict(cfg.hydra.runtime.choices)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg, choices
+
+    if GlobalHydra.instance().is_initialized():  # Inside a job, with the same folder of configs.
+        return composed()
+    search_path.register()
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        return composed()
+
+
+def reader(name: str) -> type[DataModule]:
+    """The class behind `dataset=NAME`.
+
+    Raises:
+        UserError: there is none.
+    """
+    from hydra.utils import get_class
+    from omegaconf import OmegaConf
+
+    files = choices("dataset")
+    if name not in files:
+        raise UserError(f"There is no data set '{name}'", suggest(name, files))
+    return get_class(OmegaConf.select(OmegaConf.load(files[name]), "_target_"))
+
+
+def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
+    """Reads the label files of `cfg.dataset`, also of one that no split could be trained on, and gives its class.
+
+    Raises:
+        UserError: whatever the reader objects to.
+    """
+    import numpy as np
+    from hydra.utils import get_class
+
+    from ltmed.config.instantiate import build
+    from ltmed.data.splits import Split
+
+    found: list[Manifest] = []
+
+    def everything(manifest: Manifest, fold: int) -> Split:
+        found.append(manifest)
+        none = np.zeros(0, dtype=np.int64)
+        return Split("everything", np.arange(len(manifest)), none, none)
+
+    try:
+        build(
+            cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
+            cache_dir=cfg.cache_dir,
+        )  # fmt: skip
+    except UserError:
+        if not found:  # Else it is about training, for instance a class without images, which the caller reports.
+            raise
+    return found[0], get_class(cfg.dataset._target_)

@@ -1,0 +1,96 @@
+"""From config nodes to typed objects, with errors that name the setting."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
+
+from ltmed.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from ltmed.nn.network import Network
+
+
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """Hydra's `instantiate`; an argument that the target does not take ends in a UserError with near names.
+
+    Exceptions that the target raises itself pass through unchanged.
+    """
+    try:
+        built = instantiate(node, **arguments)
+        if isinstance(built, partial):
+            _check(built)
+        return built
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if wrong:
+            target = re.search(r"'([\w.]+)'", str(error))
+            known = _arguments(target[1]) if target else []
+            raise UserError(
+                f"{target[1] if target else node} has no setting '{wrong[1]}'", suggest(wrong[1], known)
+            ) from None
+        raise
+
+
+def _check(built: partial[Any]) -> None:
+    """What is completed later would otherwise fail only then, in the middle of a run and with a traceback."""
+    target = f"{built.func.__module__}.{built.func.__qualname__}"
+    parameters = inspect.signature(built.func).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name, value in built.keywords.items():
+        if name not in parameters and not takes_any:
+            raise UserError(f"{target} has no setting '{name}'", suggest(name, parameters))
+        if isinstance(value, partial):
+            _check(value)
+        annotation = parameters[name].annotation if name in parameters else None
+        if isinstance(value, str) and _is_number(annotation):
+            raise UserError(f"{target} cannot have {name}={value}", f"It takes: {annotation}.")
+
+
+def _is_number(annotation: Any) -> bool:
+    """Of a parameter whose module has its annotations as text."""
+    return isinstance(annotation, str) and set(annotation.split(" | ")) <= {"int", "float", "bool", "None"}
+
+
+def _arguments(target: str) -> list[str]:
+    return [name for name in inspect.signature(get_object(target)).parameters if name != "self"]
+
+
+def per_stage(value: Any, stages: list[str], key: str) -> dict[str, Any]:
+    """Spreads a short top-level setting over stages.
+
+    Args:
+        value: None (each stage's own), one value for all, or a map stage -> value.
+        stages: the method's stage names.
+        key: the setting's name, for messages.
+
+    Raises:
+        UserError: the map names a stage that the method does not have.
+    """
+    if not isinstance(value, (dict, DictConfig)):
+        return dict.fromkeys(stages, value)
+    for name in value:
+        if name not in stages:
+            raise UserError(f"{key} names the stage '{name}'", suggest(str(name), stages))
+    return {stage: value.get(stage) for stage in stages}
+
+
+def build_network(cfg: DictConfig, num_classes: int) -> Network:
+    """The method's heads on the chosen backbone, with initial weights that depend on `cfg.seed` alone."""
+    import torch
+
+    from ltmed.nn.network import Network
+    from ltmed.utils.seeding import derive
+
+    torch.manual_seed(derive(cfg.seed, "network"))
+    network = Network(build(cfg.backbone), num_classes=num_classes, **build(cfg.method.network))
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,198 @@
+"""What values the settings of a run may have: one table, checked before the run has a folder or has read any data.
+
+Names of settings are checked by Hydra and by `ltmed.config.instantiate`; settings of one method, loss or augmentation
+by their own constructors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ltmed.config.instantiate import build, per_stage
+from ltmed.data.intensity import MODES
+from ltmed.errors import UserError, suggest
+from ltmed.evaluation.metrics import SCALARS, better
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The values that a setting may have."""
+
+    fits: Callable[[Any], bool]
+    words: str
+    """Ends the sentence "It must be ..."."""
+    choices: tuple[str, ...] = ()
+    """Where only these are possible: what a misspelt one is compared with."""
+
+
+def _whole(low: int, high: int | None = None) -> Kind:
+    words = f"a whole number, at least {low}" if high is None else f"a whole number from {low} to {high}"
+    return Kind(lambda value: type(value) is int and low <= value and (high is None or value <= high), words)
+
+
+def _number(low: float) -> Kind:
+    return Kind(
+        lambda value: type(value) in (int, float) and math.isfinite(value) and value >= low,
+        f"a number, at least {low:g}",
+    )
+
+
+def _one_of(*names: str) -> Kind:
+    return Kind(lambda value: str(value) in names, "one of " + ", ".join(names), names)
+
+
+def _or_null(kind: Kind, meaning: str = "") -> Kind:
+    words = f"{kind.words}, or null" + (f" ({meaning})" if meaning else "")
+    return Kind(lambda value: value is None or kind.fits(value), words, kind.choices)
+
+
+_FLAG = Kind(lambda value: type(value) is bool, "true or false")
+_TEXT = Kind(lambda value: isinstance(value, str) and bool(value.strip()), "a name")
+_PATH = Kind(_TEXT.fits, "a path (an empty one may be an unset variable of the shell; 2026 is written ./2026)")
+_NAMES = Kind(lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value), "a list of names")
+_FRACTION = Kind(lambda value: type(value) is float and 0 < value < 1, "a fraction between 0 and 1, for instance 0.2")
+_MODEL = Kind(
+    lambda value: _TEXT.fits(value) and value != "???",
+    "a model of timm, for instance backbone.name=efficientnet_b0 (timm.list_models() has all)",
+)
+_DEVICES = Kind(
+    lambda value: (type(value) is int and value >= 1) or value in (-1, "auto"),
+    "a number of processes, -1 or auto (every GPU); which GPUs: CUDA_VISIBLE_DEVICES=0,1",
+)
+_PER_STAGE = Kind(
+    lambda value: value is None or _whole(1).fits(value) or (isinstance(value, dict) and bool(value)),
+    "a whole number, at least 1, a map {stage: number}, or null (the method's own)",
+)
+_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "64", "32", "16", "bf16")
+
+_SPLIT = {
+    "folds": _whole(2),
+    "test": _or_null(_FRACTION, "folds"),
+    "val": _or_null(_FRACTION),
+    "seed": _whole(0),
+    "pool": _one_of("train", "all"),
+    "ratio": _number(1),
+    "fixed_test": _FLAG,
+}
+_STAGE = {
+    "epochs": _whole(1),
+    "batch_size": _or_null(_whole(1)),
+    "views": _whole(1, 2),
+    "keep": _one_of("best", "last"),
+    "optimizer.lr": _number(0),
+    "optimizer.momentum": _number(0),
+    "optimizer.weight_decay": _number(0),
+}
+SETTINGS: dict[str, Kind] = {
+    "seed": _whole(0),
+    "fold": _whole(0),
+    "epochs": _PER_STAGE,
+    "epochs.*": _or_null(_whole(1), "the method's own"),
+    "batch_size": _PER_STAGE,
+    "batch_size.*": _or_null(_whole(1), "the method's own"),
+    "dataset.image_size": _whole(1),  # Before `image_size`, which is this one unless it is given.
+    "image_size": _whole(1),
+    "monitor": _one_of(*SCALARS),
+    "monitor_mode": _one_of("max", "min"),
+    "figures": _FLAG,
+    "runs": _PATH,
+    "run_dir": _PATH,
+    "cache_dir": _PATH,
+    "dataset.root": _or_null(_PATH),
+    "dataset.cache_scale": _number(0.1),
+    "dataset.cache_budget_gb": _number(0),
+    "dataset.fit": _one_of("squash", "crop"),
+    "dataset.intensity": Kind(
+        lambda value: value in MODES or (isinstance(value, list) and len(value) == 2),
+        f"one of {', '.join(MODES)}, or a fixed range [LOW,HIGH]",
+        MODES,
+    ),
+    "dataset.on_bad_image": _one_of("error", "skip"),
+    "dataset.threads": _or_null(_whole(1), "one per core"),
+    "dataset.workers": _whole(0, 1024),
+    "dataset.head": _or_null(_NAMES),
+    "dataset.tail": _or_null(_NAMES),
+    "dataset.allow_empty": _FLAG,
+    "dataset.allow_group_leakage": _FLAG,
+    **{f"split.{key}": kind for key, kind in _SPLIT.items()},
+    **{f"split.inner.{key}": kind for key, kind in _SPLIT.items()},
+    "trainer.accelerator": _one_of("auto", "cpu", "gpu", "cuda"),
+    "trainer.devices": _DEVICES,
+    "trainer.num_nodes": _whole(1),
+    "trainer.precision": _one_of(*_PRECISIONS),
+    "trainer.gradient_clip_val": _or_null(_number(0)),
+    "trainer.log_every_n_steps": _whole(1),
+    "trainer.benchmark": _or_null(_FLAG),
+    "trainer.enable_progress_bar": _FLAG,
+    "logger.project": _or_null(_TEXT),
+    "logger.entity": _or_null(_TEXT, "the account's default"),
+    "logger.offline": _FLAG,
+    "backbone.name": _MODEL,
+    "backbone.pretrained": _FLAG,
+    "backbone.weights": _or_null(_PATH),
+    "method.stages": Kind(lambda value: isinstance(value, dict) and bool(value), "a map of stages"),
+    **{f"method.stages.*.{key}": kind for key, kind in _STAGE.items()},
+}
+"""Setting -> its values; a part `*` stands for any name. Settings that a config does not have are passed over."""
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuses a config with a setting of a wrong type or out of its range.
+
+    Args:
+        cfg: the composed config, with `run_dir` filled in.
+
+    Raises:
+        UserError: names the first such setting of the table and what it may be, a stage that the method does not have,
+            a `monitor_mode` that would keep the worst epoch, or an optimiser that cannot be made.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    for pattern, kind in SETTINGS.items():
+        for key, value in _found(plain, pattern.split(".")):
+            if not kind.fits(value):
+                hint = suggest(str(value), kind.choices) if kind.choices else ""
+                must = hint if hint.startswith("Did") else f"It must be {kind.words}."
+                raise UserError(f"{key}={_shown(value)} is not possible", must)
+    if cfg.monitor_mode != better(cfg.monitor):
+        raise UserError(
+            f"monitor={cfg.monitor} with monitor_mode={cfg.monitor_mode} would keep the worst epoch",
+            f"Add monitor_mode={better(cfg.monitor)}.",
+        )
+    for key in ("epochs", "batch_size"):
+        per_stage(cfg[key], list(cfg.method.stages), key)
+    for name, recipe in cfg.method.stages.items():
+        _check_optimizer(f"method.stages.{name}.optimizer", recipe.optimizer)
+
+
+def _found(node: Any, parts: Sequence[str], path: str = "") -> Iterator[tuple[str, Any]]:
+    """(key, value) of every setting that the parts of a pattern stand for."""
+    if not isinstance(node, dict):
+        return
+    head, *rest = parts
+    for name in list(node) if head == "*" else [head] * (head in node):
+        key = f"{path}.{name}" if path else str(name)
+        if rest:
+            yield from _found(node[name], rest, key)
+        else:
+            yield key, node[name]
+
+
+def _shown(value: Any) -> str:
+    """As it is written on a command line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _check_optimizer(key: str, node: DictConfig) -> None:
+    """Makes one for a single number: it would otherwise be made, and fail, only when the first stage begins."""
+    import torch
+
+    try:
+        build(node)([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key} cannot be made: {error}", "Correct the setting that it names.") from None

@@ -1,0 +1,108 @@
+"""Percentile intervals from test images, or whole groups of them, drawn with replacement (Efron and Tibshirani 1993).
+
+A resample is a row of integer weights: how often each image was drawn. Every metric is computed from the weights of
+many resamples at once, so no resampled prediction is ever copied. Where groups are known (images of one lesion or
+one patient resemble each other), whole groups are drawn: intervals over images would be too narrow (Field and Welsh
+2007, "Bootstrapping clustered data"). Letters: N images, K classes, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltmed.evaluation.metrics import PER_CLASS, Evaluation, WeightedScorer
+from ltmed.utils.seeding import derive
+
+CHUNK_VALUES = 2**21
+"""Weights held at once (16 MiB of float64, about a CPU's cache): bounds memory whatever N and R are."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Where each number would lie, were the test images drawn again; plain Python values."""
+
+    scalars: dict[str, list[float]]
+    """Metric name (as in `Report.scalars`) -> [low, high]; NaN where no resample defines the metric."""
+    per_class: list[dict[str, list[float]]]
+    """K rows: precision, recall, f1, auroc -> [low, high]."""
+    resamples: int
+    level: float
+    """Coverage aimed at, 0..1."""
+    unit: str
+    """What was drawn: "image", or what a group is ("lesion", "patient")."""
+    units: int
+    """How many of them the split has."""
+    seed: int
+
+
+def bootstrap(
+    evaluation: Evaluation,
+    tiers: dict[str, list[int]],
+    *,
+    groups: np.ndarray | None = None,
+    unit: str = "image",
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Intervals:
+    """Percentile intervals of every number of `ltmed.evaluation.metrics.Report`; no stratification.
+
+    A class that has no image in a resample is left out of that resample's averages, as in a report, and the interval
+    of its own numbers is over the resamples that have it. The result depends on the predictions, the groups and the
+    seed only.
+
+    Args:
+        evaluation: predictions `[N, K]` of one split.
+        tiers: class indices of `head`, `medium` and `tail`.
+        groups: int64 `[N]`, the group of each row of the evaluation; None draws single images.
+        unit: what is drawn, for people.
+        resamples: R.
+        level: coverage, inside (0, 1).
+        seed: of the draws.
+    """
+    scorer = WeightedScorer(evaluation, tiers)
+    images = len(evaluation.labels)
+    members = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
+    chunks = [scorer(weights) for weights in draw(members, resamples, seed)]
+    values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return Intervals(
+        scalars={name: percentile_interval(column, level) for name, column in values.items() if column.ndim == 1},
+        per_class=[
+            {name: percentile_interval(values[name][:, k], level) for name in PER_CLASS}
+            for k in range(len(evaluation.classes))
+        ],
+        resamples=resamples,
+        level=level,
+        unit=unit,
+        units=int(members.max()) + 1,
+        seed=seed,
+    )
+
+
+def draw(members: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yields the weights of all resamples, in chunks of rows, float64 `[r, N]` holding whole numbers.
+
+    Args:
+        members: int64 `[N]`, the unit (0..G-1) that each image belongs to; G units are drawn from the G.
+        resamples: R, the sum of the chunks' lengths.
+        seed: the draws of a resample do not depend on the size of the chunks.
+    """
+    generator = np.random.default_rng(derive("bootstrap", seed))
+    units = int(members.max()) + 1
+    rows = max(1, CHUNK_VALUES // len(members))
+    for start in range(0, resamples, rows):
+        weights = np.empty((min(rows, resamples - start), len(members)))
+        for row in weights:
+            row[:] = np.bincount(generator.integers(0, units, units), minlength=units)[members]
+        yield weights
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> list[float]:
+    """[low, high] of the resamples' values `[R]` that are defined, NaN where none is."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return [float("nan"), float("nan")]
+    return np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()

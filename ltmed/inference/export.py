@@ -1,0 +1,259 @@
+"""A trained network as one file for other programs, checked against the network itself.
+
+Every format takes `images`, float32 [B, 3, S, S], RGB in [0, 1], and gives `probabilities`, float32 [B, K], for any B;
+the normalisation and the softmax are inside. The metadata say what to do to an image file before (`metadata`).
+
+    onnx         for ONNX Runtime and others; metadata in metadata_props
+    torchscript  for libtorch and Python without ltmed; metadata in the extra file metadata.json
+    torch        state dict, configuration and metadata in one dict; `load_export` gives the network back
+
+Letters: B images, S the side of what the network sees in pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from ltmed.config.instantiate import build_network
+from ltmed.errors import UserError, require_choice
+from ltmed.inference.preprocessing import Preprocessing, Trained, open_run
+from ltmed.utils.files import whole_file
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability from the network's own."""
+METADATA = "metadata.json"
+
+_BATCHES = (1, 2, 5)
+
+
+class Classifier(nn.Module):
+    """A network with what surrounds it: images in [0, 1] -> class probabilities.
+
+    Args:
+        network: normalised images [B, 3, S, S] -> logits [B, K].
+        mean: per channel, of images in [0, 1].
+        std: likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float32 [B, 3, S, S] -> float32 [B, K], each row with sum 1."""
+        return self.network((images - self.mean) / self.std).float().softmax(1)
+
+
+def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> tuple[Path, float]:
+    """Writes the network of a finished run, unless what was written computes something else.
+
+    Args:
+        run_dir: folder of the run; its data are not needed.
+        form: one of `FORMATS`.
+        output: the file; None writes `model` with the format's suffix into the folder of the run.
+
+    Returns:
+        the file, and the largest difference of a probability between it and the network on random images.
+
+    Raises:
+        UserError: no finished run, no such format, a suffix that means another one, a missing package, a network that
+            the format cannot express, a result that differs by more than `TOLERANCE`. Then no file is left.
+    """
+    require_choice("format", form, list(FORMATS))
+    chosen, run_dir = FORMATS[form], Path(run_dir).expanduser()
+    if output is not None:
+        _require_own_suffix(Path(output), form)
+    for package in chosen.packages:
+        _require_package(package, form)
+    trained = open_run(run_dir)
+    file = Path(output).expanduser() if output else run_dir / f"model{chosen.suffix}"
+    made = trained.preprocessing
+    classifier = Classifier(trained.network, made.mean, made.std).eval()
+    with whole_file(file) as partial, torch.no_grad(), _quiet():
+        try:
+            chosen.write(classifier, trained, partial)
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"The network cannot be written as {form}: {reason}", "Try another --format.") from error
+        difference = _difference(classifier, chosen.read(partial), made.size)
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"The {form} file gives probabilities that differ by {difference:.2g} from the network's own (at most "
+                f"{TOLERANCE:g} is allowed)",
+                "Nothing was written. Try another --format, or another version of torch.",
+            )
+    return file, difference
+
+
+def metadata(trained: Trained) -> dict[str, Any]:
+    """What a user of the file must know: classes, what to do to an image file, and where the network comes from."""
+    made, found = trained.preprocessing, trained.run.found
+    return {
+        "classes": trained.classes,
+        "names": trained.names,
+        "input": f"images: float32 [batch, 3, {made.size}, {made.size}], RGB in [0, 1], not normalised",
+        "output": f"probabilities: float32 [batch, {len(trained.classes)}], in the order of classes",
+        "preprocessing": _in_words(made),
+        "image_size": made.size,
+        "cache_size": made.cache_size,
+        "fit": made.fit,
+        "intensity": made.intensity.option,
+        "view": OmegaConf.to_container(trained.run.config.evaluation),
+        "jpeg": made.jpeg,
+        "mean": list(made.mean),
+        "std": list(made.std),
+        "run": found["run"]["name"],
+        "dataset": found["run"]["dataset"],
+        "method": found["run"]["method"],
+        "split": found["split"]["name"],
+        "split_hash": found["split"]["hash"],
+        "ltmed": found["versions"]["ltmed"],
+        "commit": found["git"]["commit"],
+        "dirty": found["git"]["dirty"],
+    }
+
+
+def load_export(file: str | Path) -> Classifier:
+    """The network of a file of format `torch`, in evaluation mode on the CPU; no pickled code is run.
+
+    Args:
+        file: written by `export`.
+    """
+    saved = torch.load(file, map_location="cpu", weights_only=True)
+    cfg, about = OmegaConf.create(saved["config"]), saved["metadata"]
+    assert isinstance(cfg, DictConfig)
+    classifier = Classifier(build_network(cfg, len(about["classes"])), about["mean"], about["std"])
+    classifier.load_state_dict(saved["state_dict"])
+    return classifier.eval()
+
+
+def _in_words(made: Preprocessing) -> str:
+    side = f"{made.cache_size} x {made.cache_size}"
+    steps = [
+        "decode as RGB and turn as EXIF says; of more than 8 bits make 8 as 'intensity' says",
+        f"resize to {side} pixels without keeping the proportions (bilinear, antialiased)"
+        if made.fit == "squash"
+        else f"resize the short side to {made.cache_size} pixels (bilinear, antialiased) and cut the central {side}",
+        *["compress as JPEG of quality 95 (4:4:4) and decode again"] * made.jpeg,
+        f"make the {made.size} x {made.size} pixels that 'view' describes (EvaluationView with crop: the centre)",
+        "divide by 255",
+    ]
+    return "; ".join(steps)
+
+
+def _difference(classifier: Classifier, run: Callable[[Tensor], Tensor], size: int) -> float:
+    """Largest absolute difference of a probability, over batches of several sizes and images of several contrasts."""
+    generator = torch.Generator().manual_seed(0)
+    most = torch.zeros(())
+    for batch in _BATCHES:
+        images = torch.rand(batch, 3, size, size, generator=generator)
+        images = images * torch.rand(batch, 3, 1, 1, generator=generator)
+        most = torch.maximum(most, (run(images) - classifier(images)).abs().max())  # Hands a NaN on.
+    return float(most)
+
+
+# --- formats --------------------------------------------------------------------------------------------------
+
+
+def _write_onnx(classifier: Classifier, trained: Trained, file: Path) -> None:
+    program = torch.onnx.export(
+        classifier, (_example(trained),), dynamo=True, input_names=["images"], output_names=["probabilities"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, external_data=False, verbose=False,
+        custom_translation_table={torch.ops.aten.amax.default: _amax},
+    )  # fmt: skip
+    assert program is not None
+    about = metadata(trained).items()
+    program.model.metadata_props.update(
+        {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in about}
+    )
+    program.save(str(file), external_data=False)
+
+
+def _amax(self: Any, dim: Any = (), keepdim: bool = False) -> Any:
+    """The exporter's own translation of `Tensor.amax` lacks the form without `dim`."""
+    op: Any = importlib.import_module("onnxscript").opset18
+    axes = [op.Constant(value_ints=list(dim))] if dim else []
+    return op.ReduceMax(self, *axes, keepdims=int(keepdim))
+
+
+def _read_onnx(file: Path) -> Callable[[Tensor], Tensor]:
+    session = importlib.import_module("onnxruntime").InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])
+
+
+def _write_torchscript(classifier: Classifier, trained: Trained, file: Path) -> None:
+    traced = torch.jit.trace(classifier, (_example(trained),))
+    torch.jit.save(traced, file, _extra_files={METADATA: json.dumps(metadata(trained), ensure_ascii=False)})
+
+
+def _write_torch(classifier: Classifier, trained: Trained, file: Path) -> None:
+    cfg = trained.run.config.copy()
+    cfg.backbone.update(pretrained=False, weights=None)
+    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["seed", "backbone"]))
+    assert isinstance(config, dict)
+    config["method"] = {"network": OmegaConf.to_container(cfg.method.network)}
+    saved = {"state_dict": classifier.state_dict(), "config": config, "metadata": metadata(trained)}
+    torch.save(saved, file)
+
+
+def _example(trained: Trained) -> Tensor:
+    size = trained.preprocessing.size
+    return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a network is written, and how the file is run."""
+
+    suffix: str
+    write: Callable[[Classifier, Trained, Path], None]
+    read: Callable[[Path], Callable[[Tensor], Tensor]]
+    packages: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "onnx": Format(".onnx", _write_onnx, _read_onnx, ("onnx", "onnxscript", "onnxruntime")),
+    "torchscript": Format(".torchscript.pt", _write_torchscript, lambda file: torch.jit.load(file)),
+    "torch": Format(".pt", _write_torch, load_export),
+}
+
+
+def _require_own_suffix(file: Path, form: str) -> None:
+    """A suffix that says nothing is the user's choice; one of another format would mislead whoever gets the file."""
+    means = {".onnx": ["onnx"], ".pt": ["torchscript", "torch"], ".pth": ["torchscript", "torch"]}.get(file.suffix)
+    if means is not None and form not in means:
+        raise UserError(
+            f"--output={file} ends in {file.suffix}, but the format is {form}",
+            f"Name it {file.with_suffix(FORMATS[form].suffix).name}, or choose --format={' or '.join(means)}.",
+        )
+
+
+def _require_package(name: str, form: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        raise UserError(f"Format {form} needs the package {name}", "Install it: pip install 'ltmed[export]'") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what exporters say about themselves from the terminal; the check says what matters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

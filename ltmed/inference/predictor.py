@@ -1,0 +1,201 @@
+"""Predictions of a trained network for image files: threads that decode, and compute where there is no GPU.
+
+Letters: B images of a batch, S the side of what the network sees, K classes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ltmed.data.batch import normalise
+from ltmed.data.build import UNREADABLE, silent_opencv
+from ltmed.data.threads import keep_opencv_sequential, usable_cores
+from ltmed.errors import UserError
+from ltmed.inference.preprocessing import open_run
+from ltmed.losses.triplet import distances
+from ltmed.nn.centres import CentreHead
+from ltmed.nn.decoupled import NearestMean
+from ltmed.runs.reader import Run
+
+_AHEAD = 2
+"""Pieces that wait for a thread, so that none waits for a piece."""
+
+_LEAST = 8
+"""Fewer images at once do not pay for a call of the network."""
+
+
+class Predictor:
+    """The network of a finished run with the preprocessing of its test part: image files -> tables of predictions.
+
+        table = Predictor("runs/isic2018/erm/default/fold0-seed0")(["a.jpg", "b.png"])
+
+    A table has one row per file, in order: `image`; `predicted` (class code) and `name` (its full name); `probability`
+    (of that class) and `prob_<class>` for every class, float32; `distance` (Euclidean, of the embedding to the
+    predicted class's centre) where the network has class centres; `error`, None or why the file cannot be read, and
+    then everything else but `image` is missing.
+
+    Args:
+        run_dir: folder of a finished run, or the run; its data are not needed.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
+        batch_size: B, images in the network at once; on a processor all threads together.
+        threads: that decode, and on a processor compute; None takes one per usable core.
+
+    Raises:
+        UserError: there is no finished run, or no such device.
+    """
+
+    def __init__(
+        self, run_dir: str | Path | Run, *, device: str = "auto", batch_size: int = 128, threads: int | None = None
+    ) -> None:
+        self.device = _device(device)
+        trained = open_run(run_dir)
+        self.preprocessing = trained.preprocessing
+        self.classes, self.names = trained.classes, trained.names
+        self.network = trained.network.to(self.device)
+        self.batch_size, self.threads = batch_size, threads or usable_cores()
+        self._turns = None if self.device.type == "cpu" else Lock()
+        self._distances = _distances(self.network.classifier)
+        self._mean, self._std = (
+            255 * torch.tensor(values, device=self.device)
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+
+    @property
+    def columns(self) -> dict[str, type]:
+        """Columns of every table, with `str` or `float` (32 bits)."""
+        numbers = [
+            "probability",
+            *(f"prob_{code}" for code in self.classes),
+            *["distance"] * (self._distances is not None),
+        ]
+        return {"image": str, "predicted": str, "name": str, **dict.fromkeys(numbers, float), "error": str}
+
+    def __call__(self, files: Sequence[str | Path]) -> pd.DataFrame:
+        """The table of all files."""
+        tables = list(self.batches(files))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(self.columns))
+
+    def batches(self, files: Sequence[str | Path], shown: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """The same table in pieces of at most B rows; what is in memory does not grow with the number of files.
+
+        Args:
+            files: paths.
+            shown: what column `image` calls them; None takes the paths.
+        """
+        shown = [str(file) for file in files] if shown is None else shown
+        size = self._piece(len(files))
+        pieces = (slice(start, start + size) for start in range(0, len(files), size))
+        workers = min(self.threads, max(1, -(-len(files) // size)))
+        with silent_opencv(), self._pool(workers) as pool:
+            pending = deque(
+                pool.submit(self._table, shown[piece], files[piece]) for piece in islice(pieces, workers + _AHEAD)
+            )
+            while pending:
+                table = pending.popleft().result()
+                pending.extend(pool.submit(self._table, shown[piece], files[piece]) for piece in islice(pieces, 1))
+                yield table
+
+    def _piece(self, files: int) -> int:
+        """Images of one piece: every thread has one, and the network never more than about B of all threads at once."""
+        at_once = self.batch_size if self._turns else max(_LEAST, -(-self.batch_size // self.threads))
+        return max(1, min(at_once, self.batch_size, -(-files // self.threads)))
+
+    @contextmanager
+    def _pool(self, workers: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads that each take a piece from its files to its table.
+
+        On a processor each runs the network too, with its share of the cores: threads of the network beside those that
+        decode would wait for each other. A GPU takes one piece at a time.
+        """
+        keep_opencv_sequential()
+        before = torch.get_num_threads()
+        pool = ThreadPoolExecutor(
+            workers, "ltmed-predict", initializer=torch.set_num_threads, initargs=(max(1, before // workers),)
+        )
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(before)
+
+    def _read(self, file: str | Path) -> np.ndarray | str:
+        try:
+            return self.preprocessing(Path(file).read_bytes())
+        except OSError as error:
+            return f"{UNREADABLE}: {error.strerror or type(error).__name__}"
+        except (ValueError, UserError) as error:  # A bad image, an impossible name, DICOM without pydicom.
+            return str(error)
+
+    def _table(self, shown: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
+        squares = [self._read(file) for file in files]
+        numbers = [name for name, kind in self.columns.items() if kind is float]
+        values = np.full((len(squares), len(numbers)), np.nan, np.float32)
+        predicted = np.full(len(squares), -1)
+        readable = [row for row, square in enumerate(squares) if isinstance(square, np.ndarray)]
+        if readable:
+            pixels = torch.from_numpy(np.stack([squares[row] for row in readable]))
+            with self._turns or nullcontext():
+                predicted[readable], values[readable] = self._predict(pixels)
+        codes, names = ([[*words, None][k] for k in predicted] for words in (self.classes, self.names))
+        found: dict[str, Any] = {"image": shown, "predicted": codes, "name": names}
+        found |= {name: values[:, place] for place, name in enumerate(numbers)}
+        found["error"] = [square if isinstance(square, str) else None for square in squares]
+        # Without the type, a column that is None throughout would be one of numbers.
+        return pd.DataFrame({name: pd.Series(found[name], dtype=_DTYPES[kind]) for name, kind in self.columns.items()})
+
+    @torch.inference_mode()
+    def _predict(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [B, S, S, 3] -> classes [B] and the values of all columns of numbers [B, 1 + K (+ 1)]."""
+        images = normalise(pixels.to(self.device, non_blocking=True), self._mean, self._std)
+        features = self.network.encoder(images)
+        probabilities = self.network.classifier(features).float().softmax(1)
+        most, predicted = probabilities.max(1, keepdim=True)
+        values = [most, probabilities]
+        if self._distances is not None:
+            values.append(self._distances(features).gather(1, predicted))
+        return predicted[:, 0].cpu().numpy(), torch.cat(values, 1).cpu().numpy()
+
+
+_DTYPES = {str: object, float: np.float32}
+
+
+def _distances(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """What gives the Euclidean distances [B, K] from features [B, D] to the class centres, if the head has any."""
+    if isinstance(head, CentreHead):
+        return lambda features: distances(head.embed(features), head.centres)
+    if isinstance(head, NearestMean) and head.is_set:
+        # Cosines order classes as distances do once both sides have norm 1.
+        means = functional.normalize(head.means, dim=1) if head.metric == "cosine" else head.means
+        return lambda features: distances(head.normalised(features), means)
+    return None
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name} is not known", "Known: auto, cpu, cuda, cuda:1 and so on.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("torch sees no GPU", "Use the device cpu or auto.")
+    try:
+        torch.zeros(1, device=device).tolist()  # Of the names that torch knows, most are of devices that are not here.
+    except Exception as error:
+        number = torch.cuda.device_count()
+        known = ["auto", "cpu", *(f"cuda:{place}" for place in range(number))]
+        raise UserError(f"There is no device {name} on this machine", f"Use one of {', '.join(known)}.") from error
+    return device

@@ -1,0 +1,115 @@
+"""A finished run as something to use: its network, its classes, and how the images of its test part were made."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hydra.utils import get_class
+
+from ltmed.config.instantiate import build
+from ltmed.data.augment import Augmentation
+from ltmed.data.datamodule import DataModule
+from ltmed.data.decode import decode_square
+from ltmed.data.intensity import Intensity
+from ltmed.data.store import RAW, from_jpeg, to_jpeg
+from ltmed.inference.restore import finished_run, load_network
+from ltmed.runs.reader import Run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ltmed.nn.network import Network
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From the bytes of an image file to the pixels that a run's network sees. S: side of what it sees, in pixels."""
+
+    cache_size: int
+    """Side of the square that the whole image, or its centre, becomes first."""
+    fit: str
+    """How it becomes one: `squash` or `crop`, see `ltmed.data.decode.decode_square`."""
+    intensity: Intensity
+    """What becomes of more than eight bits."""
+    jpeg: bool
+    """Whether the run kept that square as a JPEG, so that its network was trained on what JPEG leaves of it."""
+    view: Augmentation
+    """Makes the test view of the square."""
+    mean: tuple[float, float, float]
+    """Per channel, of pixels scaled to [0, 1]."""
+    std: tuple[float, float, float]
+
+    @property
+    def size(self) -> int:
+        """S."""
+        return self.view.size or self.cache_size
+
+    def __call__(self, data: bytes) -> np.ndarray:
+        """The content of an image file -> uint8 [S, S, 3], RGB, not yet normalised; safe in several threads.
+
+        Raises:
+            BadImageError: not an image, or truncated.
+            UserError: DICOM, and pydicom is not installed.
+        """
+        image = decode_square(data, self.cache_size, self.fit, self.intensity)
+        if self.jpeg:
+            kept = from_jpeg(to_jpeg(image))
+            assert kept is not None
+            image = kept
+        seen = np.empty((self.size, self.size, 3), np.uint8)
+        self.view(image, np.random.default_rng(0), seen)
+        return seen
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run with its network loaded. K classes."""
+
+    run: Run
+    network: Network
+    """In evaluation mode, on the CPU: normalised images -> logits [B, K]."""
+    classes: list[str]
+    """K codes, in the order of the logits."""
+    names: list[str]
+    """K full names."""
+    preprocessing: Preprocessing
+
+
+def open_run(run_dir: str | Path | Run) -> Trained:
+    """Loads what is needed to use a run: from its folder alone, without its data.
+
+    Args:
+        run_dir: folder of a finished run, or the run.
+
+    Raises:
+        UserError: not the folder of a run; the run is not finished; a file of it is missing or damaged.
+    """
+    run = finished_run(run_dir)
+    network = load_network(run)
+    names = [row["name"] for row in run.found["test"]["per_class"]]
+    return Trained(run, network, run.classes, names, _preprocessing(run.config, run.found))
+
+
+def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
+    reader = get_class(cfg.dataset._target_)
+    side = round(cfg.image_size * _setting(cfg, "cache_scale"))
+    # A split may leave images out, which is why this can only be a lower bound of what the cache held.
+    images = sum(found["split"]["images"].values()) + len(found["skipped"])
+    return Preprocessing(
+        cache_size=side,
+        fit=_setting(cfg, "fit"),
+        intensity=Intensity.of(_setting(cfg, "intensity")),
+        jpeg=RAW.room((images, side, side, 3)) > _setting(cfg, "cache_budget_gb") * 1e9,
+        view=build(cfg.evaluation),
+        mean=reader.mean,
+        std=reader.std,
+    )
+
+
+def _setting(cfg: DictConfig, name: str) -> Any:
+    """A setting of the data set, which its yaml may leave to the class."""
+    return cfg.dataset.get(name, inspect.signature(DataModule).parameters[name].default)

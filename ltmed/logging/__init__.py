@@ -1,0 +1,1 @@
+"""Where numbers go: metrics.csv, Weights & Biases, tables on the terminal."""

@@ -1,0 +1,59 @@
+"""A study as a table: its finished runs, the commands of the others, and the published figures."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from ltmed.errors import UserError, require_choice
+from ltmed.evaluation.metrics import SCALARS
+from ltmed.report.model import Cell, Table
+from ltmed.runs.reader import Run, read_run
+from ltmed.studies.catalogue import files, load
+from ltmed.studies.filters import Asked
+from ltmed.studies.study import NOT_RUN, Repetition
+
+
+def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> Table:
+    """The study with its finished runs, the commands of the others, and the published figures.
+
+    `name` and `scale` are those of `load`, which also says what is raised; `further` are the words that were given to
+    the study's command, such as `runs=DIR` and `row=LMD` (see `Asked`).
+    """
+    asked = Asked([*([] if scale is None else [f"scale={scale}"]), *further])
+    study = asked.narrow(load(name, asked.scale))
+    for metric in study.metrics:
+        require_choice(f"study.metrics of {files()[name]}", metric, SCALARS)
+    places: dict[tuple[str, str], list[Repetition]] = {}
+    for place in study.cells(asked.further):
+        places.setdefault((place.row, place.column), []).append(place)
+    cells = {}
+    for row, column in itertools.product(study.rows, study.columns):
+        repetitions = places.get((row, column), [])
+        runs = [_finished(place.run_dir) for place in repetitions]
+        cell = Cell(
+            runs=tuple(run for run in runs if run),
+            missing=tuple(
+                asked.command(name, place) for place, run in zip(repetitions, runs, strict=True) if run is None
+            ),
+            published=study.published.get((row, column), ()),
+            note=NOT_RUN if study.rows[row] is None else "",
+        )
+        if cell.runs or cell.missing or cell.published or cell.note:
+            cells[row, column] = cell
+    notes = [f"At the scale '{asked.scale}' the figures mean nothing."] if asked.scale else []
+    return Table(
+        title=study.title, rows=tuple(study.rows), columns=tuple(study.columns), cells=cells,
+        metrics=study.metrics, notes=(*study.notes, *notes),
+    )  # fmt: skip
+
+
+def _finished(folder: Path) -> Run | None:
+    """The finished run in a folder; one that is damaged is a warning, and has to be run again."""
+    try:
+        return read_run(folder)
+    except UserError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None

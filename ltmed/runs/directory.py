@@ -1,0 +1,139 @@
+"""The folder of a run: named by the configuration alone, claimed by the first, refused to a different one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ltmed.config.overrides import setting
+from ltmed.errors import UserError
+from ltmed.utils.files import write_atomic
+
+# Where and how fast a run happens, not what it computes: neither part of its folder's name nor compared on resume.
+PLACE = (
+    "run_dir",
+    "runs",
+    "cache_dir",
+    "logger",
+    "figures",
+    "dataset.root",
+    "dataset.threads",
+    "dataset.workers",
+    "dataset.cache_dir",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "trainer.benchmark",
+)
+_IN_PATH = ("dataset", "method", "fold", "seed")
+_LONGEST = 100
+
+
+def run_dir_name(cfg: DictConfig, dataset: str, overrides: list[str]) -> Path:
+    """`<dataset>/<method>/<overrides>/fold<f>-seed<s>`: the same on every rank, machine, device count and day.
+
+    Args:
+        cfg: the composed config.
+        dataset: the choice of the group `dataset`.
+        overrides: the command line's `key=value` words, in any order.
+    """
+    kept = sorted(_as_swept(word) for word in overrides if not _is_place(word) and _key(word) not in _IN_PATH)
+    text = ",".join(re.sub(r"[^\w.=+@-]+", "_", word.replace("method.stages.", "")) for word in kept)
+    if len(text) > _LONGEST or any(re.search(r"[^\w.=+@-]", word) for word in kept):
+        # Long or lossy names stay unique through a hash of the exact words.
+        text = f"{text[: _LONGEST - 9]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
+    return Path(dataset, str(cfg.method.name), text or "default", f"fold{cfg.fold}-seed{cfg.seed}")
+
+
+def _as_swept(word: str) -> str:
+    """The word as Hydra's sweeper hands it to a job (`lr=1e-3`: `lr=0.001`), so that a sweep finds a single run."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if "=" not in word or "$" in word:  # A deletion; an interpolation, which Hydra would mask.
+        return word
+    override = OverridesParser.create().parse_override(word)
+    return f"{override.get_key_element()}={override.get_value_element_as_str()}"
+
+
+def _key(word: str) -> str:
+    return setting(word).lstrip("+~")
+
+
+def _is_place(word: str) -> bool:
+    key = _key(word)
+    return any(key == place or key.startswith(place + ".") for place in PLACE)
+
+
+def without_place(overrides: Sequence[str]) -> list[str]:
+    """Those of the words that say what is computed, and not where or how fast."""
+    return [word for word in overrides if not _is_place(word)]
+
+
+def identity(cfg: DictConfig) -> dict[str, Any]:
+    """The flat `{dotted key: value}` of everything that changes a run's numbers."""
+    flat = flatten(OmegaConf.to_container(cfg, resolve=True))
+    return {key: value for key, value in flat.items() if not _is_place(key)}
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings -> `{dotted key: leaf}`; lists are leaves."""
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    return {
+        key: value
+        for name, child in node.items()
+        for key, value in flatten(child, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def claim(run_dir: Path, cfg: DictConfig) -> None:
+    """Makes the folder and writes the resolved config into it, or checks that the one there is the same.
+
+    Raises:
+        UserError: the folder belongs to a run with another configuration; names the keys that differ. Or it cannot
+            be written.
+    """
+    file = run_dir / "config.yaml"
+    if file.exists():
+        require_same(run_dir, cfg)
+        return
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, OmegaConf.to_yaml(cfg, resolve=True))
+    except OSError as error:
+        raise unwritable(run_dir, error) from None
+
+
+def unwritable(run_dir: Path, error: OSError) -> UserError:
+    """What a user is told of a folder for a run that cannot be made or written."""
+    return UserError(
+        f"{run_dir} cannot be written: {error.strerror or error}", "Choose another folder with runs= or run_dir=."
+    )
+
+
+def require_same(run_dir: Path, cfg: DictConfig) -> None:
+    """Checks that the run in the folder, if there is one, has this configuration; writes nothing.
+
+    Raises:
+        UserError: it has another one; names the keys that differ.
+    """
+    file = run_dir / "config.yaml"
+    if not file.exists():
+        return
+    there = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_place(k)}
+    here = identity(cfg)
+    differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    if differing:
+        shown = "; ".join(f"{key}: {there.get(key)} there, {here.get(key)} now" for key in differing[:8])
+        more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
+        raise UserError(
+            f"{run_dir} holds a run with another configuration ({shown}{more})",
+            "Choose another run_dir, or delete that folder.",
+        )

@@ -1,0 +1,214 @@
+"""Finished runs as reports, pictures and studies read them."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ltmed.errors import UserError
+from ltmed.runs import record
+from ltmed.runs.record import DamagedRunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+
+CONFIG = "config.yaml"
+_TRACES = (record.METRICS, "split.json", "stages")
+"""What tells a run whose configuration cannot be read from some other program's config.yaml."""
+
+
+class Division(NamedTuple):
+    """What decides a run's images once its protocol is given: all runs of one division are tested on the same ones."""
+
+    fold: int
+    draw: tuple[int, ...]
+    """The values of `Run.split_seeds`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run."""
+
+    path: Path
+    found: dict[str, Any]
+    """metrics.json; see `ltmed.runs.record`."""
+
+    def __fspath__(self) -> str:
+        """A run stands for its folder wherever a path is wanted."""
+        return str(self.path)
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The resolved configuration.
+
+        Raises:
+            DamagedRunError: it cannot be read, or is not that of a run.
+        """
+        return _config(self.path)
+
+    @cached_property
+    def split_seeds(self) -> dict[str, int]:
+        """Dotted key -> value of every seed below `split`."""
+        from omegaconf import OmegaConf
+
+        from ltmed.runs.directory import flatten
+
+        found = flatten({"split": OmegaConf.to_container(self.config.split)})
+        return {key: value for key, value in sorted(found.items()) if key.rpartition(".")[2] == "seed"}
+
+    @cached_property
+    def division(self) -> Division:
+        """The fold, and the seeds that the images were divided with."""
+        return Division(int(self.config.fold), tuple(self.split_seeds.values()))
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return int(self.config.seed)
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row per test image: image, label, predicted, the group column if groups are known, prob_<class>.
+
+        Raises:
+            FileNotFoundError: it was left behind when the run was copied.
+            DamagedRunError: it cannot be read.
+        """
+        import pandas as pd
+        from pyarrow import ArrowException
+
+        file = self.path / record.PREDICTIONS
+        try:
+            return pd.read_parquet(file)
+        except (ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise DamagedRunError(file, "cannot be read") from None
+
+    @property
+    def classes(self) -> list[str]:
+        """Class codes in the data set's order."""
+        return [row["class"] for row in self.found["test"]["per_class"]]
+
+
+def read_run(path: Path) -> Run | None:
+    """The finished run in the folder `path`, or None if there is none.
+
+    Raises:
+        DamagedRunError: one of its files is not what a run leaves. predictions.parquet may be missing.
+    """
+    found = record.read(path)
+    if found is None:
+        return None
+    run = Run(path, found)
+    _ = run.config
+    _check_columns(run)
+    return run
+
+
+def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
+    """All runs in and below the given folders: the finished ones, and the folders of those that are not.
+
+    A damaged run below a folder is a warning, and not finished; without a configuration it is left out. Hidden folders,
+    those of W&B, and configurations of something else are no runs.
+
+    Raises:
+        UserError: a folder does not exist, or there is no run below any of them.
+        DamagedRunError: a folder that was given is itself a damaged run.
+    """
+    given = list(paths)
+    finished: dict[Path, Run] = {}
+    unfinished: dict[Path, None] = {}
+    for path in given:
+        if not path.is_dir():
+            raise UserError(f"{path} is not a folder", "Give folders of runs, for instance runs/isic2018.")
+        for folder in _folders(path):
+            try:
+                run = read_run(folder)
+                if run is None:
+                    _config(folder)
+            except DamagedRunError as error:
+                if folder == path:
+                    raise
+                warnings.warn(str(error), stacklevel=2)
+                if not _has_config(folder):
+                    continue
+                run = None
+            if run is None:
+                unfinished[folder] = None
+            else:
+                finished[folder] = run
+    if not finished and not unfinished:
+        raise UserError(f"No run in {', '.join(map(str, given))}", "Give folders of runs, for instance runs/isic2018.")
+    return list(finished.values()), list(unfinished)
+
+
+def _folders(top: Path) -> Iterator[Path]:
+    """The folders in and below `top` that are of runs, damaged ones too, in order."""
+    for place, below, files in os.walk(top):
+        below[:] = sorted(name for name in below if name != "wandb" and not name.startswith("."))
+        folder = Path(place)
+        if {CONFIG, record.METRICS} & set(files) and _is_run(folder):
+            yield folder
+
+
+def _is_run(folder: Path) -> bool:
+    file = folder / CONFIG
+    if not file.exists():
+        try:
+            return record.read(folder) is not None
+        except DamagedRunError:  # Another program's metrics.json.
+            return False
+    # Not parsed here, which is slow, and impossible where it is damaged.
+    keys = re.findall(r"^(\w+):", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    named = re.fullmatch(r"fold\d+-seed\d+", folder.name)
+    return {"method", "fold", "seed"} <= set(keys) or bool(named) or any((folder / one).exists() for one in _TRACES)
+
+
+def _has_config(folder: Path) -> bool:
+    try:
+        _config(folder)
+    except DamagedRunError:
+        return False
+    return True
+
+
+def _config(folder: Path) -> DictConfig:
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    file = folder / CONFIG
+    try:
+        cfg = OmegaConf.load(file)
+    except FileNotFoundError:
+        raise DamagedRunError(file, "is missing") from None
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError):
+        raise DamagedRunError(file, "cannot be read") from None
+    for key in ("method.name", "fold", "seed", "dataset"):
+        if not isinstance(cfg, DictConfig) or OmegaConf.select(cfg, key, throw_on_missing=False) is None:
+            raise DamagedRunError(file, f"has no '{key}'")
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def _check_columns(run: Run) -> None:
+    from pyarrow import ArrowException, parquet
+
+    file = run.path / record.PREDICTIONS
+    try:
+        columns = parquet.read_schema(file).names
+    except FileNotFoundError:  # Left behind when the run was copied: only comparisons need it.
+        return
+    except (ArrowException, OSError):
+        raise DamagedRunError(file, "cannot be read") from None
+    for column in ("image", "label", "predicted", run.found["split"].get("group")):
+        if column and column not in columns:
+            raise DamagedRunError(file, f"has no column '{column}'")

@@ -1,0 +1,87 @@
+"""The figures that papers print, from experiments/<paper>/published.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltmed.errors import UserError
+
+METRICS = {"auroc": "macro_auroc", "class_recall": "recall", "class_f1": "f1"}
+"""Metric in published.csv -> in metrics.json, where they differ."""
+OF_CLASSES = {
+    "balanced_accuracy": "recall", "macro_recall": "recall", "macro_precision": "precision", "macro_f1": "f1",
+    "macro_auroc": "auroc",
+}  # fmt: skip
+"""Mean over some classes, such as a tier -> what is averaged."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One figure as a paper prints it."""
+
+    metric: str
+    """Name as in metrics.json; for a single class the name of its column there (`recall`, `f1`)."""
+    mean: float
+    """As a fraction, not percent."""
+    std: float | None = None
+    part: str = "all"
+    """"all" classes, the name of one class, a tier, or the paper's name of a group of classes."""
+    text: str = ""
+    """The figure in percent as it stands in the paper, with all its digits; empty writes one decimal."""
+    group: tuple[str, ...] | int = ()
+    """Of a group of classes: which they are, or how many images each of them has at most in the whole data set."""
+
+
+def figures(
+    file: Path, table: str | None, columns: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str], tuple[Published, ...]]:
+    """(method, column) -> its figures as fractions, in the order of the file.
+
+    Args:
+        file: published.csv, with the columns table, method, backbone, dataset, classes, metric, mean_percent and
+            std_percent.
+        table: which lines; None, a figure without published values, has none.
+        columns: name -> `published`, the values that its lines have (`{dataset: skin7}`) or None, and optionally
+            `classes`, the data set's name of a class that is called otherwise in the file, the tier that stands for a
+            group of classes, the list of its classes, or `{at_most: N}`, the classes with N images or fewer.
+
+    Raises:
+        UserError: `classes` has something else.
+    """
+    found: dict[tuple[str, str], list[Published]] = {}
+    if table is None:
+        return {}
+    with file.open(encoding="utf-8", newline="") as opened:
+        lines = [line for line in csv.DictReader(opened) if line["table"] == table]
+    for line in lines:
+        for name, column in columns.items():
+            wanted = column["published"]
+            if wanted is not None and all(line[key] == value for key, value in wanted.items()):
+                found.setdefault((line["method"], name), []).append(_figure(line, column.get("classes", {})))
+    return {cell: tuple(printed) for cell, printed in found.items()}
+
+
+def _figure(line: Mapping[str, str], classes: Mapping[str, Any]) -> Published:
+    metric, printed = METRICS.get(line["metric"], line["metric"]), line["classes"]
+    meant = classes.get(printed, printed)
+    part, group = (meant, ()) if isinstance(meant, str) else (printed, _group(printed, meant))
+    if part != "all":
+        metric = OF_CLASSES.get(metric, metric)
+    mean, std = line["mean_percent"], line["std_percent"]
+    text = f"{mean} ± {std}" if std else mean
+    return Published(metric, float(mean) / 100, float(std) / 100 if std else None, part, text, group)
+
+
+def _group(name: str, meant: Any) -> tuple[str, ...] | int:
+    if isinstance(meant, list) and meant and all(isinstance(one, str) for one in meant):
+        return tuple(meant)
+    if isinstance(meant, dict) and list(meant) == ["at_most"] and isinstance(meant["at_most"], int):
+        return meant["at_most"]
+    raise UserError(
+        f"classes: {{{name}: {meant}}} of a study's column is not possible",
+        "It is a class, a tier, a list of classes, or {at_most: N} for those with N images or fewer.",
+    )

@@ -1,0 +1,1 @@
+"""One stage, one fit: the base of all stages, trainer, callbacks, schedules, launch of further processes."""

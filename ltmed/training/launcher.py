@@ -1,0 +1,176 @@
+"""Starts the other ranks of a run on this machine.
+
+Lightning would start them by repeating the command line, which under `-m` repeats the whole sweep in every rank.
+Here each rank receives the resolved config of its one job, so that a sweep of many jobs with several ranks each
+needs no stray folder, and leaves nothing behind for the next job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ltmed.errors import EXIT_USER_ERROR, UserError
+from ltmed.utils.processes import is_slurm_task, launched_from_outside
+
+_GRACE_SECONDS = 10.0
+_DYING_SECONDS = 5.0
+"""A killed process closes its connections before its exit code can be read."""
+_MESSAGE, _MEND = "Rank {} ended with code {}", "Run the same command to continue after the last finished epoch."
+
+
+def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple[str, int]:
+    """Resolves `auto` and -1 to what this machine has.
+
+    Returns:
+        accelerator ("cpu" or "gpu") and the number of processes on this machine.
+
+    Raises:
+        UserError: more devices than exist, several machines without a launcher, or another number of Slurm's tasks.
+    """
+    import torch
+
+    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
+    if accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        raise UserError(f"trainer.accelerator={accelerator} is not known", "Known: auto, cpu, gpu.")
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and gpus > 0)
+    have = gpus if on_gpu else cores
+    wanted = (gpus if on_gpu else 1) if devices in (-1, "-1", "auto") else int(devices)
+    if on_gpu and not gpus:
+        raise UserError(f"trainer.accelerator={accelerator}, but torch sees no GPU", "Use trainer.accelerator=cpu.")
+    if accelerator == "auto" and not gpus and wanted > 1:
+        raise UserError(
+            f"trainer.devices={wanted}, but torch sees no GPU",
+            f"For {wanted} processes on the processor add trainer.accelerator=cpu.",
+        )
+    if wanted > have or wanted < 1:
+        kind = "GPU" if on_gpu else "processor core"
+        raise UserError(
+            f"trainer.devices={wanted}, but this machine has {have} {kind}{'s' * (have != 1)}",
+            f"Use trainer.devices=1 to {have}.",
+        )
+    if num_nodes > 1 and not launched_from_outside():
+        raise UserError(
+            f"trainer.num_nodes={num_nodes} needs one process per device on every machine",
+            "Start run.py with srun or torchrun (docs/howto.md has an example).",
+        )
+    tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", wanted))
+    if is_slurm_task() and tasks != wanted:
+        raise UserError(
+            f"trainer.devices={wanted}, but Slurm started {tasks} tasks on this machine",
+            f"Ask Slurm for --ntasks-per-node={wanted} (hydra.launcher.tasks_per_node={wanted}).",
+        )
+    return "gpu" if on_gpu else "cpu", wanted
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """`auto` -> bf16-mixed where the device computes in bfloat16, else 32-true; any other choice stays.
+
+    Args:
+        precision: `trainer.precision`.
+        accelerator: `trainer.accelerator`, which may be `auto`.
+    """
+    import torch
+
+    if precision != "auto":
+        return precision
+    if accelerator != "cpu" and torch.cuda.device_count():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
+@contextmanager
+def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
+    """Runs the body as local rank 0 of `devices` processes; the others run `ltmed.cli.worker` on the same config.
+
+    They end with the body, whatever ends it, and this process ends soon after any of them breaks.
+    """
+    if devices == 1 or launched_from_outside():
+        yield
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = max(1, (os.cpu_count() or 1) // devices)
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "OMP_NUM_THREADS": str(threads)}
+    before = {name: os.environ.get(name) for name in (*common, "LOCAL_RANK")}
+    workers = [_start(config, {**os.environ, **common, "LOCAL_RANK": str(rank)}) for rank in range(1, devices)]
+    done = threading.Event()
+    threading.Thread(target=_watch, args=(workers, done), daemon=True).start()
+    os.environ.update({**common, "LOCAL_RANK": "0"})
+    try:
+        yield
+        for worker in workers:
+            worker.wait(timeout=60)
+    except RuntimeError as error:  # What a collective raises when the process at its other end is gone.
+        if dead := _broken(workers, patience=_DYING_SECONDS):
+            raise UserError(_MESSAGE.format(*dead), _MEND) from error
+        raise
+    finally:
+        done.set()
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+        _leave_process_group()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def _start(config: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A worker reads its config from stdin; that pipe stays open as the sign that this process lives."""
+    worker = subprocess.Popen([sys.executable, "-m", "ltmed.cli.worker"], stdin=subprocess.PIPE, env=environment)
+    assert worker.stdin is not None
+    worker.stdin.write(json.dumps(config).encode() + b"\n")
+    worker.stdin.flush()
+    return worker
+
+
+def _watch(workers: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
+    """Without its peer a collective may wait for ever: end this process if a worker died and the body goes on."""
+    while not done.wait(0.5):
+        dead = _broken(workers)
+        if dead and not done.wait(_GRACE_SECONDS):
+            for worker in workers:
+                worker.kill()
+            print(f"error: {_MESSAGE.format(*dead)}. {_MEND}", file=sys.stderr, flush=True)
+            os._exit(EXIT_USER_ERROR)
+
+
+def _broken(workers: list[subprocess.Popen[bytes]], patience: float = 0.0) -> tuple[int, int] | None:
+    """Rank and exit code of the first worker that ended badly, by now or within `patience` seconds."""
+    last = time.monotonic() + patience
+    while True:
+        for rank, worker in enumerate(workers, 1):
+            if worker.poll():
+                return rank, worker.returncode
+        if time.monotonic() >= last:
+            return None
+        time.sleep(0.05)
+
+
+def _leave_process_group() -> None:
+    """So that the next job of a sweep can form its own."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def end_with_parent() -> None:
+    """In a worker: stop when the process that holds the other end of stdin is gone, however it went."""
+
+    def wait() -> None:
+        while os.read(0, 1024):  # Not through sys.stdin: its lock must be free when the interpreter ends.
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,152 @@
+"""What every method needs and nothing more: optimiser, normalisation, evaluation, a watch for broken losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from ltmed.data.batch import Batch, normalise
+from ltmed.errors import UserError
+from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.nn.network import Network
+from ltmed.training.context import StageContext
+from ltmed.utils import distributed
+from ltmed.utils.seeding import derive
+
+
+class Stage(LightningModule):
+    """One `trainer.fit` of a method. Subclasses write `training_step(batch, step) -> loss`.
+
+    `self.network` is what the stage improves and hands on; `self(images)` gives its logits `[B, K]`. A
+    subclass keeps whatever else must survive a kill (queues, centres, teachers) in submodules or
+    persistent buffers. `evaluations` holds the results of the last validation and test.
+    """
+
+    class_counts: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, network: Network, context: StageContext) -> None:
+        super().__init__()
+        self.network = network
+        self.context = context
+        self.evaluations: dict[str, Evaluation] = {}
+        self.register_buffer("class_counts", context.counts.clone(), persistent=False)
+        self.register_buffer("pixel_mean", 255 * torch.tensor(context.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", 255 * torch.tensor(context.std).view(1, 3, 1, 1), persistent=False)
+        # Read every few steps only: a read per step would wait for the GPU, and even a sum costs more than the append.
+        self._losses: list[Tensor] = []
+        self._loss_sum = 0.0
+        self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Figures of what this stage alone learns: name of the file -> `(data, stage) -> Figure | None`.
+
+        A subclass imports them inside, so that training does not import matplotlib. `data` is the finished run's
+        (`ltmed.plots.run_data.RunData`), `stage` this stage's name in it; None where it has nothing to plot.
+        """
+        return {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[B, 3, H, W]` -> logits `[B, K]`."""
+        return self.network(images)
+
+    # --- optimisation -----------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser over all parameters that want a gradient, one schedule over all steps of the stage."""
+        optimizer = self.context.optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.context.schedule is None:
+            return optimizer
+        scheduler = self.context.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Reseeds torch, so that dropout and method randomness depend on the epoch and not on the way here."""
+        torch.manual_seed(derive(self.context.seed, self.context.name, self.current_epoch, self.global_rank))
+        self._losses.clear()
+        self._loss_sum = 0.0
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Keeps the loss where it is, and looks at it every few steps."""
+        self._losses.append(outputs["loss"].detach())
+        every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        if self.trainer.is_last_batch or len(self._losses) >= every:
+            self._read_losses(batch_idx)
+            self.log("loss", self._loss_sum / (batch_idx + 1), prog_bar=True, logger=False, batch_size=1)
+        if self.trainer.is_last_batch:
+            total = distributed.all_sum(torch.tensor(self._loss_sum, device=self.device))
+            mean = total / distributed.world_size() / (batch_idx + 1)
+            self.log(f"{self.context.name}/train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
+
+    def _read_losses(self, step: int) -> None:
+        """Adds up the losses since the last look; ends the run, on all ranks alike, if one was NaN or infinite."""
+        losses = torch.stack(self._losses)
+        broken = distributed.all_sum((~losses.isfinite()).float()).cpu()
+        self._losses.clear()
+        self._loss_sum += float(losses.double().sum())
+        if not broken.any():
+            return
+        bad = step - len(losses) + 1 + int(broken.gt(0).int().argmax())
+        kept = self.context.checkpoint
+        known = f"The last good checkpoint is {kept}" if kept and kept.exists() else "No epoch was finished yet"
+        raise UserError(
+            f"The loss became NaN or infinite in stage '{self.context.name}', epoch {self.current_epoch}, step {bad}",
+            f"{known}. Lower the learning rate (method.stages.{self.context.name}.optimizer.lr) and run again.",
+        )
+
+    # --- pixels -----------------------------------------------------------------------------------------------
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """uint8 `[B, H, W, 3]` -> normalised float32 `[B, 3, H, W]` (channels last in memory), on the device."""
+        second = None if batch.views is None else self._normalise(batch.views)
+        return batch._replace(images=self._normalise(batch.images), views=second)
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return normalise(pixels, self.pixel_mean, self.pixel_std)
+
+    # --- evaluation -------------------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        """Makes the BatchNorm statistics of all ranks one, so that every rank evaluates the same network."""
+        distributed.average_batchnorm(self)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the shard's logits on the device."""
+        self._outputs.append((self(batch.images).float(), batch.labels, batch.indices))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the shard's logits on the device."""
+        self.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores the validation part; its numbers carry the stage's name."""
+        self._finish("val", f"{self.context.name}/val")
+
+    def on_test_epoch_end(self) -> None:
+        """Scores the test part; no stage in the names, so that tables of all methods line up."""
+        self._finish("test", "test")
+
+    def _finish(self, split: str, prefix: str) -> None:
+        evaluation = self.gather_evaluation()
+        self.evaluations[split] = evaluation
+        summary = evaluate(evaluation, self.context.tiers)
+        self.log_dict({f"{prefix}/{name}": value for name, value in summary.scalars().items()})
+
+    def gather_evaluation(self) -> Evaluation:
+        """Joins the unpadded shards of all ranks in manifest order; every rank gets the whole."""
+        logits, labels, indices = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
+        self._outputs.clear()
+        logits, labels, indices = (distributed.gather_uneven(t) for t in (logits, labels, indices))
+        order = indices.argsort()
+        return Evaluation(
+            probabilities=logits[order].softmax(1),
+            labels=labels[order],
+            indices=indices[order],
+            classes=self.context.classes,
+        )

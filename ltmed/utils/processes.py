@@ -1,0 +1,44 @@
+"""Which of a job's processes this one is, before any process group exists."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def is_slurm_task() -> bool:
+    """True in one of several tasks of srun; a single one is a process like any other.
+
+    SLURM_NTASKS would not do: it is also what a batch script asked for that calls this program without srun.
+    """
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+def is_left_to_lightning() -> bool:
+    """True if srun or torchrun started this process as one of several, whose places Lightning finds out itself."""
+    return is_slurm_task() or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def launched_from_outside() -> bool:
+    """True if srun, torchrun or another rank of this run started this process as one of several."""
+    return "LOCAL_RANK" in os.environ or is_slurm_task()
+
+
+def is_first_process() -> bool:
+    """True in the process that writes results (global rank 0), also before any process group exists."""
+    for name in ("RANK", "SLURM_PROCID" if is_slurm_task() else "LOCAL_RANK"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return True
+
+
+def job() -> str:
+    """A name that all ranks of this job have in common, and no other job at the same time."""
+    if is_slurm_task():
+        return f"slurm {os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # On a single machine that is all that is known of it, and other machines may have the same.
+        address = os.environ.get("MASTER_ADDR", "")
+        address = socket.gethostname() if address in ("localhost", "127.0.0.1") else address
+        return f"torchrun {os.environ['TORCHELASTIC_RUN_ID']} {address}:{os.environ.get('MASTER_PORT')}"
+    return f"{socket.gethostname()} {os.getpid()}"

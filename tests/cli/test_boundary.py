@@ -1,0 +1,116 @@
+"""The help screen and the one-line errors of the command line."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ltmed.cli import boundary, job
+from ltmed.cli.explain import explain
+from ltmed.cli.help import help_screen
+from ltmed.errors import UserError, suggest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+
+
+def test_help_names_every_choice_of_every_group() -> None:
+    screen = help_screen(CONF)
+    for group in (path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
+        section = screen.split(f"{group.name}=\n")[1].split("=\n")[0]
+        for file in group.glob("*.yaml"):
+            line = next(line for line in section.splitlines() if line.split()[:1] == [file.stem])
+            assert len(line.split()) > 3, f"{file} has no description in its first line"
+
+
+def test_help_is_quick_and_imports_no_torch() -> None:
+    started = time.perf_counter()
+    code = "import sys, runpy; sys.argv = ['run.py', '--help']\ntry: runpy.run_path('run.py', run_name='__main__')\n"
+    code += "except SystemExit as end: assert not end.code\n"
+    code += "assert not {'torch', 'hydra'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    # A whole second is the promise; importing torch alone takes several.
+    assert time.perf_counter() - started < 3
+    assert done.stdout.count("python run.py ") >= 5
+
+
+def test_config_printing_imports_no_torch() -> None:
+    code = "import sys, runpy; sys.argv = ['run.py', '--cfg', 'job']\nrunpy.run_path('run.py', run_name='__main__')\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seeed=1"], "'seed'"),
+        (["trainer.device=2"], "'devices'"),
+        (["method.stages.train.optimizer.lrr=1"], "'lr'"),
+        (["methd=erm"], "'method'"),
+        (["method=prco"], "'proco'"),
+        (["dataset=isic2081"], "'isic2018'"),
+        (["seed=[1"], "seed=[1"),
+        (["loss=null"], "name of one of its choices"),
+    ],
+)
+def test_misspelt_override_names_what_is_near(words: list[str], said: str) -> None:
+    done = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_full_disk_and_unknown_errors() -> None:
+    assert "disk is full" in str(explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
+    assert "x.ckpt" in str(explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
+    assert explain(ValueError("a bug")) is None
+
+
+def test_a_search_for_the_worst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna minimises where nothing is said."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sweeper: dict[str, Any] = {"direction": "minimize"}
+    monkeypatch.setattr(job, "is_sweep", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(sweeper=sweeper))
+    job._require_direction("ece")
+    with pytest.raises(UserError, match=r"worst macro_f1\. Add hydra\.sweeper\.direction=maximize"):
+        job._require_direction("macro_f1")
+    sweeper["direction"] = "maximize"
+    job._require_direction("macro_f1")
+    sweeper.clear()
+    job._require_direction("macro_f1")
+
+
+def test_what_may_not_be_read_is_named() -> None:
+    assert str(explain(PermissionError(errno.EACCES, "Permission denied", "/r/config.yaml"))).startswith(
+        "/r/config.yaml: Permission denied."
+    )
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, boundary.one_line_errors(single=True):
+        raise UserError("What", "Mend.")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: What. Mend.\n"
+    with pytest.raises(SystemExit) as ended, boundary.one_line_errors(single=True):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    with pytest.raises(ZeroDivisionError), boundary.one_line_errors(single=True):
+        raise ZeroDivisionError
+    with pytest.raises(UserError), boundary.one_line_errors(single=False):
+        raise UserError("What")
+
+
+def test_nearest() -> None:
+    assert suggest("resnt18", ["resnet18", "resnet50", "tiny"]).startswith("Did you mean 'resnet18'")
+    assert suggest("xyz", ["a", "b"]) == "Known: a, b."
+    assert suggest("xyz", []) == ""

@@ -1,0 +1,170 @@
+"""`ltmed plot` on run folders made by hand: which files it writes, what it says where something is missing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from ltmed.cli import plot
+from ltmed.cli.main import main
+from ltmed.plots import run_figures
+from ltmed.plots.comparisons import comparisons
+from ltmed.plots.run_figures import figures
+from ltmed.runs.reader import read_run
+from tests.plots.cases import add_checkpoint, make_run
+
+ALWAYS = {"class_distribution", "confusion_matrix", "recall_by_size", "reliability", "training_curves"}
+
+
+def names(folder: Path, kind: str = "png") -> set[str]:
+    return {file.stem for file in folder.glob(f"*.{kind}")}
+
+
+def test_one_run_into_its_own_folder(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    main(["plot", str(run)])
+    said = capsys.readouterr()
+    assert names(run / "figures") == ALWAYS
+    assert "5 figures in" in said.out
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"no map of features for {run}: /no/such/folder")
+    image = matplotlib.image.imread(run / "figures" / "confusion_matrix.png")
+    assert min(image.shape[:2]) > 300
+    assert np.ptp(image) > 0.5
+
+
+@pytest.fixture
+def few(monkeypatch) -> set[str]:
+    """Runs have one figure, where only what is around the figures is tested."""
+    plots = run_figures.figures
+    monkeypatch.setattr(run_figures, "figures", lambda run, **_: {"confusion_matrix": plots(run)["confusion_matrix"]})
+    return {"confusion_matrix"}
+
+
+def test_several_runs_are_compared(few, tmp_path, capsys):
+    for number, method in enumerate(("erm", "proco", "proco")):
+        make_run(tmp_path / "runs" / method / str(number), method, seed=number)
+    main(["plot", str(tmp_path / "runs"), "--features", "none", "--format", "svg"])
+    assert names(tmp_path / "runs" / "figures", "svg") == {"methods_per_class_f1", "methods_recall_by_size"}
+    said = capsys.readouterr()
+    assert "2 comparisons in" in said.out
+    assert not said.err
+    main(["plot", str(tmp_path / "runs"), "--features", "none", "--output", str(tmp_path / "out")])
+    assert names(tmp_path / "out") == {"methods_per_class_f1", "methods_recall_by_size"}
+    assert names(tmp_path / "out" / "proco" / "1") == few
+
+
+def test_seeds_are_averaged_and_data_sets_kept_apart(tmp_path):
+    made = [("erm", "toy", 0), ("proco", "toy", 1), ("proco", "toy", 2), ("erm", "other", 0)]
+    runs = [read_run(make_run(tmp_path / str(i), *one)) for i, one in enumerate(made)]
+    assert all(runs)
+    found = {one.name: one.figure for one in comparisons([run for run in runs if run])}
+    assert {name.partition("-")[2][:3] for name in found} == {"toy"}
+    bars = next(figure for name, figure in found.items() if "f1" in name).axes[0].patches
+    f1 = [[row["f1"] for row in run.found["test"]["per_class"]] for run in runs if run]
+    expected = [*f1[0], *np.mean([f1[1], f1[2]], 0)]
+    shown = [bar.get_width() for bar in bars]  # pyright: ignore[reportAttributeAccessIssue]
+    np.testing.assert_allclose(shown, expected)
+
+
+def test_nothing_to_compare_is_said(few, tmp_path, capsys):
+    for seed in (0, 1):
+        make_run(tmp_path / str(seed), seed=seed)
+    main(["plot", str(tmp_path), "--features", "none"])
+    assert "Nothing to compare" in capsys.readouterr().out
+
+
+def test_learning_rate_is_that_of_the_schedule(tmp_path):
+    schedule = {"_target_": "ltmed.training.schedules.cosine", "_partial_": True}
+    run = read_run(make_run(tmp_path / "run", stages={"train": {"schedule": schedule}}))
+    assert run
+    figure = figures(run)["training_curves"]()
+    assert figure is not None
+    epochs, rates = (np.asarray(values) for values in figure.axes[2].lines[0].get_data())
+    np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * epochs / 4)))
+    assert len(epochs) == 40
+
+
+def test_a_picture_that_fails_is_a_warning_and_stops_no_other(tmp_path):
+    folder = make_run(tmp_path / "run")
+    run = read_run(folder)
+    assert run
+    (folder / "predictions.parquet").write_text("broken")
+    (folder / "metrics.csv").unlink()
+    with pytest.warns(UserWarning, match="reliability|is missing") as warned:
+        files = run_figures.save(run, tmp_path / "out")
+    assert {file.stem for file in files} == ALWAYS - {"reliability", "training_curves"}
+    reliability, curves = (str(one.message) for one in warned)
+    assert reliability.startswith(f"no figure reliability of {folder}: ")
+    assert curves == f"{folder / 'metrics.csv'} is missing: training curves are not plotted"
+
+
+def test_a_damaged_checkpoint_is_said_once(tmp_path):
+    folder = make_run(
+        tmp_path / "run", "proco", stages={"train": {"module": {"_target_": "ltmed.methods.proco.ProCo"}}}
+    )
+    add_checkpoint(folder, "train", 2, omega=torch.tensor([0.5, 0.2, 0.1]))
+    file = folder / "stages" / "train" / "best.ckpt"
+    file.write_bytes(file.read_bytes()[:300])
+    run = read_run(folder)
+    assert run
+    with pytest.warns(UserWarning, match="damaged") as warned:
+        drawn = {name for name, plot in figures(run).items() if plot() is not None}
+    assert drawn == ALWAYS
+    (said,) = warned
+    assert f"{file} is damaged. Copy the run again" in str(said.message)
+
+
+@pytest.mark.parametrize(("file", "text"), [("config.yaml", "a: ["), ("config.yaml", "- 1"), ("metrics.json", '{"a')])
+def test_one_damaged_run_stops_no_other(file, text, few, tmp_path, capsys):
+    folders = [make_run(tmp_path / "runs" / method, method) for method in ("erm", "proco", "lmd")]
+    (folders[1] / file).write_text(text)
+    with pytest.warns(UserWarning, match=re.escape(str(folders[1] / file))):
+        main(["plot", str(tmp_path / "runs"), "--features", "none"])
+    assert "2 comparisons" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["plot", str(folders[1]), "--features", "none"])
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_maps_of_several_runs_say_which_is_drawn(few, tmp_path, capsys, monkeypatch):
+    for fold, method in enumerate(("erm", "proco")):
+        make_run(tmp_path / method, method, seed=fold)
+    monkeypatch.setattr(plot, "_features", lambda *_: [])
+    main(["plot", str(tmp_path)])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"1 of 2: {tmp_path / 'erm'}", f"2 of 2: {tmp_path / 'proco'}"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "message"),
+    [
+        (None, ["nowhere"], "is not a folder"),
+        ("empty", ["run"], "No run in"),
+        ("unfinished", ["run"], "None of the runs is finished"),
+        ("run", ["run", "--format", "gif"], "gif"),
+        ("run", ["run", "--features", "umap"], "umap-learn"),
+        ("run", ["run", "--output", "run/config.yaml"], "--output=run/config.yaml cannot be made: it is a file"),
+        ("run", ["run", "--output", "/proc/x"], "--output=/proc/x cannot be made"),
+        ("run", ["run", "--output", "run/config.yaml/x"], "cannot be made: Not a directory"),
+    ],
+)
+def test_mistakes(make, words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    if make in ("run", "unfinished"):
+        make_run(tmp_path / "run")
+    elif make:
+        (tmp_path / "run").mkdir()
+    if make == "unfinished":
+        (tmp_path / "run" / "metrics.json").unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["plot", *words])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

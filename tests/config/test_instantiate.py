@@ -1,0 +1,31 @@
+"""Config nodes that are built later: their names and numbers are checked at once."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from ltmed.config.instantiate import build
+from ltmed.errors import UserError
+
+FOCAL = {"_target_": "ltmed.losses.reweighted.focal", "_partial_": True}
+POWER = "ltmed.data.samplers.PowerSampler"
+ERM = "ltmed.methods.erm.ERM"
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({"_target_": POWER, "q": "abc"}, r"PowerSampler cannot have q=abc\. It takes: float"),
+        ({"_target_": ERM, "loss": {**FOCAL, "gamma": "x"}}, "gamma=x"),
+        ({"_target_": ERM, "loss": {**FOCAL, "gama": 1}}, "'gamma'"),
+        ({"_target_": ERM, "los": FOCAL}, "'loss'"),
+    ],
+)
+def test_a_part_that_is_completed_later_is_checked_now(node: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build(OmegaConf.create({"_partial_": True, **node}))
+
+
+def test_what_fits_is_built() -> None:
+    assert build(OmegaConf.create({"_target_": POWER, "_partial_": True, "q": 1}))

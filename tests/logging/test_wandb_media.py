@@ -1,0 +1,120 @@
+"""What Weights & Biases gets besides curves, offline; and the script that builds a report."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ltmed.errors import UserError
+from ltmed.logging.wandb import WandbLogger
+from ltmed.logging.wandb_media import images, row_name, tags
+from ltmed.methods.figures.aduni import alpha_curve
+from ltmed.plots import style
+from tests.logging.test_loggers import CONFIG, found, key_of, no_account, records
+
+__all__ = ["no_account"]
+SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "wandb_workspace.py"
+
+
+def test_tags_name_data_set_method_and_split():
+    assert tags({"split": {"_target_": "ltmed.data.splits.grouped"}}, "isic2018", "erm") == [
+        "isic2018",
+        "erm",
+        "grouped",
+    ]
+    assert tags({}, "lmd", "lmd") == ["lmd"]
+    assert len(tags({}, "x" * 99, "erm")[0]) == 64
+
+
+def test_no_folder_no_images(tmp_path):
+    assert images(tmp_path / "figures") == {}
+
+
+def test_pictures_and_tags_are_in_the_offline_run(tmp_path, no_account, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = {**CONFIG, "split": {"_target_": "ltmed.data.splits.grouped"}}
+    style.save(alpha_curve([1.0, 0.5]), tmp_path / "figures" / "alpha.png")
+    WandbLogger(tmp_path, config, project="ltmed", entity=None, offline=False).log_final(found())
+    logged, tagged, row = {}, [], ""
+    for record in records(next((tmp_path / "wandb").glob("offline-run-*/*.wandb"))):
+        tagged += record.run.tags
+        for item in record.run.config.update:
+            row = json.loads(item.value_json) if item.key == "row" else row
+        for item in record.history.item:
+            logged[key_of(item)] = json.loads(item.value_json)
+    assert tagged == ["isic2018", "erm", "grouped"]
+    assert row == f"erm ({tmp_path.name})"
+    shown = {key.rpartition("/")[2]: value for key, value in logged.items() if key.startswith("figures/alpha/")}
+    assert shown["_type"] == "image-file", logged
+    (copied,) = (tmp_path / "wandb").glob(f"offline-run-*/files/{shown['path']}")
+    assert copied.read_bytes() == (tmp_path / "figures" / "alpha.png").read_bytes()
+
+
+@pytest.fixture
+def script():
+    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+
+
+def test_dry_run_prints_a_section_for_each_data_set(script, capsys):
+    script.main(["phantom", "isic2018", "--project", "p", "--split", "grouped", "--dry-run"])
+    planned = json.loads(capsys.readouterr().out)
+    assert [section["tags"] for section in planned["sections"]] == [["phantom", "grouped"], ["isic2018", "grouped"]]
+    shown = [name for panel in planned["sections"][0]["panels"] for name in panel.get("metrics", ())]
+    assert {"test/balanced_accuracy", "test/tail_recall"} <= set(shown)
+
+
+def test_plan_names_what_runs_log(script):
+    from ltmed.evaluation.metrics import SCALARS
+    from ltmed.plots.run_figures import figures
+    from ltmed.runs.reader import Run
+
+    names = {name for metrics in script.SCORES.values() for name in metrics}
+    assert names <= {f"test/{name}" for name in SCALARS}
+    known = {"test": {"per_class": []}, "split": {"counts": {"train": {}}}}
+    run = Run(Path(), {**known, "run": dict.fromkeys(("method", "dataset", "fold", "seed"))})
+    assert set(script.PICTURES) <= {f"figures/{name}" for name in figures(run)}
+
+
+@pytest.mark.parametrize(("package", "message"), [(object(), "wandb login"), (None, "ltmed[reports]")])
+def test_without_account_or_library_it_says_what_to_do(package, message, script, no_account, monkeypatch, capsys):
+    monkeypatch.setitem(script.main.__globals__, "find_spec", lambda name: package)
+    with pytest.raises(SystemExit) as ended:
+        script.main(["phantom"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("folder", "row"),
+    [
+        ("runs/isic2018/erm/default/fold0-seed1", "erm"),
+        ("runs/isic2018/erm/default/fold4-seed0", "erm"),
+        ("runs/isic2018/erm/loss=focal/fold0-seed1", "erm (loss=focal)"),
+        ("mine", "erm (mine)"),
+    ],
+)
+def test_a_row_is_a_method_with_its_settings(folder, row):
+    assert row_name(Path(folder), "erm") == row
+
+
+def test_report_is_built_as_planned(script):
+    report = script.build(script.plan(["phantom", "isic2018"], "team", "p"))
+    grids = [block for block in report.blocks if type(block).__name__ == "PanelGrid"]
+    assert [grid.runsets[0].name for grid in grids] == ["phantom", "isic2018"]
+    assert "phantom" in grids[0].runsets[0].filters
+    assert grids[0].runsets[0].groupby == ["config.row"]
+    assert len(grids[0].panels) == len(script.plan(["phantom"], "team", "p")["sections"][0]["panels"])
+    corners = {(panel.layout.x, panel.layout.y) for panel in grids[0].panels}
+    assert len(corners) == len(grids[0].panels)
+
+
+def test_a_setting_that_wandb_refuses_is_one_line(tmp_path, no_account, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    with pytest.raises(UserError, match=r"could not start: mode=foo: .*WANDB_") as raised:
+        WandbLogger(tmp_path, CONFIG, project="ltmed", entity=None, offline=False)
+    assert "\n" not in str(raised.value)

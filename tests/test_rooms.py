@@ -1,0 +1,93 @@
+"""The rooms of the package: imports point downwards only, and nothing else stands at the root."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "ltmed"
+ORDER = (
+    "cli", "train", "methods", "plots", "report", "inference", "studies", "training", "logging", "runs", "config",
+    "data", "nn", "losses", "evaluation", "utils", "errors",
+)  # fmt: skip
+"""From the top down; docs/explanation/architecture.md gives the reasons."""
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LARGE = ("cli", "data", "losses", "methods", "nn", "report")
+"""Rooms that grow with the field, or hold one file per command or concept."""
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The first part of every import from the package, type-checking ones excluded."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ltmed":
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("ltmed."))
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_point_downwards(file: Path) -> None:
+    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room in ("__init__", "__main__"):
+        return
+    above = set(ORDER[: ORDER.index(room)])
+    assert not above & set(imports(file)), f"{room} imports from a room above it"
+
+
+def test_nothing_else_at_the_root() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} <= {"__init__", "__main__", "train", "errors"}
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} <= set(ORDER)
+
+
+@pytest.mark.parametrize("room", [name for name in ORDER if (PACKAGE / name).is_dir()])
+def test_a_room_says_what_it_is_for_and_fits_on_a_screen(room: str) -> None:
+    tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    files = [path for path in (PACKAGE / room).glob("*.py") if path.stem != "__init__"]
+    assert len(files) <= (40 if room in LARGE else 15)
+    assert len(files) >= 2
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_files_are_short(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("room", ["losses", "nn"])
+def test_science_knows_no_framework(room: str) -> None:
+    for file in (PACKAGE / room).glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "lightning" not in text.split('"""', 2)[-1]
+        assert "omegaconf" not in text
+        assert "hydra" not in text
+
+
+def test_no_circles() -> None:
+    """Not even between modules of one room, and not through imports inside functions."""
+    graph: dict[str, set[str]] = {}
+    names = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in MODULES}
+    for file in MODULES:
+        module = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+        wanted = {
+            target
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ltmed")
+            for alias in node.names
+            for target in (f"{node.module}.{alias.name}", node.module)
+        }
+        graph[module] = wanted & names - {module}
+    TopologicalSorter(graph).prepare()  # Raises CycleError, which names the circle.
