@@ -138,6 +138,7 @@ def _build_stage(
         name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
         counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=data.mean, std=data.std,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
+        class_losses=cfg.class_losses,
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))
     return build(recipe.module)(network=network, context=context)

@@ -99,6 +99,7 @@ SETTINGS: dict[str, Kind] = {
     "image_size": _whole(1),
     "monitor": _one_of(*SCALARS),
     "monitor_mode": _one_of("max", "min"),
+    "class_losses": _FLAG,
     "figures": _FLAG,
     "runs": _PATH,
     "run_dir": _PATH,

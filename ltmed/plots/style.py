@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -195,6 +197,24 @@ def class_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
+
+
+def class_shades(order: Sequence[int], tiers: Sequence[str]) -> dict[int, tuple[float, float, float]]:
+    """Shades of the tiers' colours for single classes, so that a colour means the same tier as in every other figure.
+
+    Args:
+        order: class indices from the largest to the smallest; the largest of a tier is the darkest.
+        tiers: of all classes.
+    """
+    shades = {}
+    for tier, look in TIERS.items():
+        members = [k for k in order if tiers[k] == tier]
+        own = np.array(to_rgb(look.colour))
+        places = np.linspace(-0.5, 0.6, len(members)) if len(members) > 1 else [0.0]
+        for k, place in zip(members, places, strict=False):
+            mixed = own * (1 + place) if place < 0 else own + (1 - own) * place
+            shades[k] = (float(mixed[0]), float(mixed[1]), float(mixed[2]))
+    return shades
 
 
 def signs(tiers: Sequence[str]) -> str:
