@@ -138,10 +138,9 @@ def class_losses(
         for k in order:
             points = losses.get(classes[k], ())
             look = style.TIERS[tiers[k]]
-            axes.plot(
-                [epoch + 1 for epoch, _ in points], [loss for _, loss in points], color=shades[k], lw=1.3 if few else 0.4,
-                marker=look.marker if few and len(points) <= style.MOST_MARKED else "", ms=3,
-            )  # fmt: skip
+            marker = look.marker if few and len(points) <= style.MOST_MARKED else ""
+            x, y = [epoch + 1 for epoch, _ in points], [loss for _, loss in points]
+            axes.plot(x, y, color=shades[k], lw=1.3 if few else 0.4, marker=marker, ms=3)
         if not few:
             _tier_means(axes, losses, classes, tiers)
         axes.set_ylim(0, None)
