@@ -14,7 +14,7 @@ GROUPS = {
     "sampler": "Samplers",
     "augment": "Augmentations",
     "split": "Splits",
-    "dataset": "Data sets",
+    "dataset": "Settings of data sets",
     "backbone": "Backbones",
     "trainer": "Devices",
     "logger": "Loggers",

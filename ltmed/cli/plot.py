@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of all pictures.",
 )
-def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: str) -> None:
+@click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
+def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: str, trust: bool) -> None:
     """Draws finished runs: RUNS are folders of runs, or folders that hold such folders.
 
     The pictures of each run go into its own folder `figures`. With several runs, methods are compared for each data
@@ -49,7 +50,10 @@ def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: st
         _require_umap()
     if output is not None:
         _make(output)
-    _draw_all(finished, output, features, kind)
+    from ltmed.config.targets import trusted
+
+    with trusted(trust):
+        _draw_all(finished, output, features, kind)
 
 
 def _make(folder: Path) -> None:
@@ -64,7 +68,7 @@ def _make(folder: Path) -> None:
 def _draw_all(runs: list[Run], output: Path | None, how: str, kind: str) -> None:
     from ltmed.plots import style
     from ltmed.plots.comparisons import comparisons
-    from ltmed.plots.runs import FOLDER, draw
+    from ltmed.plots.run_figures import FOLDER, save
 
     common = Path(os.path.commonpath([run.path.resolve() for run in runs]))
     for number, run in enumerate(runs, 1):
@@ -74,9 +78,9 @@ def _draw_all(runs: list[Run], output: Path | None, how: str, kind: str) -> None
         if how != "none" and len(runs) > 1:
             # A map of features takes up to half a minute.
             click.echo(f"{number} of {len(runs)}: {run.path}", err=True)
-        files = draw(run, folder, kind)
+        files = save(run, folder, kind)
         files += _features(run, folder, how, kind)
-        click.echo(f"{len(files)} pictures in {folder}")
+        click.echo(f"{len(files)} figures in {folder}")
     if len(runs) == 1:
         return
     folder = (common / FOLDER) if output is None else output
@@ -99,7 +103,7 @@ def _features(run: Run, folder: Path, how: str, kind: str) -> list[Path]:
     if how not in ("tsne", "umap"):
         return []
     from ltmed.plots import style
-    from ltmed.plots.from_images import feature_picture
+    from ltmed.plots.feature_maps import feature_picture
 
     try:
         figure = feature_picture(run, how)

@@ -69,9 +69,10 @@ def bootstrap(
     chunks = [scorer(weights) for weights in draw(members, resamples, seed)]
     values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     return Intervals(
-        scalars={name: _interval(column, level) for name, column in values.items() if column.ndim == 1},
+        scalars={name: percentile_interval(column, level) for name, column in values.items() if column.ndim == 1},
         per_class=[
-            {name: _interval(values[name][:, k], level) for name in PER_CLASS} for k in range(len(evaluation.classes))
+            {name: percentile_interval(values[name][:, k], level) for name in PER_CLASS}
+            for k in range(len(evaluation.classes))
         ],
         resamples=resamples,
         level=level,
@@ -99,7 +100,8 @@ def draw(members: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]
         yield weights
 
 
-def _interval(values: np.ndarray, level: float) -> list[float]:
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> list[float]:
+    """[low, high] of the resamples' values `[R]` that are defined, NaN where none is."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return [float("nan"), float("nan")]

@@ -21,7 +21,7 @@ class StageCurves:
     """Mean training loss of each epoch."""
     metrics: Mapping[str, Sequence[float]]
     """Validation metrics of each epoch by name."""
-    kept: int | None = None
+    selected: int | None = None
     """The epoch whose weights the stage handed on, from 0."""
     rate: tuple[Sequence[float], Sequence[float]] = field(default=((), ()))
     """Epochs, fractions included, and learning rates; empty if unknown."""
@@ -33,7 +33,7 @@ def training_curves(stages: Sequence[StageCurves], title: str = "") -> Figure:
 
     Args:
         stages: in the order in which they were trained; those without a number are left out.
-        title: above the picture.
+        title: above the figure.
 
     Raises:
         ValueError: no stage has logged anything.
@@ -55,8 +55,8 @@ def training_curves(stages: Sequence[StageCurves], title: str = "") -> Figure:
         for axes in column:
             axes.grid()
     _share_range(list(grid[1]))
-    for axes, said in zip(grid[:, 0], ("training loss", "validation", "learning rate"), strict=False):
-        axes.set_ylabel(said)
+    for axes, label in zip(grid[:, 0], ("training loss", "validation", "learning rate"), strict=False):
+        axes.set_ylabel(label)
     handles = {}
     for axes in grid[1]:
         lines, names = axes.get_legend_handles_labels()
@@ -74,8 +74,8 @@ def _loss(axes: Axes, stage: StageCurves) -> None:
     if len(positive) == len(stage.loss) > 0 and max(positive) > 100 * min(positive):
         axes.set_yscale("log")
         style.plain_numbers(axes.yaxis)
-    if stage.kept is not None:
-        axes.axvline(stage.kept + 1, color=style.GREY, lw=1, ls=":")
+    if stage.selected is not None:
+        axes.axvline(stage.selected + 1, color=style.GREY, lw=1, ls=":")
 
 
 def _rate(axes: Axes, stage: StageCurves) -> None:
@@ -89,9 +89,9 @@ def _rate(axes: Axes, stage: StageCurves) -> None:
 
 
 def _metrics(axes: Axes, stage: StageCurves) -> None:
-    style.draw_metrics(axes, stage.metrics)
-    if stage.kept is not None:
-        axes.axvline(stage.kept + 1, color=style.GREY, lw=1, ls=":", label="weights that were kept")
+    style.plot_metrics(axes, stage.metrics)
+    if stage.selected is not None:
+        axes.axvline(stage.selected + 1, color=style.GREY, lw=1, ls=":", label="selected weights")
 
 
 def _share_range(axes: list[Axes]) -> None:

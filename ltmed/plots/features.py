@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ltmed.errors import UserError
-from ltmed.plots import fit, style
+from ltmed.plots import style, titles
 
 Embedding = Literal["tsne", "umap"]
 MOST_IMAGES = 3000
@@ -85,7 +85,7 @@ def feature_map(
         classes: K names.
         tiers: K times "head", "medium" or "tail".
         counts: K training images, which give the order of the names.
-        title: above the picture.
+        title: above the figure.
     """
     figure = style.new_figure(5.4, style.WIDTH)
     axes = figure.add_subplot()
@@ -103,7 +103,7 @@ def feature_map(
             )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
-    fit.title(figure, title)
+    titles.title(figure, title)
     if shaded:
         named, scale = [handles[k] for k in order], (_LEGEND_SIZE / size) ** 0.5
         figure.legend(handles=named, loc="outside right upper", title="class (tier)", markerscale=scale)

@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
-from ltmed.plots import fit, style
-from ltmed.plots.per_class import size_axis
+from ltmed.plots import fonts, style, titles
+from ltmed.plots.classes import size_axis
 
 MOST_TOGETHER = 10
 """Methods up to which they share axes; more have a row of a table, or a panel, each."""
@@ -57,7 +57,7 @@ def scores(
         tiers: K times "head", "medium" or "tail".
         counts: K training images.
         metric: what the scores are.
-        title: above the picture.
+        title: above the figure.
         note: below the title.
     """
     table = _table(values)
@@ -86,9 +86,9 @@ def _class_names(
 def _upright(named: Sequence[str], inches: float, size: float) -> tuple[list[str], float, float]:
     """Names for the ticks of an x axis, their rotation and their height in inches: in two lines if these have room."""
     lines = [name.replace(_AND, "\n") for name in named]
-    if max(fit.width(line, size) for line in lines) < inches - 0.06:
+    if max(fonts.width(line, size) for line in lines) < inches - 0.06:
         return lines, 0, 2.6 * size / 72
-    return list(named), 90, max(fit.width(name, size) for name in named)
+    return list(named), 90, max(fonts.width(name, size) for name in named)
 
 
 def _rows(
@@ -107,24 +107,18 @@ def _rows(
             axes.barh(places + (number - (len(methods) - 1) / 2) * height, row, height=height, **looks)
             handles.append(Patch(label=name, **looks))
         else:
-            axes.plot(row, places, ls="", label=name, ms=5, alpha=0.85, **_look(number))
+            axes.plot(row, places, ls="", label=name, ms=5, alpha=0.85, **style.line_look(number))
             handles.append(axes.lines[-1])
     axes.set(xlim=(-0.01 if bars else -0.03, 1.03), xlabel=metric)
     style.class_rows(axes, named)
     axes.grid(visible=not bars, axis="y")
     figure.supxlabel(said, fontsize=8)
-    fit.legend(figure, handles, title, note)
+    titles.legend(figure, handles, title, note)
     return figure
 
 
 def _colour(number: int) -> str:
     return style.CYCLE[number % len(style.CYCLE)]
-
-
-def _look(number: int) -> dict[str, Any]:
-    """Colour and marker, different for 63 methods."""
-    marker = style.MARKERS[(number + number // len(style.CYCLE)) % len(style.MARKERS)]
-    return {"color": _colour(number), "marker": marker}
 
 
 def _heatmap(
@@ -139,14 +133,14 @@ def _heatmap(
     numbered = len(order) <= MOST_NUMBERED
     size, cell = 8.0, 0.2
     if numbered:
-        lines = max(fit.width(name.replace(_AND, "\n"), size) + 0.08 for name in named)
+        lines = max(fonts.width(name.replace(_AND, "\n"), size) + 0.08 for name in named)
         cell = max(0.52, lines if lines < _WIDEST_CELL else 0)
-    beside = max(fit.width(name, size) for name in names)
+    beside = max(fonts.width(name, size) for name in names)
     named, rotation, below = _upright(named, cell, size)
     figure = style.new_figure(1.0, max(6.0, beside + cell * (1 + len(order)) + 1.4))
-    said = fit.wrap(said, figure.get_figwidth() - 0.3, 8)
+    said = titles.wrap(said, figure.get_figwidth() - 0.3, 8)
     height = 0.2 * len(names) + below + 0.6 + 0.14 * (1 + said.count("\n"))
-    figure.set_figheight(height + fit.title_height(figure, title, note))
+    figure.set_figheight(height + titles.title_height(figure, title, note))
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     figure.colorbar(image, ax=axes, label=metric, shrink=min(1.0, 3 / height), pad=0.02)
@@ -163,7 +157,7 @@ def _heatmap(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.supxlabel(said, fontsize=8)
-    fit.title(figure, title, note)
+    titles.title(figure, title, note)
     return figure
 
 
@@ -182,7 +176,7 @@ def recall_by_size(
         classes: K names.
         tiers: K times "head", "medium" or "tail".
         counts: K training images.
-        title: above the picture.
+        title: above the figure.
         note: below the title.
     """
     table = _table(recall)
@@ -204,7 +198,7 @@ def _lines(
     axes = figure.add_subplot()
     handles = []
     for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
-        look, line = _look(number), ("-", "--")[number // len(style.CYCLE)]
+        look, line = style.line_look(number), ("-", "--")[number // len(style.CYCLE)]
         if named is None:
             axes.plot(sizes, row, ls="", ms=3, alpha=0.25, mec="none", **look)
         x, y = _curve(row, sizes, named is not None)
@@ -213,7 +207,7 @@ def _lines(
     _class_axis(axes, sizes, named, 8, rotation)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04))
     axes.set_xlabel(said, fontsize=8)
-    fit.legend(figure, handles, title, note)
+    titles.legend(figure, handles, title, note)
     return figure
 
 
@@ -249,7 +243,7 @@ def _panels(
     columns = max(1, min(4, int((total - 0.6) / (0.2 + 0.125 * len(named or ())))))
     inches = (total - 0.6) / columns - 0.15
     cut = style.labels([methods[row] for row in best], _LONGEST)
-    heads = [fit.wrap(f"{name}: {means[row]:.2f}", inches, _SMALL) for name, row in zip(cut, best, strict=True)]
+    heads = [titles.wrap(f"{name}: {means[row]:.2f}", inches, _SMALL) for name, row in zip(cut, best, strict=True)]
     rows = -(-len(best) // columns)
     below, rotation = 0.3, 0.0
     if named:
@@ -280,5 +274,5 @@ def _panels(
         axes.xaxis.set_in_layout(place // columns == rows - 1)
     figure.supylabel("recall", fontsize=8)
     figure.supxlabel(said, fontsize=8)
-    fit.legend(figure, handles, title, note)
+    titles.legend(figure, handles, title, note)
     return figure

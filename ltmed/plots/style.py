@@ -1,14 +1,16 @@
-"""How every picture looks: colours, marks of the tiers, sizes, labels that can be read, and how it is saved.
+"""How every figure looks: colours, markers of the tiers, sizes, labels that can be read, and how it is saved.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), which people with any colour vision tell apart;
-tiers and methods have a shape or hatch besides, so that no picture depends on colour alone.
+tiers and methods have a marker or hatch besides, so that no figure depends on colour alone.
 """
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
@@ -17,12 +19,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from ltmed.plots import fonts
 from ltmed.utils.files import whole_file
 
 P = ParamSpec("P")
@@ -40,16 +42,14 @@ GREY = "#767676"
 WIDTH = 7.0
 """Inches."""
 MOST_NAMED = 40
-"""Classes that a picture names; beyond that it shows the worst ones, or all without names."""
+"""Classes that a figure names; beyond that it shows the worst ones, or all without names."""
 MOST_MARKED = 60
 """Epochs up to which curves have a mark for each."""
 _LONGEST = 32
 _MOST_DIRECT, _LONGEST_DIRECT = 12, 12
 """Classes, and letters of a name, up to which a point has its name beside it."""
 _DPI = 150
-_MISSING = "\u25a1"
 _RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -85,22 +85,31 @@ TIERS = {
 
 @contextmanager
 def _look() -> Iterator[None]:
-    with mpl.rc_context():
+    finder = logging.getLogger("matplotlib.font_manager")
+    level = finder.level
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Where no font has a letter, `fonts.require` has warned of it already.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
         mpl.rcdefaults()
-        for key, value in _RC.items():
+        for key, value in {**_RC, "font.family": fonts.families()}.items():
             mpl.rcParams[key] = value
-        yield
+        finder.setLevel(logging.ERROR)  # It says that a fallback font comes in another weight than asked for.
+        try:
+            yield
+        finally:
+            finder.setLevel(level)
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Makes a picture function draw in this module's style, whatever the user's matplotlibrc says."""
+def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Makes a plotting function use this module's style, whatever the user's matplotlibrc says, and fonts that fit."""
 
-    @wraps(draw)
-    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+    @wraps(plot)
+    def with_style(*args: P.args, **options: P.kwargs) -> Figure:
+        fonts.require(fonts.strings([args, options]))
         with _look():
-            return draw(*args, **options)
+            return plot(*args, **options)
 
-    return drawn
+    return with_style
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -130,14 +139,13 @@ def save(figure: Figure, file: Path) -> None:
 
 
 def label(text: str, longest: int = _LONGEST) -> str:
-    """A class or method name that fits: cut in the middle, one line, a box for each letter that the font lacks.
+    """A class or method name that fits: one line, cut in the middle, a box for each letter that no font has.
 
     Args:
         text: any name.
         longest: letters that are kept.
     """
-    known = _letters()
-    text = "".join(letter if ord(letter) in known else _MISSING for letter in " ".join(text.split()))
+    text = fonts.printable(" ".join(text.split()))
     if len(text) <= longest:
         return text
     tail = (longest - 1) // 3
@@ -157,11 +165,6 @@ def labels(names: Iterable[str], longest: int = _LONGEST) -> list[str]:
     if len(set(short)) < len(set(names)):
         short = [label(f"{number} {name}", longest) for number, name in enumerate(names, 1)]
     return short
-
-
-@cache
-def _letters() -> frozenset[int]:
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def by_size(counts: Sequence[int]) -> list[int]:
@@ -199,22 +202,35 @@ def signs(tiers: Sequence[str]) -> str:
     return ", ".join(f"{look.sign} {name}" for name, look in TIERS.items() if name in tiers)
 
 
-def draw_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:
+def plot_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:
     """Lines over epochs: recall of the tiers with their colours and marks, other metrics thicker.
 
     Args:
-        axes: to draw on.
+        axes: to plot on.
         metrics: name -> values.
         first: where on the x axis the values begin.
     """
-    free = iter((BLACK, PURPLE, ORANGE, SKY))
+    looks = metric_looks(metrics)
     for name, values in metrics.items():
-        tier = TIERS.get(name.removesuffix("_recall"))
-        axes.plot(
-            range(first, first + len(values)), values, label=name.replace("_", " "), ms=3,
-            color=tier.colour if tier else next(free, GREY), lw=1 if tier else 1.8, ls="--" if tier else "-",
-            marker=(tier.marker if tier else "o") if len(values) <= MOST_MARKED else "",
-        )  # fmt: skip
+        look = looks[name] if len(values) <= MOST_MARKED else {**looks[name], "marker": ""}
+        axes.plot(range(first, first + len(values)), values, label=name.replace("_", " "), ms=3, **look)
+
+
+def metric_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line of each metric: recall of the tiers as the tiers are, other metrics thicker."""
+    free = iter((BLACK, PURPLE, ORANGE, SKY))
+    looks: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if tier := TIERS.get(name.removesuffix("_recall")):
+            looks[name] = {"color": tier.colour, "marker": tier.marker, "lw": 1.0, "ls": "--"}
+        else:
+            looks[name] = {"color": next(free, GREY), "marker": "o", "lw": 1.8, "ls": "-"}
+    return looks
+
+
+def line_look(number: int) -> dict[str, Any]:
+    """Colour and marker of one of several lines, different for 63 of them."""
+    return {"color": CYCLE[number % len(CYCLE)], "marker": MARKERS[(number + number // len(CYCLE)) % len(MARKERS)]}
 
 
 def tier_handles(tiers: Sequence[str], filled: bool = False) -> list[Any]:

@@ -12,7 +12,8 @@ import pytest
 from ltmed.errors import UserError
 from ltmed.logging.wandb import WandbLogger
 from ltmed.logging.wandb_media import images, row_name, tags
-from ltmed.plots import methods, style
+from ltmed.methods.figures.aduni import alpha_curve
+from ltmed.plots import style
 from tests.logging.test_loggers import CONFIG, found, key_of, no_account, records
 
 __all__ = ["no_account"]
@@ -36,7 +37,7 @@ def test_no_folder_no_images(tmp_path):
 def test_pictures_and_tags_are_in_the_offline_run(tmp_path, no_account, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     config = {**CONFIG, "split": {"_target_": "ltmed.data.splits.grouped"}}
-    style.save(methods.alpha_curve([1.0, 0.5]), tmp_path / "figures" / "alpha.png")
+    style.save(alpha_curve([1.0, 0.5]), tmp_path / "figures" / "alpha.png")
     WandbLogger(tmp_path, config, project="ltmed", entity=None, offline=False).log_final(found())
     logged, tagged, row = {}, [], ""
     for record in records(next((tmp_path / "wandb").glob("offline-run-*/*.wandb"))):
@@ -68,14 +69,14 @@ def test_dry_run_prints_a_section_for_each_data_set(script, capsys):
 
 def test_plan_names_what_runs_log(script):
     from ltmed.evaluation.metrics import SCALARS
-    from ltmed.plots.runs import pictures
+    from ltmed.plots.run_figures import figures
     from ltmed.runs.reader import Run
 
     names = {name for metrics in script.SCORES.values() for name in metrics}
     assert names <= {f"test/{name}" for name in SCALARS}
     known = {"test": {"per_class": []}, "split": {"counts": {"train": {}}}}
     run = Run(Path(), {**known, "run": dict.fromkeys(("method", "dataset", "fold", "seed"))})
-    assert set(script.PICTURES) <= {f"figures/{name}" for name in pictures(run)}
+    assert set(script.PICTURES) <= {f"figures/{name}" for name in figures(run)}
 
 
 @pytest.mark.parametrize(("package", "message"), [(object(), "wandb login"), (None, "ltmed[reports]")])

@@ -1,4 +1,4 @@
-"""Small data for pictures, and a finished run made by hand."""
+"""Small data for figures, and a finished run made by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.evaluation.tiers import tiers
+from ltmed.plots import style
 from ltmed.runs import record
 
 LONG = "ulcerative colitis, grade {} (endoscopy of the lower tract)"
@@ -46,6 +48,15 @@ def case(number: int, name: str = "C{}") -> Case:
         recall=recall,
         intervals=[[None, None] if r is None else [max(0, r - 0.1), min(1, r + 0.1)] for r in recall],
     )
+
+
+def saved(figure: Figure, folder: Path) -> Figure:
+    """The figure, which can be written as a PNG and leaves nothing else behind."""
+    file = folder / "figure.png"
+    style.save(figure, file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.glob("*.partial"))
+    return figure
 
 
 def make_run(

@@ -1,15 +1,14 @@
-"""Text and legends that stay inside their picture: measured before they are drawn."""
+"""Titles and legends that stay inside their figure: measured before they are placed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
-from matplotlib.ft2font import FT2Font
+
+from ltmed.plots.fonts import width
 
 LEGEND_SIZE = 8.0
 """Points, of a legend's labels."""
@@ -18,23 +17,6 @@ _LINE = 1.5
 """Height of a line of a legend, in letters."""
 _HANDLE, _BESIDE, _BETWEEN = 3.0, 0.8, 1.6
 """Lengths in a legend, in letters: of a handle, from it to its label, and between columns."""
-
-
-def width(text: str, size: float) -> float:
-    """Inches that the longest line of `text` takes at `size` points."""
-    font = _font()
-    font.set_size(size, 72)
-    widest = 0.0
-    for line in text.splitlines():
-        font.set_text(line)
-        widest = max(widest, font.get_width_height()[0] / 64)
-    return 1.04 * widest / 72  # Drawn at another resolution, letters are rounded to other widths.
-
-
-@cache
-def _font() -> FT2Font:
-    # Of its own, not matplotlib's shared one, whose size would be changed while it draws.
-    return FT2Font(get_font(findfont("DejaVu Sans")).fname)
 
 
 def wrap(text: str, inches: float, size: float) -> str:
@@ -49,7 +31,7 @@ def wrap(text: str, inches: float, size: float) -> str:
 
 
 def title(figure: Figure, text: str, note: str = "") -> None:
-    """Writes the title of the whole picture, and a smaller note under it, in as many lines as they need.
+    """Writes the title of the whole figure, and a smaller note under it, in as many lines as they need.
 
     Args:
         figure: of its final width.
@@ -75,7 +57,7 @@ def legend(figure: Figure, handles: Sequence[Any], text: str = "", note: str = "
     Args:
         figure: of its final width.
         handles: with labels; one too long for the figure widens it.
-        text: the title of the picture.
+        text: the title of the figure.
         note: see `title`.
     """
     widths = [width(str(handle.get_label()), LEGEND_SIZE) for handle in handles]
