@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from ltmed.cli.boundary import one_line_errors
 from ltmed.config.overrides import choice
 from ltmed.config.paths import conf
-from ltmed.errors import UserError
-from ltmed.studies import catalogue
+from ltmed.errors import DivergedError, UserError
+from ltmed.studies import catalogue, search
 
 _PARTS = ("loss", "sampler", "augment", "weak_augment")
 """What methods are put together from, where they want it."""
@@ -24,8 +24,13 @@ def run_job(cfg: DictConfig) -> float:
     """One job: what Hydra and its launchers call with a composed configuration."""
     from ltmed.train import train
 
-    with one_line_errors(single=not is_sweep()):
-        return train(with_run_dir(cfg))
+    try:
+        with one_line_errors(single=not is_sweep()):
+            return train(with_run_dir(cfg))
+    except DivergedError as error:  # Reported already.
+        if not search.is_search():
+            raise
+        return search.failed_trial(str(error))
 
 
 def is_sweep() -> bool:
