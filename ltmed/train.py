@@ -10,21 +10,27 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config import validate
+from ltmed.config.compose import compose_with_choices
 from ltmed.config.instantiate import build, build_network, per_stage
+from ltmed.config.pixels import resolve_pixels
 from ltmed.config.targets import trusted
 from ltmed.logging.console import print_summary
 from ltmed.runs import record
 from ltmed.runs.dataset import begin_split, open_dataset, split_record
-from ltmed.runs.directory import require_same
+from ltmed.runs.directory import require_same, run_dir_name
 from ltmed.runs.lock import claimed
 from ltmed.runs.start import existing, removed_if_refused, require_place
-from ltmed.training import launcher
+from ltmed.training import header, launcher
+from ltmed.utils.modules import make_callable
 from ltmed.utils.processes import is_first_process
 from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ltmed.data.datamodule import DataModule
     from ltmed.nn.network import Network
+    from ltmed.runs.reader import Run
     from ltmed.training.stage import Stage
 
 
@@ -45,6 +51,7 @@ def train(cfg: DictConfig) -> float:
     with trusted():  # The user's own command says what is built.
         validate.check(cfg)
         run_dir = Path(cfg.run_dir)
+        resolve_pixels(cfg, run_dir)
         # Before the config is written: what was computed with has to be in it.
         cfg.trainer.precision = launcher.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
         found = _finished(cfg, run_dir) or _train(cfg, run_dir, *_prepare(cfg, run_dir))
@@ -53,6 +60,11 @@ def train(cfg: DictConfig) -> float:
     print_summary(found)
     print(f"\nResults are in {run_dir}")
     return found["val"]["scalars"][cfg.monitor]
+
+
+def _announce(text: str) -> None:
+    if is_first_process():
+        print(text, flush=True)
 
 
 def _finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
@@ -71,7 +83,10 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     Returns:
         the decoded data, the network with its initial weights, accelerator and number of processes on this machine.
     """
+    from ltmed.training.frozen import attach_features
+
     require_place(run_dir)
+    _announce(header.opening(cfg, run_dir))
     wanted = cfg.trainer
     accelerator, devices = launcher.count_devices(wanted.accelerator, wanted.devices, wanted.num_nodes)
     logger = build(cfg.logger)
@@ -79,24 +94,30 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
         logger.func.require_usable(**logger.keywords)
     data = open_dataset(cfg, run_dir)
     network = build_network(cfg, len(data.manifest.classes))
+    _announce(header.details(cfg, data, accelerator, devices))
     data.open()  # Decode once, before there are ranks.
+    attach_features(cfg, network, data, accelerator)
     _rehearse(cfg, network, data, devices * wanted.num_nodes)
     return data, network, accelerator, devices
 
 
 def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -> None:
     """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
-    from ltmed.training import preflight
+    from ltmed.training import frozen, preflight
     from ltmed.training.trainer import callbacks_of
 
     callbacks_of(cfg.trainer)
     network = copy.deepcopy(network)
     preflight.require_images_fit(network, cfg.image_size, cfg.backbone.get("name", cfg.backbone._target_))
     data.require_images(world)
+    loaders = []
     for name, recipe in _recipes(cfg):
         stage = _build_stage(cfg, name, recipe, network, data, Path(cfg.run_dir, "stages", name))
-        images = data.train_loader(0, world).images_per_process
+        frozen.require_possible(stage, data)
+        loaders.append(data.train_loader(0, world))
+        images = loaders[-1].images_per_process
         preflight.require_batch_statistics(stage, images * (world if cfg.trainer.get("sync_batchnorm") else 1))
+    data.compute_features(loaders)
 
 
 def _train(
@@ -120,6 +141,7 @@ def _fit_and_test(
     """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
     from ltmed.training.callbacks import progress
     from ltmed.training.checkpoints import EpochCheckpoints
+    from ltmed.training.frozen import link_encoder
     from ltmed.training.trainer import fit_stage, make_trainer, stage_start
 
     logger = build(cfg.logger)(run_dir=run_dir, config=_plain(cfg))
@@ -145,6 +167,7 @@ def _fit_and_test(
     trainer.test(stage, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return {}
+    link_encoder(network, data, run_dir)
     found = record.collect(cfg, data, stage.evaluations)
     record.write_predictions(run_dir, data, stage.evaluations["test"])
     if cfg.figures:
@@ -179,17 +202,20 @@ def _build_stage(
 
     from ltmed.data.datamodule import StageData
     from ltmed.training.context import StageContext
+    from ltmed.training.frozen import described
 
     seed = derive(cfg.seed, name)
     data.use(
         StageData(
             batch_size=recipe.batch_size, views=recipe.views, sampler=build(recipe.sampler),
             augment=build(recipe.augment), epochs=recipe.epochs, seed=seed,
+            described=described(recipe.augment, recipe.views), passes=cfg.features.views,
         )
     )  # fmt: skip
     context = StageContext(
         name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
-        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=data.mean, std=data.std,
+        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
+        interpolation=cfg.pixels.interpolation,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))
@@ -200,3 +226,41 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def from_overrides(overrides: Sequence[str] = ()) -> Run:
+    """`ltmed.train([...])`: starts, continues or reports the run that `ltmed train OVERRIDES` would, in its folder.
+
+    With `trainer.devices=N` it starts the other processes itself; it cannot be called by each of several that srun or
+    torchrun started. A script that calls it with several devices or `dataset.workers` needs no guard, since the other
+    processes do not import the script.
+
+    Args:
+        overrides: as on the command line, one run: `["method=erm", "dataset=phantom", "epochs=5"]`.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        UserError: anything in the config, the data or the machine that the user has to fix.
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
+    from ltmed.errors import UserError
+    from ltmed.runs.reader import read_run
+    from ltmed.utils.processes import launched_from_outside
+
+    if launched_from_outside():
+        raise UserError(
+            "ltmed.train was called in one of several processes", "Start `ltmed train` with srun or torchrun."
+        )
+    cfg, choices = compose_with_choices(overrides)
+    if cfg.run_dir is None:
+        cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, str(choices["dataset"]), list(overrides)))
+    train(cfg)
+    run = read_run(Path(cfg.run_dir))
+    assert run is not None
+    return run
+
+
+# `import ltmed.train` makes the package's attribute `train` this module: it has to be callable.
+make_callable(__name__, from_overrides)

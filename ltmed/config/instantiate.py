@@ -93,13 +93,31 @@ def per_stage(value: Any, stages: list[str], key: str) -> dict[str, Any]:
     return {stage: value.get(stage) for stage in stages}
 
 
+def without(node: DictConfig, key: str) -> DictConfig:
+    """A copy of a node of a config, in its place, that lacks a key."""
+    node = node.copy()
+    OmegaConf.set_struct(node, False)
+    node.pop(key, None)
+    return node
+
+
+def is_frozen(cfg: DictConfig) -> bool:
+    """Whether the encoder stays as it is: `backbone.freeze`, or what the method says."""
+    chosen = cfg.backbone.get("freeze")
+    return bool(cfg.method.get("freeze", False) if chosen is None else chosen)
+
+
 def build_network(cfg: DictConfig, num_classes: int) -> Network:
     """The method's heads on the chosen backbone, with initial weights that depend on `cfg.seed` alone."""
     import torch
 
+    from ltmed.nn.frozen import Frozen
     from ltmed.nn.network import Network
     from ltmed.utils.seeding import derive
 
     torch.manual_seed(derive(cfg.seed, "network"))
-    network = Network(build(cfg.backbone), num_classes=num_classes, **build(cfg.method.network))
+    encoder = build(without(cfg.backbone, "freeze"))
+    if is_frozen(cfg):
+        encoder = Frozen(encoder)
+    network = Network(encoder, num_classes=num_classes, **build(cfg.method.network))
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

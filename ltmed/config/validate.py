@@ -55,8 +55,15 @@ def _or_null(kind: Kind, meaning: str = "") -> Kind:
 _FLAG = Kind(lambda value: type(value) is bool, "true or false")
 _TEXT = Kind(lambda value: isinstance(value, str) and bool(value.strip()), "a name")
 _PATH = Kind(_TEXT.fits, "a path (an empty one may be an unset variable of the shell; 2026 is written ./2026)")
-_NAMES = Kind(lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value), "a list of names")
+_NAMES = Kind(
+    lambda value: isinstance(value, list) and all(isinstance(name, (str, int, float)) for name in value),
+    "a list of names",  # A class may be called 0 or FALSE.
+)
 _FRACTION = Kind(lambda value: type(value) is float and 0 < value < 1, "a fraction between 0 and 1, for instance 0.2")
+_CHANNELS = Kind(
+    lambda value: isinstance(value, list) and len(value) == 3 and all(_FRACTION.fits(part) for part in value),
+    "three fractions between 0 and 1, for instance [0.5,0.5,0.5]",
+)
 _MODEL = Kind(
     lambda value: _TEXT.fits(value) and value != "???",
     "a model of timm, for instance backbone.name=efficientnet_b0 (timm.list_models() has all)",
@@ -106,6 +113,9 @@ SETTINGS: dict[str, Kind] = {
     "monitor": _one_of(*SCALARS),
     "monitor_mode": _one_of("max", "min"),
     "figures": _FLAG,
+    "pixels.mean": _or_null(_CHANNELS, "the weights' own"),
+    "pixels.std": _or_null(_CHANNELS, "the weights' own"),
+    "pixels.interpolation": _or_null(_one_of("bilinear", "bicubic"), "the weights' own"),
     "runs": _PATH,
     "run_dir": _PATH,
     "cache_dir": _PATH,
@@ -143,6 +153,10 @@ SETTINGS: dict[str, Kind] = {
     "backbone.name": _MODEL,
     "backbone.pretrained": _FLAG,
     "backbone.weights": _or_null(_PATH),
+    "backbone.freeze": _or_null(_FLAG, "as the method has it"),
+    "features.cache": _FLAG,
+    "features.views": _or_null(_whole(1, 64)),
+    "features.dtype": _one_of("float32", "float16"),
     "method.stages": Kind(lambda value: isinstance(value, dict) and bool(value), "a map of stages"),
     **{f"method.stages.*.{key}": kind for key, kind in _STAGE.items()},
 }

@@ -26,6 +26,7 @@ from torch.nn import functional
 from ltmed.errors import UserError
 
 FITS = ("squash", "crop")
+INTERPOLATIONS = ("bilinear", "bicubic")
 
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
@@ -37,7 +38,7 @@ class BadImageError(ValueError):
     """A file that is no image, or not all of one."""
 
 
-def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
+def decode_square(data: bytes, size: int, fit: str = "squash", interpolation: str = "bilinear") -> np.ndarray:
     """Decodes an image file and makes it a square.
 
     A JPEG much larger than the square is reduced by 2, 4 or 8 while it is decoded (in the discrete cosine transform),
@@ -49,6 +50,7 @@ def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
         size: S, side of the square in pixels.
         fit: `squash` resizes the whole image, without keeping its proportions; `crop` resizes the short side to S
             and cuts the centre, as torchvision's Resize and CenterCrop.
+        interpolation: `bilinear` or `bicubic`.
 
     Returns:
         uint8 [S, S, 3], RGB.
@@ -60,7 +62,7 @@ def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
     if not data:
         raise BadImageError("empty file")
     if data[128:132] == b"DICM":
-        return _fit(_dicom(data), size, fit)
+        return _fit(_dicom(data), size, fit, interpolation)
     reduction = _reduction(data, size) if data[:2] == b"\xff\xd8" else 1
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED.get(reduction, cv2.IMREAD_COLOR))
@@ -68,7 +70,7 @@ def decode_square(data: bytes, size: int, fit: str = "squash") -> np.ndarray:
         raise BadImageError(f"OpenCV cannot decode it ({error.err or error.code})") from None
     if image is None:
         raise BadImageError(_reason(data))
-    return _fit(image, size, fit)
+    return _fit(image, size, fit, interpolation)
 
 
 def _reason(data: bytes) -> str:
@@ -106,23 +108,23 @@ def _dicom(data: bytes) -> np.ndarray:
     return cv2.cvtColor(255 - image if inverted else image, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR)
 
 
-def _fit(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+def _fit(image: np.ndarray, size: int, fit: str, interpolation: str) -> np.ndarray:
     """Resizes uint8 [h, w, 3], BGR, to [size, size, 3], RGB."""
     if fit == "squash":
-        return _resize(image, size, size)
+        return _resize(image, size, size, interpolation)
     height, width = image.shape[:2]
     short = min(height, width)
-    image = _resize(image, size * height // short, size * width // short)
+    image = _resize(image, size * height // short, size * width // short, interpolation)
     top, left = (round((side - size) / 2) for side in image.shape[:2])
     return np.ascontiguousarray(image[top : top + size, left : left + size])
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
     """Resizes and turns BGR into RGB."""
     if image.shape[:2] == (height, width):
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    blue, green, red = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)[0].numpy()
+    blue, green, red = functional.interpolate(pixels, (height, width), mode=interpolation, antialias=True)[0].numpy()
     # OpenCV interleaves ten times faster than a permuted copy, which would also start threads of its own.
     return cv2.merge((red, green, blue))
 

@@ -119,6 +119,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "image_size": made.size,
         "cache_size": made.cache_size,
         "fit": made.fit,
+        "interpolation": made.interpolation,
         "view": OmegaConf.to_container(trained.run.config.evaluation),
         "jpeg": made.jpeg,
         "mean": list(made.mean),
@@ -156,11 +157,12 @@ def load_export(file: str | Path, *, trust: bool = False) -> Classifier:
 
 def _in_words(made: Preprocessing) -> str:
     side = f"{made.cache_size} x {made.cache_size}"
+    how = f"{made.interpolation}, antialiased"
     steps = [
         "decode as RGB and turn as EXIF says",
-        f"resize to {side} pixels without keeping the proportions (bilinear, antialiased)"
+        f"resize to {side} pixels without keeping the proportions ({how})"
         if made.fit == "squash"
-        else f"resize the short side to {made.cache_size} pixels (bilinear, antialiased) and cut the central {side}",
+        else f"resize the short side to {made.cache_size} pixels ({how}) and cut the central {side}",
         *["compress as JPEG of quality 95 (4:4:4) and decode again"] * made.jpeg,
         f"make the {made.size} x {made.size} pixels that 'view' describes (EvaluationView with crop: the centre)",
         "divide by 255",
@@ -216,6 +218,7 @@ def _write_torchscript(classifier: Classifier, trained: Trained, file: Path) -> 
 def _write_torch(classifier: Classifier, trained: Trained, file: Path) -> None:
     cfg = trained.run.config.copy()
     cfg.backbone.update(pretrained=False, weights=None)
+    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
     config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["seed", "backbone"]))
     assert isinstance(config, dict)
     config["method"] = {"network": OmegaConf.to_container(cfg.method.network)}

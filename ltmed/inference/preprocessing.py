@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltmed.config.instantiate import build
-from ltmed.config.targets import known
 from ltmed.data.augment import Augmentation
 from ltmed.data.datamodule import DataModule
 from ltmed.data.decode import decode_square
@@ -36,6 +35,8 @@ class Preprocessing:
     """Whether the run kept that square as a JPEG, so that its network was trained on what JPEG leaves of it."""
     view: Augmentation
     """Makes the test view of the square."""
+    interpolation: str
+    """Of the resize to that square: `bilinear` or `bicubic`."""
     mean: tuple[float, float, float]
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, float, float]
@@ -52,7 +53,7 @@ class Preprocessing:
             BadImageError: not an image, or truncated.
             UserError: DICOM, and pydicom is not installed.
         """
-        image = decode_square(data, self.cache_size, self.fit)
+        image = decode_square(data, self.cache_size, self.fit, self.interpolation)
         if self.jpeg:
             kept = from_jpeg(to_jpeg(image))
             assert kept is not None
@@ -76,11 +77,11 @@ class Trained:
     preprocessing: Preprocessing
 
 
-def open_run(run_dir: str | Path) -> Trained:
+def open_run(run_dir: str | Path | Run) -> Trained:
     """Loads what is needed to use a run: from its folder alone, without its data.
 
     Args:
-        run_dir: folder of a finished run.
+        run_dir: folder of a finished run, or the run.
 
     Raises:
         UserError: not the folder of a run; the run is not finished; a file of it is missing or damaged.
@@ -92,7 +93,6 @@ def open_run(run_dir: str | Path) -> Trained:
 
 
 def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
-    reader = known(cfg.dataset._target_)
     side = round(cfg.image_size * _setting(cfg, "cache_scale"))
     # A split may leave images out, which is why this can only be a lower bound of what the cache held.
     images = sum(found["split"]["images"].values()) + len(found["skipped"])
@@ -101,8 +101,9 @@ def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
         fit=_setting(cfg, "fit"),
         jpeg=RAW.room((images, side, side, 3)) > _setting(cfg, "cache_budget_gb") * 1e9,
         view=build(cfg.evaluation),
-        mean=reader.mean,
-        std=reader.std,
+        interpolation=cfg.pixels.interpolation,
+        mean=tuple(cfg.pixels.mean),
+        std=tuple(cfg.pixels.std),
     )
 
 

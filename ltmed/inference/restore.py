@@ -17,11 +17,11 @@ _PREFIX = "network."
 _AGAIN = "Copy the run again, or delete its folder and run its command again."
 
 
-def finished_run(run_dir: str | Path) -> Run:
+def finished_run(run_dir: str | Path | Run) -> Run:
     """The finished run in a folder, in which `~` is the home folder.
 
     Args:
-        run_dir: folder of a finished run.
+        run_dir: folder of a finished run, or the run.
 
     Raises:
         UserError: not the folder of a run; the run is not finished; a file of it is damaged.
@@ -50,16 +50,23 @@ def load_network(run: Run) -> Network:
         UntrustedTargetError: config.yaml builds something that is not part of ltmed, and the caller is not inside
             `ltmed.config.targets.trusted`.
     """
-    from ltmed.config.instantiate import build_network
+    from omegaconf import OmegaConf
+
+    from ltmed.config.instantiate import build_network, is_frozen
+    from ltmed.data.features import ENCODER
 
     cfg = run.config.copy()
     # The weights that are read below replace any pretrained ones.
     cfg.backbone.update(pretrained=False, weights=None)
+    frozen = is_frozen(cfg)
+    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
     name = list(cfg.method.stages)[-1]
     file = run.path / "stages" / name / f"{cfg.method.stages[name].keep}.ckpt"
-    if not file.is_file():
-        raise UserError(f"{file} is missing", "Copy the whole folder of the run, with config.yaml and stages/.")
-    state = checkpoint.read(file)["state_dict"]
+    _required(file)
+    state = dict(checkpoint.read(file)["state_dict"])
+    if frozen:
+        kept = checkpoint.read(_required(run.path / ENCODER))["state_dict"]
+        state |= {f"{_PREFIX}encoder.{key}": value for key, value in kept.items()}
     network = build_network(cfg, len(run.found["test"]["confusion"]))
     try:
         network.load_state_dict(
@@ -69,3 +76,9 @@ def load_network(run: Run) -> Network:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{file} is not of the network that {run.path}/config.yaml says: {reason}", _AGAIN) from error
     return network.eval()
+
+
+def _required(file: Path) -> Path:
+    if not file.is_file():
+        raise UserError(f"{file} is missing", "Copy the whole folder of the run, with config.yaml and stages/.")
+    return file

@@ -21,7 +21,7 @@ def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
     """Reads the label files and checks that the split is the one that this run began with; writes nothing."""
     data: DataModule = build(
         cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
-        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir,
+        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir, interpolation=cfg.pixels.interpolation,
     )  # fmt: skip
     begun = split_record(run_dir)
     if begun["hash"] not in (None, data.digest):

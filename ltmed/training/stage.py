@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,6 +14,7 @@ from ltmed.data.batch import Batch, normalise
 from ltmed.errors import DivergedError
 from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.nn.network import Network
+from ltmed.nn.pixels import RUN_KEY
 from ltmed.training.context import StageContext
 from ltmed.utils import distributed
 from ltmed.utils.seeding import derive
@@ -27,6 +28,8 @@ class Stage(LightningModule):
     persistent buffers. `evaluations` holds the results of the last validation and test.
     """
 
+    needs_images: ClassVar[bool] = False
+    """Whether training changes pixels, so that kept features of a frozen encoder cannot take the images' place."""
     class_counts: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -87,8 +90,9 @@ class Stage(LightningModule):
         whole = self.batches_per_step
         rest = (self.trainer.fit_loop.batch_idx + 1) % whole
         if rest:  # Lightning has divided the loss of each batch by the number in a whole step.
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            torch._foreach_mul_(gradients, whole / rest)
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                if parameter.grad is not None:
+                    parameter.grad.mul_(whole / rest)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Keeps the loss where it is, and looks at it every few steps."""
@@ -119,10 +123,20 @@ class Stage(LightningModule):
             f"{known}. Lower the learning rate (method.stages.{self.context.name}.optimizer.lr) and run again.",
         )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the network sees, for whoever begins with these weights."""
+        about = self.context
+        checkpoint[RUN_KEY] = {"mean": about.mean, "std": about.std, "interpolation": about.interpolation}
+
     # --- pixels -----------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """uint8 `[B, H, W, 3]` -> normalised float32 `[B, 3, H, W]` (channels last in memory), on the device."""
+        """uint8 `[B, H, W, 3]` -> normalised float32 `[B, 3, H, W]` (channels last in memory), on the device.
+
+        Features `[B, D]` of a frozen encoder stay as they are.
+        """
+        if batch.images.ndim == 2:
+            return batch
         second = None if batch.views is None else self._normalise(batch.views)
         return batch._replace(images=self._normalise(batch.images), views=second)
 
