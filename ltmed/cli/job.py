@@ -21,7 +21,7 @@ _PARTS = ("loss", "sampler", "augment", "weak_augment")
 
 
 @hydra.main(version_base="1.3", config_path=str(conf()), config_name="config")
-def run_job(cfg: DictConfig) -> float:
+def run_job(cfg: DictConfig) -> float | None:
     """One job: what Hydra and its launchers call with a composed configuration."""
     try:
         with one_line_errors(single=not is_sweep()):
@@ -30,10 +30,11 @@ def run_job(cfg: DictConfig) -> float:
             from ltmed.train import train
 
             return train(with_run_dir(cfg))
-    except DivergedError as error:  # Reported already.
+    except DivergedError:  # Reported already.
         if not search.is_search():
             raise
-        return search.failed_trial(str(error))
+        search.count_failed_trial()
+        return None
 
 
 def is_sweep() -> bool:

@@ -6,7 +6,7 @@ import sys
 
 _OWN = ("hydra._internal.", "hydra_plugins.ltmed_")
 """Sweepers that run every job in any case, and take no part of what it returns."""
-_failed: list[str] = []
+_failed = 0
 
 
 def is_search() -> bool:
@@ -19,19 +19,20 @@ def is_search() -> bool:
     return not str(HydraConfig.get().sweeper.get("_target_", "")).startswith(_OWN)
 
 
-def failed_trial(message: str) -> float:
-    """The value of a trial that has none: NaN, which Optuna records as a failed trial before it goes on.
+def count_failed_trial() -> None:
+    """Notes that the job returns nothing, which Optuna's plugin records as a failed trial before it goes on.
 
-    Args:
-        message: why it has none.
+    It would end the search if the job raised. NaN would not do: the plugin hands it to Optuna as a value, which a
+    failed trial must not have.
     """
-    _failed.append(message)
-    return float("nan")
+    global _failed
+    _failed += 1
 
 
 def report_failed_trials() -> None:
     """Says at the end of a search how many of its trials failed, as far as they ran in this process."""
+    global _failed
     if _failed:
-        trials = "1 trial" if len(_failed) == 1 else f"{len(_failed)} trials"
+        trials = "1 trial" if _failed == 1 else f"{_failed} trials"
         print(f"warning: {trials} of the search diverged and counted as failed", file=sys.stderr)
-        _failed.clear()
+    _failed = 0
