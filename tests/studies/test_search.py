@@ -14,7 +14,7 @@ from ltmed.runs.checkpoint import DamagedCheckpointError
 from tests.harness import ok, run_command
 
 SEARCH = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "epochs=1", "hydra/sweeper/sampler=random"]
-SEARCH.append("hydra.sweeper.sampler.seed=0")
+SEARCH += ["hydra.sweeper.sampler.seed=0", "hydra.sweeper.n_jobs=1"]
 LR = "method.stages.train.optimizer.lr"
 
 
