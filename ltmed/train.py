@@ -217,6 +217,7 @@ def _build_stage(
         counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
         interpolation=cfg.pixels.interpolation,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
+        class_losses=cfg.class_losses,
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))
     return build(recipe.module)(network=network, context=context)

@@ -46,6 +46,7 @@ def figures(run: Run) -> dict[str, Plot]:
         "recall_by_size": _recall,
         "reliability": _reliability,
         "training_curves": _curves,
+        "class_losses": _class_losses,
     }
     return {name: partial(plot, data) for name, plot in common.items()} | _declared(data)
 
@@ -153,6 +154,13 @@ def _curves(data: RunData) -> Figure | None:
     ]
     stages = [stage for stage in stages if stage.loss or stage.metrics]
     return curves.training_curves(stages, data.title) if stages else None
+
+
+def _class_losses(data: RunData) -> Figure | None:
+    panels = {stage: losses for stage in data.stages if (losses := data.class_losses(stage))}
+    if not panels:
+        return None
+    return curves.class_losses(panels, data.classes, data.tiers, data.counts, data.title)
 
 
 def _rates(recipe: DictConfig, losses: Sequence[tuple[int, int, float]]) -> tuple[list[float], list[float]]:
