@@ -181,7 +181,7 @@ def _plot(run_dir: Path, found: dict[str, Any]) -> None:
     from ltmed.plots import run_figures
     from ltmed.runs.reader import Run
 
-    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER, trusted=True)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)
 
 
 def _recipes(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
