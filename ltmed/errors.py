@@ -19,7 +19,8 @@ class UserError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         self.message, self.hint = message, hint
-        super().__init__(f"{message.rstrip('.')}. {hint}" if hint else message)
+        # A list of names that goes on ends in "...", and a path may end in a dot.
+        super().__init__(f"{message}{'' if message.endswith('.') else '.'} {hint}" if hint else message)
 
 
 class TrainingError(UserError):

@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config import validate
+from ltmed.config.compose import compose_with_choices
 from ltmed.config.instantiate import build, build_network, per_stage
 from ltmed.config.pixels import resolve_pixels
 from ltmed.config.targets import trusted
 from ltmed.logging.console import print_summary
 from ltmed.runs import record
 from ltmed.runs.dataset import begin_split, open_dataset, split_record
-from ltmed.runs.directory import require_same
+from ltmed.runs.directory import require_same, run_dir_name
 from ltmed.runs.lock import claimed
 from ltmed.runs.start import existing, removed_if_refused, require_place
-from ltmed.training import launcher
+from ltmed.training import header, launcher
+from ltmed.utils.modules import make_callable
 from ltmed.utils.processes import is_first_process
 from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ltmed.data.datamodule import DataModule
     from ltmed.nn.network import Network
+    from ltmed.runs.reader import Run
     from ltmed.training.stage import Stage
 
 
@@ -57,6 +62,11 @@ def train(cfg: DictConfig) -> float:
     return found["val"]["scalars"][cfg.monitor]
 
 
+def _announce(text: str) -> None:
+    if is_first_process():
+        print(text, flush=True)
+
+
 def _finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
     """The results of a finished run of this configuration; a root with other data than it had is refused."""
     if is_first_process():
@@ -76,6 +86,7 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     from ltmed.training.frozen import attach_features
 
     require_place(run_dir)
+    _announce(header.opening(cfg, run_dir))
     wanted = cfg.trainer
     accelerator, devices = launcher.count_devices(wanted.accelerator, wanted.devices, wanted.num_nodes)
     logger = build(cfg.logger)
@@ -83,6 +94,7 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
         logger.func.require_usable(**logger.keywords)
     data = open_dataset(cfg, run_dir)
     network = build_network(cfg, len(data.manifest.classes))
+    _announce(header.details(cfg, data, accelerator, devices))
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
     _rehearse(cfg, network, data, devices * wanted.num_nodes)
@@ -92,7 +104,9 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
 def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -> None:
     """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
     from ltmed.training import frozen, preflight
+    from ltmed.training.trainer import callbacks_of
 
+    callbacks_of(cfg.trainer)
     network = copy.deepcopy(network)
     preflight.require_images_fit(network, cfg.image_size, cfg.backbone.get("name", cfg.backbone._target_))
     data.require_images(world)
@@ -167,7 +181,7 @@ def _plot(run_dir: Path, found: dict[str, Any]) -> None:
     from ltmed.plots import run_figures
     from ltmed.runs.reader import Run
 
-    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER, trusted=True)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)
 
 
 def _recipes(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
@@ -212,3 +226,41 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def from_overrides(overrides: Sequence[str] = ()) -> Run:
+    """`ltmed.train([...])`: starts, continues or reports the run that `ltmed train OVERRIDES` would, in its folder.
+
+    With `trainer.devices=N` it starts the other processes itself; it cannot be called by each of several that srun or
+    torchrun started. A script that calls it with several devices or `dataset.workers` needs no guard, since the other
+    processes do not import the script.
+
+    Args:
+        overrides: as on the command line, one run: `["method=erm", "dataset=phantom", "epochs=5"]`.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        UserError: anything in the config, the data or the machine that the user has to fix.
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
+    from ltmed.errors import UserError
+    from ltmed.runs.reader import read_run
+    from ltmed.utils.processes import launched_from_outside
+
+    if launched_from_outside():
+        raise UserError(
+            "ltmed.train was called in one of several processes", "Start `ltmed train` with srun or torchrun."
+        )
+    cfg, choices = compose_with_choices(overrides)
+    if cfg.run_dir is None:
+        cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, str(choices["dataset"]), list(overrides)))
+    train(cfg)
+    run = read_run(Path(cfg.run_dir))
+    assert run is not None
+    return run
+
+
+# `import ltmed.train` makes the package's attribute `train` this module: it has to be callable.
+make_callable(__name__, from_overrides)

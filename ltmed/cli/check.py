@@ -32,7 +32,7 @@ _NAMES = ("image", "path", "file", "filename", "image_id", "isic_id", "id_code",
 )
 @click.option("--labels-only", is_flag=True, help="Open no image file: no search for damaged and equal files.")
 def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: bool) -> None:
-    """Reports on a data set, given as for run.py: dataset=isic2018 dataset.root=DIR [key=value ...].
+    """Reports on a data set, given as for ltmed train: dataset=isic2018 dataset.root=DIR [key=value ...].
 
     Counts, imbalance, groups, leakage of every split, damaged and equal files, sources, common images with other data.
     """
@@ -163,7 +163,7 @@ def _sources(manifest: Manifest) -> list[str]:
 
 def _read(manifest: Manifest, threads: int | None) -> Contents:
     from ltmed.data.audit import read_contents
-    from ltmed.data.build import bar
+    from ltmed.utils.progress import bar
 
     with bar(f"reading {manifest.name}", len(manifest), None) as advance:
         return read_contents(manifest, threads=threads, advance=advance)

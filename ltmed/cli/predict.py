@@ -50,9 +50,9 @@ def command(
     from ltmed.inference.restore import finished_run
 
     finished_run(run)  # A mistake is said before torch is imported, which takes long.
-    from ltmed.data.build import bar
     from ltmed.data.inputs import list_images
     from ltmed.inference.predictor import Predictor
+    from ltmed.utils.progress import bar
 
     listed = list_images(images)
     if listed.repeated:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +15,7 @@ import numpy as np
 from ltmed.data.decode import BadImageError, decode_square
 from ltmed.data.manifest import Manifest
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
+from ltmed.utils.progress import bar
 
 UNREADABLE = "cannot be opened"
 """How the reason begins when the machine is to blame and not the content of the file."""
@@ -56,7 +56,7 @@ def decode_all(
         interpolation: likewise.
         keep: is given every square that can be read.
         threads: None takes one per usable core.
-        progress: whether to show a progress bar; None shows one on a terminal.
+        progress: see `ltmed.utils.progress.bar`.
 
     Returns:
         (row, reason) of the images that cannot be read, in row order.
@@ -110,21 +110,6 @@ def _seek_and_write(number: int, data: memoryview, offset: int) -> int:
     with _TURN:
         os.lseek(number, offset, os.SEEK_SET)
         return os.write(number, data)
-
-
-@contextmanager
-def bar(title: str, total: int, wanted: bool | None):
-    """A progress bar on stderr, or nothing; gives the function that advances it."""
-    if not (sys.stderr.isatty() if wanted is None else wanted):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=sys.stderr.isatty()) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def open_cache(
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
         budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
         threads: decoding threads; None takes one per usable core.
-        progress: whether to show a progress bar; None shows one on a terminal.
+        progress: see `ltmed.utils.progress.bar`.
 
     Raises:
         UserError: images cannot be read (all of them are found first), the disk is full, the folder cannot be

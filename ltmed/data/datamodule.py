@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -20,6 +20,7 @@ from ltmed.data.feature_loader import FeatureEvalLoader, FeatureTrainLoader
 from ltmed.data.features import FeatureCache, View
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._labels import spelled
 from ltmed.data.samplers import Sampler
 from ltmed.data.splits import Split, require_training_images
 from ltmed.errors import UserError, require_between
@@ -106,8 +107,8 @@ class DataModule(LightningDataModule):
         on_bad_image: str = "error",
         threads: int | None = None,
         workers: int = 0,
-        head: list[str] | None = None,
-        tail: list[str] | None = None,
+        head: list[Any] | None = None,
+        tail: list[Any] | None = None,
     ) -> None:
         super().__init__()
         if root is None:
@@ -127,7 +128,8 @@ class DataModule(LightningDataModule):
         self.workers = workers
         require_training_images(self.split, self.manifest)
         self.counts = np.bincount(self.manifest.labels[self.split.train], minlength=len(self.manifest.classes))
-        self.tiers = tiers(self.counts, self.manifest.classes, head=head, tail=tail)
+        first, last = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
+        self.tiers = tiers(self.counts, self.manifest.classes, head=first, tail=last)
         self.cache: ImageCache | None = None
         self.stage_data: StageData | None = None
         self.features: FeatureCache | None = None

@@ -29,6 +29,7 @@ from ltmed.inference.preprocessing import open_run
 from ltmed.losses.triplet import distances
 from ltmed.nn.centres import CentreHead
 from ltmed.nn.decoupled import NearestMean
+from ltmed.runs.reader import Run
 
 _AHEAD = 2
 """Pieces that wait for a thread, so that none waits for a piece."""
@@ -48,7 +49,7 @@ class Predictor:
     then everything else but `image` is missing.
 
     Args:
-        run_dir: folder of a finished run; its data are not needed.
+        run_dir: folder of a finished run, or the run; its data are not needed.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
         batch_size: B, images in the network at once; on a processor all threads together.
         threads: that decode, and on a processor compute; None takes one per usable core.
@@ -60,7 +61,7 @@ class Predictor:
 
     def __init__(
         self,
-        run_dir: str | Path,
+        run_dir: str | Path | Run,
         *,
         device: str = "auto",
         batch_size: int = 128,

@@ -77,11 +77,11 @@ class Trained:
     preprocessing: Preprocessing
 
 
-def open_run(run_dir: str | Path) -> Trained:
+def open_run(run_dir: str | Path | Run) -> Trained:
     """Loads what is needed to use a run: from its folder alone, without its data.
 
     Args:
-        run_dir: folder of a finished run.
+        run_dir: folder of a finished run, or the run.
 
     Raises:
         UserError: not the folder of a run; the run is not finished; a file of it is missing or damaged.

@@ -17,11 +17,11 @@ _PREFIX = "network."
 _AGAIN = "Copy the run again, or delete its folder and run its command again."
 
 
-def finished_run(run_dir: str | Path) -> Run:
+def finished_run(run_dir: str | Path | Run) -> Run:
     """The finished run in a folder, in which `~` is the home folder.
 
     Args:
-        run_dir: folder of a finished run.
+        run_dir: folder of a finished run, or the run.
 
     Raises:
         UserError: not the folder of a run; the run is not finished; a file of it is damaged.

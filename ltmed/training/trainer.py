@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.strategies import DDPStrategy
@@ -53,13 +54,13 @@ def make_trainer(
         # Buffers (queues, covariances) would be sent again at every forward; stages keep them equal themselves.
         backend = "nccl" if accelerator == "gpu" else "gloo"
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, process_group_backend=backend)
-    theirs = _callbacks(node.get("callbacks"))
+    theirs = callbacks_of(node)
     if any(isinstance(callback, ProgressBar) for callback in theirs):
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     node = node.copy()
     OmegaConf.set_struct(node, False)
     node.pop("callbacks", None)
-    with trusted():  # Training is always the user's own command.
+    with trusted():
         return build(
             node, accelerator=accelerator, devices=devices, plugins=[WholeCheckpointIO(), *_environment()],
             callbacks=[*theirs, *callbacks, SigtermCallback()], use_distributed_sampler=False, num_sanity_val_steps=0,
@@ -79,10 +80,20 @@ def _environment() -> list[Any]:
     return [SLURMEnvironment(auto_requeue=False)]
 
 
-def _callbacks(node: Any) -> list[Callback]:
-    """Callbacks of the configuration: a list of nodes with `_target_`, or a map whose names do not matter."""
-    nodes = list(node.values()) if isinstance(node, DictConfig) else list(node or [])
-    made = [build(one) if isinstance(one, DictConfig) else one for one in nodes]
+def callbacks_of(node: DictConfig) -> list[Callback]:
+    """Makes the callbacks of the configuration.
+
+    Args:
+        node: the config group `trainer`; its `callbacks` are a list of nodes with `_target_`, or a map of them whose
+            names do not matter.
+
+    Raises:
+        UserError: an entry is no callback of Lightning's.
+    """
+    given = node.get("callbacks")
+    nodes = list(given.values()) if isinstance(given, DictConfig) else list(given or [])
+    with trusted():  # Training is always the user's own command.
+        made = [build(one) if isinstance(one, DictConfig) else one for one in nodes]
     for callback in made:
         if not isinstance(callback, Callback):
             raise UserError(
