@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config.instantiate import build, per_stage
 from ltmed.config.trainer import check_trainer
+from ltmed.data.intensity import MODES
 from ltmed.errors import UserError, suggest
 from ltmed.evaluation.metrics import SCALARS, better
 
@@ -123,6 +124,11 @@ SETTINGS: dict[str, Kind] = {
     "dataset.cache_scale": _number(0.1),
     "dataset.cache_budget_gb": _number(0),
     "dataset.fit": _one_of("squash", "crop"),
+    "dataset.intensity": Kind(
+        lambda value: value in MODES or (isinstance(value, list) and len(value) == 2),
+        f"one of {', '.join(MODES)}, or a fixed range [LOW,HIGH]",
+        MODES,
+    ),
     "dataset.on_bad_image": _one_of("error", "skip"),
     "dataset.threads": _or_null(_whole(1), "one per core"),
     "dataset.workers": _whole(0, 1024),

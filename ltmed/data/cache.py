@@ -23,13 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from ltmed.data.build import UNREADABLE, decode_all, read_square
-from ltmed.data.decode import FITS, INTERPOLATIONS
+from ltmed.data.decode import FITS, INTERPOLATIONS, Decoding
+from ltmed.data.intensity import AUTO, Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.store import JPEG, RAW, Pixels, Store
 from ltmed.errors import UserError, suggest
 from ltmed.utils.files import locked, sync_folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the decoding; a change of pixels must raise it."""
 
 BUDGET_GB = 20.0
@@ -60,6 +61,7 @@ def open_cache(
     *,
     fit: str = "squash",
     interpolation: str = "bilinear",
+    intensity: Intensity = AUTO,
     on_bad_image: str = "error",
     budget_gb: float = BUDGET_GB,
     threads: int | None = None,
@@ -77,6 +79,7 @@ def open_cache(
         folder: where caches are kept; made if needed.
         fit: `squash` or `crop`, see `ltmed.data.decode.decode_square`.
         interpolation: `bilinear` or `bicubic`, likewise.
+        intensity: what becomes of more than eight bits, see `ltmed.data.intensity`.
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
         budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
         threads: decoding threads; None takes one per usable core.
@@ -94,24 +97,16 @@ def open_cache(
     folder = Path(folder).expanduser()
     shape = (len(manifest), size, size, 3)
     store = RAW if RAW.room(shape) <= budget_gb * 1e9 else JPEG
-    path = folder / f"{manifest.name}-{_key(manifest, size, fit, store, interpolation)}"
+    how = Decoding(fit, interpolation, intensity)
+    path = folder / f"{manifest.name}-{_key(manifest, size, how, store)}"
     cache = _open(path, shape, store)
-    if cache is None or _recovered(cache, manifest, size, fit, interpolation):
+    if cache is None or _recovered(cache, manifest, size, how):
         with _writing(folder, store.room(shape)):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(path):
                 cache = _open(path, shape, store)
-                if cache is None or _recovered(cache, manifest, size, fit, interpolation):
-                    _build(
-                        manifest,
-                        path,
-                        shape,
-                        store,
-                        fit=fit,
-                        interpolation=interpolation,
-                        threads=threads,
-                        progress=progress,
-                    )
+                if cache is None or _recovered(cache, manifest, size, how):
+                    _build(manifest, path, shape, store, how=how, threads=threads, progress=progress)
                     cache = _open(path, shape, store)
     assert cache is not None
     _report(cache, manifest, path, on_bad_image)
@@ -123,10 +118,10 @@ def _require(name: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"dataset.{name}={value} is not known", suggest(value, known))
 
 
-def _key(manifest: Manifest, size: int, fit: str, store: Store, interpolation: str) -> str:
+def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
     """16 hex digits that depend on every file and on what becomes of it, not on where the data set lies."""
-    how = [FORMAT, size, fit, *[store.word] * bool(store.word), *[interpolation] * (interpolation != "bilinear")]
-    digest = hashlib.blake2b(json.dumps(how).encode(), digest_size=8)
+    made = [FORMAT, size, *how.words, *([store.word] if store.word else [])]
+    digest = hashlib.blake2b(json.dumps(made).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:
         try:
@@ -149,10 +144,10 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
         return None
 
 
-def _recovered(cache: ImageCache, manifest: Manifest, size: int, fit: str, interpolation: str) -> bool:
+def _recovered(cache: ImageCache, manifest: Manifest, size: int, how: Decoding) -> bool:
     """Whether an image that could not be read can be now, though its file did not change (a permission, a disk)."""
     rows = [row for row, reason in cache.bad if reason.startswith(UNREADABLE)]
-    return any(isinstance(read_square(manifest, row, size, fit, interpolation), np.ndarray) for row in rows)
+    return any(isinstance(read_square(manifest, row, size, how), np.ndarray) for row in rows)
 
 
 def _build(
@@ -161,8 +156,7 @@ def _build(
     shape: tuple[int, ...],
     store: Store,
     *,
-    fit: str,
-    interpolation: str,
+    how: Decoding,
     threads: int | None,
     progress: bool | None,
 ) -> None:
@@ -184,10 +178,9 @@ def _build(
     temporary.mkdir()
     try:
         with store.writing(temporary, shape) as keep:
-            bad = decode_all(
-                manifest, shape[1], fit, keep, threads=threads, progress=progress, interpolation=interpolation
-            )
-        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, "fit": fit, "bad": bad}
+            bad = decode_all(manifest, shape[1], keep, how=how, threads=threads, progress=progress)
+        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, **how._asdict(), "bad": bad}
+        meta["intensity"] = how.intensity.option
         with (temporary / META).open("w") as file:
             json.dump(meta, file, indent=1)
             file.flush()

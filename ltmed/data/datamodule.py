@@ -18,11 +18,12 @@ from ltmed.data.cache import BUDGET_GB, ImageCache, open_cache
 from ltmed.data.download import Download
 from ltmed.data.feature_loader import FeatureEvalLoader, FeatureTrainLoader
 from ltmed.data.features import FeatureCache, View
+from ltmed.data.intensity import Intensity
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._labels import spelled
 from ltmed.data.samplers import Sampler
-from ltmed.data.splits import Split, require_training_images
+from ltmed.data.splits import Split, require_training_images, warn_of_unseen_classes
 from ltmed.errors import UserError, require_between
 from ltmed.evaluation.tiers import tiers
 
@@ -63,6 +64,8 @@ class DataModule(LightningDataModule):
         cache_scale: cached side / image_size; the margin that random crops move in.
         fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
         interpolation: of that resize, `bilinear` or `bicubic`, both with antialiasing.
+        intensity: what becomes of images of more than eight bits: `auto`, `window`, `range` or `[low, high]`, see
+            `ltmed.data.intensity.Intensity`.
         cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
@@ -103,6 +106,7 @@ class DataModule(LightningDataModule):
         cache_scale: float = 8 / 7,
         fit: str = "squash",
         interpolation: str = "bilinear",
+        intensity: str | Sequence[float] = "auto",
         cache_budget_gb: float = BUDGET_GB,
         on_bad_image: str = "error",
         threads: int | None = None,
@@ -113,9 +117,11 @@ class DataModule(LightningDataModule):
         super().__init__()
         if root is None:
             raise UserError(f"dataset.root is not set for '{self.name}'", self.how_to_get())
+        self.intensity = Intensity.of(intensity)
         with _kept_warnings() as kept:
             self.manifest = self.read(Path(root).expanduser())
             self.split = split(self.manifest, fold)
+            warn_of_unseen_classes(self.split, self.manifest)
         self.warnings = tuple(dict.fromkeys(kept))
         """What reading and splitting warned of; metrics.json and reports repeat it."""
         self.digest = self.split.digest(self.manifest)
@@ -153,11 +159,16 @@ class DataModule(LightningDataModule):
             self.cache_dir,
             fit=self.fit,
             interpolation=self.interpolation,
+            intensity=self.intensity,
             on_bad_image=self.on_bad_image,
             budget_gb=self.cache_budget_gb,
             threads=self.threads,
         )
-        self.split = self.split.without([row for row, _ in self.cache.bad])
+        if self.cache.bad:
+            with _kept_warnings() as kept:
+                self.split = self.split.without([row for row, _ in self.cache.bad])
+                warn_of_unseen_classes(self.split, self.manifest)
+            self.warnings = tuple(dict.fromkeys([*self.warnings, *kept]))
         require_training_images(self.split, self.manifest)
 
     def use_features(self, features: FeatureCache, evaluation: str) -> None:

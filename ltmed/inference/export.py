@@ -120,6 +120,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "cache_size": made.cache_size,
         "fit": made.fit,
         "interpolation": made.interpolation,
+        "intensity": made.intensity.option,
         "view": OmegaConf.to_container(trained.run.config.evaluation),
         "jpeg": made.jpeg,
         "mean": list(made.mean),
@@ -159,7 +160,7 @@ def _in_words(made: Preprocessing) -> str:
     side = f"{made.cache_size} x {made.cache_size}"
     how = f"{made.interpolation}, antialiased"
     steps = [
-        "decode as RGB and turn as EXIF says",
+        "decode as RGB and turn as EXIF says; of more than 8 bits make 8 as 'intensity' says",
         f"resize to {side} pixels without keeping the proportions ({how})"
         if made.fit == "squash"
         else f"resize the short side to {made.cache_size} pixels ({how}) and cut the central {side}",

@@ -13,6 +13,7 @@ from ltmed.config.instantiate import build
 from ltmed.data.augment import Augmentation
 from ltmed.data.datamodule import DataModule
 from ltmed.data.decode import decode_square
+from ltmed.data.intensity import Intensity
 from ltmed.data.store import RAW, from_jpeg, to_jpeg
 from ltmed.inference.restore import finished_run, load_network
 from ltmed.runs.reader import Run
@@ -31,6 +32,8 @@ class Preprocessing:
     """Side of the square that the whole image, or its centre, becomes first."""
     fit: str
     """How it becomes one: `squash` or `crop`, see `ltmed.data.decode.decode_square`."""
+    intensity: Intensity
+    """What becomes of more than eight bits."""
     jpeg: bool
     """Whether the run kept that square as a JPEG, so that its network was trained on what JPEG leaves of it."""
     view: Augmentation
@@ -53,7 +56,7 @@ class Preprocessing:
             BadImageError: not an image, or truncated.
             UserError: DICOM, and pydicom is not installed.
         """
-        image = decode_square(data, self.cache_size, self.fit, self.interpolation)
+        image = decode_square(data, self.cache_size, self.fit, self.interpolation, self.intensity)
         if self.jpeg:
             kept = from_jpeg(to_jpeg(image))
             assert kept is not None
@@ -99,6 +102,7 @@ def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
     return Preprocessing(
         cache_size=side,
         fit=_setting(cfg, "fit"),
+        intensity=Intensity.of(_setting(cfg, "intensity")),
         jpeg=RAW.room((images, side, side, 3)) > _setting(cfg, "cache_budget_gb") * 1e9,
         view=build(cfg.evaluation),
         interpolation=cfg.pixels.interpolation,

@@ -263,4 +263,11 @@ def test_meta_tells_what_is_inside(tmp_path):
     open_cache(jpegs(tmp_path / "data"), S, tmp_path / "cache", fit="crop")
     (path,) = _folders(tmp_path / "cache")
     meta = json.loads((path / META).read_text())
-    assert meta == {"format": 1, "root": str(tmp_path / "data"), "shape": [6, S, S, 3], "fit": "crop", "bad": []}
+    assert meta == {
+        "format": 2,
+        "root": str(tmp_path / "data"),
+        "shape": [6, S, S, 3],
+        "fit": "crop",
+        "intensity": "auto",
+        "bad": [],
+    }
