@@ -8,17 +8,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
@@ -180,6 +184,19 @@ def ok(done: Finished) -> Finished:
     """Fails with the output of a command that failed."""
     assert done.code == 0, done.out + done.err
     return done
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own (tmpfs) of a few bytes on `folder`; skips where that takes more rights."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(["mount", *options], capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root on Linux only")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def make_tiny_ham(root: Path, counts: tuple[int, ...] = (20, 48, 14, 12, 20, 12, 12)) -> None:

@@ -71,9 +71,11 @@ def _protocols(manifest: Manifest, cfg: DictConfig) -> list[tuple[str, Callable[
     from functools import partial
 
     from ltmed.config.instantiate import build
+    from ltmed.config.targets import trusted
     from ltmed.data import papers, splits
 
-    chosen = build(cfg.split)
+    with trusted():  # The user's own overrides.
+        chosen = build(cfg.split)
     protocols: dict[str, Callable[[], Split]] = {"as chosen": lambda: chosen(manifest, cfg.fold)}
     protocols |= {name: partial(getattr(splits, name), manifest, 0) for name in ("grouped", "random", "official")}
     divisions = {paper: known[manifest.name] for paper, known in papers.PAPERS.items() if manifest.name in known}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 
+from ltmed.config.overrides import quoted, shell
 from ltmed.errors import UserError, suggest
 from ltmed.studies import catalogue
 
@@ -47,6 +49,10 @@ def _explain_config(error: BaseException) -> str:
         return f"{group}={choice} does not exist. {suggest(choice, error.options)}"
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if equals and value and not re.search(r"[\[\]{}'\"]", value):
+            # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
+            return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"
     ours = "UserError raised while resolving interpolation: "  # In a study's sweep.
     return text.removeprefix(ours) if text.startswith(ours) else f"The configuration cannot be composed: {text}"

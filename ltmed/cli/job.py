@@ -10,6 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ltmed.cli.boundary import one_line_errors
+from ltmed.config.data_root import require_root
 from ltmed.config.overrides import choice
 from ltmed.config.paths import conf
 from ltmed.errors import UserError
@@ -22,9 +23,11 @@ _PARTS = ("loss", "sampler", "augment", "weak_augment")
 @hydra.main(version_base="1.3", config_path=str(conf()), config_name="config")
 def run_job(cfg: DictConfig) -> float:
     """One job: what Hydra and its launchers call with a composed configuration."""
-    from ltmed.train import train
-
     with one_line_errors(single=not is_sweep()):
+        if "study" not in cfg:
+            require_root(cfg)
+        from ltmed.train import train
+
         return train(with_run_dir(cfg))
 
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of all pictures.",
 )
-def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: str) -> None:
+@click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
+def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: str, trust: bool) -> None:
     """Draws finished runs: RUNS are folders of runs, or folders that hold such folders.
 
     The pictures of each run go into its own folder `figures`. With several runs, methods are compared for each data
@@ -49,7 +50,10 @@ def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: st
         _require_umap()
     if output is not None:
         _make(output)
-    _draw_all(finished, output, features, kind)
+    from ltmed.config.targets import trusted
+
+    with trusted(trust):
+        _draw_all(finished, output, features, kind)
 
 
 def _make(folder: Path) -> None:

@@ -67,7 +67,8 @@ def _take_own_folders(arguments: list[str]) -> list[str]:
         if option not in ("--config-dir", "-cd"):
             left.append(word)
             continue
-        if not equals and (folder := next(rest, "")) == "":
+        folder = folder if equals else next(rest, "")
+        if not folder:
             raise UserError("--config-dir has no folder", "Write --config-dir DIR.")
         add_own_folder(folder)
     return left

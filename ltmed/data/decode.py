@@ -26,6 +26,7 @@ from ltmed.data.dicom import is_dicom, read_dicom
 from ltmed.data.intensity import AUTO, BadImageError, Intensity, Values, to_eight_bits
 
 FITS = ("squash", "crop")
+INTERPOLATIONS = ("bilinear", "bicubic")
 
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
@@ -49,7 +50,26 @@ class Decoded(NamedTuple):
     """What decided which values are black and white, see `ltmed.data.intensity`."""
 
 
-def decode_square(data: bytes, size: int, fit: str = "squash", intensity: Intensity = AUTO) -> np.ndarray:
+class Decoding(NamedTuple):
+    """How a file becomes a square; the arguments of `decode_square` after `size`."""
+
+    fit: str = "squash"
+    interpolation: str = "bilinear"
+    intensity: Intensity = AUTO
+
+    @property
+    def words(self) -> list[object]:
+        """What distinguishes caches, as JSON."""
+        return [*self[:2], self.intensity.option]
+
+
+def decode_square(
+    data: bytes,
+    size: int,
+    fit: str = "squash",
+    interpolation: str = "bilinear",
+    intensity: Intensity = AUTO,
+) -> np.ndarray:
     """Decodes an image file and makes it a square.
 
     Args:
@@ -57,6 +77,7 @@ def decode_square(data: bytes, size: int, fit: str = "squash", intensity: Intens
         size: S, side of the square in pixels.
         fit: `squash` resizes the whole image, without keeping its proportions; `crop` resizes the short side to S
             and cuts the centre, as torchvision's Resize and CenterCrop.
+        interpolation: `bilinear` or `bicubic`.
         intensity: what becomes of more than eight bits.
 
     Returns:
@@ -66,7 +87,7 @@ def decode_square(data: bytes, size: int, fit: str = "squash", intensity: Intens
         BadImageError: not an image, or truncated, with the reason in a few words.
         UserError: DICOM, and pydicom is not installed.
     """
-    return fitted(decode(data, size, intensity).image, size, fit)
+    return fitted(decode(data, size, intensity).image, size, fit, interpolation)
 
 
 def decode(data: bytes, size: int, intensity: Intensity = AUTO) -> Decoded:
@@ -135,23 +156,23 @@ def _unusual(data: bytes) -> np.ndarray:
     raise BadImageError("damaged, truncated or not an image")
 
 
-def fitted(image: np.ndarray, size: int, fit: str = "squash") -> np.ndarray:
+def fitted(image: np.ndarray, size: int, fit: str = "squash", interpolation: str = "bilinear") -> np.ndarray:
     """Resizes uint8 [h, w, 3], BGR, to [size, size, 3], RGB."""
     if fit == "squash":
-        return _resize(image, size, size)
+        return _resize(image, size, size, interpolation)
     height, width = image.shape[:2]
     short = min(height, width)
-    image = _resize(image, size * height // short, size * width // short)
+    image = _resize(image, size * height // short, size * width // short, interpolation)
     top, left = (round((side - size) / 2) for side in image.shape[:2])
     return np.ascontiguousarray(image[top : top + size, left : left + size])
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
     """Resizes and turns BGR into RGB."""
     if image.shape[:2] == (height, width):
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    blue, green, red = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)[0].numpy()
+    blue, green, red = functional.interpolate(pixels, (height, width), mode=interpolation, antialias=True)[0].numpy()
     # OpenCV interleaves ten times faster than a permuted copy, which would also start threads of its own.
     return cv2.merge((red, green, blue))
 

@@ -6,6 +6,7 @@ tiers and methods have a marker or hatch besides, so that no figure depends on c
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,13 +85,19 @@ TIERS = {
 
 @contextmanager
 def _look() -> Iterator[None]:
+    finder = logging.getLogger("matplotlib.font_manager")
+    level = finder.level
     with mpl.rc_context(), warnings.catch_warnings():
         # Where no font has a letter, `fonts.require` has warned of it already.
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
         mpl.rcdefaults()
         for key, value in {**_RC, "font.family": fonts.families()}.items():
             mpl.rcParams[key] = value
-        yield
+        finder.setLevel(logging.ERROR)  # It says that a fallback font comes in another weight than asked for.
+        try:
+            yield
+        finally:
+            finder.setLevel(level)
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -203,14 +210,27 @@ def plot_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int 
         metrics: name -> values.
         first: where on the x axis the values begin.
     """
-    free = iter((BLACK, PURPLE, ORANGE, SKY))
+    looks = metric_looks(metrics)
     for name, values in metrics.items():
-        tier = TIERS.get(name.removesuffix("_recall"))
-        axes.plot(
-            range(first, first + len(values)), values, label=name.replace("_", " "), ms=3,
-            color=tier.colour if tier else next(free, GREY), lw=1 if tier else 1.8, ls="--" if tier else "-",
-            marker=(tier.marker if tier else "o") if len(values) <= MOST_MARKED else "",
-        )  # fmt: skip
+        look = looks[name] if len(values) <= MOST_MARKED else {**looks[name], "marker": ""}
+        axes.plot(range(first, first + len(values)), values, label=name.replace("_", " "), ms=3, **look)
+
+
+def metric_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line of each metric: recall of the tiers as the tiers are, other metrics thicker."""
+    free = iter((BLACK, PURPLE, ORANGE, SKY))
+    looks: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if tier := TIERS.get(name.removesuffix("_recall")):
+            looks[name] = {"color": tier.colour, "marker": tier.marker, "lw": 1.0, "ls": "--"}
+        else:
+            looks[name] = {"color": next(free, GREY), "marker": "o", "lw": 1.8, "ls": "-"}
+    return looks
+
+
+def line_look(number: int) -> dict[str, Any]:
+    """Colour and marker of one of several lines, different for 63 of them."""
+    return {"color": CYCLE[number % len(CYCLE)], "marker": MARKERS[(number + number // len(CYCLE)) % len(MARKERS)]}
 
 
 def tier_handles(tiers: Sequence[str], filled: bool = False) -> list[Any]:

@@ -30,5 +30,7 @@ class StageContext:
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     """`(optimizer, total_steps) -> scheduler`, stepped once per training step; None keeps the rate."""
+    interpolation: str = "bilinear"
+    """How whole images became squares; checkpoints say it beside `mean` and `std`."""
     checkpoint: Path | None = None
     """Where the last good checkpoint of this stage is, for messages."""

@@ -28,7 +28,7 @@ def replacing(file: Path) -> Iterator[Path]:
         file: in a folder that exists.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; `filename` is `file`.
     """
     partial = _partial(file)
     try:
@@ -37,6 +37,11 @@ def replacing(file: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         partial.replace(file)
         sync_folder(file.parent)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, partial, str(partial)):
+            raise
+        # A failed write names no file, and a failed rename the partial one: the message shall name the right disk.
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         with suppress(OSError):
             partial.unlink()

@@ -140,3 +140,11 @@ def test_other_truncated_files_are_found(kind):
 def test_what_is_no_image_is_refused(data):
     with pytest.raises(BadImageError):
         decode_square(data, S)
+
+
+def test_bicubic_is_that_of_pil() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((40, 40), Image.Resampling.BICUBIC)).astype(int)
+    made = decode_square(encoded(image, "PNG"), 40, interpolation="bicubic").astype(int)
+    assert np.abs(made - expected).mean() < 1
+    assert np.abs(made - decode_square(encoded(image, "PNG"), 40).astype(int)).mean() > 1

@@ -1,0 +1,45 @@
+"""Reads small data sets as a command line does: from the overrides to the manifest, with what was warned of."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from ltmed.config.compose import read_manifest
+from ltmed.data.manifest import Manifest
+from tests.data.readers.folder_trees import PNG, put, write
+from tests.harness import ROOT
+
+__all__ = ["PNG", "classes", "labels", "put", "read", "together", "write"]
+
+
+def read(dataset: str, root: Path, *overrides: str) -> tuple[Manifest, str]:
+    """The manifest of `dataset=... dataset.root=...`, and all warnings as one text."""
+    words = [f"dataset={dataset}", f"dataset.root='{root}'", "split=random", *overrides]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", words)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        manifest, _ = read_manifest(cfg)
+    return manifest, "\n".join(str(one.message) for one in caught if issubclass(one.category, UserWarning))
+
+
+def labels(manifest: Manifest) -> dict[str, str]:
+    """Path -> class."""
+    return {image: manifest.classes[label] for image, label in zip(manifest.images, manifest.labels, strict=True)}
+
+
+def classes(manifest: Manifest) -> dict[str, int]:
+    """Class -> number of images, in class order."""
+    return dict(zip(manifest.classes, manifest.counts.tolist(), strict=True))
+
+
+def together(manifest: Manifest) -> set[frozenset[str]]:
+    """All groups, also those of one image."""
+    assert manifest.groups is not None
+    sets: dict[int, set[str]] = {}
+    for image, group in zip(manifest.images, manifest.groups.tolist(), strict=True):
+        sets.setdefault(group, set()).add(image)
+    return {frozenset(images) for images in sets.values()}
