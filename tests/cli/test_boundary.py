@@ -77,14 +77,14 @@ def test_full_disk_and_unknown_errors() -> None:
     assert explain(ValueError("a bug")) is None
 
 
-@pytest.mark.parametrize("value", ["/data/archive (1)", "/data/Bilder ä, neu", "/data/a b", "/data/a=b,c"])
+@pytest.mark.parametrize("value", ["/data/archive (1)", "/data/Bilder ä, neu", "/data/a=b,c", "/data/x [1]'s"])
 def test_a_path_that_hydra_cannot_read_is_shown_quoted(value: str) -> None:
     with pytest.raises(HydraException) as caught:
         OverridesParser.create().parse_overrides([f"dataset.root={value}("])
     line = str(explain(caught.value))
     (word,) = shlex.split(line.partition("Quote its value: ")[2])
     (override,) = OverridesParser.create().parse_overrides([word])
-    assert getattr(override.value(), "text", None) == f"{value}("
+    assert override.value() == f"{value}("
 
 
 def test_a_search_for_the_worst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
