@@ -77,6 +77,8 @@ class ImageFolder(DataModule):
         rows = sorted((path, number[label], part) for (part, label), paths in layout.folders.items() for path in paths)
         images, parts = tuple(path for path, _, _ in rows), np.array([part for _, _, part in rows])
         groups, how, source = self._groups(images)
+        if groups is not None:
+            self._warn_of_divided(groups, parts)
         self._warn_of_versions(images)
         return Manifest(
             name=self.name,
@@ -117,6 +119,16 @@ class ImageFolder(DataModule):
             return None, (), word or "dataset.group_pattern=REGEX if file names hold the patient"
         groups = find_groups(self.name, ids_in_names(self.group_pattern, images), len(images))
         return groups, (groups.how,) if groups else (), "another dataset.group_pattern"
+
+    def _warn_of_divided(self, groups: Groups, parts: np.ndarray) -> None:
+        pairs = np.unique(np.stack([groups.numbers, np.unique(parts, return_inverse=True)[1]]), axis=1)
+        divided = int((np.bincount(pairs[0]) > 1).sum())
+        if divided:
+            warnings.warn(
+                f"{self.name}: {many(divided, groups.unit)} with images in several parts, so that split=official "
+                "leaks; 'split=grouped split.pool=all' divides all images anew",
+                stacklevel=3,
+            )
 
     def _warn_of_versions(self, images: tuple[str, ...]) -> None:
         """An image that was converted may lie beside what it was converted from."""
