@@ -69,7 +69,7 @@ def test_the_setting_reaches_the_images(tmp_path, option, white):
 @pytest.mark.parametrize("option", ["auto", "range", "[0,8000]"])
 def test_a_new_image_is_treated_as_the_images_of_the_run(option):
     pixels = ("pixels.mean=[0.5,0.5,0.5]", "pixels.std=[0.5,0.5,0.5]", "pixels.interpolation=bilinear")
-    cfg = composed("method=erm", "dataset=phantom", f"+dataset.intensity={option}", *pixels)
+    cfg = composed("method=erm", "dataset=phantom", f"dataset.intensity={option}", *pixels)
     made = _preprocessing(cfg, {"split": {"images": {"train": 1}}, "skipped": []})
     data = cv2.imencode(".png", TWELVE)[1].tobytes()
     intensity = Intensity.of([0, 8000] if "[" in option else option)
