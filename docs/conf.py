@@ -2,7 +2,6 @@
 
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -10,10 +9,12 @@ sys.path.insert(0, str(HERE))
 
 import reference_pages
 
+import ltmed
+
 project = "ltmed"
 author = "the ltmed authors"
 copyright = "the ltmed authors, Apache 2.0"
-version = release = metadata.version("ltmed")
+version = release = ltmed.__version__
 
 extensions = [
     "myst_parser",

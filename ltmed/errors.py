@@ -23,6 +23,14 @@ class UserError(Exception):
         super().__init__(f"{message}{'' if message.endswith('.') else '.'} {hint}" if hint else message)
 
 
+class TrainingError(UserError):
+    """Training had begun and cannot go on; the folder of the run stays as it is."""
+
+
+class DivergedError(TrainingError):
+    """The loss became NaN or infinite: with these settings the run will never end, a search may try others."""
+
+
 def suggest(word: str, known: Iterable[str], most: int = 3) -> str:
     """Says which known names look like `word`: "Did you mean 'a' or 'b'?", or lists all of a short set."""
     names = sorted(set(known))

@@ -25,7 +25,9 @@ def explain(error: BaseException) -> str | None:
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return _explain_config(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return "A group (method=, loss= ...) takes the name of one of its choices. python run.py --help has them."
+        return "A group (method=, loss= ...) takes the name of one of its choices. ltmed train --help has them."
+    if isinstance(error, ValueError) and str(error).startswith("No trials are completed yet"):
+        return "No trial of the search came to its end; each has said why. Search other values."
     if type(error).__name__ == "OutOfMemoryError":
         return "The GPU is out of memory. Lower batch_size or image_size, or use more devices."
     return None

@@ -1,8 +1,8 @@
-"""Data sets from Hydra overrides, without a run."""
+"""Configurations and data sets from Hydra overrides, outside of a command line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ltmed.config.paths import choices, conf
@@ -16,18 +16,35 @@ if TYPE_CHECKING:
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """The config that `python run.py OVERRIDES` would have."""
+    """The config that `ltmed train OVERRIDES` would have."""
+    return compose_with_choices(overrides)[0]
+
+
+def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
+    """The config that `ltmed train OVERRIDES` would have, and config group -> what was chosen.
+
+    Raises:
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import open_dict
 
     from ltmed.config import search_path
 
-    if GlobalHydra.instance().is_initialized():  # Inside a job of run.py, with the same folder of configs.
-        return hydra_compose("config", list(overrides))
+    def composed() -> tuple[DictConfig, Mapping[str, str | None]]:
+        cfg = hydra_compose("config", list(overrides), return_hydra_config=True)
+        choices = dict(cfg.hydra.runtime.choices)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg, choices
+
+    if GlobalHydra.instance().is_initialized():  # Inside a job, with the same folder of configs.
+        return composed()
     search_path.register()
     with initialize_config_dir(str(conf()), version_base="1.3"):
-        return hydra_compose("config", list(overrides))
+        return composed()
 
 
 def reader(name: str) -> type[DataModule]:
@@ -58,6 +75,7 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     from hydra.utils import get_class
 
     from ltmed.config.instantiate import build
+    from ltmed.config.targets import trusted
     from ltmed.data.splits import Split
 
     found: list[Manifest] = []
@@ -68,7 +86,8 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
         return Split("everything", np.arange(len(manifest)), none, none)
 
     try:
-        build(
+        with trusted():  # The user's own words.
+            build(
             cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
             cache_dir=cfg.cache_dir,
         )  # fmt: skip

@@ -1,9 +1,9 @@
 """Where the configuration files and the studies are: those that come with the package, and the user's own.
 
 The package's are `conf/` and `experiments/`: at the top of a checkout, or inside the installed package, where the
-wheel puts them. A user's own folder adds to them: `DIR/method/mine.yaml` is `method=mine`, and
-`DIR/experiments/mine/lr.yaml` the study `mine/lr`. It is named by `--config-dir DIR` or the environment variable
-LTMED_CONF, which may list several (separated as in PATH), so that every process of a job finds it.
+wheel puts them. A user's own folder adds to them: `DIR/method/mine.yaml` is `method=mine`, and `DIR/mine/lr.yaml` the
+study `mine/lr`. It is named by `--config-dir DIR` or the environment variable LTMED_CONF, which may list several
+(separated as in PATH), so that every process of a job finds it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from ltmed.errors import UserError
 
 VARIABLE = "LTMED_CONF"
-STUDIES = "experiments"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -25,7 +24,7 @@ def conf() -> Path:
 
 def experiments() -> Path:
     """The folder of studies that comes with the package."""
-    return _shipped(STUDIES)
+    return _shipped("experiments")
 
 
 def own_folders() -> tuple[Path, ...]:
@@ -63,11 +62,10 @@ def require_own_names() -> None:
     """
     taken: dict[Path, Path] = {}
     for folder in own_folders():
-        patterns = ("*.yaml", "*/*.yaml", f"{STUDIES}/*/*.yaml", f"{STUDIES}/*/*.csv")
-        for file in (file for pattern in patterns for file in sorted(folder.glob(pattern))):
+        for file in (file for pattern in ("*.yaml", "*/*.yaml", "*/*.csv") for file in sorted(folder.glob(pattern))):
             name = file.relative_to(folder)
-            shipped = experiments() / name.relative_to(STUDIES) if name.parts[0] == STUDIES else conf() / name
-            first = shipped if shipped.is_file() else taken.setdefault(name, file)
+            shipped = (path for path in (conf() / name, experiments() / name) if path.is_file())
+            first = next(shipped, taken.setdefault(name, file))
             if not first.samefile(file):
                 raise UserError(f"{file} has the name of {first}, which would be used in its place", "Rename it.")
 
@@ -78,9 +76,13 @@ def config_folders() -> tuple[Path, ...]:
 
 
 def study_folders() -> tuple[Path, ...]:
-    """Where studies are looked for, in order."""
-    own = (folder / STUDIES for folder in own_folders())
-    return experiments(), *(folder for folder in own if folder.is_dir())
+    """Where studies are looked for, in order; those of the user hold config groups too."""
+    return experiments(), *own_folders()
+
+
+def groups() -> set[str]:
+    """The config groups: folders of choices."""
+    return {path.name for path in conf().iterdir() if path.is_dir()}
 
 
 def choices(group: str) -> dict[str, Path]:

@@ -6,7 +6,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from ltmed.config.paths import own_folders, require_own_names, study_folders
+from ltmed.config.paths import require_own_names, study_folders
 
 
 class LtmedSearchPath(SearchPathPlugin):
@@ -14,7 +14,7 @@ class LtmedSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Called by Hydra whenever it makes a search path."""
-        for folder in (*own_folders(), *study_folders()):
+        for folder in study_folders():
             search_path.append("ltmed", f"file://{folder}")
 
 

@@ -11,7 +11,7 @@ often as any other. Stage 2 leaves the encoder as it is, BatchNorm included, and
     tau   w_c / |w_c|^tau without bias, tau chosen on validation images                            `Normalise`
     LWS   f_c (w_c h + b_c), one scale f_c per class trained with class-balanced batches           `Rescale`
 
-Where this differs from the paper or its released code, docs/fidelity.md says why.
+Where this differs from the paper or its released code, docs/explanation/fidelity.md says why.
 Letters: n training images of this process, N of all, D encoder width, K classes.
 """
 
@@ -29,6 +29,7 @@ from ltmed.losses.traits import Loss, require_scale
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
 from ltmed.nn.frozen import freeze, start_anew
+from ltmed.nn.heads import EmbeddedLinear
 from ltmed.nn.network import Network
 from ltmed.training import feature_pass, tau_search
 from ltmed.training.context import StageContext
@@ -72,12 +73,17 @@ class Retrain(FrozenEncoder):
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
         super().__init__(network, context)
         require_scale(loss, network.classifier)
-        start_anew(network.classifier)
+        head = network.classifier
+        if isinstance(head, EmbeddedLinear):
+            # The embedding is part of the representation; only what decides between classes is learned anew.
+            freeze(head.embedding)
+            head = head.linear
+        start_anew(head)
         self.loss = loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
 
 class Rescale(FrozenEncoder):
@@ -102,7 +108,7 @@ class Rescale(FrozenEncoder):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
 
 class Untrained(FrozenEncoder):

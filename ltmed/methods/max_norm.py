@@ -63,7 +63,7 @@ class MaxNorm(FrozenEncoder):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Projects what the optimiser has made of the weights."""

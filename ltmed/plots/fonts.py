@@ -112,7 +112,8 @@ def _candidates() -> Iterator[tuple[str, str]]:
     upright: dict[str, tuple[int, str]] = {}
     for entry in font_manager.fontManager.ttflist:
         if entry.style == "normal" and not entry.name.startswith(_PLACEHOLDERS):
-            weight = abs(font_manager.weight_dict.get(entry.weight, entry.weight) - 400)
+            weight = entry.weight if isinstance(entry.weight, int) else font_manager.weight_dict[entry.weight]
+            weight = abs(weight - 400)
             upright[entry.name] = min(upright.get(entry.name, (weight, entry.fname)), (weight, entry.fname))
     rank = {name: place for place, name in enumerate(_PREFERRED)}
     for family in sorted(upright, key=lambda name: (rank.get(name, len(rank)), name)):

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ltmed.errors import UserError
-from ltmed.inference.restore import read_checkpoint
+from ltmed.runs.checkpoint import read as read_checkpoint
 from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
@@ -62,6 +62,14 @@ class RunData:
         metrics = dict.fromkeys((str(self.run.config.monitor), *_TIERS))
         found = {metric: self.series(f"{stage}/val/{metric}") for metric in metrics}
         return {metric: values for metric, values in found.items() if values}
+
+    def class_losses(self, stage: str) -> dict[str, list[tuple[int, float]]]:
+        """Class code -> (epoch from 0, mean training loss); empty where the run did not log them."""
+        names = {code: f"{stage}/train/class_loss/{code}" for code in self.classes}
+        found = {
+            code: [(epoch, value) for epoch, _, value in self.logged.get(name, ())] for code, name in names.items()
+        }
+        return {code: values for code, values in found.items() if values}
 
     @cached_property
     def stages(self) -> dict[str, DictConfig]:

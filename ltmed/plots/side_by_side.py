@@ -107,7 +107,7 @@ def _rows(
             axes.barh(places + (number - (len(methods) - 1) / 2) * height, row, height=height, **looks)
             handles.append(Patch(label=name, **looks))
         else:
-            axes.plot(row, places, ls="", label=name, ms=5, alpha=0.85, **_look(number))
+            axes.plot(row, places, ls="", label=name, ms=5, alpha=0.85, **style.line_look(number))
             handles.append(axes.lines[-1])
     axes.set(xlim=(-0.01 if bars else -0.03, 1.03), xlabel=metric)
     style.class_rows(axes, named)
@@ -119,12 +119,6 @@ def _rows(
 
 def _colour(number: int) -> str:
     return style.CYCLE[number % len(style.CYCLE)]
-
-
-def _look(number: int) -> dict[str, Any]:
-    """Colour and marker, different for 63 methods."""
-    marker = style.MARKERS[(number + number // len(style.CYCLE)) % len(style.MARKERS)]
-    return {"color": _colour(number), "marker": marker}
 
 
 def _heatmap(
@@ -204,7 +198,7 @@ def _lines(
     axes = figure.add_subplot()
     handles = []
     for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
-        look, line = _look(number), ("-", "--")[number // len(style.CYCLE)]
+        look, line = style.line_look(number), ("-", "--")[number // len(style.CYCLE)]
         if named is None:
             axes.plot(sizes, row, ls="", ms=3, alpha=0.25, mec="none", **look)
         x, y = _curve(row, sizes, named is not None)

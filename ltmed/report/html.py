@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltmed.report.shown import Document
+from ltmed.report.model import Document
 
 PAGE = Path(__file__).with_name("page.html")
 

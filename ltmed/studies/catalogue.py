@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltmed.config import overrides
-from ltmed.config.paths import config_folders, study_file, study_folders
+from ltmed.config.paths import config_folders, groups, study_file, study_folders
 from ltmed.errors import UserError, suggest
 from ltmed.studies.study import Study
 
@@ -27,7 +27,8 @@ _OWN = ("row", "column", "data", "scale", "study")
 def files() -> dict[str, Path]:
     """Every study, as `<paper>/<table>`, and its file; those that begin with `_` are parts of several studies."""
     found = sorted(file for folder in study_folders() for file in folder.glob("*/[!_]*.yaml"))
-    return {f"{file.parent.name}/{file.stem}": file for file in found if file.parent.name != "scale"}
+    apart = {"scale", *groups()}
+    return {f"{file.parent.name}/{file.stem}": file for file in found if file.parent.name not in apart}
 
 
 def names() -> list[str]:
@@ -48,13 +49,18 @@ def require_known(given: Sequence[str]) -> None:
     """
     for word in given:
         found = re.match(r"\+(\w+)=(.*)", word)
-        if found and not any((folder / found[1]).is_dir() for folder in (*study_folders(), *config_folders())):
+        if found and not any((folder / found[1]).is_dir() for folder in {*study_folders(), *config_folders()}):
             name = f"{found[1]}/{found[2]}"
             raise UserError(f"There is no study '{name}'", suggest_study(name))
 
 
 def load(name: str, scale: str | None = None) -> Study:
-    """Reads a study without composing a configuration.
+    """See `NamedStudy`."""
+    return NamedStudy(name, scale)
+
+
+class NamedStudy(Study):
+    """A study read from its file, without composing a configuration.
 
     Args:
         name: `<paper>/<table>`.
@@ -63,23 +69,25 @@ def load(name: str, scale: str | None = None) -> Study:
     Raises:
         UserError: there is no such study or scale, or its file is not one of a study.
     """
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    if name not in names():
-        raise UserError(f"There is no study '{name}'", suggest_study(name))
-    parts = [study_file(f"{name}.yaml")]
-    if scale is not None:
-        parts.append(study_file(f"scale/{scale}.yaml"))
-        if not parts[-1].is_file():
-            known = [file.stem for folder in study_folders() for file in (folder / "scale").glob("*.yaml")]
-            raise UserError(f"There is no scale '{scale}'", suggest(scale, known))
-    try:
-        merged = OmegaConf.merge(*map(_read, parts))
-        assert isinstance(merged, DictConfig)
-        return Study(merged.get("study") or OmegaConf.create(), parts[0])
-    except OmegaConfBaseException as error:
-        raise UserError(f"{parts[0]}: {str(error).splitlines()[0]}") from None
+    def __init__(self, name: str, scale: str | None = None) -> None:
+        from omegaconf import DictConfig, OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        if name not in names():
+            raise UserError(f"There is no study '{name}'", suggest_study(name))
+        parts = [study_file(f"{name}.yaml")]
+        if scale is not None:
+            parts.append(study_file(f"scale/{scale}.yaml"))
+            if not parts[-1].is_file():
+                known = [file.stem for folder in study_folders() for file in (folder / "scale").glob("*.yaml")]
+                raise UserError(f"There is no scale '{scale}'", suggest(scale, known))
+        try:
+            merged = OmegaConf.merge(*map(_read, parts))
+            assert isinstance(merged, DictConfig)
+            super().__init__(merged.get("study") or OmegaConf.create(), parts[0])
+        except OmegaConfBaseException as error:
+            raise UserError(f"{parts[0]}: {str(error).splitlines()[0]}") from None
 
 
 def _read(file: Path) -> DictConfig:

@@ -78,11 +78,11 @@ class Asked:
 
     def _needed(self, cell: Repetition) -> str | None:
         """The folder of data sets, if this one cannot do without; DIR if it is not known."""
-        from ltmed.config.paths import choices
+        from ltmed.config.paths import conf
 
         dataset = overrides.choice(cell.overrides, "dataset")
-        file = choices("dataset").get(str(dataset))
+        file = conf() / "dataset" / f"{dataset}.yaml"
         rooted = overrides.choice(cell.overrides, "dataset.root") is not None
-        if rooted or (file and not re.search(r"^root: null", file.read_text(encoding="utf-8"), re.MULTILINE)):
+        if rooted or (file.is_file() and not re.search(r"^root: null", file.read_text(encoding="utf-8"), re.MULTILINE)):
             return None
         return os.environ.get("LTMED_DATA") or "DIR"

@@ -71,6 +71,7 @@ def write(
     found["run"] = {"name": "n", "dataset": dataset, "method": method, "fold": fold, "seed": seed}
     found["split"] = {
         "name": name, "hash": split_hash or f"hash{fold}", "images": {"train": 90, "val": 10, "test": len(labels)},
+        "counts": {"train": {"A": 54, "B": 26, "C": 10}, "test": {code: list(labels).count(code) for code in CLASSES}},
         "group": None if groups is None else "lesion", "imbalance": None,
         "leakage": None if groups is None else {"images": len(labels), "leaking": 3, "fraction": 3 / len(labels)},
     }  # fmt: skip

@@ -141,8 +141,13 @@ def test_a_cell_in_two_tables_is_one_run() -> None:
 
     lmd = run("lmd/table1", "LMD", "hyper_kvasir")
     assert lmd == run("lmd/table4", "LMD lambda_e=1e-4", "hyper_kvasir")
-    assert lmd == run("lmd/curve_r", "R=50000", "hyper_kvasir") == run("lmd/curve_j", "J=200", "hyper_kvasir")
+    assert lmd == run("lmd/curve_j", "J=200", "hyper_kvasir")
     assert lmd != run("lmd/curve_j", "J=100", "hyper_kvasir")
+    for row, same in (("R=50000", "LMD"), ("CE", "CE")):
+        assert run("lmd/curve_r", row, "isic2019_lt_r500") == run("lmd/table3", same, "isic2019_lt_r500")
+    assert run("pcct/table3", "PCCT", "skin7") == run("pcct/output_dimension", "PCCT", "outputs=128")
+    assert run("pcct/table3", "PCCT", "chestxray_covid") == run("pcct/margin", "alpha=0.5", "chestxray_covid")
+    assert run("proco/table2", "ProCo", "isic2018") == run("proco/readings", "ProCo", "isic2018")
     assert run("pcct/table3", "PCCT", "skin198", fold="2") == run("pcct/table5", "PCCT", "resnet50", fold="2")
     assert run("pcct/table3", "PCCT", "skin7") == run("pcct/table6", "Two-stage (PCCT)", "skin7")
     assert run("aduni/table1", "AdUni", "isic2018") == run("aduni/table2", "alpha=1->0.01, w/o sampling", "isic2018")
@@ -154,10 +159,9 @@ def test_the_last_of_words_about_one_key_counts() -> None:
     study = load("lmd/table1")
     words = study.overrides("CE", "hyper_kvasir", {"fold": "0", "seed": "1"}, ["epochs=3", "trainer.devices=2"])
     assert [word for word in words if word.startswith(("epochs", "seed"))] == ["epochs=3", "seed=1"]
-    small = load("lmd/table1", "smoke").overrides("LMD w/o VFC", "hyper_kvasir", {"fold": "0", "seed": "0"})
-    assert [word for word in small if "virtual_per_class" in word] == [
-        "method.stages.calibrate.module.virtual_per_class=0"
-    ]
+    place = ("isic2019_lt_r500", {"fold": "0", "seed": "0"})
+    small = [load("lmd/curve_r", "smoke").overrides(row, *place) for row in ("R=1000", "R=50000")]
+    assert [choice(words, "method.stages.calibrate.module.virtual_per_class") for words in small] == ["1000", "200"]
 
 
 def job(*words: str) -> list[str]:

@@ -18,6 +18,7 @@ from ltmed.data.phantom.render import paint, photograph
 from ltmed.data.threads import usable_cores
 from ltmed.errors import UserError
 from ltmed.utils.files import locked
+from ltmed.utils.progress import bar
 from ltmed.utils.seeding import derive
 
 MANIFEST = "manifest.csv"
@@ -127,9 +128,9 @@ def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int
                 _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
                 (partial / case.image(view)).write_bytes(encoded.tobytes())
 
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads) as pool, bar("drawing phantom", len(planned)) as advance:
             for _ in pool.map(write_images, planned):
-                pass
+                advance(1)
         with (partial / MANIFEST).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
