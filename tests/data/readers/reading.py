@@ -15,23 +15,27 @@ from ltmed.data.manifest import Manifest
 from tests.data.readers.folder_trees import PNG, put, write
 from tests.harness import ROOT
 
-__all__ = ["PNG", "classes", "composed", "labels", "module", "put", "read", "together", "write"]
-
-
-def read(dataset: str, root: Path, *overrides: str) -> tuple[Manifest, str]:
-    """The manifest of `dataset=... dataset.root=...`, and all warnings as one text."""
-    cfg = composed(dataset, root, *overrides)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        manifest, _ = read_manifest(cfg)
-    return manifest, "\n".join(str(one.message) for one in caught if issubclass(one.category, UserWarning))
+__all__ = ["PNG", "classes", "compose_words", "composed", "labels", "module", "put", "read", "together", "write"]
 
 
 def composed(dataset: str, root: Path | None, *overrides: str) -> DictConfig:
     """The whole config, divided by image unless `overrides` say otherwise."""
-    words = [f"dataset={dataset}", "split=random", *([] if root is None else [f"dataset.root='{root}'"]), *overrides]
+    given = [] if root is None else [f"dataset.root='{root}'"]
+    return compose_words([f"dataset={dataset}", "split=random", *given, *overrides])
+
+
+def compose_words(words: list[str]) -> DictConfig:
+    """The config of a command line."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", words)
+
+
+def read(dataset: str, root: Path, *overrides: str) -> tuple[Manifest, str]:
+    """The manifest of `dataset=... dataset.root=...`, and all warnings as one text."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        manifest, _ = read_manifest(composed(dataset, root, *overrides))
+    return manifest, "\n".join(str(one.message) for one in caught if issubclass(one.category, UserWarning))
 
 
 def module(dataset: str, root: Path, *overrides: str) -> DataModule:
