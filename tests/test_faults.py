@@ -36,7 +36,7 @@ from tests.harness import (
         (["batch_size=1"], "BatchNorm"),
         (["trainer.devices=64"], "trainer.devices=64"),
         (["backbone.weights=/nowhere.pt"], "backbone.weights=/nowhere.pt"),
-        (["backbone=timm", "backbone.name=vit_tiny_patch16_224"], "image_size=224"),
+        (["backbone=timm", "backbone.name=vit_tiny_patch16_224", "image_size=33"], "33"),
         (["+backbone.in_chans=1"], "backbone.in_chans=1"),
         (["+trainer.max_epochs=3"], "epochs="),
         (["+trainer.callbacks=[{_target_: nowhere.Callback}]"], "nowhere.Callback"),
