@@ -17,7 +17,7 @@ from ltmed.runs.reader import read_run
 from tests.plots.cases import LONG, Case, add_checkpoint, case, make_run, saved
 
 pytestmark = pytest.mark.filterwarnings("error")
-COMMON = {"class_distribution", "confusion_matrix", "recall_by_size", "reliability", "training_curves"}
+COMMON = {"class_distribution", "confusion_matrix", "recall_by_size", "reliability", "training_curves", "class_losses"}
 
 
 @pytest.fixture(params=[2, 23, 198])
