@@ -97,6 +97,11 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     _announce(header.details(cfg, data, accelerator, devices))
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
+    if data.features is not None and devices * wanted.num_nodes > 1:
+        raise UserError(
+            f"Cached features of a frozen backbone train in one process, not in {devices * wanted.num_nodes}",
+            "Use trainer.devices=1, or features.cache=false.",
+        )
     _rehearse(cfg, network, data, devices * wanted.num_nodes)
     return data, network, accelerator, devices
 

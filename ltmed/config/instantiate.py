@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def build(node: DictConfig | None, **arguments: Any) -> Any:
-    """Hydra's `instantiate`, None for None; an argument that the target does not take ends in a UserError with near names.
+    """Hydra's `instantiate`; an argument that the target does not take ends in a UserError with near names.
+
+    None gives None.
 
     Exceptions that the target raises itself pass through unchanged. Outside of `ltmed.config.targets.trusted`, where
     configurations are read back from files, it builds only what that module lists.

@@ -68,6 +68,8 @@ class ImageFolder(DataModule):
             UserError: no folder, no image, an empty class, a class folder that `classes` does not name, and what
                 `read_layout` refuses.
         """
+        if not root.is_dir():
+            raise UserError(f"{root} does not exist", self.how_to_get())
         named = [str(code) for code in self.order] or None
         layout = read_layout(root, self.how_to_get(), named, self.include)
         classes = self._classes(root, layout.folders)
