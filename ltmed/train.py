@@ -14,6 +14,7 @@ from ltmed.config.compose import compose_with_choices
 from ltmed.config.instantiate import build, build_network, per_stage
 from ltmed.config.pixels import resolve_pixels
 from ltmed.config.targets import trusted
+from ltmed.errors import UserError
 from ltmed.logging.console import print_summary
 from ltmed.runs import record
 from ltmed.runs.dataset import begin_split, open_dataset, split_record
