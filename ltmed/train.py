@@ -14,6 +14,7 @@ from ltmed.config.compose import compose_with_choices
 from ltmed.config.instantiate import build, build_network, per_stage
 from ltmed.config.pixels import resolve_pixels
 from ltmed.config.targets import trusted
+from ltmed.errors import UserError
 from ltmed.logging.console import print_summary
 from ltmed.runs import record
 from ltmed.runs.dataset import begin_split, open_dataset, split_record
@@ -97,6 +98,11 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     _announce(header.details(cfg, data, accelerator, devices))
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
+    if data.features is not None and devices * wanted.num_nodes > 1:
+        raise UserError(
+            f"Cached features of a frozen backbone train in one process, not in {devices * wanted.num_nodes}",
+            "Use trainer.devices=1, or features.cache=false.",
+        )
     _rehearse(cfg, network, data, devices * wanted.num_nodes)
     return data, network, accelerator, devices
 

@@ -66,7 +66,13 @@ class Finished:
     err: str
 
 
-def run_command(*words: str, cwd: Path, before: Callable[[], None] | None = None, timeout: float = 240) -> Finished:
+def run_command(
+    *words: str,
+    cwd: Path,
+    before: Callable[[], None] | None = None,
+    timeout: float = 240,
+    program: str = "run.py",
+) -> Finished:
     """Runs `python run.py WORDS` in the folder `cwd`.
 
     Args:
@@ -74,29 +80,32 @@ def run_command(*words: str, cwd: Path, before: Callable[[], None] | None = None
         cwd: working folder; stdout and stderr are kept there too.
         before: called in the new process before anything else, to make it fail or to slow it down.
         timeout: seconds after which the process is killed and the test fails.
+        program: another file of the repository, for instance `ltmed/__main__.py`.
     """
     context = multiprocessing.get_context("forkserver")
     out, err = cwd / "stdout.txt", cwd / "stderr.txt"
-    process = context.Process(target=_run, args=(words, cwd, out, err, before))
+    process = context.Process(target=_run, args=(program, words, cwd, out, err, before))
     process.start()
     process.join(timeout)
     if process.is_alive():
         process.kill()
         process.join()
         raise AssertionError(
-            f"run.py {' '.join(words)} did not end in {timeout} s:\n{out.read_text()}\n{err.read_text()}"
+            f"{program} {' '.join(words)} did not end in {timeout} s:\n{out.read_text()}\n{err.read_text()}"
         )
     assert process.exitcode is not None
     return Finished(process.exitcode, out.read_text(), err.read_text())
 
 
-def _run(words: tuple[str, ...], cwd: Path, out: Path, err: Path, before: Callable[[], None] | None) -> None:
+def _run(
+    program: str, words: tuple[str, ...], cwd: Path, out: Path, err: Path, before: Callable[[], None] | None
+) -> None:
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.chdir(cwd)
     os.environ["PYTHONPATH"] = str(ROOT)
-    sys.argv = [str(ROOT / "run.py"), *words]
+    sys.argv = [str(ROOT / program), *words]
     if before:
         before()
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -52,7 +52,7 @@ def _explain_config(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
-        if equals and value and not re.search(r"[\[\]{}'\"]", value):
+        if equals and value and not re.match(r"[\[{'\"]", value):
             # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
             return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"

@@ -49,8 +49,8 @@ def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
             continue
         end = "-" + style.file_name(column) if len(columns) > 1 else ""
         title = f"{column}: {alike.repetitions}"
-        yield Comparison(f"methods_per_class_f1{end}", f1_by_class(alike, title), alike.left_out)
-        yield Comparison(f"methods_recall_by_size{end}", recall_by_size(alike, title), alike.left_out)
+        yield Comparison(f"methods_per_class_f1{end}", f1_by_class(alike, title, alike.note), alike.left_out)
+        yield Comparison(f"methods_recall_by_size{end}", recall_by_size(alike, title, alike.note), alike.left_out)
 
 
 class AlikeRuns(NamedTuple):
@@ -89,16 +89,16 @@ def alike_runs(cells: Mapping[str, Sequence[Run]]) -> AlikeRuns | None:
     return AlikeRuns(chosen, repetitions, _left_out(cells, chosen)) if len(chosen) > 1 else None
 
 
-def f1_by_class(alike: AlikeRuns, title: str) -> Figure:
+def f1_by_class(alike: AlikeRuns, title: str = "", note: str = "", width: float = style.WIDTH) -> Figure:
     """F1 of every class, method beside method."""
-    values = {row: _mean(runs, "f1") for row, runs in alike.runs.items()}
-    return side_by_side.scores(values, *alike.per_class, title=title, note=alike.note)
+    values = {row: mean_by_class(runs, "f1") for row, runs in alike.runs.items()}
+    return side_by_side.scores(values, *alike.per_class, title=title, note=note, width=width)
 
 
-def recall_by_size(alike: AlikeRuns, title: str) -> Figure:
+def recall_by_size(alike: AlikeRuns, title: str = "", note: str = "", width: float = style.WIDTH) -> Figure:
     """Recall of the classes from large to small, method beside method."""
-    values = {row: _mean(runs, "recall") for row, runs in alike.runs.items()}
-    return side_by_side.recall_by_size(values, *alike.per_class, title=title, note=alike.note)
+    values = {row: mean_by_class(runs, "recall") for row, runs in alike.runs.items()}
+    return side_by_side.recall_by_size(values, *alike.per_class, title=title, note=note, width=width)
 
 
 def run_titles(runs: Sequence[Run]) -> dict[str, Run]:
@@ -185,8 +185,8 @@ def _left_out(cells: Mapping[str, Sequence[Run]], compared: dict[str, list[Run]]
     return "; ".join([*parts, *([f"{more} run{'s' * (more > 1)} of other folds or seeds"] if more else [])])
 
 
-def _mean(runs: Collection[Run], metric: str) -> list[float | None]:
-    """Of each class over the runs that have a value."""
+def mean_by_class(runs: Collection[Run], metric: str) -> list[float | None]:
+    """The mean of a metric of each class, over the runs that define it."""
     columns = zip(*([row[metric] for row in run.found["test"]["per_class"]] for run in runs), strict=True)
     known = ([value for value in column if value is not None] for column in columns)
     return [sum(values) / len(values) if values else None for values in known]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import wraps
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, BinaryIO, NamedTuple, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -132,10 +132,21 @@ def save(figure: Figure, file: Path) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    kind = file.suffix[1:]
+    with whole_file(file) as partial:
+        write(figure, partial, file.suffix[1:])
+
+
+def write(figure: Figure, target: Path | BinaryIO, kind: str) -> None:
+    """Writes the figure, with equal bytes every time.
+
+    Args:
+        figure: to be written.
+        target: a file, or what is open for writing.
+        kind: "png", "svg" or "pdf".
+    """
     without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    with _look(), whole_file(file) as partial:
-        figure.savefig(partial, format=kind, dpi=_DPI, metadata=without_date)
+    with _look():
+        figure.savefig(target, format=kind, dpi=_DPI, metadata=without_date)
 
 
 def file_name(text: str) -> str:
@@ -183,13 +194,20 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def matrix_ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Names the rows and columns of a matrix of classes, if they are few enough to be read."""
+def matrix_ticks(axes: Axes, names: Sequence[str], cell: float = 0.36) -> None:
+    """Names the rows and columns of a matrix of classes, if they are few enough to be read.
+
+    Args:
+        axes: of the matrix.
+        names: of the classes.
+        cell: inches of a column; longer names are upright.
+    """
     if len(names) > MOST_NAMED:
         axes.set(xticks=[], yticks=[])
         return
     size, places = 9 if len(names) <= 15 else 7, range(len(names))
-    axes.set_xticks(places, labels(names), rotation=90, fontsize=size)
+    rotation = 0 if max(fonts.width(name, size) for name in labels(names)) < cell else 90
+    axes.set_xticks(places, labels(names), rotation=rotation, fontsize=size)
     axes.set_yticks(places, labels(names), fontsize=size)
     axes.tick_params(length=0)
 

@@ -100,7 +100,7 @@ def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None =
     Yields True; or False, after a warning, on a file system without locks, where the body runs unprotected.
 
     Args:
-        file: the lock's own file, which holds nothing and stays.
+        file: the lock's own file, which holds nothing and stays; its folder must exist.
         wait: False raises `Timeout` where another process holds the lock.
         busy: called once before waiting for another process.
 
@@ -108,6 +108,8 @@ def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None =
         filelock.Timeout: another process holds the lock and `wait` is False; a kind of OSError.
         OSError: the file cannot be made.
     """
+    # Where a file cannot be made, the library would wait for ever for one of the possible reasons to go away.
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
     lock = FileLock(file, poll_interval=_POLL_SECONDS)
     try:
         try:

@@ -264,11 +264,11 @@ def test_meta_tells_what_is_inside(tmp_path):
     (path,) = _folders(tmp_path / "cache")
     meta = json.loads((path / META).read_text())
     assert meta == {
-        "interpolation": "bilinear",
         "format": 2,
         "root": str(tmp_path / "data"),
         "shape": [6, S, S, 3],
         "fit": "crop",
+        "interpolation": "bilinear",
         "intensity": "auto",
         "bad": [],
     }

@@ -21,7 +21,7 @@ from ltmed.config.targets import UntrustedTargetError
 from ltmed.inference.export import export, load_export
 from ltmed.inference.predictor import Predictor
 from ltmed.inference.restore import finished_run
-from ltmed.plots.feature_maps import encode_test_images
+from ltmed.plots.feature_maps import encode
 from tests.trained_runs import untrained
 
 RAN: list[str] = []
@@ -60,7 +60,7 @@ USES: dict[str, Callable[[Path, Path], Any]] = {
     "load": lambda run, folder: ltmed.load(run),
     "predict": lambda run, folder: Predictor(run),
     "export": lambda run, folder: export(run, "torch", folder / "model.pt"),
-    "features": lambda run, folder: encode_test_images(finished_run(run)),
+    "features": lambda run, folder: encode(finished_run(run)),
 }
 PLACES: dict[str, Any] = {
     "backbone": {"_target_": NAME},
