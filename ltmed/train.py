@@ -97,6 +97,11 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     _announce(header.details(cfg, data, accelerator, devices))
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
+    if data.features is not None and devices * wanted.num_nodes > 1:
+        raise UserError(
+            f"Cached features of a frozen backbone train in one process, not in {devices * wanted.num_nodes}",
+            "Use trainer.devices=1, or features.cache=false.",
+        )
     _rehearse(cfg, network, data, devices * wanted.num_nodes)
     return data, network, accelerator, devices
 
@@ -181,7 +186,7 @@ def _plot(run_dir: Path, found: dict[str, Any]) -> None:
     from ltmed.plots import run_figures
     from ltmed.runs.reader import Run
 
-    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER, trusted=True)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)
 
 
 def _recipes(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
@@ -217,6 +222,7 @@ def _build_stage(
         counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
         interpolation=cfg.pixels.interpolation,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
+        class_losses=cfg.class_losses,
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))
     return build(recipe.module)(network=network, context=context)

@@ -26,6 +26,8 @@ def explain(error: BaseException) -> str | None:
         return _explain_config(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "A group (method=, loss= ...) takes the name of one of its choices. ltmed train --help has them."
+    if isinstance(error, ValueError) and str(error).startswith("No trials are completed yet"):
+        return "No trial of the search came to its end; each has said why. Search other values."
     if type(error).__name__ == "OutOfMemoryError":
         return "The GPU is out of memory. Lower batch_size or image_size, or use more devices."
     return None
@@ -50,7 +52,7 @@ def _explain_config(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
-        if equals and value and not re.search(r"[\[\]{}'\"]", value):
+        if equals and value and not re.match(r"[\[{'\"]", value):
             # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
             return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ltmed.nn.network import Network
 
 
-def build(node: DictConfig, **arguments: Any) -> Any:
+def build(node: DictConfig | None, **arguments: Any) -> Any:
     """Hydra's `instantiate`; an argument that the target does not take ends in a UserError with near names.
+
+    None gives None.
 
     Exceptions that the target raises itself pass through unchanged. Outside of `ltmed.config.targets.trusted`, where
     configurations are read back from files, it builds only what that module lists.
@@ -27,6 +29,8 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     Raises:
         UntrustedTargetError: a target that is not listed.
     """
+    if node is None:
+        return None
     if not is_trusted():
         plain = OmegaConf.to_container(node, resolve=True)
         require_known(plain)

@@ -113,6 +113,7 @@ SETTINGS: dict[str, Kind] = {
     "image_size": _whole(1),
     "monitor": _one_of(*SCALARS),
     "monitor_mode": _one_of("max", "min"),
+    "class_losses": _FLAG,
     "figures": _FLAG,
     "pixels.mean": _or_null(_CHANNELS, "the weights' own"),
     "pixels.std": _or_null(_CHANNELS, "the weights' own"),

@@ -150,7 +150,8 @@ class FeatureCache:
         with torch.inference_mode(), bar(f"features of {self.images.name}", len(rows), None) as advance:
             for batch in loader:
                 made = encoder(normalise(batch.images.to(self.device), mean, std)).float().cpu().numpy()
-                found[batch.indices.numpy()] = made
+                with np.errstate(over="ignore"):  # Too large for float16: refused below.
+                    found[batch.indices.numpy()] = made
                 advance(len(batch.indices))
         _require_finite(found, self.dtype)
         with replacing(file.with_suffix(".json")) as partial:

@@ -81,13 +81,15 @@ def groups(manifest: Manifest) -> list[str]:
 
 
 def left_out(manifest: Manifest, said: Sequence[str]) -> list[str]:
-    """Files below the root that are in no row, and what the reader warned of."""
+    """Files below the root that are not part of the data set, and what the reader warned of."""
     images, others, first = unlisted(manifest)
     lines = []
     if images:
-        lines.append(f"! {images.total():,} image files are in no row ({_amounts(images)}), the first is {first}")
+        lines.append(
+            f"! {images.total():,} image files below the folder are left out ({_amounts(images)}), the first is {first}"
+        )
     if others:
-        lines.append(f"{others.total():,} other files below the folder are not read as images ({_amounts(others)})")
+        lines.append(f"{others.total():,} other files are below the folder ({_amounts(others)})")
     return [*lines, *(f"! {text}" for text in dict.fromkeys(said))]
 
 

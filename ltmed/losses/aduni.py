@@ -35,6 +35,7 @@ def aduc_loss(
     normalize: bool = True,
     label_per_positive: bool = False,
     temper_logits: bool = False,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """L_AduC, mean over the anchors: classification and supervised contrast in one softmax.
 
@@ -63,9 +64,10 @@ def aduc_loss(
         label_per_positive: whether the label's term counts |P(i)| times instead of once. An anchor that is alone in its
             class then has no loss.
         temper_logits: whether the logits are divided by tau like the similarities.
+        reduction: "none" gives loss_i of each anchor.
 
     Returns:
-        a scalar >= 0.
+        a scalar >= 0; or `[A]`.
     """
     classes = logits.shape[1]
     similarity = similarity_to_others(anchors, features, labels, first, temperature)
@@ -81,7 +83,7 @@ def aduc_loss(
     if normalize:
         # Only an anchor without positives whose label counts per positive has no weight at all.
         weights /= weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
-    return F.cross_entropy(scores, weights)
+    return F.cross_entropy(scores, weights, reduction=reduction)
 
 
 @lru_cache

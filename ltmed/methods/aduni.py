@@ -21,6 +21,7 @@ embedding width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -110,7 +111,8 @@ class AdUni(Stage):
         representations = self.network.encoder(torch.cat(batch.require_views()))
         logits, anchors = self.network.classifier(representations), self.network.require_projector()(representations)
         labels = batch.labels.repeat(2)
-        return aduc_loss(
+        loss = partial(
+            aduc_loss,
             logits,
             anchors,
             labels,
@@ -125,3 +127,6 @@ class AdUni(Stage):
             label_per_positive=self.label_per_positive,
             temper_logits=self.temper_logits,
         )
+        if self.class_losses:
+            self.class_losses.add(loss(reduction="none"), labels)
+        return loss()

@@ -83,7 +83,7 @@ class Retrain(FrozenEncoder):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
 
 class Rescale(FrozenEncoder):
@@ -108,7 +108,7 @@ class Rescale(FrozenEncoder):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
 
 class Untrained(FrozenEncoder):

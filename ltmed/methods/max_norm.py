@@ -12,7 +12,7 @@ by projected gradient descent: after every step of the optimiser, which has the 
     w_c <- w_c min(1, delta / |w_c|)       delta = m + t (M - m)
 
 with m and M the smallest and the largest |w_c| at the end of stage 1. Small weights grow, large ones are capped.
-Where this differs from the paper or its released code, docs/fidelity.md says why.
+Where this differs from the paper or its released code, docs/explanation/fidelity.md says why.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class MaxNorm(FrozenEncoder):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Projects what the optimiser has made of the weights."""

@@ -16,6 +16,8 @@ class is predicted by argmax_c g_c(x). Letters: B images, M queue slots, K class
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -88,7 +90,8 @@ class PaCo(AdUni):
         representations = self.network.encoder(images)
         logits, queries = self.network.classifier(representations), projector(representations)
         candidates, labels = self._candidates(queries, self.teacher(views), batch.labels)
-        return aduc_loss(
+        loss = partial(
+            aduc_loss,
             logits,
             queries,
             batch.labels,
@@ -100,6 +103,9 @@ class PaCo(AdUni):
             log_prior=self.log_prior if self.logit_prior else None,
             normalize=self.normalize,
         )
+        if self.class_losses:
+            self.class_losses.add(loss(reduction="none"), batch.labels)
+        return loss()
 
     def _candidates(self, queries: Tensor, keys: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1 over all processes, `[M', E]` and `[M']`, queries first; then the keys enter the queue.

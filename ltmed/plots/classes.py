@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from ltmed.plots import style
+from ltmed.plots import style, titles
 
 MOST_THICK = 30
 """Classes up to which points and intervals are drawn large."""
@@ -124,7 +124,7 @@ def recall_by_size(
     size_axis(axes, counts)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04), title=title)
     points = [(counts[k], float(recall[k] or 0)) for k in there]
-    style.name_points(axes, points, [classes[k] for k in there], [tiers[k] for k in there])
+    titles.name_points(axes, points, [classes[k] for k in there], [tiers[k] for k in there])
     return figure
 
 

@@ -1,15 +1,17 @@
-"""How training went: loss, validation metrics and learning rate, epoch by epoch, a column for each stage."""
+"""Training, epoch by epoch: loss, validation metrics and learning rate of each stage; the loss of each class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ltmed.plots import style
+from ltmed.plots import style, titles
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,78 @@ def _share_range(axes: list[Axes]) -> None:
     low, high = min(one.get_ylim()[0] for one in axes), max(one.get_ylim()[1] for one in axes)
     for one in axes:
         one.set_ylim(low, high)
+
+
+MOST_LINES = 12
+"""Classes up to which each has a line in the legend; of more the legend has their tiers, and the means of these."""
+Losses = Mapping[str, Sequence[tuple[int, float]]]
+"""Class code -> (epoch from 0, mean training loss)."""
+
+
+@style.styled
+def class_losses(
+    panels: Mapping[str, Losses], classes: Sequence[str], tiers: Sequence[str], counts: Sequence[int], title: str = ""
+) -> Figure:
+    """Mean training loss of each class over epochs, as in figure 2 of the AdUni paper, a panel for each stage or run.
+
+    Every panel has a scale of its own, since losses of several methods cannot be compared, but how they differ between
+    classes can.
+
+    Args:
+        panels: name of a stage or run -> its losses.
+        classes: K codes.
+        tiers: K times "head", "medium" or "tail".
+        counts: K training images, which give the order of the classes.
+        title: above the figure.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = style.new_figure(0.6 + 2.6 * rows, max(style.WIDTH, 3.2 * columns + 0.6))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    order = style.by_size(counts)
+    few, shades = len(classes) <= MOST_LINES, style.class_shades(order, tiers)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(panels):
+            axes.remove()
+            continue
+        name, losses = list(panels.items())[place]
+        for k in order:
+            points = losses.get(classes[k], ())
+            look = style.TIERS[tiers[k]]
+            marker = look.marker if few and len(points) <= style.MOST_MARKED else ""
+            x, y = [epoch + 1 for epoch, _ in points], [loss for _, loss in points]
+            axes.plot(x, y, color=shades[k], lw=1.3 if few else 0.4, marker=marker, ms=3)
+        if not few:
+            _tier_means(axes, losses, classes, tiers)
+        axes.set_ylim(0, None)
+        axes.set_title(style.label(name, 60), fontsize=9)
+        axes.set_xlabel("epoch" if place + columns >= len(panels) else "")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("training loss")
+    names = style.labels(classes[k] for k in order)
+    handles = [
+        Line2D(
+            [], [], color=shades[k], marker=style.TIERS[tiers[k]].marker, ms=4, label=f"{name}, {counts[k]:,} images"
+        )
+        for k, name in zip(order, names, strict=True)
+    ]
+    if not few:
+        handles = [
+            Line2D([], [], color=style.TIERS[tier].colour, lw=2, label=f"{tier}, mean of classes")
+            for tier in style.TIERS
+            if tier in tiers
+        ]
+    titles.legend(figure, handles, title)
+    return figure
+
+
+def _tier_means(axes: Axes, losses: Losses, classes: Sequence[str], tiers: Sequence[str]) -> None:
+    for tier, look in style.TIERS.items():
+        members = [code for code, own in zip(classes, tiers, strict=True) if own == tier]
+        of_epoch: dict[int, list[float]] = {}
+        for epoch, loss in (point for code in members for point in losses.get(code, ())):
+            of_epoch.setdefault(epoch, []).append(loss)
+        epochs = sorted(of_epoch)
+        axes.plot([e + 1 for e in epochs], [float(np.mean(of_epoch[e])) for e in epochs], color=look.colour, lw=2.2)

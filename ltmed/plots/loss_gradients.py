@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ltmed.errors import UserError
+from ltmed.errors import UserError, require_choice
 from ltmed.plots import style, titles
 
 if TYPE_CHECKING:
@@ -30,6 +31,27 @@ class Gradients(NamedTuple):
     """`[N]`: by the logit of the true class, p being its probability."""
     other: np.ndarray
     """`[N]`: by the logit of the other class, p being its probability."""
+
+
+def named_loss(text: str) -> Loss:
+    """A loss by its name in conf/loss, with settings: "alpa gamma_neg=2"; "ldam method=ldam" has the method's scale.
+
+    Args:
+        text: the name, then `key=value` of the loss, or of the configuration that it is part of (`method=NAME`).
+
+    Raises:
+        UserError: there is no such loss or setting.
+    """
+    from ltmed.config.compose import choices, compose
+    from ltmed.config.instantiate import build
+
+    try:
+        name, *settings = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--loss '{text}' cannot be read: {error}", "For instance --loss 'alpa gamma_neg=2'.") from None
+    require_choice("--loss", name, sorted(choices("loss")))
+    own = [one if one.startswith("method=") or "." in one.split("=")[0] else f"loss.{one}" for one in settings]
+    return build(compose([f"loss={name}", *own]).loss)
 
 
 def gradients(loss: Loss, label: int = 0, counts: Sequence[int] = COUNTS, number: int = _NUMBER) -> Gradients:
@@ -93,14 +115,15 @@ def loss_gradients(losses: Mapping[str, Loss], counts: Sequence[int] = COUNTS) -
     figure = style.new_figure(3.4)
     left, right = figure.subplots(1, 2)
     handles = []
-    for name, loss in losses.items():
+    for number, (name, loss) in enumerate(losses.items()):
         large, small = (gradients(loss, label, counts) for label in (0, 1))
         if np.allclose(large.true, small.true) and np.allclose(large.other, small.other):
-            lines = {name: large}
+            lines = {name: (large, ("-", "--", "-.")[number % 3])}
         else:
-            lines = {f"{name}, of {images:,} images": one for images, one in zip(counts, (large, small), strict=True)}
-        for text, one in lines.items():
-            look = {"color": style.line_look(len(handles))["color"], "ls": ("-", "--", "-.")[len(handles) % 3]}
+            pairs = zip(counts, ((large, "-"), (small, ":")), strict=True)
+            lines = {f"{name}, class of {images:,} images": one for images, one in pairs}
+        for text, (one, dashes) in lines.items():
+            look: dict[str, Any] = {"color": style.line_look(number)["color"], "ls": dashes}
             handles += left.plot(one.p, -one.true, lw=1.4, label=text, **look)
             right.plot(one.p, one.other, lw=1.4, **look)
     left.set(xlabel="p of the true class", ylabel="\u2212\u2202L/\u2202z of the true class")

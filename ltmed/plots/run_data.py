@@ -63,6 +63,14 @@ class RunData:
         found = {metric: self.series(f"{stage}/val/{metric}") for metric in metrics}
         return {metric: values for metric, values in found.items() if values}
 
+    def class_losses(self, stage: str) -> dict[str, list[tuple[int, float]]]:
+        """Class code -> (epoch from 0, mean training loss); empty where the run did not log them."""
+        names = {code: f"{stage}/train/class_loss/{code}" for code in self.classes}
+        found = {
+            code: [(epoch, value) for epoch, _, value in self.logged.get(name, ())] for code, name in names.items()
+        }
+        return {code: values for code, values in found.items() if values}
+
     @cached_property
     def stages(self) -> dict[str, DictConfig]:
         """Name -> recipe, in the order in which they were trained."""

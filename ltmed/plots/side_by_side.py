@@ -48,6 +48,7 @@ def scores(
     metric: str = "F1",
     title: str = "",
     note: str = "",
+    width: float = style.WIDTH,
 ) -> Figure:
     """A score of every class: bars or marks in a row of each class, or of many methods a table, best method first.
 
@@ -59,17 +60,18 @@ def scores(
         metric: what the scores are.
         title: above the figure.
         note: below the title.
+        width: in inches, of bars and marks.
     """
     table = _table(values)
     order = [k for k in style.by_size(counts) if np.isfinite(table[:, k]).any()]
     shown = set(sorted(order, key=lambda k: np.nanmean(table[:, k]))[: style.MOST_NAMED])
     rule = f"the {len(shown)} lowest of {len(classes)} classes" if len(order) > len(shown) else "classes"
     order = [k for k in order if k in shown]
-    said = f"{rule} and their training images: {style.signs(tiers)}"
+    caption = f"{rule} and their training images: {style.signs(tiers)}"
     named = _class_names(classes, tiers, counts, order)
     if len(values) > MOST_TOGETHER:
-        return _heatmap(list(values), table, order, named, f"{said}; mean: over all classes", metric, title, note)
-    return _rows(list(values), table[:, order], named, said, metric, title, note)
+        return _heatmap(list(values), table, order, named, f"{caption}; mean: over all classes", metric, title, note)
+    return _rows(list(values), table[:, order], named, caption, metric, title, note, width)
 
 
 def _table(values: Values) -> np.ndarray:
@@ -92,10 +94,17 @@ def _upright(named: Sequence[str], inches: float, size: float) -> tuple[list[str
 
 
 def _rows(
-    methods: list[str], table: np.ndarray, named: list[str], said: str, metric: str, title: str, note: str
+    methods: list[str],
+    table: np.ndarray,
+    named: list[str],
+    caption: str,
+    metric: str,
+    title: str,
+    note: str,
+    width: float,
 ) -> Figure:
     bars = table.size <= MOST_BARS
-    figure = style.new_figure(1.1 + len(named) * (0.12 + 0.13 * len(methods) if bars else 0.24))
+    figure = style.new_figure(1.1 + len(named) * (0.12 + 0.13 * len(methods) if bars else 0.24), width)
     axes = figure.add_subplot()
     handles = []
     for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
@@ -112,7 +121,7 @@ def _rows(
     axes.set(xlim=(-0.01 if bars else -0.03, 1.03), xlabel=metric)
     style.class_rows(axes, named)
     axes.grid(visible=not bars, axis="y")
-    figure.supxlabel(said, fontsize=8)
+    figure.supxlabel(titles.wrap(caption, width - 0.3, 8), fontsize=8)
     titles.legend(figure, handles, title, note)
     return figure
 
@@ -122,7 +131,7 @@ def _colour(number: int) -> str:
 
 
 def _heatmap(
-    methods: list[str], table: np.ndarray, order: list[int], named: list[str], said: str, metric: str, title: str,
+    methods: list[str], table: np.ndarray, order: list[int], named: list[str], caption: str, metric: str, title: str,
     note: str,
 ) -> Figure:  # fmt: skip
     """Rows of methods by their mean over all classes, which is the first column."""
@@ -138,8 +147,8 @@ def _heatmap(
     beside = max(fonts.width(name, size) for name in names)
     named, rotation, below = _upright(named, cell, size)
     figure = style.new_figure(1.0, max(6.0, beside + cell * (1 + len(order)) + 1.4))
-    said = titles.wrap(said, figure.get_figwidth() - 0.3, 8)
-    height = 0.2 * len(names) + below + 0.6 + 0.14 * (1 + said.count("\n"))
+    caption = titles.wrap(caption, figure.get_figwidth() - 0.3, 8)
+    height = 0.2 * len(names) + below + 0.6 + 0.14 * (1 + caption.count("\n"))
     figure.set_figheight(height + titles.title_height(figure, title, note))
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
@@ -156,14 +165,20 @@ def _heatmap(
     axes.axvline(0.5, color="white", lw=3)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.supxlabel(said, fontsize=8)
+    figure.supxlabel(caption, fontsize=8)
     titles.title(figure, title, note)
     return figure
 
 
 @style.styled
 def recall_by_size(
-    recall: Values, classes: Sequence[str], tiers: Sequence[str], counts: Sequence[int], title: str = "", note: str = ""
+    recall: Values,
+    classes: Sequence[str],
+    tiers: Sequence[str],
+    counts: Sequence[int],
+    title: str = "",
+    note: str = "",
+    width: float = style.WIDTH,
 ) -> Figure:
     """Recall of the classes from large to small: what each method gives the tail and takes from the head.
 
@@ -178,23 +193,26 @@ def recall_by_size(
         counts: K training images.
         title: above the figure.
         note: below the title.
+        width: in inches, of lines in common axes.
     """
     table = _table(recall)
     order = [k for k in style.by_size(counts) if np.isfinite(table[:, k]).any()]
     sizes, table = [counts[k] for k in order], table[:, order]
     named = _class_names(classes, tiers, counts, order) if len(order) <= MOST_JOINED else None
-    said = f"classes and their training images: {style.signs(tiers)}" if named else "training images of the class"
-    draw = _lines if len(recall) <= MOST_TOGETHER else _panels
-    return draw(list(recall), table, sizes, named, said, title, note)
+    caption = f"classes and their training images: {style.signs(tiers)}" if named else "training images of the class"
+    if len(recall) > MOST_TOGETHER:
+        return _panels(list(recall), table, sizes, named, caption, title, note)
+    return _lines(list(recall), table, sizes, named, caption, title, note, width)
 
 
 def _lines(
-    methods: list[str], table: np.ndarray, sizes: list[int], named: list[str] | None, said: str, title: str, note: str
-) -> Figure:
+    methods: list[str], table: np.ndarray, sizes: list[int], named: list[str] | None, caption: str, title: str,
+    note: str, width: float,
+) -> Figure:  # fmt: skip
     below, rotation = 0.3, 0.0
     if named:
-        named, rotation, below = _upright(named, (style.WIDTH - 0.7) / len(named), 8)
-    figure = style.new_figure(3.4 + below)
+        named, rotation, below = _upright(named, (width - 0.7) / len(named), 8)
+    figure = style.new_figure(3.4 + below, width)
     axes = figure.add_subplot()
     handles = []
     for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
@@ -206,7 +224,7 @@ def _lines(
         handles.append(drawn)
     _class_axis(axes, sizes, named, 8, rotation)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04))
-    axes.set_xlabel(said, fontsize=8)
+    axes.set_xlabel(titles.wrap(caption, width - 0.7, 8), fontsize=8)
     titles.legend(figure, handles, title, note)
     return figure
 
@@ -234,7 +252,13 @@ def _class_axis(axes: Axes, sizes: list[int], named: list[str] | None, size: flo
 
 
 def _panels(
-    methods: list[str], table: np.ndarray, sizes: list[int], named: list[str] | None, said: str, title: str, note: str
+    methods: list[str],
+    table: np.ndarray,
+    sizes: list[int],
+    named: list[str] | None,
+    caption: str,
+    title: str,
+    note: str,
 ) -> Figure:
     means = np.nanmean(table, 1)
     best = np.argsort(-means, kind="stable")
@@ -273,6 +297,6 @@ def _panels(
         # Above an empty panel there is room for them, which the rows need not make.
         axes.xaxis.set_in_layout(place // columns == rows - 1)
     figure.supylabel("recall", fontsize=8)
-    figure.supxlabel(said, fontsize=8)
+    figure.supxlabel(caption, fontsize=8)
     titles.legend(figure, handles, title, note)
     return figure

@@ -1,4 +1,4 @@
-"""Titles and legends that stay inside their figure: measured before they are placed."""
+"""Titles, legends and names of points that can be read: measured before they are placed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
+from ltmed.plots import style
 from ltmed.plots.fonts import width
+
+_MOST_DIRECT, _LONGEST_DIRECT = 12, 12
+"""Classes, and letters of a name, up to which a point has its name beside it."""
 
 LEGEND_SIZE = 8.0
 """Points, of a legend's labels."""
@@ -84,3 +91,42 @@ def _needed(widths: Sequence[float], columns: int) -> float:
         ends.append(ends[-1] + base + (column < more))
     labels = sum(max(widths[start:end], default=0) for start, end in pairwise(ends))
     return labels + (columns * (_HANDLE + _BESIDE) + (columns - 1) * _BETWEEN + 1) * LEGEND_SIZE / 72
+
+
+def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], tiers: Sequence[str]) -> None:
+    """Says which class each point is, and adds the legend: by name, by number with a list, or, of many, not at all.
+
+    Args:
+        axes: with final limits.
+        points: in data coordinates, one for each class.
+        names: of the classes.
+        tiers: of the classes.
+    """
+    figure: Any = axes.figure
+    texts, listed = style.labels(names), len(names) > _MOST_DIRECT or max(map(len, names), default=0) > _LONGEST_DIRECT
+    if len(names) > style.MOST_NAMED:
+        figure.legend(handles=style.tier_handles(tiers), loc="outside right upper", title="tier")
+        return
+    handles = style.tier_handles(tiers)
+    if listed:
+        for number, (text, tier) in enumerate(zip(texts, tiers, strict=True), 1):
+            look = style.TIERS[tier]
+            handles.append(Line2D([], [], ls="", marker=look.marker, color=look.colour, ms=4, label=f"{number} {text}"))
+        figure.set_figheight(max(figure.get_figheight(), 1 + 0.15 * len(handles)))
+    figure.legend(handles=handles, loc="outside right upper", title="tier", fontsize=7 if listed else 8)
+    figure.draw_without_rendering()
+    _place(axes, points, [str(number) for number in range(1, 1 + len(names))] if listed else texts)
+
+
+def _place(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
+    """Beside each point, moved up or down where it would lie on another text."""
+    boxes: list[Any] = []
+    for point, name in zip(points, texts, strict=True):
+        text = axes.annotate(name, point, (5, 0), textcoords="offset points", va="center", fontsize=8, zorder=9)
+        text.set(in_layout=False, path_effects=[withStroke(linewidth=2, foreground="white")])
+        for shift in (0, 9, -9, 18, -18, 27, -27):
+            text.set_position((5, shift))
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in boxes):
+                break
+        boxes.append(text.get_window_extent())

@@ -20,6 +20,7 @@ PLACE = (
     "runs",
     "cache_dir",
     "logger",
+    "class_losses",
     "figures",
     "dataset.root",
     "dataset.threads",

@@ -41,7 +41,7 @@ def attach_features(cfg: DictConfig, network: Network, data: DataModule, acceler
     options = {key: value for key, value in settings.items() if key not in _NOT_COMPUTED_WITH}
     cache = features.FeatureCache(
         network.encoder.model, options, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std), folder=data.cache_dir,
-        dtype=cfg.features.dtype, device="cuda" if accelerator == "gpu" else "cpu", threads=data.threads,
+        dtype=cfg.features.dtype, device=accelerator.replace("gpu", "cuda"), threads=data.threads,
     )  # fmt: skip
     data.use_features(cache, described(cfg.evaluation, 1)[0])
 

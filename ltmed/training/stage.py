@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,8 +14,10 @@ from torch.optim import Optimizer
 from ltmed.data.batch import Batch, normalise
 from ltmed.errors import DivergedError
 from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.losses.traits import Loss
 from ltmed.nn.network import Network
 from ltmed.nn.pixels import RUN_KEY
+from ltmed.training.class_losses import ClassLosses
 from ltmed.training.context import StageContext
 from ltmed.utils import distributed
 from ltmed.utils.seeding import derive
@@ -44,6 +47,8 @@ class Stage(LightningModule):
         self.register_buffer("pixel_std", 255 * torch.tensor(context.std).view(1, 3, 1, 1), persistent=False)
         # Read every few steps only: a read per step would wait for the GPU, and even a sum costs more than the append.
         self._losses: list[Tensor] = []
+        self.class_losses = ClassLosses(len(context.classes)) if context.class_losses else None
+        """For a `training_step` that knows the losses of single images: the epoch's mean of each class, if wanted."""
         self._loss_sum = 0.0
         self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -60,6 +65,13 @@ class Stage(LightningModule):
         """`[B, 3, H, W]` -> logits `[B, K]`."""
         return self.network(images)
 
+    def classification_loss(self, loss: Loss, batch: Batch) -> Tensor:
+        """`loss(logits, labels, counts)` of the network's logits; noted by class as well where the run wants it."""
+        logits = self(batch.images)
+        if self.class_losses:
+            self.class_losses.add_from(loss, logits, batch.labels, self.class_counts)
+        return loss(logits, batch.labels, self.class_counts)
+
     # --- optimisation -----------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
@@ -75,6 +87,8 @@ class Stage(LightningModule):
         torch.manual_seed(derive(self.context.seed, self.context.name, self.current_epoch, self.global_rank))
         self._losses.clear()
         self._loss_sum = 0.0
+        if self.class_losses:
+            self.class_losses.start(self.device)
 
     @property
     def batches_per_step(self) -> int:
@@ -106,6 +120,20 @@ class Stage(LightningModule):
             total = distributed.all_sum(torch.tensor(self._loss_sum, device=self.device))
             mean = total / distributed.world_size() / (batch_idx + 1)
             self.log(f"{self.context.name}/train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
+            self._log_class_losses()
+
+    def _log_class_losses(self) -> None:
+        if self.class_losses is None:
+            return
+        means = self.class_losses.means().cpu()
+        if means.isnan().all() and self.current_epoch == 0:
+            warnings.warn(
+                f"class_losses: the loss of stage '{self.context.name}' is not one of single images, none is logged",
+                stacklevel=2,
+            )
+        for code, mean in zip(self.context.classes, means, strict=True):
+            if not mean.isnan():
+                self.log(f"{self.context.name}/train/class_loss/{code}", mean.float(), batch_size=1)
 
     def _read_losses(self, step: int) -> None:
         """Adds up the losses since the last look; ends the run, on all ranks alike, if one was NaN or infinite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from ltmed.cli import boundary, job
 from ltmed.cli.explain import explain
@@ -73,6 +76,16 @@ def test_full_disk_and_unknown_errors() -> None:
     assert "disk is full" in str(explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
     assert "x.ckpt" in str(explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
     assert explain(ValueError("a bug")) is None
+
+
+@pytest.mark.parametrize("value", ["/data/archive (1)", "/data/Bilder ä, neu", "/data/a=b,c", "/data/x [1]'s"])
+def test_a_path_that_hydra_cannot_read_is_shown_quoted(value: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        OverridesParser.create().parse_overrides([f"dataset.root={value}("])
+    line = str(explain(caught.value))
+    (word,) = shlex.split(line.partition("Quote its value: ")[2])
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert override.value() == f"{value}("
 
 
 def test_a_search_for_the_worst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

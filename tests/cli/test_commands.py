@@ -133,9 +133,9 @@ def test_check_says_what_was_left_out_and_what_validation_lacks(capsys, data):
     lines[37:40] = [line.replace(f",{'ab'[n % 2]},p12", ",c,p12") for n, line in enumerate(lines[37:40], start=36)]
     (data / "manifest.csv").write_text("\n".join(lines))
     out = said(capsys, "check", "dataset=manifest", f"dataset.root={data}", "--labels-only", "split.test=0.1")
-    assert "! 2 image files are in no row (" in out
+    assert "! 2 image files below the folder are left out (" in out
     assert "the first is spare.png" in out
-    assert "2 other files below the folder are not read as images (" in out
+    assert "2 other files are below the folder (" in out
     assert "! as chosen: 1 of 3 classes have no validation image (c)" in out
     assert "! as chosen: 1 of 3 classes have no test image (c)" in out
 

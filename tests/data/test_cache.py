@@ -268,6 +268,7 @@ def test_meta_tells_what_is_inside(tmp_path):
         "root": str(tmp_path / "data"),
         "shape": [6, S, S, 3],
         "fit": "crop",
+        "interpolation": "bilinear",
         "intensity": "auto",
         "bad": [],
     }

@@ -68,10 +68,12 @@ def test_the_setting_reaches_the_images(tmp_path, option, white):
 
 @pytest.mark.parametrize("option", ["auto", "range", "[0,8000]"])
 def test_a_new_image_is_treated_as_the_images_of_the_run(option):
-    cfg = composed("method=erm", "dataset=phantom", f"+dataset.intensity={option}")
+    pixels = ("pixels.mean=[0.5,0.5,0.5]", "pixels.std=[0.5,0.5,0.5]", "pixels.interpolation=bilinear")
+    cfg = composed("method=erm", "dataset=phantom", f"dataset.intensity={option}", *pixels)
     made = _preprocessing(cfg, {"split": {"images": {"train": 1}}, "skipped": []})
     data = cv2.imencode(".png", TWELVE)[1].tobytes()
-    expected = decode_square(data, made.cache_size, made.fit, Intensity.of(eval(option) if "[" in option else option))
+    intensity = Intensity.of([0, 8000] if "[" in option else option)
+    expected = decode_square(data, made.cache_size, made.fit, intensity=intensity)
     seen = np.empty((made.size, made.size, 3), np.uint8)
     made.view(expected, np.random.default_rng(0), seen)
     np.testing.assert_array_equal(made(data), seen)

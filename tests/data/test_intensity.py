@@ -37,7 +37,7 @@ def stored(pixels: np.ndarray, suffix: str = ".png") -> bytes:
 @pytest.mark.parametrize("mode", ["auto", "range"])
 def test_twelve_of_sixteen_bits_keep_their_grey_levels(channels, suffix, mode):
     pixels = twelve_bits(channels)
-    square = decode_square(stored(pixels, suffix), S, "squash", Intensity(mode))
+    square = decode_square(stored(pixels, suffix), S, "squash", intensity=Intensity(mode))
     expected = scaled(pixels, pixels.min(), pixels.max())
     np.testing.assert_allclose(square, np.broadcast_to(expected.reshape(S, S, channels), (S, S, 3)), atol=1)
     assert len(np.unique(square[..., 0])) == 256
@@ -75,7 +75,7 @@ def test_what_a_file_stores_is_told():
 
 def test_without_a_window_there_is_none():
     with pytest.raises(BadImageError, match="no window in the file"):
-        decode_square(stored(twelve_bits()), S, "squash", Intensity("window"))
+        decode_square(stored(twelve_bits()), S, "squash", intensity=Intensity("window"))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
@@ -89,7 +89,7 @@ def test_the_meaning_of_32_bits_must_be_given(kind):
         (Intensity.of([-500, 900]), -500, 900),
     ):
         np.testing.assert_allclose(
-            decode_square(data, S, "squash", intensity)[..., 0], scaled(pixels, low, high), atol=1
+            decode_square(data, S, "squash", intensity=intensity)[..., 0], scaled(pixels, low, high), atol=1
         )
 
 
@@ -99,7 +99,7 @@ def test_values_that_are_not_finite_are_bad_images(value):
     pixels[3, 5] = value
     for intensity in (Intensity("range"), Intensity.of([0, 1])):
         with pytest.raises(BadImageError, match="not finite"):
-            decode_square(stored(pixels, ".tiff"), S, "squash", intensity)
+            decode_square(stored(pixels, ".tiff"), S, "squash", intensity=intensity)
 
 
 @pytest.mark.parametrize("option", ["auto", "window", "range", [-1000, 400], [0.5, 1.5]])

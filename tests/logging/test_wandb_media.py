@@ -67,15 +67,16 @@ def test_dry_run_prints_a_section_for_each_data_set(script, capsys):
     assert {"test/balanced_accuracy", "test/tail_recall"} <= set(shown)
 
 
-def test_plan_names_what_runs_log(script):
+def test_plan_names_what_runs_log(script, tmp_path):
     from ltmed.evaluation.metrics import SCALARS
     from ltmed.plots.run_figures import figures
-    from ltmed.runs.reader import Run
+    from ltmed.runs.reader import read_run
+    from tests.plots.cases import make_run
 
     names = {name for metrics in script.SCORES.values() for name in metrics}
     assert names <= {f"test/{name}" for name in SCALARS}
-    known = {"test": {"per_class": []}, "split": {"counts": {"train": {}}}}
-    run = Run(Path(), {**known, "run": dict.fromkeys(("method", "dataset", "fold", "seed"))})
+    run = read_run(make_run(tmp_path / "run"))
+    assert run
     assert set(script.PICTURES) <= {f"figures/{name}" for name in figures(run)}
 
 

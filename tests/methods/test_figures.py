@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from ltmed.errors import UserError
+from ltmed.config.targets import UntrustedTargetError, trusted
 from ltmed.methods.erm import ERM
 from ltmed.methods.figures import aduni, lmd, pcct, proco
 from ltmed.plots import run_figures
@@ -17,7 +17,7 @@ from ltmed.runs.reader import read_run
 from tests.plots.cases import LONG, Case, add_checkpoint, case, make_run, saved
 
 pytestmark = pytest.mark.filterwarnings("error")
-COMMON = {"class_distribution", "confusion_matrix", "recall_by_size", "reliability", "training_curves"}
+COMMON = {"class_distribution", "confusion_matrix", "recall_by_size", "reliability", "training_curves", "class_losses"}
 
 
 @pytest.fixture(params=[2, 23, 198])
@@ -123,9 +123,10 @@ def test_only_stages_of_ltmed_are_imported(target, tmp_path):
 
 
 def test_the_process_that_trained_a_stage_of_somebody_trusts_it():
-    with pytest.raises(UserError, match="not a part of ltmed"):
+    with pytest.raises(UntrustedTargetError):
         run_figures.stage_class("tests.methods.small_flexible.Anything")
-    assert run_figures.stage_class("tests.methods.test_figures.Own", trusted=True).figures() == {"own": lmd.trajectory}
+    with trusted():
+        assert run_figures.stage_class("tests.methods.test_figures.Own").figures() == {"own": lmd.trajectory}
 
 
 class Own(ERM):

@@ -110,14 +110,16 @@ def test_reliability_bins_agree_with_the_calibration_error(tmp_path):
 def test_feature_map(many, tmp_path):
     labels = np.arange(400) % len(many.classes)
     points = np.random.default_rng(0).normal(size=(400, 2))
-    figure = saved(features.feature_map(points, labels, many.classes, many.tiers, many.counts), tmp_path)
+    figure = saved(
+        features.feature_map([features.Points("", points, labels)], many.classes, many.tiers, many.counts), tmp_path
+    )
     assert sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections) == 400
 
 
 def test_feature_map_has_shades_of_the_tiers_and_names_by_size():
     classes, tiers = ["a", "b", "c", "d"], ["tail", "head", "medium", "head"]
     points = np.random.default_rng(0).normal(size=(40, 2))
-    figure = features.feature_map(points, np.arange(40) % 4, classes, tiers, [5, 100, 30, 300])
+    figure = features.feature_map([features.Points("", points, np.arange(40) % 4)], classes, tiers, [5, 100, 30, 300])
     legend = figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["d (head)", "b (head)", "c (medium)", "a (tail)"]
     colours = {c.get_label()[0]: to_rgb(c.get_facecolor()[0]) for c in figure.axes[0].collections}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltmed.cli.main import main
-from ltmed.plots.feature_maps import encode_test_images
+from ltmed.plots.feature_maps import encode
 from ltmed.runs.reader import read_run
 from tests.harness import ok, only_run, run_command
 
@@ -21,7 +21,7 @@ def test_a_run_plots_itself_and_its_features(tiny, tmp_path, capsys):
     assert drawn >= {"class_distribution", "confusion_matrix", "training_curves", "reliability", "alpha"}
     run = read_run(folder)
     assert run
-    features, labels = encode_test_images(run)
+    features, labels = encode(run)
     assert features.shape[0] == len(labels) == len(run.predictions)
     assert np.isfinite(features).all()
     assert [run.classes[k] for k in labels] == run.predictions["label"].tolist()

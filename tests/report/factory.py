@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
-from sklearn.metrics import balanced_accuracy_score, recall_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_score
 
 from ltmed.evaluation.metrics import SCALARS
 from ltmed.runs.reader import Run, read_run
@@ -89,10 +89,12 @@ def _metrics(labels: Sequence[str], predicted: Sequence[str], given: dict[str, f
     intervals = {metric: [value - 0.05, value + 0.04] for metric, value in {**scalars, **given}.items() if value}
     return {
         "test": {
-            "images": len(labels), "scalars": {**scalars, **given}, "absent": [], "confusion": [],
+            "images": len(labels), "scalars": {**scalars, **given}, "absent": [],
+            "confusion": confusion_matrix(labels, predicted, labels=CLASSES).tolist(),
             "intervals": {
                 "unit": "image", "units": len(labels), "resamples": 1000, "level": 0.95, "seed": 0,
-                "scalars": intervals, "per_class": {},
+                "scalars": intervals,
+                "per_class": {code: {"recall": [float(recall[k]) - 0.1, 1.0]} for k, code in enumerate(CLASSES)},
             },
             "per_class": [
                 {

@@ -16,7 +16,7 @@ from ltmed.data.readers._text import listed_value, many, path_value, shortened
 from ltmed.data.readers._walk import composed, fits, images_among, walk
 from ltmed.errors import UserError
 
-_INCLUDE = "Which files are meant: for instance 'dataset.include=*/images/*'."
+_INCLUDE = "Say which files are meant, for instance 'dataset.include=*/images/*'."
 _BLOCK = re.compile(
     r"\d+\s*(-|_|to)\s*\d+|\d+\s*x|"
     r"(patient|person|subject|subj|sub|case|series|study|scan|slide|pat|pt|p|s|id)[-_ ]*\(?\d+\)?",
@@ -177,7 +177,7 @@ def _uneven(root: Path, folders: Mapping[tuple[str, str], Sequence[str]], depth:
         UserError: the folders in it are parts of a split.
     """
     inside = {label: _subfolders(paths, depth) for (_, label), paths in folders.items()}
-    deep = [label for label, names in inside.items() if len(names) > 1]
+    deep = [label for label, names in inside.items() if len(names) > 1 or any(map(part_named, names))]
     if len(deep) == 1 < len(inside) and not any(names for label, names in inside.items() if label != deep[0]):
         if any(map(part_named, inside[deep[0]])):
             raise UserError(

@@ -61,6 +61,8 @@ def table_files(root: Path, file: Any, help_text: str) -> dict[Path, str]:
         named = {str(path): part_of(str(part), f"dataset.file.{part}") for part, path in file.items() if path}
         if not named:
             raise UserError("dataset.file names no table", "For instance dataset.file={train:train.csv,test:test.csv}.")
+        if len(named) < sum(map(bool, file.values())):
+            raise UserError("dataset.file names one table for two parts", "Each part has a table of its own.")
     elif isinstance(file, Sequence) and not isinstance(file, str):
         named = {str(path): _part_in_name(str(path)) for path in file}
         if "" in named.values() or len(set(named.values())) < len(file):

@@ -68,6 +68,8 @@ class ImageFolder(DataModule):
             UserError: no folder, no image, an empty class, a class folder that `classes` does not name, and what
                 `read_layout` refuses.
         """
+        if not root.is_dir():
+            raise UserError(f"{root} does not exist", self.how_to_get())
         named = [str(code) for code in self.order] or None
         layout = read_layout(root, self.how_to_get(), named, self.include)
         classes = self._classes(root, layout.folders)
@@ -77,6 +79,8 @@ class ImageFolder(DataModule):
         rows = sorted((path, number[label], part) for (part, label), paths in layout.folders.items() for path in paths)
         images, parts = tuple(path for path, _, _ in rows), np.array([part for _, _, part in rows])
         groups, how, source = self._groups(images)
+        if groups is not None:
+            self._warn_of_divided(groups, parts)
         self._warn_of_versions(images)
         return Manifest(
             name=self.name,
@@ -117,6 +121,16 @@ class ImageFolder(DataModule):
             return None, (), word or "dataset.group_pattern=REGEX if file names hold the patient"
         groups = find_groups(self.name, ids_in_names(self.group_pattern, images), len(images))
         return groups, (groups.how,) if groups else (), "another dataset.group_pattern"
+
+    def _warn_of_divided(self, groups: Groups, parts: np.ndarray) -> None:
+        pairs = np.unique(np.stack([groups.numbers, np.unique(parts, return_inverse=True)[1]]), axis=1)
+        divided = int((np.bincount(pairs[0]) > 1).sum())
+        if divided:
+            warnings.warn(
+                f"{self.name}: {many(divided, groups.unit)} with images in several parts, so that split=official "
+                "leaks; 'split=grouped split.pool=all' divides all images anew",
+                stacklevel=3,
+            )
 
     def _warn_of_versions(self, images: tuple[str, ...]) -> None:
         """An image that was converted may lie beside what it was converted from."""
