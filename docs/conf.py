@@ -27,7 +27,9 @@ exclude_patterns = ["_build", "README.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# Docstrings write code between single backticks.
+# Docstrings are plain text with equations, not reStructuredText: its layout rules do not hold for them.
+suppress_warnings = ["docutils"]
+# They write code between single backticks.
 default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

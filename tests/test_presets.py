@@ -71,7 +71,7 @@ def test_yamls_have_no_key_that_nothing_reads() -> None:
     for file in files:
         own = OmegaConf.load(file)
         assert isinstance(own, DictConfig)
-        assert set(own) <= {"defaults", "name", "network", "stages"} | used, file.name
+        assert set(own) <= {"defaults", "name", "network", "stages", "freeze"} | used, file.name
 
 
 @pytest.mark.parametrize("preset", PRESETS)

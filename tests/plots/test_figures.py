@@ -122,7 +122,9 @@ def test_feature_map_has_shades_of_the_tiers_and_names_by_size():
     figure = features.feature_map([features.Points("", points, np.arange(40) % 4)], classes, tiers, [5, 100, 30, 300])
     legend = figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["d (head)", "b (head)", "c (medium)", "a (tail)"]
-    colours = {c.get_label()[0]: to_rgb(c.get_facecolor()[0]) for c in figure.axes[0].collections}
+    names = [text.get_text()[0] for text in legend.get_texts()]
+    handles = legend.legend_handles
+    colours = {name: to_rgb(h.get_markerfacecolor()) for name, h in zip(names, handles, strict=True)}
     assert colours["a"] == to_rgb(style.TIERS["tail"].colour)
     assert len(set(colours.values())) == 4
     assert sum(colours["d"]) < sum(colours["b"]), "the larger class is darker"
