@@ -63,11 +63,6 @@ def train(cfg: DictConfig) -> float:
     return found["val"]["scalars"][cfg.monitor]
 
 
-def _announce(text: str) -> None:
-    if is_first_process():
-        print(text, flush=True)
-
-
 def _finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
     """The results of a finished run of this configuration; a root with other data than it had is refused."""
     if is_first_process():
@@ -87,7 +82,6 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     from ltmed.training.frozen import attach_features
 
     require_place(run_dir)
-    _announce(header.opening(cfg, run_dir))
     wanted = cfg.trainer
     accelerator, devices = launcher.count_devices(wanted.accelerator, wanted.devices, wanted.num_nodes)
     logger = build(cfg.logger)
@@ -95,7 +89,7 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
         logger.func.require_usable(**logger.keywords)
     data = open_dataset(cfg, run_dir)
     network = build_network(cfg, len(data.manifest.classes))
-    _announce(header.details(cfg, data, accelerator, devices))
+    header.announce_details(cfg, data, accelerator, devices)
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
     if data.features is not None and devices * wanted.num_nodes > 1:
@@ -252,7 +246,6 @@ def from_overrides(overrides: Sequence[str] = ()) -> Run:
         UserError: anything in the config, the data or the machine that the user has to fix.
         HydraException: an override that cannot be read, or names what does not exist.
     """
-    from ltmed.errors import UserError
     from ltmed.runs.reader import read_run
     from ltmed.utils.processes import launched_from_outside
 
@@ -263,6 +256,7 @@ def from_overrides(overrides: Sequence[str] = ()) -> Run:
     cfg, choices = compose_with_choices(overrides)
     if cfg.run_dir is None:
         cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, str(choices["dataset"]), list(overrides)))
+    header.announce(cfg)
     train(cfg)
     run = read_run(Path(cfg.run_dir))
     assert run is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ltmed.config.validate import SETTINGS
-from ltmed.evaluation.metrics import SCALARS
+from ltmed.evaluation.scalars import SCALARS
 from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear

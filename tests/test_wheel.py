@@ -61,6 +61,16 @@ def test_it_holds_the_package_the_configuration_and_the_studies_and_nothing_else
     assert names == tracked("ltmed") | moved
 
 
+def test_the_image_for_docker_has_what_the_wheel_is_made_of() -> None:
+    copied = [line.split()[1:-1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("COPY ")]
+    sources = {name for names in copied for name in names}
+    assert {"ltmed", "conf", "experiments", "pyproject.toml", "constraints.txt"} <= sources
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for name in sources:
+        assert (ROOT / name).exists()
+        assert name in allowed
+
+
 def test_commands_work_from_an_empty_folder(wheel: Path, tiny_ham: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     venv.create(environment, symlinks=os.name != "nt")

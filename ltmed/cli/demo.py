@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ltmed.config import overrides as words
+from ltmed.config.overrides import setting, values
 from ltmed.errors import UserError
 
 STUDY = "phantom/demo"
@@ -20,16 +20,16 @@ def command(overrides: tuple[str, ...]) -> None:
 
     OVERRIDES hold for all three, for instance runs=DIR or trainer=cpu. The same command continues what was stopped.
     """
-    for word in overrides:
-        if "=" not in word:
-            raise UserError(f"'{word}' is not a setting", "For instance: ltmed demo runs=DIR.")
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"'{override}' is not a setting", "For instance: ltmed demo runs=DIR.")
     from ltmed.cli import report, train
     from ltmed.studies.catalogue import load
 
     paper, table = STUDY.split("/")
     train.main(["-m", f"+{paper}={table}", *overrides], program="ltmed train")
-    given = [word for word in overrides if words.setting(word) == "runs"]
-    runs = words.values(given[-1])[0] if given else None
+    given = [override for override in overrides if setting(override) == "runs"]
+    runs = values(given[-1])[0] if given else None
     file = Path(runs or "runs", paper, REPORT)
     _print_recalls([(cell.row, cell.run_dir) for cell in load(STUDY).cells(overrides)])
     report.command.main([STUDY, *overrides, "--output", str(file)], prog_name="ltmed report", standalone_mode=False)

@@ -37,8 +37,8 @@ def help_screen(program: str) -> str:
     lines += ["", f"settings (all of them: {program} --cfg job):"]
     lines += _top_level_settings(conf() / "config.yaml")
     lines += ["", "examples:"]
-    for words, meaning in EXAMPLES:
-        lines += [f"  {program} {words}", f"      {meaning}"]
+    for arguments, meaning in EXAMPLES:
+        lines += [f"  {program} {arguments}", f"      {meaning}"]
     return "\n".join(lines)
 
 

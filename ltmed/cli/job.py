@@ -15,6 +15,7 @@ from ltmed.config.overrides import choice
 from ltmed.config.paths import conf
 from ltmed.errors import DivergedError, UserError
 from ltmed.studies import catalogue, search
+from ltmed.training import header
 
 _PARTS = ("loss", "sampler", "augment", "weak_augment")
 """What methods are put together from, where they want it."""
@@ -27,9 +28,12 @@ def run_job(cfg: DictConfig) -> float | None:
         with one_line_errors(single=not is_sweep()):
             if "study" not in cfg:
                 require_root(cfg)
-            from ltmed.train import train
+            cfg = with_run_dir(cfg)
+            header.announce(cfg)
 
-            return train(with_run_dir(cfg))
+            from ltmed.train import train  # Imports torch.
+
+            return train(cfg)
     except DivergedError:  # Reported already.
         if not search.is_search():
             raise
@@ -86,7 +90,7 @@ def _require_direction(monitor: str) -> None:
     """Refuses a search for the worst run: Optuna minimises unless it is told otherwise."""
     from hydra.core.hydra_config import HydraConfig
 
-    from ltmed.evaluation.metrics import SCALARS, better
+    from ltmed.evaluation.scalars import SCALARS, better
 
     if not is_sweep() or monitor not in SCALARS:
         return

@@ -36,15 +36,15 @@ def program(config_dir: str | None) -> None:
         add_own_folder(config_dir)
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; mistakes end in one line on stderr and exit code 2, Ctrl-C in 130.
 
     Args:
-        words: the arguments; None takes those of the process.
+        arguments: None takes those of the process.
     """
     with one_line_errors(single=True):
         try:
-            program.main(args=words, prog_name="ltmed", standalone_mode=False)
+            program.main(args=arguments, prog_name="ltmed", standalone_mode=False)
         except click.Abort:
             print("\nInterrupted.", file=sys.stderr)
             raise SystemExit(EXIT_INTERRUPTED) from None

@@ -253,7 +253,7 @@ def _plot_study(
     name: str, scale: str | None, further: Sequence[str], metrics: Sequence[str], output: Path | None, kind: str
 ) -> None:
     from ltmed.config import overrides
-    from ltmed.evaluation.metrics import SCALARS
+    from ltmed.evaluation.scalars import SCALARS
     from ltmed.plots.run_figures import FOLDER
     from ltmed.plots.study_curves import missing_cells, study_figure
     from ltmed.plots.style import file_name

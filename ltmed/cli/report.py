@@ -109,7 +109,7 @@ def _neither(word: str, known: Sequence[str]) -> UserError:
 
 
 def _chosen(table: Table, metrics: tuple[str, ...], reference: str | None) -> Table:
-    from ltmed.evaluation.metrics import SCALARS
+    from ltmed.evaluation.scalars import SCALARS
 
     for metric in metrics:
         require_choice("--metric", metric, SCALARS)

@@ -63,10 +63,10 @@ def _take_own_folders(arguments: list[str]) -> list[str]:
     """The arguments without `--config-dir DIR`, which Hydra would not tell to the other processes of a job."""
     left = []
     rest = iter(arguments)
-    for word in rest:
-        option, equals, folder = word.partition("=")
+    for argument in rest:
+        option, equals, folder = argument.partition("=")
         if option not in ("--config-dir", "-cd"):
-            left.append(word)
+            left.append(argument)
             continue
         folder = folder if equals else next(rest, "")
         if not folder:

@@ -18,7 +18,7 @@ from ltmed.config.instantiate import build, per_stage
 from ltmed.config.trainer import check_trainer
 from ltmed.data.intensity import MODES
 from ltmed.errors import UserError, suggest
-from ltmed.evaluation.metrics import SCALARS, better
+from ltmed.evaluation.scalars import SCALARS, better
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltmed.evaluation.metrics import PER_CLASS, Evaluation, WeightedScorer
+from ltmed.evaluation.metrics import Evaluation, WeightedScorer
+from ltmed.evaluation.scalars import PER_CLASS
 from ltmed.utils.seeding import derive
 
 CHUNK_VALUES = 2**21

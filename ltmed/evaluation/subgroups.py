@@ -13,7 +13,8 @@ import numpy as np
 
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import draw, percentile_interval
-from ltmed.evaluation.metrics import SCALARS, Evaluation, WeightedScorer
+from ltmed.evaluation.metrics import Evaluation, WeightedScorer
+from ltmed.evaluation.scalars import SCALARS
 
 LEAST_IMAGES = 30
 """Subgroups with fewer test images have no numbers."""
@@ -121,7 +122,7 @@ def by_subgroup(
         tiers: class indices of `head`, `medium` and `tail`.
         values: object `[N]` as `categories` gives them, None where unknown.
         attribute: its name, for people.
-        metric: one of `ltmed.evaluation.metrics.SCALARS`.
+        metric: one of `ltmed.evaluation.scalars.SCALARS`.
         groups: int64 `[N]`, images that are resampled together; None for single images.
         resamples: R.
         permutations: of the attribute over groups, for the p value of the largest gap; 0 leaves it NaN.

@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 
-from ltmed.evaluation.metrics import SCALARS
+from ltmed.evaluation.scalars import SCALARS
 from ltmed.report import protocol
 from ltmed.report.comparison import figure
 from ltmed.report.document import TIERS

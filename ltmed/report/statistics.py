@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ltmed.evaluation.metrics import LOWEST
+from ltmed.evaluation.scalars import LOWEST
 from ltmed.report.formatting import division_names
 from ltmed.runs.reader import Division, Run
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltmed.errors import UserError, require_choice
-from ltmed.evaluation.metrics import SCALARS
+from ltmed.evaluation.scalars import SCALARS
 from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import Run, read_run
 from ltmed.studies.catalogue import files, load

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltmed.config.instantiate import build, per_stage
+from ltmed.runs.record import METRICS
+from ltmed.utils.processes import is_first_process
 from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
@@ -14,32 +16,41 @@ if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
 
 
-def opening(cfg: DictConfig, run_dir: Path) -> str:
-    """What the configuration alone says; quick, since nothing has to be imported or read for it."""
-    dataset = str(cfg.dataset._target_).split(".")[-2]  # A reader is one module named like its data set.
-    return _lines(
-        run=f"{cfg.method.name} on {dataset}, fold {cfg.fold}, seed {cfg.seed}, precision {cfg.trainer.precision}",
-        folder=str(run_dir),
-    )
+def announce(cfg: DictConfig) -> None:
+    """Prints what the configuration alone says of a run that is not finished, on the first rank.
 
-
-def details(cfg: DictConfig, data: DataModule, accelerator: str, devices: int) -> str:
-    """What is known once the label files have been read and the devices counted.
+    It is called before anything slow: torch takes seconds to import, and nobody should wait for a sign of life.
 
     Args:
-        cfg: of the run.
+        cfg: with `run_dir` filled in, not checked yet.
+    """
+    if not is_first_process() or (Path(str(cfg.run_dir)) / METRICS).exists():
+        return
+    dataset = str(cfg.dataset._target_).split(".")[-2]  # A reader is one module named like its data set.
+    title = f"{cfg.method.name} on {dataset}, fold {cfg.fold}, seed {cfg.seed}"
+    print(_lines(run=title, folder=str(cfg.run_dir)), flush=True)
+
+
+def announce_details(cfg: DictConfig, data: DataModule, accelerator: str, devices: int) -> None:
+    """Prints what is known once the label files have been read and the devices counted, on the first rank.
+
+    Args:
+        cfg: of the run, with its precision resolved.
         data: before it is opened: images that cannot be decoded still count.
         accelerator: "cpu" or "gpu".
         devices: processes on this machine.
     """
+    if not is_first_process():
+        return
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.split.parts.items())
     imbalance = data.counts.max() / data.counts.min()
-    return _lines(
+    lines = _lines(
         images=f"{parts}; {len(data.counts)} classes, imbalance {imbalance:.0f} : 1, split {data.split.name}, "
         f"{data.image_size} pixels",
-        device=_device(accelerator, devices * cfg.trainer.num_nodes),
+        device=f"{_device(accelerator, devices * cfg.trainer.num_nodes)}, precision {cfg.trainer.precision}",
         steps="; ".join(_steps(cfg, data)),
     )
+    print(lines, flush=True)
 
 
 def _device(accelerator: str, processes: int) -> str:

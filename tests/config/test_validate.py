@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config import validate
 from ltmed.errors import UserError
-from ltmed.evaluation.metrics import SCALARS, better
+from ltmed.evaluation.scalars import SCALARS, better
 from ltmed.train import train
 from tests.harness import ROOT
 

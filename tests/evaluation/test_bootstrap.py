@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 
 from ltmed.evaluation import bootstrap as module
 from ltmed.evaluation.bootstrap import bootstrap, draw
-from ltmed.evaluation.metrics import PER_CLASS, SCALARS, Evaluation, WeightedScorer, evaluate
+from ltmed.evaluation.metrics import Evaluation, WeightedScorer, evaluate
+from ltmed.evaluation.scalars import PER_CLASS, SCALARS
 
 TIERS = {"head": [0], "medium": [1, 2], "tail": [3, 4]}
 

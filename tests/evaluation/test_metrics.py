@@ -10,7 +10,8 @@ import torch
 from sklearn import metrics as sk
 
 from ltmed.errors import UserError
-from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate
+from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.evaluation.scalars import SCALARS
 from ltmed.evaluation.tiers import tiers
 
 

@@ -68,7 +68,7 @@ def test_dry_run_prints_a_section_for_each_data_set(script, capsys):
 
 
 def test_plan_names_what_runs_log(script, tmp_path):
-    from ltmed.evaluation.metrics import SCALARS
+    from ltmed.evaluation.scalars import SCALARS
     from ltmed.plots.run_figures import figures
     from ltmed.runs.reader import read_run
     from tests.plots.cases import make_run

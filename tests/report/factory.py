@@ -12,7 +12,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_score
 
-from ltmed.evaluation.metrics import SCALARS
+from ltmed.evaluation.scalars import SCALARS
 from ltmed.runs.reader import Run, read_run
 
 CLASSES = ["A", "B", "C"]

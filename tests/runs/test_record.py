@@ -19,7 +19,8 @@ from rich.console import Console
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split
-from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate
+from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.evaluation.scalars import SCALARS
 from ltmed.evaluation.tiers import tiers
 from ltmed.logging.console import print_summary
 from ltmed.runs import record

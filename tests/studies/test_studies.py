@@ -18,7 +18,7 @@ from ltmed.config.compose import compose as composed
 from ltmed.config.overrides import choice, setting
 from ltmed.data.phantom import write_phantom
 from ltmed.errors import UserError
-from ltmed.evaluation.metrics import SCALARS
+from ltmed.evaluation.scalars import SCALARS
 from ltmed.report.study_table import table
 from ltmed.runs.directory import run_dir_name
 from ltmed.studies import catalogue
