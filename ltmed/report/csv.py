@@ -17,6 +17,7 @@ from ltmed.report.document import TIERS
 from ltmed.report.formatting import split_seed
 from ltmed.report.model import Cell, Published, Table
 from ltmed.report.statistics import collect, mean, summary
+from ltmed.utils.spreadsheets import as_text
 
 COLUMNS = (
     "row", "column", "metric", "part", "status", "mean", "std", "low95", "high95", "interval", "runs", "missing",
@@ -49,9 +50,11 @@ def _status(cell: Cell, line: dict[str, object]) -> str:
 
 
 def _written(value: object) -> object:
-    """Floats without the noise of binary arithmetic (0.4662, not 0.46619999999999995)."""
+    """Floats without the noise of binary arithmetic (0.4662, not 0.46619999999999995), and text that is no formula."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return as_text(value)
     return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
