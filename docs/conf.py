@@ -2,7 +2,6 @@
 
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -10,10 +9,12 @@ sys.path.insert(0, str(HERE))
 
 import reference_pages
 
+import ltmed
+
 project = "ltmed"
 author = "the ltmed authors"
 copyright = "the ltmed authors, Apache 2.0"
-version = release = metadata.version("ltmed")
+version = release = ltmed.__version__
 
 extensions = [
     "myst_parser",
@@ -26,7 +27,9 @@ exclude_patterns = ["_build", "README.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# Docstrings write code between single backticks.
+# Docstrings are plain text with equations, not reStructuredText: its layout rules do not hold for them.
+suppress_warnings = ["docutils"]
+# They write code between single backticks.
 default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

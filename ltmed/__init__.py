@@ -49,20 +49,24 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def load(run: str | Path | Run) -> Network:
+def load(run: str | Path | Run, *, trust: bool = False) -> Network:
     """Returns the trained network of a finished run, in evaluation mode on the CPU.
 
     It is rebuilt from the run's config and reads its weights with `weights_only=True`: no pickled code is run.
 
     Args:
         run: a run, or its folder, in which `~` is the home folder.
+        trust: also builds classes that are not part of ltmed, which runs code that the run's author has chosen.
 
     Returns:
         A module mapping normalised images `[B, 3, H, W]` to logits `[B, K]`.
 
     Raises:
         UserError: the folder has no finished run, or a file of it is missing or damaged.
+        UntrustedTargetError: the run names a class that is not part of ltmed, and `trust` is False.
     """
+    from ltmed.config.targets import trusted
     from ltmed.inference.restore import finished_run, load_network  # Imported only when they are needed.
 
-    return load_network(finished_run(run))
+    with trusted(trust):
+        return load_network(finished_run(run))

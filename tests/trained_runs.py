@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config.instantiate import build_network
+from ltmed.config.pixels import resolve_pixels
 from tests.harness import ROOT, TINY, make_tiny_ham, ok, only_run, run_command
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -29,6 +30,7 @@ def untrained(folder: Path, *words: str) -> Path:
         words: overrides; `method=erm` unless they say otherwise.
     """
     cfg = config("dataset.root=/nowhere", *words)
+    resolve_pixels(cfg)
     network = build_network(cfg, len(CODES))
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         # Else the features of a fresh network are nearly 0, and whatever is done to them stays unseen.

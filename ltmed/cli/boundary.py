@@ -22,7 +22,6 @@ _EXPECTED = (
     r".*it is recommended to use `Trainer\(devices=1, num_nodes=1\)` to ensure each sample.*",
     r".*It is recommended to use `self.log\(.*sync_dist=True.*",
     r".*The `srun` command is available on your system but is not used.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
     r"Found \d+ module\(s\) in eval mode at the start of training.*",  # A frozen encoder.
 )
 

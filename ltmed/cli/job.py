@@ -10,22 +10,31 @@ import hydra
 from omegaconf import DictConfig
 
 from ltmed.cli.boundary import one_line_errors
+from ltmed.config.data_root import require_root
 from ltmed.config.overrides import choice
 from ltmed.config.paths import conf
-from ltmed.errors import UserError
-from ltmed.studies import catalogue
+from ltmed.errors import DivergedError, UserError
+from ltmed.studies import catalogue, search
 
 _PARTS = ("loss", "sampler", "augment", "weak_augment")
 """What methods are put together from, where they want it."""
 
 
 @hydra.main(version_base="1.3", config_path=str(conf()), config_name="config")
-def run_job(cfg: DictConfig) -> float:
+def run_job(cfg: DictConfig) -> float | None:
     """One job: what Hydra and its launchers call with a composed configuration."""
-    from ltmed.train import train
+    try:
+        with one_line_errors(single=not is_sweep()):
+            if "study" not in cfg:
+                require_root(cfg)
+            from ltmed.train import train
 
-    with one_line_errors(single=not is_sweep()):
-        return train(with_run_dir(cfg))
+            return train(with_run_dir(cfg))
+    except DivergedError:  # Reported already.
+        if not search.is_search():
+            raise
+        search.count_failed_trial()
+        return None
 
 
 def is_sweep() -> bool:

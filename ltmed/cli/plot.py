@@ -47,6 +47,7 @@ class Features:
     show_default=True,
     help="Of all figures.",
 )
+@click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
 @click.option(
     "--features",
     "how",
@@ -86,6 +87,7 @@ def command(
     scale: str | None,
     losses: tuple[str, ...],
     counts: str,
+    trust: bool,
 ) -> None:
     """Plots WHAT: folders of runs, or folders that hold them; or one study, for instance lmd/curve_r [runs=DIR].
 
@@ -102,6 +104,8 @@ def command(
         _require_umap()
     if output is not None:
         _make(output)
+    from ltmed.config.targets import trusted
+
     if losses:
         _plot_losses(losses, counts, output or Path(), kind)
     elif what[0] in catalogue.names() and not Path(what[0]).is_dir():
@@ -110,7 +114,8 @@ def command(
         _require_no_study_options(metrics, scale)
         runs = _finished([Path(folder) for folder in what])
         plot = _plot_side_by_side if side_by_side else _plot_runs
-        plot(runs, output, Features(how, part, classes), kind)
+        with trusted(trust):
+            plot(runs, output, Features(how, part, classes), kind)
 
 
 def _make(folder: Path) -> None:

@@ -14,7 +14,7 @@ from ltmed.cli.explain import explain
 from ltmed.cli.help import help_screen
 from ltmed.config.paths import add_own_folder
 from ltmed.errors import UserError
-from ltmed.studies import catalogue, sweeper
+from ltmed.studies import catalogue, search, sweeper
 
 
 class _Untouched(click.Command):
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python run.py")
         sweeper.report_all_failures(explain)
         sys.argv[1:] = command_line.in_order(given)  # Where Hydra reads them.
         run_job()
+        search.report_failed_trials()
 
 
 def _take_own_folders(arguments: list[str]) -> list[str]:
@@ -67,7 +68,8 @@ def _take_own_folders(arguments: list[str]) -> list[str]:
         if option not in ("--config-dir", "-cd"):
             left.append(word)
             continue
-        if not equals and (folder := next(rest, "")) == "":
+        folder = folder if equals else next(rest, "")
+        if not folder:
             raise UserError("--config-dir has no folder", "Write --config-dir DIR.")
         add_own_folder(folder)
     return left

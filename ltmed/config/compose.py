@@ -68,10 +68,14 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     Raises:
         UserError: whatever the reader objects to.
     """
+    from ltmed.config.data_root import require_root
+
+    require_root(cfg)
     import numpy as np
     from hydra.utils import get_class
 
     from ltmed.config.instantiate import build
+    from ltmed.config.targets import trusted
     from ltmed.data.splits import Split
 
     found: list[Manifest] = []
@@ -82,7 +86,8 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
         return Split("everything", np.arange(len(manifest)), none, none)
 
     try:
-        build(
+        with trusted():  # The user's own words.
+            build(
             cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
             cache_dir=cfg.cache_dir,
         )  # fmt: skip

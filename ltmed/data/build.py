@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ltmed.data.decode import BadImageError, decode_square
+from ltmed.data.decode import BadImageError, Decoding, decode_square
 from ltmed.data.manifest import Manifest
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
 from ltmed.utils.progress import bar
@@ -23,10 +23,10 @@ UNREADABLE = "cannot be opened"
 _CHUNK = 16
 
 
-def read_square(manifest: Manifest, row: int, size: int, fit: str) -> np.ndarray | str:
+def read_square(manifest: Manifest, row: int, size: int, how: Decoding) -> np.ndarray | str:
     """The image of one row as a square, uint8 [size, size, 3] RGB, or in a few words why it cannot be read."""
     try:
-        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, fit)
+        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, *how)
     except OSError as error:
         return f"{UNREADABLE}: {error.strerror or type(error).__name__}"
     except BadImageError as error:
@@ -38,15 +38,21 @@ Keep = Callable[[int, np.ndarray], None]
 
 
 def decode_all(
-    manifest: Manifest, size: int, fit: str, keep: Keep, *, threads: int | None, progress: bool | None
+    manifest: Manifest,
+    size: int,
+    keep: Keep,
+    *,
+    how: Decoding,
+    threads: int | None,
+    progress: bool | None,
 ) -> list[tuple[int, str]]:
     """Decodes the squares of all N rows, in about their order.
 
     Args:
         manifest: N images.
         size: S, side of the squares in pixels.
-        fit: see `decode_square`.
         keep: is given every square that can be read.
+        how: see `decode_square`.
         threads: None takes one per usable core.
         progress: see `ltmed.utils.progress.bar`.
 
@@ -66,7 +72,7 @@ def decode_all(
         for row in range(start, end):
             if stop.is_set():
                 break
-            image = read_square(manifest, row, size, fit)
+            image = read_square(manifest, row, size, how)
             if isinstance(image, str):
                 bad.append((row, image))
             else:

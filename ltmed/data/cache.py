@@ -23,13 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from ltmed.data.build import UNREADABLE, decode_all, read_square
-from ltmed.data.decode import FITS
+from ltmed.data.decode import FITS, INTERPOLATIONS, Decoding
+from ltmed.data.intensity import AUTO, Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.store import JPEG, RAW, Pixels, Store
 from ltmed.errors import UserError, suggest
 from ltmed.utils.files import locked, sync_folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the decoding; a change of pixels must raise it."""
 
 BUDGET_GB = 20.0
@@ -49,6 +50,8 @@ class ImageCache:
     """What `pixels[row]` gives: uint8 [S, S, 3], RGB, read only."""
     bad: list[tuple[int, str]] = field(default_factory=list)
     """(row, reason) of the images that cannot be read; their pixels are zeros."""
+    name: str = ""
+    """Of its folder: changes with every file and with how the pixels were made."""
 
 
 def open_cache(
@@ -57,6 +60,8 @@ def open_cache(
     folder: str | Path,
     *,
     fit: str = "squash",
+    interpolation: str = "bilinear",
+    intensity: Intensity = AUTO,
     on_bad_image: str = "error",
     budget_gb: float = BUDGET_GB,
     threads: int | None = None,
@@ -73,6 +78,8 @@ def open_cache(
         size: S, side of the cached squares in pixels.
         folder: where caches are kept; made if needed.
         fit: `squash` or `crop`, see `ltmed.data.decode.decode_square`.
+        interpolation: `bilinear` or `bicubic`, likewise.
+        intensity: what becomes of more than eight bits, see `ltmed.data.intensity`.
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
         budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
         threads: decoding threads; None takes one per usable core.
@@ -83,21 +90,23 @@ def open_cache(
             written, or an argument has no known value.
     """
     _require("fit", fit, FITS)
+    _require("interpolation", interpolation, INTERPOLATIONS)
     _require("on_bad_image", on_bad_image, ("error", "skip"))
     if not isinstance(budget_gb, int | float) or not budget_gb >= 0:
         raise UserError(f"dataset.cache_budget_gb={budget_gb} is no amount", "Give a number of gigabytes, 0 or more.")
     folder = Path(folder).expanduser()
     shape = (len(manifest), size, size, 3)
     store = RAW if RAW.room(shape) <= budget_gb * 1e9 else JPEG
-    path = folder / f"{manifest.name}-{_key(manifest, size, fit, store)}"
+    how = Decoding(fit, interpolation, intensity)
+    path = folder / f"{manifest.name}-{_key(manifest, size, how, store)}"
     cache = _open(path, shape, store)
-    if cache is None or _recovered(cache, manifest, size, fit):
+    if cache is None or _recovered(cache, manifest, size, how):
         with _writing(folder, store.room(shape)):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(path):
                 cache = _open(path, shape, store)
-                if cache is None or _recovered(cache, manifest, size, fit):
-                    _build(manifest, path, shape, store, fit=fit, threads=threads, progress=progress)
+                if cache is None or _recovered(cache, manifest, size, how):
+                    _build(manifest, path, shape, store, how=how, threads=threads, progress=progress)
                     cache = _open(path, shape, store)
     assert cache is not None
     _report(cache, manifest, path, on_bad_image)
@@ -109,10 +118,10 @@ def _require(name: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"dataset.{name}={value} is not known", suggest(value, known))
 
 
-def _key(manifest: Manifest, size: int, fit: str, store: Store) -> str:
+def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
     """16 hex digits that depend on every file and on what becomes of it, not on where the data set lies."""
-    how = [FORMAT, size, fit, *([store.word] if store.word else [])]
-    digest = hashlib.blake2b(json.dumps(how).encode(), digest_size=8)
+    made = [FORMAT, size, *how.words, *([store.word] if store.word else [])]
+    digest = hashlib.blake2b(json.dumps(made).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:
         try:
@@ -130,15 +139,15 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
         meta = json.loads((path / META).read_text())
         if tuple(meta["shape"]) != shape or (pixels := store.open(path, shape)) is None:
             return None
-        return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]])
+        return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]], path.name)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _recovered(cache: ImageCache, manifest: Manifest, size: int, fit: str) -> bool:
+def _recovered(cache: ImageCache, manifest: Manifest, size: int, how: Decoding) -> bool:
     """Whether an image that could not be read can be now, though its file did not change (a permission, a disk)."""
     rows = [row for row, reason in cache.bad if reason.startswith(UNREADABLE)]
-    return any(isinstance(read_square(manifest, row, size, fit), np.ndarray) for row in rows)
+    return any(isinstance(read_square(manifest, row, size, how), np.ndarray) for row in rows)
 
 
 def _build(
@@ -147,7 +156,7 @@ def _build(
     shape: tuple[int, ...],
     store: Store,
     *,
-    fit: str,
+    how: Decoding,
     threads: int | None,
     progress: bool | None,
 ) -> None:
@@ -169,8 +178,9 @@ def _build(
     temporary.mkdir()
     try:
         with store.writing(temporary, shape) as keep:
-            bad = decode_all(manifest, shape[1], fit, keep, threads=threads, progress=progress)
-        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, "fit": fit, "bad": bad}
+            bad = decode_all(manifest, shape[1], keep, how=how, threads=threads, progress=progress)
+        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, **how._asdict(), "bad": bad}
+        meta["intensity"] = how.intensity.option
         with (temporary / META).open("w") as file:
             json.dump(meta, file, indent=1)
             file.flush()

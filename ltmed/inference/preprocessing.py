@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.utils import get_class
 
 from ltmed.config.instantiate import build
 from ltmed.data.augment import Augmentation
 from ltmed.data.datamodule import DataModule
 from ltmed.data.decode import decode_square
+from ltmed.data.intensity import Intensity
 from ltmed.data.store import RAW, from_jpeg, to_jpeg
 from ltmed.inference.restore import finished_run, load_network
 from ltmed.runs.reader import Run
@@ -32,10 +32,14 @@ class Preprocessing:
     """Side of the square that the whole image, or its centre, becomes first."""
     fit: str
     """How it becomes one: `squash` or `crop`, see `ltmed.data.decode.decode_square`."""
+    intensity: Intensity
+    """What becomes of more than eight bits."""
     jpeg: bool
     """Whether the run kept that square as a JPEG, so that its network was trained on what JPEG leaves of it."""
     view: Augmentation
     """Makes the test view of the square."""
+    interpolation: str
+    """Of the resize to that square: `bilinear` or `bicubic`."""
     mean: tuple[float, float, float]
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, float, float]
@@ -52,7 +56,7 @@ class Preprocessing:
             BadImageError: not an image, or truncated.
             UserError: DICOM, and pydicom is not installed.
         """
-        image = decode_square(data, self.cache_size, self.fit)
+        image = decode_square(data, self.cache_size, self.fit, self.interpolation, self.intensity)
         if self.jpeg:
             kept = from_jpeg(to_jpeg(image))
             assert kept is not None
@@ -92,17 +96,18 @@ def open_run(run_dir: str | Path | Run) -> Trained:
 
 
 def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
-    reader = get_class(cfg.dataset._target_)
     side = round(cfg.image_size * _setting(cfg, "cache_scale"))
     # A split may leave images out, which is why this can only be a lower bound of what the cache held.
     images = sum(found["split"]["images"].values()) + len(found["skipped"])
     return Preprocessing(
         cache_size=side,
         fit=_setting(cfg, "fit"),
+        intensity=Intensity.of(_setting(cfg, "intensity")),
         jpeg=RAW.room((images, side, side, 3)) > _setting(cfg, "cache_budget_gb") * 1e9,
         view=build(cfg.evaluation),
-        mean=reader.mean,
-        std=reader.std,
+        interpolation=cfg.pixels.interpolation,
+        mean=tuple(cfg.pixels.mean),
+        std=tuple(cfg.pixels.std),
     )
 
 

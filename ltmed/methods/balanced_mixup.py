@@ -37,6 +37,8 @@ class BalancedMixUp(ERM):
         UserError: `alpha` is out of range.
     """
 
+    needs_images = True
+
     def __init__(self, network: Network, context: StageContext, *, loss: Loss, alpha: float = 0.2) -> None:
         super().__init__(network, context, loss=loss)
         self.shares = shares(f"method.stages.{context.name}.module.alpha", alpha, 1.0)

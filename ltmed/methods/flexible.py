@@ -17,7 +17,8 @@ Stage 2, `Curriculum`, trains on a part of the images that grows:
 
 There is no query in the first w of the epochs. Then there is one every r of the epochs, and one when the validation
 result has not improved for that share of the epochs called patience. Where this differs from the released code,
-docs/fidelity.md says why. Letters: B images, N of the training part, K classes, D encoder width, T draws of dropout.
+docs/explanation/fidelity.md says why. Letters: B images, N of the training part, K classes, D encoder width, T draws
+of dropout.
 """
 
 from __future__ import annotations

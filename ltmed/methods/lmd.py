@@ -93,7 +93,8 @@ class Represent(Stage):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """L_stage1 for one batch."""
         strong, weak = batch.require_views()
-        self.teacher.update(self.network.encoder, self.network.classifier, momentum=decay(self.global_step))
+        if self.begins_step(batch_idx):
+            self.teacher.update(self.network.encoder, self.network.classifier, momentum=decay(self.global_step))
         relating = self.consistency > 0 and self.current_epoch >= self.consistency_start_epoch
         if not relating:
             return F.cross_entropy(self(weak if self.ce_view == "weak" else strong).float(), batch.labels)

@@ -12,7 +12,7 @@ by projected gradient descent: after every step of the optimiser, which has the 
     w_c <- w_c min(1, delta / |w_c|)       delta = m + t (M - m)
 
 with m and M the smallest and the largest |w_c| at the end of stage 1. Small weights grow, large ones are capped.
-Where this differs from the paper or its released code, docs/fidelity.md says why.
+Where this differs from the paper or its released code, docs/explanation/fidelity.md says why.
 """
 
 from __future__ import annotations

@@ -44,6 +44,8 @@ class Mixing(ERM):
         UserError: `mix` is neither, or `alpha` is out of range.
     """
 
+    needs_images = True
+
     def __init__(
         self, network: Network, context: StageContext, *, loss: Loss, mix: str = "mixup", alpha: float = 0.2
     ) -> None:

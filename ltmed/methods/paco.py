@@ -85,7 +85,8 @@ class PaCo(AdUni):
         """Eq. 3 for one batch, mean over this process's B queries."""
         images, views = batch.require_views()
         projector = self.network.require_projector(MLP)
-        self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
+        if self.begins_step(batch_idx):
+            self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
         representations = self.network.encoder(images)
         logits, queries = self.network.classifier(representations), projector(representations)
         candidates, labels = self._candidates(queries, self.teacher(views), batch.labels)

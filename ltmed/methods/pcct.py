@@ -19,7 +19,8 @@ embeddings of all training images, y being the class of a:
     (7)    quadruplet  mean of [d(a, c_y) + alpha - d(a, c_j)]_+ + [d(a, c_y) + beta - d(c_j, c_k)]_+
 
 PCCT estimates the centres anew for every epoch; in Efficient-PCCT they are a parameter that starts from the class
-means. Either predicts the class with the nearest mean. Where this differs from the paper, docs/fidelity.md says why.
+means. Either predicts the class with the nearest mean. Where this differs from the paper,
+docs/explanation/fidelity.md says why.
 Letters: B images of the batch over all processes, K classes, E embedding width.
 """
 

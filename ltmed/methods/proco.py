@@ -125,7 +125,10 @@ class ProCo(Stage):
         """The loss of one batch, mean over this process's images."""
         (images, views), labels = batch.require_views(), batch.labels
         projector, head = _heads(self.network)
-        self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
+        if self.begins_step(batch_idx):
+            self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
+            if self.key_embedding is not None:
+                self.key_embedding.update(head.embedding, head.norm, momentum=self.momentum)
         features = self.network.encoder(images)
         queries, embeddings = projector(features), head.embed(features)
         logits = prototype_logits(embeddings, head.prototypes)
@@ -142,7 +145,6 @@ class ProCo(Stage):
         features, keys = self.teacher.outputs(views)
         if self.key_embedding is None:
             return keys, logits.argmax(1)
-        self.key_embedding.update(head.embedding, head.norm, momentum=self.momentum)
         embeddings = self.key_embedding(features).relu()
         return keys, prototype_logits(embeddings, head.prototypes).argmax(1)
 

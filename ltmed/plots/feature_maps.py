@@ -58,7 +58,7 @@ def encode(
     labels = data.manifest.labels[rows]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_network(run).encoder.to(device)
-    mean, std = (255 * torch.tensor(values, device=device) for values in (data.mean, data.std))
+    mean, std = (255 * torch.tensor(list(values), device=device) for values in (cfg.pixels.mean, cfg.pixels.std))
     found = []
     with torch.no_grad():
         for batch in EvalLoader(data.cache, rows, labels, data.evaluation, threads=data.threads):

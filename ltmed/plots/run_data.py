@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ltmed.errors import UserError
-from ltmed.inference.restore import read_checkpoint
+from ltmed.runs.checkpoint import read as read_checkpoint
 from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ltmed.config.targets import known
 from ltmed.errors import UserError
 from ltmed.plots import classes, confusion, curves, reliability, style
 from ltmed.plots.run_data import RunData
@@ -31,13 +32,12 @@ Plot = Callable[[], "Figure | None"]
 """Plots a figure, or gives None where the run has no data for it."""
 
 
-def figures(run: Run, *, trusted: bool = False) -> dict[str, Plot]:
+def figures(run: Run) -> dict[str, Plot]:
     """Name -> what plots it, for all figures that need the run's folder alone.
 
     Args:
-        run: a finished run.
-        trusted: whether stages outside of ltmed may be imported, as in the process that has just trained with them. The
-            configuration of a run that somebody sent may name any code.
+        run: a finished run. Stages outside of ltmed are imported inside `ltmed.config.targets.trusted` only, as in the
+            process that has just trained with them.
     """
     data = RunData(run)
     common: dict[str, Callable[[RunData], Figure | None]] = {
@@ -48,17 +48,16 @@ def figures(run: Run, *, trusted: bool = False) -> dict[str, Plot]:
         "training_curves": _curves,
         "class_losses": _class_losses,
     }
-    return {name: partial(plot, data) for name, plot in common.items()} | _declared(data, trusted)
+    return {name: partial(plot, data) for name, plot in common.items()} | _declared(data)
 
 
-def save(run: Run, folder: Path, kind: str = "png", *, trusted: bool = False) -> list[Path]:
+def save(run: Run, folder: Path, kind: str = "png") -> list[Path]:
     """Writes all `figures` into a folder; one that cannot be plotted is a warning and stops no other.
 
     Args:
         run: a finished run.
         folder: made if needed.
         kind: "png", "svg" or "pdf".
-        trusted: see `figures`.
 
     Returns:
         the files.
@@ -67,7 +66,7 @@ def save(run: Run, folder: Path, kind: str = "png", *, trusted: bool = False) ->
         UserError: the folder cannot be written to.
     """
     written = []
-    for name, plot in figures(run, trusted=trusted).items():
+    for name, plot in figures(run).items():
         try:
             figure = plot()
         except Exception as error:  # A figure must never cost the numbers of a run that has just been trained.
@@ -80,12 +79,12 @@ def save(run: Run, folder: Path, kind: str = "png", *, trusted: bool = False) ->
     return written
 
 
-def _declared(data: RunData, trusted: bool) -> dict[str, Plot]:
+def _declared(data: RunData) -> dict[str, Plot]:
     """The figures that the run's stages declare; of two stages with one figure the later one's."""
     found: dict[str, Plot] = {}
     for stage, recipe in data.stages.items():
         try:
-            declared = stage_class(str(recipe.module._target_), trusted=trusted).figures()
+            declared = stage_class(str(recipe.module._target_)).figures()
         except UserError as error:
             warnings.warn(f"no figures of stage '{stage}' of {data.run.path}: {error}", stacklevel=2)
             continue
@@ -93,32 +92,26 @@ def _declared(data: RunData, trusted: bool) -> dict[str, Plot]:
     return found
 
 
-def stage_class(target: str, *, trusted: bool = False) -> type[Stage]:
+def stage_class(target: str) -> type[Stage]:
     """The class of a stage by its import path.
 
     Args:
         target: for instance `ltmed.methods.erm.ERM`.
-        trusted: whether it may lie outside of ltmed.
 
     Raises:
-        UserError: it lies outside of ltmed, does not exist, or is not a stage.
+        UserError: it does not exist, is not a stage, or lies outside of ltmed and is not trusted.
     """
-    from hydra.utils import get_class
-
     from ltmed.training.stage import Stage
 
-    if not trusted and not target.startswith("ltmed."):
-        raise UserError(
-            f"'{target}' is not a part of ltmed, and is not imported",
-            "Figures of your own stages are plotted in training.",
-        )
     try:
-        found = get_class(target)
+        found = known(target)
+    except UserError:
+        raise
     except Exception as error:  # Whatever importing a module ends in.
         raise UserError(
             f"'{target}' cannot be imported: {(str(error).splitlines() or [type(error).__name__])[0]}"
         ) from None
-    if not issubclass(found, Stage):
+    if not (isinstance(found, type) and issubclass(found, Stage)):
         raise UserError(f"'{target}' is not a stage")
     return found
 

@@ -1,7 +1,4 @@
-"""Several methods beside each other, class by class: as bars and lines where they are few, as tables where many.
-
-Classes go from the largest to the smallest in every picture, each with the sign of its tier and its training images.
-"""
+"""Several methods beside each other, class by class: as bars and lines where they are few, as tables where many."""
 
 from __future__ import annotations
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
-    """Reads the label files and checks that the split is the one that this run began with."""
+    """Reads the label files and checks that the split is the one that this run began with; writes nothing."""
     data: DataModule = build(
         cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
-        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir,
+        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir, interpolation=cfg.pixels.interpolation,
     )  # fmt: skip
     begun = split_record(run_dir)
     if begun["hash"] not in (None, data.digest):
@@ -29,10 +29,14 @@ def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
             f"{run_dir} was begun with the split {begun['hash']}, but {cfg.dataset.root} now gives {data.digest}",
             "The images, labels or groups under dataset.root changed. Restore them, or choose another run_dir.",
         )
-    if is_first_process() and begun["hash"] is None:
-        known = {"name": data.split.name, "hash": data.digest, "root": cfg.dataset.root}
-        write_atomic(run_dir / "split.json", json.dumps(known))
     return data
+
+
+def begin_split(run_dir: Path, data: DataModule, root: str | None) -> None:
+    """Writes name, hash and root of the split into the folder of a run that begins."""
+    if is_first_process() and split_record(run_dir)["hash"] is None:
+        known = {"name": data.split.name, "hash": data.digest, "root": root}
+        write_atomic(run_dir / "split.json", json.dumps(known))
 
 
 def split_record(run_dir: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ltmed.utils.files import locked, write_atomic
 
 FILE, HOLDER = ".lock", ".lock.json"
 _POLL_SECONDS = 0.5
+_ATTEMPTS = 3
 
 
 @contextmanager
@@ -74,17 +75,17 @@ def held(folder: Path, job: str, busy: Callable[[], object]) -> Iterator[None]:
         print(f"waiting: {who} trains in {folder}", file=sys.stderr, flush=True)
 
     with ExitStack() as stack:
-        while True:
+        for attempt in range(_ATTEMPTS):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(folder / FILE, busy=wait))
                 mine = {"pid": os.getpid(), "host": socket.gethostname(), "job": job}
                 write_atomic(folder / HOLDER, json.dumps(mine))
                 break
-            except FileNotFoundError:  # The folder was deleted while this process waited.
-                continue
             except OSError as error:
-                raise unwritable(folder, error) from None
+                deleted = isinstance(error, FileNotFoundError)  # While this process waited.
+                if not deleted or attempt == _ATTEMPTS - 1:
+                    raise unwritable(folder, error) from None
         yield
 
 

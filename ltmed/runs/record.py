@@ -1,6 +1,6 @@
 """What a finished run leaves behind: metrics.json, predictions.parquet, and tables for people.
 
-metrics.json is strict JSON (an undefined number is null), written last, so that its presence means "finished":
+metrics.json is strict JSON (an undefined number is null), written last of all, so that its presence means "finished":
 
     run         name, dataset, method, fold, seed
     test        images, scalars {name: value}, intervals {unit, units, resamples, level, seed, scalars, per_class},
@@ -201,16 +201,15 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write(run_dir: Path, found: dict[str, Any], data: DataModule, evaluation: Evaluation) -> None:
-    """Writes predictions.parquet and then metrics.json, each as a whole or not at all.
+def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation) -> None:
+    """Writes predictions.parquet as a whole or not at all.
 
-    predictions.parquet has one row per test image in manifest order: `image` (path under the data set's root),
+    It has one row per test image in manifest order: `image` (path under the data set's root),
     `label` and `predicted` (class codes), the group's number under its name (`lesion`, `patient`) where there are
     groups, and `prob_<class>` (float32) for every class.
 
     Args:
         run_dir: folder of the run.
-        found: from `collect`.
         data: the data set, for image names and groups.
         evaluation: predictions for the test part.
     """
@@ -229,6 +228,10 @@ def write(run_dir: Path, found: dict[str, Any], data: DataModule, evaluation: Ev
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
     with replacing(run_dir / PREDICTIONS) as partial:
         pd.DataFrame(columns).to_parquet(partial, index=False)
+
+
+def write(run_dir: Path, found: dict[str, Any]) -> None:
+    """Writes metrics.json from `collect`, whose presence means that the run is finished: the last file of a run."""
     write_atomic(run_dir / METRICS, to_json(found))
 
 

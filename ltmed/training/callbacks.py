@@ -1,4 +1,4 @@
-"""Checkpoints and progress of a stage."""
+"""Progress of a stage."""
 
 from __future__ import annotations
 
@@ -6,54 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ltmed.utils.progress import EVERY_SECONDS, duration, heartbeat, time_left
-
-
-def checkpoints(folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """`best.ckpt` by the monitored validation metric, and `last.ckpt` after every epoch, in this order.
-
-    The order matters: `last` then holds the score of the best one so far, and a run that is killed between the
-    two writes repeats its epoch and decides as if it had never been killed.
-
-    Args:
-        folder: of the stage.
-        monitor: full metric name, `stage/val/name`.
-        mode: "max" or "min".
-    """
-    common: dict[str, Any] = {
-        "dirpath": folder,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-        "auto_insert_metric_name": False,
-    }
-    best = _EpochCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
-    last = _EpochCheckpoint(filename="last", monitor=None, save_top_k=1, every_n_epochs=1, **common)
-    return best, last
-
-
-class _EpochCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that has nothing to do between epochs, which saves 0.1 ms a step."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # Lightning asks for it at every hook of every step, and it is a text made of all options.
-        self._key = super().state_key
-
-    @property
-    def state_key(self) -> str:
-        return self._key
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Nothing: every checkpoint is of a whole epoch."""
 
 
 def progress(monitor: str, bar: bool) -> list[Callback]:

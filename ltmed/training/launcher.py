@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ltmed.errors import EXIT_USER_ERROR, UserError
+from ltmed.errors import EXIT_USER_ERROR, TrainingError, UserError
 from ltmed.utils.processes import is_slurm_task, launched_from_outside
 
 _GRACE_SECONDS = 10.0
@@ -60,7 +60,7 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
     if num_nodes > 1 and not launched_from_outside():
         raise UserError(
             f"trainer.num_nodes={num_nodes} needs one process per device on every machine",
-            "Start run.py with srun or torchrun (docs/howto.md has an example).",
+            "Start run.py with srun or torchrun (docs/howto/devices.md has an example).",
         )
     tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", wanted))
     if is_slurm_task() and tasks != wanted:
@@ -77,12 +77,21 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     Args:
         precision: `trainer.precision`.
         accelerator: `trainer.accelerator`, which may be `auto`.
+
+    Raises:
+        UserError: a precision that the device would silently replace by another one.
     """
     import torch
 
+    on_gpu = accelerator != "cpu" and torch.cuda.device_count() > 0
+    if precision == "16-mixed" and not on_gpu:
+        raise UserError(
+            "trainer.precision=16-mixed needs a GPU: CPUs would compute in bfloat16 instead",
+            "Use trainer.precision=bf16-mixed or 32-true.",
+        )
     if precision != "auto":
         return precision
-    if accelerator != "cpu" and torch.cuda.device_count():
+    if on_gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if fast else "32-true"
@@ -113,7 +122,7 @@ def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
             worker.wait(timeout=60)
     except RuntimeError as error:  # What a collective raises when the process at its other end is gone.
         if dead := _broken(workers, patience=_DYING_SECONDS):
-            raise UserError(_MESSAGE.format(*dead), _MEND) from error
+            raise TrainingError(_MESSAGE.format(*dead), _MEND) from error
         raise
     finally:
         done.set()

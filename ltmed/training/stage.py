@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ltmed.data.batch import Batch, normalise
-from ltmed.errors import UserError
+from ltmed.errors import DivergedError
 from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.losses.traits import Loss
 from ltmed.nn.network import Network
+from ltmed.nn.pixels import RUN_KEY
 from ltmed.training.class_losses import ClassLosses
 from ltmed.training.context import StageContext
 from ltmed.utils import distributed
@@ -29,6 +31,8 @@ class Stage(LightningModule):
     persistent buffers. `evaluations` holds the results of the last validation and test.
     """
 
+    needs_images: ClassVar[bool] = False
+    """Whether training changes pixels, so that kept features of a frozen encoder cannot take the images' place."""
     class_counts: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -86,9 +90,28 @@ class Stage(LightningModule):
         if self.class_losses:
             self.class_losses.start(self.device)
 
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step of the optimiser; the last step of an epoch may have fewer."""
+        return self.trainer.accumulate_grad_batches if self._trainer is not None else 1
+
+    def begins_step(self, batch_idx: int) -> bool:
+        """Whether a batch is the first of its optimiser step: what follows the weights (a teacher) moves here only."""
+        return batch_idx % self.batches_per_step == 0
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Makes the gradient of an incomplete last step the mean over its batches, like that of every other step."""
+        whole = self.batches_per_step
+        rest = (self.trainer.fit_loop.batch_idx + 1) % whole
+        if rest:  # Lightning has divided the loss of each batch by the number in a whole step.
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                if parameter.grad is not None:
+                    parameter.grad.mul_(whole / rest)
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Keeps the loss where it is, and looks at it every few steps."""
-        self._losses.append(outputs["loss"].detach())
+        loss, several = outputs["loss"].detach(), self.batches_per_step
+        self._losses.append(loss * several if several > 1 else loss)  # Lightning has divided it.
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if self.trainer.is_last_batch or len(self._losses) >= every:
             self._read_losses(batch_idx)
@@ -124,15 +147,25 @@ class Stage(LightningModule):
         bad = step - len(losses) + 1 + int(broken.gt(0).int().argmax())
         kept = self.context.checkpoint
         known = f"The last good checkpoint is {kept}" if kept and kept.exists() else "No epoch was finished yet"
-        raise UserError(
+        raise DivergedError(
             f"The loss became NaN or infinite in stage '{self.context.name}', epoch {self.current_epoch}, step {bad}",
             f"{known}. Lower the learning rate (method.stages.{self.context.name}.optimizer.lr) and run again.",
         )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the network sees, for whoever begins with these weights."""
+        about = self.context
+        checkpoint[RUN_KEY] = {"mean": about.mean, "std": about.std, "interpolation": about.interpolation}
+
     # --- pixels -----------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """uint8 `[B, H, W, 3]` -> normalised float32 `[B, 3, H, W]` (channels last in memory), on the device."""
+        """uint8 `[B, H, W, 3]` -> normalised float32 `[B, 3, H, W]` (channels last in memory), on the device.
+
+        Features `[B, D]` of a frozen encoder stay as they are.
+        """
+        if batch.images.ndim == 2:
+            return batch
         second = None if batch.views is None else self._normalise(batch.views)
         return batch._replace(images=self._normalise(batch.images), views=second)
 

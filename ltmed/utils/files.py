@@ -28,7 +28,7 @@ def replacing(file: Path) -> Iterator[Path]:
         file: in a folder that exists.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; `filename` is `file`.
     """
     partial = _partial(file)
     try:
@@ -37,6 +37,11 @@ def replacing(file: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         partial.replace(file)
         sync_folder(file.parent)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, partial, str(partial)):
+            raise
+        # A failed write names no file, and a failed rename the partial one: the message shall name the right disk.
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         with suppress(OSError):
             partial.unlink()
@@ -95,7 +100,7 @@ def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None =
     Yields True; or False, after a warning, on a file system without locks, where the body runs unprotected.
 
     Args:
-        file: the lock's own file, which holds nothing and stays.
+        file: the lock's own file, which holds nothing and stays; its folder must exist.
         wait: False raises `Timeout` where another process holds the lock.
         busy: called once before waiting for another process.
 
@@ -103,6 +108,8 @@ def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None =
         filelock.Timeout: another process holds the lock and `wait` is False; a kind of OSError.
         OSError: the file cannot be made.
     """
+    # Where a file cannot be made, the library would wait for ever for one of the possible reasons to go away.
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
     lock = FileLock(file, poll_interval=_POLL_SECONDS)
     try:
         try:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from ltmed.errors import UserError
+from ltmed.config.targets import UntrustedTargetError, trusted
 from ltmed.methods.erm import ERM
 from ltmed.methods.figures import aduni, lmd, pcct, proco
 from ltmed.plots import run_figures
@@ -118,14 +118,15 @@ def test_only_stages_of_ltmed_are_imported(target, tmp_path):
     assert run
     with pytest.warns(UserWarning, match="no figures of stage 'train'"):
         found = run_figures.figures(run)
-    assert found.keys() == COMMON
+    assert found.keys() == COMMON | {"class_losses"}
     assert "tests.methods.stage_of_a_stranger" not in sys.modules
 
 
 def test_the_process_that_trained_a_stage_of_somebody_trusts_it():
-    with pytest.raises(UserError, match="not a part of ltmed"):
+    with pytest.raises(UntrustedTargetError):
         run_figures.stage_class("tests.methods.small_flexible.Anything")
-    assert run_figures.stage_class("tests.methods.test_figures.Own", trusted=True).figures() == {"own": lmd.trajectory}
+    with trusted():
+        assert run_figures.stage_class("tests.methods.test_figures.Own").figures() == {"own": lmd.trajectory}
 
 
 class Own(ERM):

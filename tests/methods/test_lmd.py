@@ -74,7 +74,7 @@ def test_the_teacher_is_the_average_of_the_students() -> None:
     optimizer = stage.configure_optimizers()
     slow = copy.deepcopy(stage.network.classifier.state_dict())
     for step in range(4):
-        stage._trainer = SimpleNamespace(global_step=step, current_epoch=0)  # pyright: ignore
+        stage._trainer = SimpleNamespace(global_step=step, current_epoch=0, accumulate_grad_batches=1)  # pyright: ignore
         for name, value in stage.network.classifier.state_dict().items():
             slow[name] = decay(step) * slow[name] + (1 - decay(step)) * value
         optimizer.zero_grad()

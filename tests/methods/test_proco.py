@@ -203,7 +203,7 @@ def test_wrong_options_are_user_errors(options: dict[str, Any], message: str) ->
 
 
 def test_a_network_without_prototypes_and_a_batch_with_one_view_are_user_errors() -> None:
-    with pytest.raises(UserError, match="PrototypeHead"):
+    with pytest.raises(UserError, match="projector"):
         ProCo(Network(Encoder(), Linear, K), context())
     with pytest.raises(UserError, match="views=2"):
         make().training_step(batch()._replace(views=None), 0)

@@ -89,6 +89,12 @@ def test_a_folder_deleted_while_one_waits_is_made_anew(tmp_path: Path) -> None:
     other.wait()
 
 
+@pytest.mark.parametrize("folder", ["/proc/none", "/proc/self"])
+def test_a_folder_that_cannot_be_written_is_refused(folder: str) -> None:
+    with pytest.raises(UserError, match=folder), lock.claimed(Path(folder), CFG):
+        pass
+
+
 def test_other_ranks_of_a_launcher_wait_for_their_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("RANK", "1")

@@ -13,7 +13,6 @@ from ltmed.cli.explain import explain
 from ltmed.errors import UserError
 from ltmed.report.study_table import table
 from ltmed.studies.catalogue import load, register
-from tests.harness import ROOT
 
 START = "# @package _global_\n# mine\ndefaults: [/study, _self_]\n"
 STUDY = """
@@ -30,9 +29,7 @@ study:
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of a study in a folder of studies of its own."""
-    monkeypatch.setenv("LTMED_EXPERIMENTS", str(tmp_path))
-    for part in ("study.yaml", "scale"):
-        (tmp_path / part).symlink_to(ROOT / "experiments" / part)
+    monkeypatch.setenv("LTMED_CONF", str(tmp_path))
     (tmp_path / "mine").mkdir()
     file = tmp_path / "mine" / "lr.yaml"
     file.write_text(START + STUDY)

@@ -91,8 +91,9 @@ def test_a_file_system_without_locks_is_a_warning_and_other_errors_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError), files.locked(tmp_path / "file" / ".lock"):  # noqa: PT011 - the class differs by system
-        pass
+    for file in (tmp_path / "none" / ".lock", tmp_path / "file" / ".lock", Path("/proc/.lock")):
+        with pytest.raises(OSError), files.locked(file):  # noqa: PT011 - the class differs by system
+            pass
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
