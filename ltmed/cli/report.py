@@ -53,16 +53,16 @@ def command(
     if output is not None:
         require_writable(output)
     if len(what) == 1 and what[0].endswith(".csv") and os.path.isfile(what[0]):
-        _require_plain(form, metrics, reference, scale)
-        from ltmed.report import results
+        from ltmed.report.csv import document_of_results
 
-        _show(results.document(Path(what[0])), form, output, ())
+        _require_plain(form, metrics, reference, scale)
+        _show(document_of_results(Path(what[0])), form, output, ())
         return
     table = _chosen(_table(what, scale), metrics, reference)
     if form in ("csv", RESULTS):
-        from ltmed.report import csv, results
+        from ltmed.report import csv
 
-        _write((csv if form == "csv" else results).render(table), output)
+        _write(csv.render(table) if form == "csv" else csv.render_results(table), output)
         return
     from ltmed.report.document import document
 

@@ -11,7 +11,8 @@ from scipy import stats
 
 from ltmed.cli.main import main
 from ltmed.errors import UserError
-from ltmed.report import markdown, results
+from ltmed.report import csv as report_csv
+from ltmed.report import markdown
 from ltmed.report.build import from_runs
 from tests.report.factory import METRIC, write
 
@@ -29,7 +30,7 @@ def table(tmp_path):
 
 
 def test_every_run_and_metric_has_a_line_with_all_digits(table):
-    lines = list(csv.DictReader(io.StringIO(results.render(table))))
+    lines = list(csv.DictReader(io.StringIO(report_csv.render_results(table))))
     found = {(line["row"], line["fold"]): line for line in lines if line["metric"] == "macro_f1"}
     assert {key: float(line["value"]) for key, line in found.items()} == {
         (method, str(fold)): value / 3 for method, of_folds in VALUES.items() for fold, value in enumerate(of_folds)
@@ -43,8 +44,8 @@ def test_every_run_and_metric_has_a_line_with_all_digits(table):
 
 def test_the_tables_of_a_file_are_means_with_students_interval_best_first(table, tmp_path):
     file = tmp_path / "results.csv"
-    file.write_text(results.render(table))
-    (grid,) = results.document(file).grids
+    file.write_text(report_csv.render_results(table))
+    (grid,) = report_csv.document_of_results(file).grids
     assert grid.title == "toy, grouped, 5 folds"
     assert [row for row, _ in grid.rows] == ["proco", "erm"]
     cells = {row: dict(zip(grid.headings, (cell.text for cell in line), strict=True)) for row, line in grid.rows}
@@ -58,36 +59,36 @@ def test_the_tables_of_a_file_are_means_with_students_interval_best_first(table,
 
 def test_later_lines_on_one_run_count(table, tmp_path):
     file = tmp_path / "results.csv"
-    text = results.render(table)
+    text = report_csv.render_results(table)
     again = next(line for line in text.splitlines() if line.startswith("proco") and f",{METRIC}," in line)
     file.write_text(text + again.replace(",0.7,", ",0.9,") + "\n")
-    (grid,) = results.document(file).grids
+    (grid,) = report_csv.document_of_results(file).grids
     assert dict(grid.rows)["proco"][1].text == "0.900"
 
 
 def test_the_command_writes_and_shows_them(table, tmp_path, capsys):
     file = tmp_path / "results.csv"
     main(["report", str(tmp_path / "runs"), "--format", "results", "--output", str(file)])
-    assert file.read_text() == results.render(table)
+    assert file.read_text() == report_csv.render_results(table)
     capsys.readouterr()
     main(["report", str(file), "--format", "markdown"])
-    assert capsys.readouterr().out == markdown.render(results.document(file))
+    assert capsys.readouterr().out == markdown.render(report_csv.document_of_results(file))
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", ",".join(results.COLUMNS) + "\n" + ",".join("x" * 13) + "\n"])
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", ",".join(report_csv.RESULT_COLUMNS) + "\n" + ",".join("x" * 13) + "\n"]
+)
 def test_other_files_are_refused(text, tmp_path):
     file = tmp_path / "results.csv"
     file.write_text(text)
     with pytest.raises(UserError, match=r"results\.csv"):
-        results.document(file)
+        report_csv.document_of_results(file)
 
 
-@pytest.mark.parametrize(
-    "words", [["--metric", "mcc"], ["--reference", "erm"], ["--format", "csv"], ["--scale", "smoke"]]
-)
+@pytest.mark.parametrize("words", ["--metric mcc", "--reference erm", "--format csv", "--scale smoke"])
 def test_what_needs_the_runs_is_refused(words, table, tmp_path, capsys):
     file = tmp_path / "results.csv"
-    file.write_text(results.render(table))
+    file.write_text(report_csv.render_results(table))
     with pytest.raises(SystemExit) as ended:
         main(["report", str(file), *words.split()])
     assert ended.value.code == 2

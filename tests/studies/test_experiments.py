@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ltmed.config.paths import experiments
-from ltmed.report import markdown, results
+from ltmed.report import csv as report_csv
+from ltmed.report import markdown
 
 ROOT = Path(__file__).parents[2]
 KEPT = sorted(experiments().glob("*/results.csv"))
@@ -15,7 +16,7 @@ KEPT = sorted(experiments().glob("*/results.csv"))
 
 def lines(file: Path) -> list[str]:
     """The rows of the tables of a file of results, as Markdown."""
-    text = markdown.render(results.document(file)).splitlines()
+    text = markdown.render(report_csv.document_of_results(file)).splitlines()
     return [line for line in text if line.startswith("| ") and not line.startswith("| ---")]
 
 

@@ -8,7 +8,6 @@ import io
 import pytest
 
 from ltmed.report import csv as report_csv
-from ltmed.report import results
 from ltmed.report.build import from_runs
 from ltmed.report.model import Cell, Table
 from ltmed.utils.spreadsheets import as_text
@@ -27,7 +26,7 @@ def test_other_text_stays(text):
     assert as_text(text) == text
 
 
-@pytest.mark.parametrize("render", [report_csv.render, results.render])
+@pytest.mark.parametrize("render", [report_csv.render, report_csv.render_results])
 def test_rows_and_columns_of_a_report(render, tmp_path):
     run = write(tmp_path, "erm")
     table = Table("t", ("=ROW()",), ("@column",), {("=ROW()", "@column"): Cell((run,))})
