@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltmed.config.paths import experiments
-
 if TYPE_CHECKING:
     from ltmed.nn.network import Network
-
-# Hydra's search path (conf/config.yaml) names it, in submitted jobs too.
-os.environ.setdefault("LTMED_EXPERIMENTS", str(experiments()))
 
 
 def load(run_dir: str | Path) -> Network:

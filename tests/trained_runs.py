@@ -10,6 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config.instantiate import build_network
+from ltmed.data.datamodule import IMAGENET_MEAN, IMAGENET_STD
+from ltmed.runs import facts
+from ltmed.runs.directory import claim
+from ltmed.runs.job import plan
 from tests.harness import ROOT, TINY, make_tiny_ham, ok, only_run, run_command
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -42,7 +46,19 @@ def untrained(folder: Path, *words: str) -> Path:
     file = folder / f"stages/{stage}/{cfg.method.stages[stage].keep}.ckpt"
     file.parent.mkdir(parents=True)
     torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, file)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    choices = {"dataset": "isic2018", "split": "grouped"}
+    job = plan(OmegaConf.merge(cfg, {"run_dir": str(folder)}), words, choices)  # pyright: ignore[reportArgumentType]
+    claim(folder, job.cfg)
+    facts.begin(job)
+    side = round(cfg.image_size * cfg.dataset.cache_scale)
+    facts.add(
+        folder,
+        split={"name": "grouped", "hash": "0123", "root": "/nowhere"},
+        pixels={
+            "store": "raw" if cfg.dataset.cache_budget_gb else "jpeg", "side": side, "fit": cfg.dataset.fit,
+            "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD),
+        },
+    )  # fmt: skip
     k = len(CODES)
     name = f"isic2018-{cfg.method.name}-fold0-seed0"
     found = {
@@ -55,6 +71,7 @@ def untrained(folder: Path, *words: str) -> Path:
             "confusion": [[0] * k] * k,
         },
         "split": {"name": "grouped", "hash": "0123", "images": {"train": 100, "val": 20, "test": 20}},
+        "stages": {},
         "skipped": [],
         "versions": {"ltmed": "0.1.0"},
         "git": {"commit": "abc", "dirty": False},

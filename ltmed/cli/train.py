@@ -6,10 +6,8 @@ import sys
 
 from ltmed.cli import command_line
 from ltmed.cli.boundary import one_line_errors
-from ltmed.cli.explain import explain
 from ltmed.cli.help import help_screen
 from ltmed.config.paths import conf
-from ltmed.studies import catalogue, sweeper
 
 
 def main() -> None:
@@ -19,7 +17,5 @@ def main() -> None:
     with one_line_errors(single=True):
         from ltmed.cli.job import run_job
 
-        catalogue.register()
-        sweeper.report_all_failures(explain)
-        sys.argv[1:] = command_line.in_order(sys.argv[1:])
+        sys.argv[1:] = command_line.for_hydra(sys.argv[1:])
         run_job()

@@ -101,7 +101,7 @@ SETTINGS: dict[str, Kind] = {
     "monitor_mode": _one_of("max", "min"),
     "figures": _FLAG,
     "runs": _PATH,
-    "run_dir": _PATH,
+    "run_dir": _or_null(_PATH, "made from the command"),
     "cache_dir": _PATH,
     "dataset.root": _or_null(_PATH),
     "dataset.cache_scale": _number(0.1),
@@ -140,7 +140,7 @@ def check(cfg: DictConfig) -> None:
     """Refuses a config with a setting of a wrong type or out of its range.
 
     Args:
-        cfg: the composed config, with `run_dir` filled in.
+        cfg: as composed.
 
     Raises:
         UserError: names the first such setting of the table and what it may be, a stage that the method does not have,

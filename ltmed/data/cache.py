@@ -49,6 +49,8 @@ class ImageCache:
     """What `pixels[row]` gives: uint8 [S, S, 3], RGB, read only."""
     bad: list[tuple[int, str]] = field(default_factory=list)
     """(row, reason) of the images that cannot be read; their pixels are zeros."""
+    store: Store = RAW
+    """How the pixels are kept."""
 
 
 def open_cache(
@@ -130,7 +132,7 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
         meta = json.loads((path / META).read_text())
         if tuple(meta["shape"]) != shape or (pixels := store.open(path, shape)) is None:
             return None
-        return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]])
+        return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]], store)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -146,6 +146,15 @@ class DataModule(LightningDataModule):
         )
         self.split = self.split.without([row for row, _ in self.cache.bad])
         require_training_images(self.split, self.manifest)
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """How images become what the network sees, once they are open: store, side, fit, mean and std."""
+        assert self.cache is not None
+        return {
+            "store": self.cache.store.name, "side": self.cache_size, "fit": self.fit,
+            "mean": list(self.mean), "std": list(self.std),
+        }  # fmt: skip
 
     def use(self, stage_data: StageData) -> None:
         """Says how the next stage wants its training images."""

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from hydra.utils import get_class
 
 from ltmed.config.instantiate import build
 from ltmed.data.augment import Augmentation
-from ltmed.data.datamodule import DataModule
 from ltmed.data.decode import decode_square
-from ltmed.data.store import RAW, from_jpeg, to_jpeg
+from ltmed.data.store import JPEG, from_jpeg, to_jpeg
 from ltmed.inference.restore import finished_run, load_network
 from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from ltmed.nn.network import Network
 
 
@@ -88,24 +83,16 @@ def open_run(run_dir: str | Path) -> Trained:
     run = finished_run(run_dir)
     network = load_network(run)
     names = [row["name"] for row in run.found["test"]["per_class"]]
-    return Trained(run, network, run.classes, names, _preprocessing(run.config, run.found))
+    return Trained(run, network, run.classes, names, _preprocessing(run))
 
 
-def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
-    reader = get_class(cfg.dataset._target_)
-    side = round(cfg.image_size * _setting(cfg, "cache_scale"))
-    # A split may leave images out, which is why this can only be a lower bound of what the cache held.
-    images = sum(found["split"]["images"].values()) + len(found["skipped"])
+def _preprocessing(run: Run) -> Preprocessing:
+    pixels = run.facts["pixels"]
     return Preprocessing(
-        cache_size=side,
-        fit=_setting(cfg, "fit"),
-        jpeg=RAW.room((images, side, side, 3)) > _setting(cfg, "cache_budget_gb") * 1e9,
-        view=build(cfg.evaluation),
-        mean=reader.mean,
-        std=reader.std,
+        cache_size=pixels["side"],
+        fit=pixels["fit"],
+        jpeg=pixels["store"] == JPEG.name,
+        view=build(run.config.evaluation),
+        mean=tuple(pixels["mean"]),
+        std=tuple(pixels["std"]),
     )
-
-
-def _setting(cfg: DictConfig, name: str) -> Any:
-    """A setting of the data set, which its yaml may leave to the class."""
-    return cfg.dataset.get(name, inspect.signature(DataModule).parameters[name].default)

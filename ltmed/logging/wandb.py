@@ -12,7 +12,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from ltmed.errors import UserError
 from ltmed.logging.csv import CSVLogger
-from ltmed.logging.wandb_media import images, row_name, tags
+from ltmed.logging.wandb_media import images, tags
+from ltmed.runs.job import RunName
 
 if TYPE_CHECKING:
     import wandb
@@ -33,7 +34,8 @@ class WandbLogger(CSVLogger):
 
     Args:
         run_dir: the run's folder.
-        config: the run's resolved config; shown with the run, and besides it `row`, its method and settings.
+        name: what the run is called.
+        config: the run's resolved configuration; shown with the run, and besides it `row`, its method and settings.
         project: W&B project.
         entity: W&B user or team; None is the account's default.
         offline: True writes to `<run_dir>/wandb` only and needs neither account nor network. So does the environment
@@ -44,9 +46,16 @@ class WandbLogger(CSVLogger):
     """
 
     def __init__(
-        self, run_dir: Path, config: dict[str, Any], *, project: str, entity: str | None, offline: bool
+        self,
+        run_dir: Path,
+        name: RunName,
+        config: Mapping[str, Any],
+        *,
+        project: str,
+        entity: str | None,
+        offline: bool,
     ) -> None:
-        super().__init__(run_dir, config)
+        super().__init__(run_dir, name, config)
         self._wandb = _start(
             offline,
             id=run_id(run_dir),
@@ -54,11 +63,11 @@ class WandbLogger(CSVLogger):
             dir=run_dir,
             project=project,
             entity=entity,
-            name=f"{self.run.group}-{self.run.version}",
-            group=self.run.group,
-            job_type=self.run.method,
-            tags=tags(config, self.run.dataset, self.run.method),
-            config={**config, "row": row_name(run_dir, self.run.method)},
+            name=f"{name.group}-{name.version}",
+            group=name.group,
+            job_type=name.method,
+            tags=tags(name),
+            config={**config, "row": name.row},
         )
 
     @property

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ltmed.errors import UserError
 from ltmed.inference.restore import read_checkpoint
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 FOLDER = "figures"
 _SHOWN = ("balanced_accuracy", "head_recall", "medium_recall", "tail_recall")
-_MOST_RATES = 400
 Picture = Callable[[], "Figure | None"]
 """Draws, or gives None where the run has nothing to draw from."""
 
@@ -179,9 +176,10 @@ def _curves(of: _Sources) -> Figure | None:
             loss=of.series(f"{name}/train/loss"),
             metrics=_validation(of, name),
             kept=of.kept_epoch(name),
-            rate=_rates(recipe, of.logged.get(f"{name}/train/loss", ())),
+            # Of the first parameter group, at the start of each epoch.
+            rate=(range(len(of.series(f"{name}/train/lr"))), of.series(f"{name}/train/lr")),
         )
-        for name, recipe in of.stages.items()
+        for name in of.stages
     ]
     stages = [stage for stage in stages if stage.loss or stage.metrics]
     return curves.training_curves(stages, of.title) if stages else None
@@ -190,27 +188,6 @@ def _curves(of: _Sources) -> Figure | None:
 def _validation(of: _Sources, stage: str) -> dict[str, list[float]]:
     found = {metric: of.series(f"{stage}/val/{metric}") for metric in of.metrics}
     return {metric: values for metric, values in found.items() if values}
-
-
-def _rates(recipe: DictConfig, losses: Sequence[tuple[int, int, float]]) -> tuple[list[float], list[float]]:
-    """Learning rates by epoch: rebuilt, since the schedule is a function of the step and of the recipe alone."""
-    import torch
-    from torch.optim.lr_scheduler import LambdaLR
-
-    from ltmed.config.instantiate import build
-
-    if not losses:
-        return [], []
-    epochs, steps = len(losses), losses[-1][1] + 1
-    optimizer = build(recipe.optimizer)([torch.nn.Parameter(torch.zeros(()))])
-    rate = optimizer.param_groups[0]["lr"]
-    if recipe.schedule is None:
-        return [0, epochs], [rate, rate]
-    schedule = build(recipe.schedule)(optimizer, steps)
-    if not isinstance(schedule, LambdaLR):
-        return [], []
-    places = np.unique(np.linspace(0, steps - 1, min(steps, _MOST_RATES)).round().astype(int)).tolist()
-    return [step * epochs / steps for step in places], [rate * schedule.lr_lambdas[0](step) for step in places]
 
 
 def _centres(of: _Sources) -> Figure | None:
