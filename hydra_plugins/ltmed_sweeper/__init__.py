@@ -1,4 +1,4 @@
-"""The sweeper where Hydra looks for it: only plugins in the namespace `hydra_plugins` can be chosen (`hydra/sweeper=`)."""
+"""The sweeper where Hydra looks for it: `hydra/sweeper=` takes plugins of the namespace `hydra_plugins` only."""
 
 from __future__ import annotations
 

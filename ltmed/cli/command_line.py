@@ -1,4 +1,4 @@
-"""The command line of `ltmed train`: Hydra's options, and overrides in any order. Imports nothing that is slow to import.
+"""The command line of `ltmed train`: Hydra's options, and overrides in any order. Nothing here is slow to import.
 
 Hydra reads options only before overrides, and knows no studies. `for_hydra` puts options first and replaces a study by
 what runs it: for one run the overrides of its cell, for a sweep nothing, since the sweeper reads it.
@@ -59,11 +59,14 @@ class CommandLine:
         return [*found, *given]
 
 
-def for_hydra(arguments: Sequence[str]) -> list[str]:
-    """The arguments that Hydra gets; in a sweep the sweeper of `ltmed.studies.sweeper` gets the overrides of the jobs.
+def for_hydra(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Divides a command line between Hydra and, in a sweep, the sweeper of `ltmed.studies.sweeper`.
 
     Args:
         arguments: of the command line.
+
+    Returns:
+        what Hydra gets, and `JobSweeper.given`; the latter is empty for a single run, and for another sweeper.
 
     Raises:
         UserError: an option or study that does not exist, a setting without a name or a value, or a study without -m of
@@ -75,18 +78,16 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     jobs = [word for word in further if word not in own]
     if line.multirun and not any(overrides.setting(word).lstrip("+") == "hydra/sweeper" for word in own):
         from ltmed.runs.directory import only_place
-        from ltmed.studies.sweeper import JobSweeper
 
-        JobSweeper.given = tuple(word for word in line.overrides if word not in own)
-        # Where the sweep has its folder and what launchers may refer to.
-        return line.arguments([*own, *only_place(jobs)])
+        # Hydra gets where the sweep has its folder, and what launchers may refer to.
+        return line.arguments([*own, *only_place(jobs)]), tuple(one for one in line.overrides if one not in own)
     if name is not None:
         from ltmed.studies.catalogue import load
         from ltmed.studies.filters import Asked
 
         asked = Asked(jobs)
         jobs = asked.only_cell(load(name, asked.scale))
-    return line.arguments([*own, *jobs])
+    return line.arguments([*own, *jobs]), ()
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
@@ -95,9 +96,8 @@ def parse(arguments: Sequence[str]) -> CommandLine:
     Raises:
         UserError: an option that does not exist or has no such value, or an override without a name or a value.
     """
-    command = click.Command(
-        "train", params=[*OPTIONS, click.Argument(["overrides"], nargs=-1)], add_help_option=False
-    )  # fmt: skip
+    params = [*OPTIONS, click.Argument(["overrides"], nargs=-1)]
+    command = click.Command("train", params=params, add_help_option=False)
     try:
         chosen = dict(command.make_context("train", list(arguments)).params)
     except click.NoSuchOption as error:

@@ -16,6 +16,7 @@ def main() -> None:
         sys.exit(print(help_screen(conf())))
     with one_line_errors(single=True):
         from ltmed.cli.job import run_job
+        from ltmed.studies.sweeper import JobSweeper
 
-        sys.argv[1:] = command_line.for_hydra(sys.argv[1:])
+        sys.argv[1:], JobSweeper.given = command_line.for_hydra(sys.argv[1:])
         run_job()

@@ -1,8 +1,9 @@
-"""Data sets from Hydra overrides, without a run."""
+"""Configurations and data sets from Hydra overrides, without a command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ltmed.config.paths import conf
@@ -17,14 +18,24 @@ if TYPE_CHECKING:
 
 def compose(overrides: Sequence[str]) -> DictConfig:
     """The config that `python run.py OVERRIDES` would have."""
+    return compose_with_choices(overrides)[0]
+
+
+def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str | None]]:
+    """The same, and what was chosen for each config group."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import open_dict, read_write
 
-    if GlobalHydra.instance().is_initialized():  # Inside a job of run.py, with the same folder of configs.
-        return hydra_compose("config", list(overrides))
-    with initialize_config_dir(str(conf()), version_base="1.3"):
-        return hydra_compose("config", list(overrides))
+    # Inside a job of run.py the same folder of configs is set up.
+    there = GlobalHydra.instance().is_initialized()
+    with nullcontext() if there else initialize_config_dir(str(conf()), version_base="1.3"):
+        cfg = hydra_compose("config", list(overrides), return_hydra_config=True)
+    choices = {str(group): choice for group, choice in cfg.hydra.runtime.choices.items()}
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
 
 
 def reader(name: str) -> type[DataModule]:

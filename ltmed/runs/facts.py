@@ -1,4 +1,4 @@
-"""What a run writes about itself as it becomes known, for commands that come later: nothing of it is guessed from names.
+"""What a run writes about itself as it becomes known, so that no later command has to guess it from names.
 
 `overrides.yaml` is the list of Hydra's overrides of the plain command. `run.json`, from the start of the run:
 

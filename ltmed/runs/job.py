@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ltmed.config import validate
+from ltmed.config.compose import compose_with_choices
 from ltmed.config.resolve import frozen, require_used, resolve, to_plain, used_groups
 from ltmed.runs.directory import own_settings, run_dir_name
 
@@ -83,6 +84,17 @@ class Job:
     def from_json(cls, saved: Mapping[str, Any]) -> Job:
         """What `to_json` gave."""
         return cls(frozen(saved["cfg"]), tuple(saved["overrides"]), saved["choices"], tuple(saved["uses"]))
+
+
+def from_overrides(overrides: Sequence[str]) -> Job:
+    """The job of `python run.py OVERRIDES`.
+
+    Raises:
+        UserError: a setting or a choice that cannot be.
+        HydraException: Hydra cannot compose the overrides.
+    """
+    cfg, choices = compose_with_choices(overrides)
+    return plan(cfg, overrides, choices)
 
 
 def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | None]) -> Job:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-
 class Division(NamedTuple):
     """What decides a run's images once its protocol is given: all runs of one division are tested on the same ones."""
 
@@ -121,8 +120,8 @@ def read_run(path: Path) -> Run | None:
 def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
     """All runs in and below the given folders: the finished ones, and the folders of those that are not.
 
-    A damaged run below a folder is a warning, and not finished; without configuration or record it is left out. Hidden folders,
-    those of W&B, and configurations of something else are no runs.
+    A damaged run below a folder is a warning, and not finished; without configuration or record it is left out. Hidden
+    folders, those of W&B, and configurations of something else are no runs.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any of them.

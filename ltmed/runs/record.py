@@ -86,8 +86,8 @@ def collect(
         evaluations: predictions for "val" and "test".
         stages: what training took (`ltmed.runs.facts.durations`).
     """
-    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.data.imbalance import LongTailedSplit
+    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.evaluation.metrics import TIER_RULE, evaluate
 
     manifest, tested = data.manifest, evaluations["test"]

@@ -1,4 +1,4 @@
-"""What follows the name of a study: `python run.py -m +lmd=table3 row=LMD runs=DIR`, `ltmed report lmd/table3 row=LMD`."""
+"""What follows the name of a study: `python run.py -m +lmd=table3 row=LMD`, `ltmed report lmd/table3 row=LMD`."""
 
 from __future__ import annotations
 

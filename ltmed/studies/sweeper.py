@@ -17,13 +17,12 @@ that it finds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -44,7 +43,7 @@ class JobSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         self.hydra_context, self.config = hydra_context, config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+        self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -59,6 +58,7 @@ class JobSweeper(Sweeper):
             SweepFailedError: jobs failed.
         """
         assert self.config is not None
+        assert self.launcher is not None
         _make_folder(str(self.config.hydra.sweep.dir))
         jobs = jobs_of(self.given or arguments)
         # Before the first of them starts: a misspelt setting would otherwise end the sweep in its middle.
@@ -99,14 +99,12 @@ def jobs_of(given: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def _distinct(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
-    """One of all jobs that differ in fold and seed only, which every configuration has."""
-    seen = set()
+def _distinct(jobs: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The first of all jobs that differ in fold and seed only, which every configuration has."""
+    found: dict[tuple[str, ...], Sequence[str]] = {}
     for job in jobs:
-        key = tuple(one for one in job if overrides.setting(one) not in ("fold", "seed"))
-        if key not in seen:
-            seen.add(key)
-            yield job
+        found.setdefault(tuple(one for one in job if overrides.setting(one) not in ("fold", "seed")), job)
+    return list(found.values())
 
 
 def _make_folder(folder: str) -> None:

@@ -31,7 +31,10 @@ def config(method: str, fold: int, seed: int, **settings: Any) -> dict[str, Any]
             "split": {"_target_": "ltmed.data.splits.grouped", "folds": 5, "test": None, "val": 0.1, "seed": 0},
             "dataset": {"_target_": "reader", "root": "/data", "image_size": 64, "head": None, "fit": "squash"},
             "loss": {"_target_": "ltmed.losses.classification.cross_entropy"},
-            "method": {"name": method, "stages": {"train": {"epochs": 7, "optimizer": {"lr": 0.1}}}},
+            "method": {
+                "name": method,
+                "stages": {"train": {"epochs": 7, "module": {"_target_": method}, "optimizer": {"lr": 0.1}}},
+            },
         }
     )  # fmt: skip
     for key, value in settings.items():

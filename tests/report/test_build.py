@@ -208,8 +208,9 @@ def test_copies_count_once(tmp_path):
 
 
 def test_one_computation_under_two_methods_is_named(tmp_path):
-    first = write(tmp_path, "erm", overrides="loss=focal", settings={"loss._target_": "focal"})
-    other = write(tmp_path, "focal", settings={"loss._target_": "focal"})
+    stage = {"method.stages.train.module._target_": "erm with focal loss"}
+    first = write(tmp_path, "erm", overrides="loss=focal", settings={**stage, "loss._target_": "focal"})
+    other = write(tmp_path, "focal", settings=stage)
     table = from_runs([first, other])
     assert len(table.rows) == 2
     assert table.notes == (f"{other.path} computes the same as {first.path}, under the name of another method.",)

@@ -60,7 +60,7 @@ def test_protocol_in_words(three):
     assert said["leakage"].startswith("unknown")
     assert cells(grid(shown, "Runs"), "erm") == {
         "runs": Shown("2"), "folds": Shown("0"), "seeds": Shown("0, 1"), "epochs": Shown("7"),
-        "image size": Shown("64"), "commit": Shown("012345678"),
+        "image size": Shown("64"), "training": Shown("5 min (CPU)"), "commit": Shown("012345678"),
     }  # fmt: skip
     assert "a single run of aduni, proco" in shown.warnings[0]
 

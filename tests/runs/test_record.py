@@ -15,15 +15,17 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ltmed.runs import record
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split
 from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate, tiers
 from ltmed.logging.console import print_summary
+from ltmed.runs import record
 
 CLASSES = ("MEL", "NV", "BCC", "DF")
 NAMES = ("Melanoma", "Nevus", "Basal cell carcinoma", "DF")
 CONFIG = OmegaConf.create({"method": {"name": "proco"}, "fold": 1, "seed": 7, "dataset": {"head": None}})
+
+STAGES = {"train": {"epochs": 2, "seconds": 3.5, "device": "CPU", "processes": 1, "peak_memory_bytes": 10**9}}
 
 
 def dataset(grouped: bool = True) -> SimpleNamespace:
@@ -61,7 +63,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def found(data):
-    return record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")})
+    return record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")}, STAGES)
 
 
 def test_found_holds_the_report_and_how_it_came_about(found, data):
@@ -84,6 +86,7 @@ def test_found_holds_the_report_and_how_it_came_about(found, data):
     assert found["split"]["counts"]["train"] == dict(zip(CLASSES, data.counts.tolist(), strict=True))
     assert found["split"]["hash"] == data.digest
     assert found["split"]["leakage"]["leaking"] > 0
+    assert found["stages"] == STAGES
     assert found["skipped"] == [{"image": "img/003.jpg", "reason": "truncated"}]
     assert found["warnings"] == ["isic2018: 120 images, not 10015"]
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
@@ -92,7 +95,7 @@ def test_found_holds_the_report_and_how_it_came_about(found, data):
 
 def test_without_groups_images_are_drawn_and_leakage_is_unknown():
     data = dataset(grouped=False)
-    found = record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")})
+    found = record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")}, STAGES)
     assert found["test"]["intervals"]["unit"] == "image"
     assert found["test"]["intervals"]["units"] == len(data.split.test)
     assert found["split"]["leakage"] is None
@@ -193,7 +196,7 @@ def test_summary_is_readable_plain_text(found, data):
 
 def test_summary_goes_to_a_pipe_in_full_width(found, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    record.print_summary(found)
+    print_summary(found)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "…" not in text

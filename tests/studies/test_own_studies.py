@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from ltmed.cli.explain import explain
+from ltmed.cli.command_line import for_hydra
 from ltmed.errors import UserError
 from ltmed.report.study_table import table
-from ltmed.studies.catalogue import load, register
+from ltmed.studies.catalogue import load
+from ltmed.studies.sweeper import jobs_of
 from tests.harness import ROOT
 
 START = "# @package _global_\n# mine\ndefaults: [/study, _self_]\n"
@@ -72,21 +70,9 @@ def test_mistakes_name_the_file_and_the_key(mine: Path, old: str, new: str, said
     assert "\n" not in str(raised.value)
 
 
-def test_a_study_that_is_not_yaml_is_one_line_of_run_py_too(mine: Path) -> None:
-    from ltmed.config.compose import compose
-
+@pytest.mark.parametrize("multirun", [[], ["-m"]])
+def test_a_study_that_is_not_yaml_is_one_line_of_run_py_too(mine: Path, multirun: list[str]) -> None:
     mine.write_text(START + STUDY.replace("rows: {low", "rows: [low"))
-    with pytest.raises(YAMLError) as raised:
-        compose(["+mine=lr"])
-    said = explain(raised.value)
-    assert said is not None
-    assert "lr.yaml, line 10: this is not YAML" in said
-    assert "\n" not in said
-
-
-def test_a_sweep_over_a_study_with_a_mistake_says_no_more_than_the_mistake(mine: Path) -> None:
-    register()
-    node = OmegaConf.create({"study": {"paper": "mine"}, "sweep": "${study_sweep:row}"})
-    with pytest.raises(OmegaConfBaseException) as raised:
-        _ = node.sweep
-    assert str(explain(raised.value)).startswith("The study has no study.title.")
+    with pytest.raises(UserError, match="lr.yaml, line 10: this is not YAML") as raised:
+        jobs_of(for_hydra([*multirun, "+mine=lr"])[1])
+    assert "\n" not in str(raised.value)
