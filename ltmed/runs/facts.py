@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ltmed.runs.directory import METRICS, DamagedRunError, fingerprint, flatten, run_dir_name, write_atomic
+from ltmed.runs.directory import METRICS, DamagedRunError, write_atomic
 from ltmed.runs.job import Job
 from ltmed.utils.processes import is_first_process
 
@@ -30,27 +30,12 @@ _KEYS = ("choices", "uses", "fingerprint", "folder", "split_seeds", "split", "pi
 
 def begin(job: Job) -> None:
     """Writes both files into the run's folder, unless it was begun before."""
-    from omegaconf import OmegaConf
-
     if not is_first_process() or (job.run_dir / RUN).exists():
         return
-    name = job.name
-    derived = run_dir_name(name.dataset, name.method, name.fold, name.seed, job.overrides)
-    flat = flatten({"split": OmegaConf.to_container(job.cfg.split)})
+    from omegaconf import OmegaConf
+
     write_atomic(job.run_dir / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(job.overrides))))
-    _write(
-        job.run_dir,
-        {
-            "choices": dict(job.choices),
-            "uses": list(job.uses),
-            "fingerprint": fingerprint(job.cfg),
-            "folder": derived.as_posix() if job.run_dir == Path(job.cfg.runs, derived) else None,
-            "split_seeds": {key: flat[key] for key in sorted(flat) if key.rpartition(".")[2] == "seed"},
-            "split": None,
-            "pixels": None,
-            "stages": {},
-        },
-    )
+    _write(job.run_dir, {**job.facts, "split": None, "pixels": None, "stages": {}})
 
 
 def add(run_dir: Path, **facts: Any) -> None:
@@ -143,8 +128,8 @@ def equal_run(job: Job, split_hash: str) -> Path | None:
 
     Looks below `runs`, among the run folders of the data set with the same fold and seed.
     """
-    mine = fingerprint(job.cfg)
-    for file in sorted(Path(job.cfg.runs, job.name.dataset).glob(f"*/*/{job.name.version}/{RUN}")):
+    runs = Path(job.cfg.runs, job.name.dataset)
+    for file in sorted(runs.glob(f"*/*/{job.name.version}/{RUN}")):
         folder = file.parent
         if folder.resolve() == job.run_dir.resolve() or not (folder / METRICS).exists():
             continue
@@ -152,7 +137,7 @@ def equal_run(job: Job, split_hash: str) -> Path | None:
             other = read(folder)
         except DamagedRunError:
             continue
-        if other["fingerprint"] == mine and (other["split"] or {}).get("hash") == split_hash:
+        if other["fingerprint"] == job.facts["fingerprint"] and (other["split"] or {}).get("hash") == split_hash:
             return folder
     return None
 

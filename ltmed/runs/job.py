@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from ltmed.config import validate
 from ltmed.config.compose import compose_with_choices
 from ltmed.config.resolve import frozen, require_used, resolve, to_plain, used_groups
-from ltmed.runs.directory import own_settings, run_dir_name
+from ltmed.runs.directory import fingerprint, flatten, own_settings, run_dir_name
 
 
 @dataclass(frozen=True)
@@ -47,43 +47,45 @@ class RunName:
 
 @dataclass(frozen=True)
 class Job:
-    """What `ltmed.train.train` runs. Made by `plan`."""
+    """What `ltmed.train.train` runs. Made by `plan`, or by `from_overrides` without a command line."""
 
     cfg: DictConfig
     """Resolved and read-only."""
     overrides: tuple[str, ...]
     """Of the plain command, as Hydra was given them."""
-    choices: Mapping[str, str | None]
-    """Config group -> what was chosen."""
-    uses: tuple[str, ...]
-    """Which optional groups the method uses (`ltmed.config.resolve.OPTIONAL_GROUPS`)."""
+    run_dir: Path
+    name: RunName
+    facts: Mapping[str, Any]
+    """What run.json says from the start: choices, uses, fingerprint, folder, split_seeds (`ltmed.runs.facts`)."""
 
-    @property
-    def run_dir(self) -> Path:
-        """The run's folder."""
-        return Path(self.cfg.run_dir)
-
-    @property
-    def name(self) -> RunName:
-        """For loggers."""
-        return RunName(
-            dataset=str(self.choices["dataset"]),
-            method=str(self.cfg.method.name),
-            split=str(self.choices["split"]),
-            settings=tuple(word.replace("method.stages.", "") for word in own_settings(self.overrides)),
-            fold=int(self.cfg.fold),
-            seed=int(self.cfg.seed),
-        )
+    @classmethod
+    def of(
+        cls, cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | None], uses: Sequence[str]
+    ) -> Job:
+        """From a resolved configuration, overrides, what was chosen for each group, and the groups that are used."""
+        dataset, method, fold, seed = str(choices["dataset"]), str(cfg.method.name), int(cfg.fold), int(cfg.seed)
+        settings = tuple(word.replace("method.stages.", "") for word in own_settings(overrides))
+        split = flatten({"split": to_plain(cfg.split)})
+        run_dir, derived = Path(cfg.run_dir), run_dir_name(dataset, method, fold, seed, overrides)
+        facts = {
+            "choices": dict(choices),
+            "uses": list(uses),
+            "fingerprint": fingerprint(cfg),
+            "folder": derived.as_posix() if run_dir == Path(cfg.runs, derived) else None,
+            "split_seeds": {key: split[key] for key in sorted(split) if key.rpartition(".")[2] == "seed"},
+        }
+        name = RunName(dataset, method, str(choices.get("split")), settings, fold, seed)
+        return cls(cfg, tuple(overrides), run_dir, name, facts)
 
     def to_json(self) -> dict[str, Any]:
         """For another process; `from_json` reads it."""
-        facts = {"overrides": list(self.overrides), "choices": dict(self.choices), "uses": list(self.uses)}
-        return {"cfg": to_plain(self.cfg), **facts}
+        known = {key: self.facts[key] for key in ("choices", "uses")}
+        return {"cfg": to_plain(self.cfg), "overrides": list(self.overrides), **known}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Job:
         """What `to_json` gave."""
-        return cls(frozen(saved["cfg"]), tuple(saved["overrides"]), saved["choices"], tuple(saved["uses"]))
+        return cls.of(frozen(saved["cfg"]), saved["overrides"], saved["choices"], saved["uses"])
 
 
 def from_overrides(overrides: Sequence[str]) -> Job:
@@ -115,4 +117,4 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
     run_dir = cfg.run_dir
     if run_dir is None:
         run_dir = Path(cfg.runs, run_dir_name(str(chosen["dataset"]), cfg.method.name, cfg.fold, cfg.seed, overrides))
-    return Job(resolve(cfg, Path(run_dir)), tuple(overrides), chosen, used)
+    return Job.of(resolve(cfg, Path(run_dir)), overrides, chosen, used)

@@ -23,7 +23,7 @@ def job(runs: Path, method: str = "erm", *overrides: str, **settings: object) ->
         "split": {"seed": 3, "folds": 5, "inner": {"seed": 4}}, "method": {"name": method, "stages": {"a": {"lr": 1}}},
         **settings,
     }  # fmt: skip
-    return Job(frozen(cfg), words, {"dataset": "toy", "split": "long_tailed", "method": method}, ("loss",))
+    return Job.of(frozen(cfg), words, {"dataset": "toy", "split": "long_tailed", "method": method}, ["loss"])
 
 
 def begun(*given: object, **settings: object) -> Job:

@@ -23,9 +23,10 @@ def planned(*overrides: str) -> Job:
 def test_a_job_knows_its_folder_choices_and_name() -> None:
     job = planned(*PHANTOM, "method=lmd", "method.stages.calibrate.module.e_step=false", "fold=0", "seed=2")
     assert job.run_dir == Path("runs/phantom/lmd/backbone=tiny,calibrate.module.e_step=False/fold0-seed2")
-    assert (job.choices["dataset"], job.choices["split"]) == ("phantom", "official")
-    assert not [group for group in job.choices if group.startswith("hydra")]
-    assert job.uses == ("sampler", "augment", "weak_augment")
+    choices = job.facts["choices"]
+    assert (choices["dataset"], choices["split"]) == ("phantom", "official")
+    assert not [group for group in choices if group.startswith("hydra")]
+    assert job.facts["uses"] == ["sampler", "augment", "weak_augment"]
     settings = ("backbone=tiny", "calibrate.module.e_step=False")
     assert job.name == RunName("phantom", "lmd", "official", settings, fold=0, seed=2)
     assert job.name.row == "lmd (backbone=tiny,calibrate.module.e_step=False)"
