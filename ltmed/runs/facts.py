@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltmed.runs.directory import METRICS, DamagedRunError, write_atomic
-from ltmed.runs.job import Job
 from ltmed.utils.processes import is_first_process
+
+if TYPE_CHECKING:
+    from ltmed.runs.job import Job
 
 RUN, OVERRIDES = "run.json", "overrides.yaml"
 _KEYS = ("choices", "uses", "fingerprint", "folder", "split_seeds", "split", "pixels", "stages")
