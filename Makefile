@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean
+.PHONY: help install install-dev demo test check wheel docs bench clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/uv:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed: make PYTHON=python3.12"'
@@ -26,9 +26,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/uv
 
 install: $(VENV)/installed  ## create .venv and install ltmed
 
-demo: $(VENV)/installed  ## train ProCo on the embedded data set and print its table
-	@# The views of its paper want hundreds of epochs.
-	$(BIN)/python run.py method=proco dataset=phantom backbone=tiny epochs=12 augment=weak
+install-dev: $(VENV)/installed-dev  ## the same with everything for tests, docs and exports
+
+demo: $(VENV)/installed  ## ERM and two remedies for rare classes on embedded images, and a report
+	$(BIN)/ltmed demo
 
 check: $(VENV)/installed-dev  ## lint and types
 	$(BIN)/ruff check .
@@ -37,6 +38,12 @@ check: $(VENV)/installed-dev  ## lint and types
 
 test: check  ## lint, types and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+wheel: $(BIN)/uv  ## build the wheel, install it into an empty environment, use it from an empty folder
+	.ci/wheel $(BIN)/uv $(BIN)/python
+
+docs: $(VENV)/installed-dev  ## build the site into docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/installed-dev  ## speed against reference implementations, as ratios
 	$(BIN)/python -m tests.bench

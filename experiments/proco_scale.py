@@ -1,4 +1,4 @@
-"""The scale of ProCo's prototypes at the start: `python experiments/proco_scale.py`, the table of docs/fidelity.md."""
+"""The scale of ProCo's prototypes at the start, a table of the fidelity page: `python experiments/proco_scale.py`."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from ltmed.config.paths import experiments
 from ltmed.errors import UserError
 from ltmed.report.statistics import t_interval
 from ltmed.studies import catalogue
@@ -54,7 +55,7 @@ def row(name: str, runs: Sequence[Run]) -> tuple[float, str]:
 def main(name: str, chosen: Sequence[str]) -> None:
     """Prints the table of the study `name`, of the rows `chosen` or of all that have results."""
     study = catalogue.load(name)
-    kept = read(catalogue.experiments() / study.paper / "results.csv")
+    kept = read(experiments() / study.paper / "results.csv")
     cells: dict[str, list[Run]] = {}
     for cell in study.cells():
         if (place := cell.run_dir.relative_to("runs")) in kept and cell.row in (chosen or study.rows):

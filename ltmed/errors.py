@@ -19,7 +19,16 @@ class UserError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         self.message, self.hint = message, hint
-        super().__init__(f"{message.rstrip('.')}. {hint}" if hint else message)
+        # A list of names that goes on ends in "...", and a path may end in a dot.
+        super().__init__(f"{message}{'' if message.endswith('.') else '.'} {hint}" if hint else message)
+
+
+class TrainingError(UserError):
+    """Training had begun and cannot go on; the folder of the run stays as it is."""
+
+
+class DivergedError(TrainingError):
+    """The loss became NaN or infinite: with these settings the run will never end, a search may try others."""
 
 
 def suggest(word: str, known: Iterable[str], most: int = 3) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,25 +11,34 @@ from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build, build_network
 from ltmed.config.resolve import to_plain
+from ltmed.config.targets import trusted
+from ltmed.errors import UserError
 from ltmed.logging.console import print_summary
 from ltmed.runs import facts, record
-from ltmed.runs.dataset import open_dataset
+from ltmed.runs.dataset import begin_data, open_dataset
+from ltmed.runs.directory import require_same
+from ltmed.runs.job import Job, job_of
 from ltmed.runs.lock import claimed
-from ltmed.training import launcher
-from ltmed.utils.processes import is_first_process
+from ltmed.runs.start import existing, removed_if_refused, require_place
+from ltmed.training import header, launcher
+from ltmed.utils.modules import make_callable
+from ltmed.utils.processes import is_first_process, launched_from_outside
 from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ltmed.data.datamodule import DataModule
     from ltmed.nn.network import Network
-    from ltmed.runs.job import Job
+    from ltmed.runs.reader import Run
     from ltmed.training.stage import Stage
 
 
 def train(job: Job) -> float:
     """Runs a job in its folder, continues it if it was stopped, or only reports it if it is done.
 
-    While another job trains there it waits, and then goes on from what that one left.
+    Nothing is written before everything was checked that can be. While another job trains there it waits, and then goes
+    on from what that one left.
 
     Args:
         job: from `ltmed.runs.job.plan`; its configuration is read-only.
@@ -38,60 +48,127 @@ def train(job: Job) -> float:
         ranks other than the first, which have no results.
 
     Raises:
-        UserError: anything in the config, the data or the machine that the user has to correct.
+        UserError: anything in the data or the machine that the user has to correct.
+        DivergedError: the loss became NaN or infinite.
     """
-    cfg, run_dir = job.cfg, job.run_dir
-    with claimed(run_dir, cfg):
-        facts.begin(job)
-        finished = record.read(run_dir)
-        if not finished or facts.read(run_dir)["split"]["root"] != cfg.dataset.root:
-            # Refuses a root with other data: a finished run has to speak for this one.
-            data = open_dataset(cfg, run_dir)
-            if not finished:
-                _say_if_equal(job, data.digest)
-                accelerator, devices = launcher.count_devices(
-                    cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.num_nodes
-                )
-                data.open()  # Decode once, before there are ranks.
-                facts.add(run_dir, pixels=data.pixels)
-                with launcher.ranks(job.to_json(), devices):
-                    finished = _fit_and_test(job, data, accelerator, devices)
+    with trusted():  # The user's own command says what is built.
+        found = _finished(job) or _train(job, *_prepare(job))
     if not is_first_process():
         return float("nan")
-    print_summary(finished)
-    print(f"\nResults are in {run_dir}")
-    return finished["val"]["scalars"][cfg.monitor]
+    print_summary(found)
+    print(f"\nResults are in {job.run_dir}")
+    return found["val"]["scalars"][job.cfg.monitor]
 
 
-def _say_if_equal(job: Job, split_hash: str) -> None:
-    """Names the finished run that this one repeats under another name, if there is one."""
-    if is_first_process() and (other := facts.equal_run(job, split_hash)):
-        print(f"note: {job.run_dir} computes the same as {other}, which is finished", file=sys.stderr, flush=True)
+def _announce(text: str) -> None:
+    if is_first_process():
+        print(text, flush=True)
 
 
-def _fit_and_test(job: Job, data: DataModule, accelerator: str, devices: int) -> dict[str, Any]:
-    """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
-    from ltmed.training.callbacks import checkpoints, progress
-    from ltmed.training.recorders import Durations, LearningRates
-    from ltmed.training.trainer import epochs_done, fit_stage, make_trainer
+def _finished(job: Job) -> dict[str, Any] | None:
+    """The results of a finished run of this configuration; a root with other data than it had is refused."""
+    cfg, run_dir = job.cfg, job.run_dir
+    if is_first_process():
+        require_same(run_dir, cfg)
+    found = record.read(run_dir) if run_dir.is_dir() else None
+    if found and facts.read(run_dir)["split"]["root"] != cfg.dataset.root:
+        open_dataset(cfg, run_dir)
+    return found
+
+
+def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
+    """Everything that may be refused: place, devices, account, data, weights, images, and every stage once.
+
+    Returns:
+        the decoded data, the network with its initial weights, accelerator and number of processes on this machine.
+    """
+    from ltmed.training.frozen import attach_features
 
     cfg, run_dir = job.cfg, job.run_dir
+    require_place(run_dir)
+    _announce(header.opening(job))
+    wanted = cfg.trainer
+    accelerator, devices = launcher.count_devices(wanted.accelerator, wanted.devices, wanted.num_nodes)
+    logger = build(cfg.logger)
+    if is_first_process():
+        logger.func.require_usable(**logger.keywords)
+    data = open_dataset(cfg, run_dir)
     network = build_network(cfg, len(data.manifest.classes))
+    _announce(header.details(cfg, data, accelerator, devices))
+    if is_first_process() and (other := facts.equal_run(job, data.digest)):
+        print(f"note: {run_dir} computes the same as {other}, which is finished", file=sys.stderr, flush=True)
+    data.open()  # Decode once, before there are ranks.
+    attach_features(cfg, network, data, accelerator)
+    if data.features is not None and devices * wanted.num_nodes > 1:
+        raise UserError(
+            f"Cached features of a frozen backbone train in one process, not in {devices * wanted.num_nodes}",
+            "Use trainer.devices=1, or features.cache=false.",
+        )
+    _rehearse(cfg, network, data, devices * wanted.num_nodes)
+    return data, network, accelerator, devices
+
+
+def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -> None:
+    """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
+    from ltmed.training import frozen, preflight
+    from ltmed.training.trainer import callbacks_of
+
+    callbacks_of(cfg.trainer)
+    network = copy.deepcopy(network)
+    preflight.require_images_fit(network, cfg.image_size, cfg.backbone.get("name", cfg.backbone._target_))
+    data.require_images(world)
+    loaders = []
+    for name, recipe in cfg.method.stages.items():
+        stage = _build_stage(cfg, name, recipe, network, data, Path(cfg.run_dir, "stages", name))
+        frozen.require_possible(stage, data)
+        loaders.append(data.train_loader(0, world))
+        images = loaders[-1].images_per_process
+        preflight.require_batch_statistics(stage, images * (world if cfg.trainer.get("sync_batchnorm") else 1))
+    data.compute_features(loaders)
+
+
+def _train(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
+    """The run itself, in its folder; nothing but the results if another job has finished it meanwhile."""
+    from ltmed.training.termination import terminable
+
+    run_dir = job.run_dir
+    before = existing(run_dir)
+    with claimed(run_dir, job.cfg), removed_if_refused(run_dir, before), terminable():
+        if found := record.read(run_dir):
+            return found
+        if is_first_process():
+            facts.begin(job)
+            begin_data(run_dir, data, job.cfg.dataset.root)
+        with launcher.ranks(job.to_json(), devices):
+            return _fit_and_test(job, data, network, accelerator, devices)
+
+
+def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
+    """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
+    from ltmed.training.callbacks import progress
+    from ltmed.training.checkpoints import EpochCheckpoints
+    from ltmed.training.frozen import link_encoder
+    from ltmed.training.recorders import Durations, LearningRates
+    from ltmed.training.trainer import fit_stage, make_trainer, stage_start
+
+    cfg, run_dir = job.cfg, job.run_dir
     logger = build(cfg.logger)(run_dir=run_dir, name=job.name, config=to_plain(cfg))
     trainer = stage = None
     for name, recipe in cfg.method.stages.items():
-        folder = run_dir / "stages" / name
-        monitor = f"{name}/val/{cfg.monitor}"
-        stage = _build_stage(cfg.seed, name, recipe, network, data, folder)
+        folder, monitor = run_dir / "stages" / name, f"{name}/val/{cfg.monitor}"
+        stage = _build_stage(cfg, name, recipe, network, data, folder)
         trainer = make_trainer(
-            cfg.trainer, accelerator, devices, max_epochs=recipe.epochs, logger=logger, default_root_dir=run_dir,
+            cfg.trainer, accelerator, devices, max_epochs=recipe.epochs, logger=logger,
+            default_root_dir=run_dir,
             callbacks=[
-                *checkpoints(folder, monitor, cfg.monitor_mode), *progress(monitor, cfg.trainer.enable_progress_bar),
                 LearningRates(name), Durations(name, run_dir),
+                *progress(monitor, cfg.trainer.enable_progress_bar),
+                EpochCheckpoints(folder, monitor, cfg.monitor_mode),
             ],
         )  # fmt: skip
-        logger.rewind(name, epochs_done(folder))
-        fit_stage(stage, data, folder, trainer, recipe.keep)
+        start = stage_start(folder)
+        logger.rewind(name, start.epochs)
+        fit_stage(stage, data, folder, trainer, recipe.keep, start)
     assert stage is not None
     assert trainer is not None
     trainer.loggers = []  # What follows goes to metrics.json and `log_final`, not into the curves of training.
@@ -99,41 +176,81 @@ def _fit_and_test(job: Job, data: DataModule, accelerator: str, devices: int) ->
     trainer.test(stage, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return {}
+    link_encoder(network, data, run_dir)
     found = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
-    record.write(run_dir, found, data, stage.evaluations["test"])
+    record.write_predictions(run_dir, data, stage.evaluations["test"])
     if cfg.figures:
-        _draw(run_dir, found)
+        _plot(run_dir, found)
     logger.log_final(found)
+    record.write(run_dir, found)  # Last of all: that it is there means "finished", and nothing is made up for later.
     return found
 
 
-def _draw(run_dir: Path, found: dict[str, Any]) -> None:
-    from ltmed.plots.runs import FOLDER, draw
+def _plot(run_dir: Path, found: dict[str, Any]) -> None:
+    from ltmed.plots import run_figures
     from ltmed.runs.reader import Run
 
-    draw(Run(run_dir, found), run_dir / FOLDER)
+    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)
 
 
 def _build_stage(
-    run_seed: int, name: str, recipe: DictConfig, network: Network, data: DataModule, folder: Path
+    cfg: DictConfig, name: str, recipe: DictConfig, network: Network, data: DataModule, folder: Path
 ) -> Stage:
     """The stage's module, and `data` told how this stage wants its training images."""
     import torch
 
     from ltmed.data.datamodule import StageData
     from ltmed.training.context import StageContext
+    from ltmed.training.frozen import described
 
-    seed = derive(run_seed, name)
+    seed = derive(cfg.seed, name)
     data.use(
         StageData(
             batch_size=recipe.batch_size, views=recipe.views, sampler=build(recipe.sampler),
             augment=build(recipe.augment), epochs=recipe.epochs, seed=seed,
+            described=described(recipe.augment, recipe.views), passes=cfg.features.views,
         )
     )  # fmt: skip
     context = StageContext(
         name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
-        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=data.mean, std=data.std,
+        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
+        interpolation=cfg.pixels.interpolation,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
+        class_losses=cfg.class_losses,
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))
     return build(recipe.module)(network=network, context=context)
+
+
+def from_overrides(overrides: Sequence[str] = ()) -> Run:
+    """`ltmed.train([...])`: starts, continues or reports the run that `ltmed train OVERRIDES` would, in its folder.
+
+    With `trainer.devices=N` it starts the other processes itself; it cannot be called by each of several that srun or
+    torchrun started. A script that calls it with several devices or `dataset.workers` needs no guard, since the other
+    processes do not import the script.
+
+    Args:
+        overrides: as on the command line, one run: `["method=erm", "dataset=phantom", "epochs=5"]`.
+
+    Returns:
+        the finished run.
+
+    Raises:
+        UserError: anything in the config, the data or the machine that the user has to fix.
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
+    from ltmed.runs.reader import read_run
+
+    if launched_from_outside():
+        raise UserError(
+            "ltmed.train was called in one of several processes", "Start `ltmed train` with srun or torchrun."
+        )
+    job = job_of(overrides)
+    train(job)
+    run = read_run(job.run_dir)
+    assert run is not None
+    return run
+
+
+# `import ltmed.train` makes the package's attribute `train` this module: it has to be callable.
+make_callable(__name__, from_overrides)

@@ -8,17 +8,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
@@ -62,7 +66,13 @@ class Finished:
     err: str
 
 
-def run_command(*words: str, cwd: Path, before: Callable[[], None] | None = None, timeout: float = 240) -> Finished:
+def run_command(
+    *words: str,
+    cwd: Path,
+    before: Callable[[], None] | None = None,
+    timeout: float = 240,
+    program: str = "run.py",
+) -> Finished:
     """Runs `python run.py WORDS` in the folder `cwd`.
 
     Args:
@@ -70,29 +80,32 @@ def run_command(*words: str, cwd: Path, before: Callable[[], None] | None = None
         cwd: working folder; stdout and stderr are kept there too.
         before: called in the new process before anything else, to make it fail or to slow it down.
         timeout: seconds after which the process is killed and the test fails.
+        program: another file of the repository, for instance `ltmed/__main__.py`.
     """
     context = multiprocessing.get_context("forkserver")
     out, err = cwd / "stdout.txt", cwd / "stderr.txt"
-    process = context.Process(target=_run, args=(words, cwd, out, err, before))
+    process = context.Process(target=_run, args=(program, words, cwd, out, err, before))
     process.start()
     process.join(timeout)
     if process.is_alive():
         process.kill()
         process.join()
         raise AssertionError(
-            f"run.py {' '.join(words)} did not end in {timeout} s:\n{out.read_text()}\n{err.read_text()}"
+            f"{program} {' '.join(words)} did not end in {timeout} s:\n{out.read_text()}\n{err.read_text()}"
         )
     assert process.exitcode is not None
     return Finished(process.exitcode, out.read_text(), err.read_text())
 
 
-def _run(words: tuple[str, ...], cwd: Path, out: Path, err: Path, before: Callable[[], None] | None) -> None:
+def _run(
+    program: str, words: tuple[str, ...], cwd: Path, out: Path, err: Path, before: Callable[[], None] | None
+) -> None:
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.chdir(cwd)
     os.environ["PYTHONPATH"] = str(ROOT)
-    sys.argv = [str(ROOT / "run.py"), *words]
+    sys.argv = [str(ROOT / program), *words]
     if before:
         before()
     runpy.run_path(sys.argv[0], run_name="__main__")
@@ -180,6 +193,19 @@ def ok(done: Finished) -> Finished:
     """Fails with the output of a command that failed."""
     assert done.code == 0, done.out + done.err
     return done
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own (tmpfs) of a few bytes on `folder`; skips where that takes more rights."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(["mount", *options], capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted by root on Linux only")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def make_tiny_ham(root: Path, counts: tuple[int, ...] = (20, 48, 14, 12, 20, 12, 12)) -> None:

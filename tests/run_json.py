@@ -32,7 +32,7 @@ def write_facts(run: Path, config: Any, overrides: Sequence[str] = (), folder: s
         "folder": folder,
         "split_seeds": seeds,
         "split": {"name": "grouped", "hash": "abc", "root": "/data"},
-        "pixels": {"store": "raw", "side": 37, "fit": "squash", "mean": [0.485, 0.456, 0.406], "std": [0.229] * 3},
+        "pixels": {"store": "raw", "side": 37, "fit": "squash", "intensity": {"mode": "auto", "low": 0, "high": 0}},
         "stages": {},
     }
     (run / RUN).write_text(json.dumps({**known, **facts}))

@@ -66,11 +66,12 @@ def test_presets_and_methods_are_all_there_is() -> None:
 def test_yamls_have_no_key_that_nothing_reads() -> None:
     """A comment that lost its `#` is a key of every run's config, and changes its identity."""
     files = sorted((ROOT / "conf/method").glob("*.yaml"))
-    used = {key for file in files for key in re.findall(r"\$\{method\.(\w+)", file.read_text())}
+    files_of_all = sorted((ROOT / "conf").rglob("*.yaml"))
+    used = {key for file in files_of_all for key in re.findall(r"\$\{method\.(\w+)", file.read_text())}
     for file in files:
         own = OmegaConf.load(file)
         assert isinstance(own, DictConfig)
-        assert set(own) <= {"defaults", "name", "network", "stages"} | used, file.name
+        assert set(own) <= {"defaults", "name", "network", "stages", "freeze"} | used, file.name
 
 
 @pytest.mark.parametrize("preset", PRESETS)

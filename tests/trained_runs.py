@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build_network
-from ltmed.data.datamodule import IMAGENET_MEAN, IMAGENET_STD
+from ltmed.data.intensity import Intensity
 from ltmed.runs import facts
 from ltmed.runs.directory import claim
 from ltmed.runs.job import plan
@@ -32,7 +33,9 @@ def untrained(folder: Path, *words: str) -> Path:
         folder: the run's.
         words: overrides; `method=erm` unless they say otherwise.
     """
-    cfg = config("dataset.root=/nowhere", *words)
+    composed = config("dataset.root=/nowhere", f"run_dir={folder}", *words)
+    job = plan(composed, words, {"dataset": "isic2018", "split": "grouped"})
+    cfg = job.cfg
     network = build_network(cfg, len(CODES))
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         # Else the features of a fresh network are nearly 0, and whatever is done to them stays unseen.
@@ -46,17 +49,15 @@ def untrained(folder: Path, *words: str) -> Path:
     file = folder / f"stages/{stage}/{cfg.method.stages[stage].keep}.ckpt"
     file.parent.mkdir(parents=True)
     torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, file)
-    choices = {"dataset": "isic2018", "split": "grouped"}
-    job = plan(OmegaConf.merge(cfg, {"run_dir": str(folder)}), words, choices)  # pyright: ignore[reportArgumentType]
-    claim(folder, job.cfg)
+    claim(folder, cfg)
     facts.begin(job)
-    side = round(cfg.image_size * cfg.dataset.cache_scale)
     facts.add(
         folder,
         split={"name": "grouped", "hash": "0123", "root": "/nowhere"},
         pixels={
-            "store": "raw" if cfg.dataset.cache_budget_gb else "jpeg", "side": side, "fit": cfg.dataset.fit,
-            "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD),
+            "store": "raw" if cfg.dataset.cache_budget_gb else "jpeg", "fit": cfg.dataset.fit,
+            "side": round(cfg.image_size * cfg.dataset.cache_scale),
+            "intensity": asdict(Intensity.of(cfg.dataset.intensity)),
         },
     )  # fmt: skip
     k = len(CODES)

@@ -22,7 +22,7 @@ _EXPECTED = (
     r".*it is recommended to use `Trainer\(devices=1, num_nodes=1\)` to ensure each sample.*",
     r".*It is recommended to use `self.log\(.*sync_dist=True.*",
     r".*The `srun` command is available on your system but is not used.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
+    r"Found \d+ module\(s\) in eval mode at the start of training.*",  # A frozen encoder.
 )
 
 
@@ -32,7 +32,12 @@ def tidy_output() -> None:
         warnings.filterwarnings("ignore", message)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """In place of `warnings.formatwarning`, which Lightning replaces when it is imported."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager

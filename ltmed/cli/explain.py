@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 
+from ltmed.config.overrides import quoted, shell
 from ltmed.errors import UserError, suggest
 from ltmed.studies import catalogue
 
@@ -23,7 +25,9 @@ def explain(error: BaseException) -> str | None:
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         return _explain_config(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return "A group (method=, loss= ...) takes the name of one of its choices. python run.py --help has them."
+        return "A group (method=, loss= ...) takes the name of one of its choices. ltmed train --help has them."
+    if isinstance(error, ValueError) and str(error).startswith("No trials are completed yet"):
+        return "No trial of the search came to its end; each has said why. Search other values."
     if type(error).__name__ == "OutOfMemoryError":
         return "The GPU is out of memory. Lower batch_size or image_size, or use more devices."
     return None
@@ -45,5 +49,9 @@ def _explain_config(error: BaseException) -> str:
         return f"{group}={choice} does not exist. {suggest(choice, error.options)}"
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if equals and value and not re.match(r"[\[{'\"]", value):
+            # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
+            return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"
     return f"The configuration cannot be composed: {text}"

@@ -60,9 +60,21 @@ def command(name: str, root: Path | None, only: str | None, listing: bool) -> No
 
 @contextmanager
 def _progress(title: str) -> Iterator[Advance]:
-    """A progress bar on stderr, if that is a terminal; gives the function that moves it."""
+    """A progress bar on stderr, or lines where that is no terminal; gives the function that moves it."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        from ltmed.utils.progress import heartbeat
+
+        state: list[int | None] = [0, None]
+
+        def describe() -> str:
+            done, total = ("?" if size is None else f"{size / 2**20:,.0f}" for size in state)
+            return f"{title}: {done} of {total} MiB"
+
+        def moved(done: int, total: int | None) -> None:
+            state[:] = done, total
+
+        with heartbeat(describe):
+            yield moved
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn

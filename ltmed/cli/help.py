@@ -5,45 +5,40 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ltmed.config.paths import choices, conf, groups
 from ltmed.studies import catalogue
 
 EXAMPLES = (
+    ("method=erm dataset=phantom backbone=tiny epochs=5", "small and embedded, nothing to download"),
     (
-        "python run.py method=erm dataset=phantom backbone=tiny epochs=5",
-        "small and embedded, nothing to download",
-    ),
-    (
-        "python run.py method=proco dataset=isic2018 dataset.root=DIR trainer.devices=4",
+        "method=proco dataset=isic2018 dataset.root=DIR trainer.devices=4",
         "four GPUs; the same line resumes after a crash",
     ),
-    ("python run.py method=erm dataset=isic2018 dataset.root=DIR split=random fold=2", "the papers' image-level split"),
-    ("python run.py -m method=erm,proco seed=0,1,2", "a sweep; finished jobs are skipped when run again"),
-    (
-        "python run.py method=proco logger=wandb epochs=50 method.stages.train.optimizer.lr=0.02",
-        "any setting by its path",
-    ),
+    ("method=erm dataset=isic2018 dataset.root=DIR split=random fold=2", "the papers' image-level split"),
+    ("-m method=erm,proco seed=0,1,2", "a sweep; finished jobs are skipped when run again"),
+    ("method=proco logger=wandb epochs=50 method.stages.train.optimizer.lr=0.02", "any setting by its path"),
 )
 
 
-def help_screen(conf: Path) -> str:
+def help_screen(program: str) -> str:
     """Lists every config group with its choices (each yaml's first comment line) and real examples.
 
     Args:
-        conf: the folder of configs.
+        program: what is typed before the overrides.
     """
-    lines = ["usage: python run.py [-m] [group=choice ...] [key=value ...]", ""]
-    for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
-        lines.append(f"{group.name}=")
-        lines += [f"  {file.stem:<18} {_first_comment(file)}" for file in sorted(group.glob("*.yaml"))]
-    lines += ["", "a paper's table (python run.py -m +lmd=table3 data=DIR; +scale=smoke: tiny, on phantom):"]
+    lines = [f"usage: {program} [-m] [--config-dir DIR] [group=choice ...] [key=value ...]", ""]
+    for group in sorted(groups() - {"hydra"}):
+        lines.append(f"{group}=")
+        lines += [f"  {name:<18} {_first_comment(file)}" for name, file in choices(group).items()]
+    lines += ["", f"a paper's table ({program} -m +lmd=table3 data=DIR; +scale=smoke: tiny, on phantom):"]
     lines += [
         f"  {'+' + name.replace('/', '='):<22} {_first_comment(file)}" for name, file in catalogue.files().items()
     ]
-    lines += ["", "settings (all of them: python run.py --cfg job):"]
-    lines += _top_level_settings(conf / "config.yaml")
+    lines += ["", f"settings (all of them: {program} --cfg job):"]
+    lines += _top_level_settings(conf() / "config.yaml")
     lines += ["", "examples:"]
-    for command, meaning in EXAMPLES:
-        lines += [f"  {command}", f"      {meaning}"]
+    for words, meaning in EXAMPLES:
+        lines += [f"  {program} {words}", f"      {meaning}"]
     return "\n".join(lines)
 
 

@@ -6,22 +6,31 @@ import hydra
 from omegaconf import DictConfig
 
 from ltmed.cli.boundary import one_line_errors
+from ltmed.config.data_root import require_root
 from ltmed.config.paths import conf
-from ltmed.errors import UserError
+from ltmed.errors import DivergedError, UserError
+from ltmed.studies import search
 
 
 @hydra.main(version_base="1.3", config_path=str(conf()), config_name="config")
-def run_job(cfg: DictConfig) -> float:
+def run_job(cfg: DictConfig) -> float | None:
     """One job: what Hydra and its launchers call with a composed configuration."""
     from hydra.core.hydra_config import HydraConfig
 
-    from ltmed.runs.job import plan
-    from ltmed.train import train
-
     known = HydraConfig.get()
-    with one_line_errors(single=not is_sweep()):
-        _require_direction(cfg.monitor)
-        return train(plan(cfg, list(known.overrides.task), dict(known.runtime.choices)))
+    try:
+        with one_line_errors(single=not is_sweep()):
+            require_root(cfg)
+            from ltmed.runs.job import plan
+            from ltmed.train import train
+
+            _require_direction(cfg.monitor)
+            return train(plan(cfg, list(known.overrides.task), dict(known.runtime.choices)))
+    except DivergedError:  # Reported already.
+        if not search.is_search():
+            raise
+        search.count_failed_trial()
+        return None
 
 
 def is_sweep() -> bool:

@@ -1,4 +1,4 @@
-"""The command `ltmed`: what is done around runs. Imports nothing that is slow until a command needs it."""
+"""The command `ltmed`. Imports nothing that is slow until a command needs it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import click
 
+import ltmed
 from ltmed.cli.boundary import one_line_errors
+from ltmed.config.paths import add_own_folder
 from ltmed.errors import EXIT_INTERRUPTED, UserError, suggest
 
-COMMANDS = ("check", "export", "fetch", "plot", "predict", "report")
+COMMANDS = ("check", "demo", "export", "fetch", "plot", "predict", "report", "train")
 """Each is the `command` of the module of its name."""
 
 
@@ -26,8 +28,12 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-def program() -> None:
-    """What is done before and after runs; `python run.py` trains."""
+@click.version_option(ltmed.__version__, message="%(prog)s %(version)s")
+@click.option("--config-dir", metavar="DIR", help="A folder with configuration files and studies of your own.")
+def program(config_dir: str | None) -> None:
+    """Long-tailed medical image classification: data sets, training, reports, predictions."""
+    if config_dir is not None:
+        add_own_folder(config_dir)
 
 
 def main(words: Sequence[str] | None = None) -> None:

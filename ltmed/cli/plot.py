@@ -1,59 +1,125 @@
-"""`ltmed plot`: pictures of finished runs."""
+"""`ltmed plot`: figures of finished runs, of a study, and of losses."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltmed.errors import UserError
+from ltmed.errors import UserError, require_choice
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ltmed.runs.reader import Run
 
 
+@dataclass(frozen=True)
+class Features:
+    """What a map of features shows, and how."""
+
+    how: Any
+    """"tsne", "umap" or "none"."""
+    part: Any
+    classes: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """Name of the map's file: what differs from all test images is in it."""
+        from ltmed.plots.style import file_name
+
+        words = [*([self.part] if self.part != "test" else []), *self.classes]
+        return file_name("-".join([f"features_{self.how}", *words]))
+
+
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for all pictures; made if needed.")
-@click.option(
-    "--features",
-    type=click.Choice(["tsne", "umap", "none"]),
-    default="tsne",
-    show_default=True,
-    help="Map of the test images' features; needs the images.",
-)
+@click.argument("what", nargs=-1)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for all figures; made if needed.")
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["png", "svg", "pdf"]),
     default="png",
     show_default=True,
-    help="Of all pictures.",
+    help="Of all figures.",
 )
-def command(runs: tuple[Path, ...], output: Path | None, features: str, kind: str) -> None:
-    """Draws finished runs: RUNS are folders of runs, or folders that hold such folders.
+@click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
+@click.option(
+    "--features",
+    "how",
+    type=click.Choice(["tsne", "umap", "none"]),
+    default="tsne",
+    show_default=True,
+    help="Map of the features of each run's images; needs the images.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Whose images the map shows.",
+)
+@click.option("--class", "classes", multiple=True, metavar="CODE", help="Classes of the map, if not all. Repeatable.")
+@click.option("--side-by-side", is_flag=True, help="Of several runs one figure of maps, and one of losses by class.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Of a study, in order. Repeatable.")
+@click.option("--scale", metavar="NAME", help="Of a study that has several sizes.")
+@click.option(
+    "--loss",
+    "losses",
+    multiple=True,
+    metavar="'NAME [KEY=VALUE ...]'",
+    help="Instead of WHAT: the gradient of a loss against the probability. Repeatable.",
+)
+@click.option("--counts", default="1000,10", show_default=True, help="Images of two classes, for --loss.")
+def command(
+    what: tuple[str, ...],
+    output: Path | None,
+    kind: str,
+    how: str,
+    part: str,
+    classes: tuple[str, ...],
+    side_by_side: bool,
+    metrics: tuple[str, ...],
+    scale: str | None,
+    losses: tuple[str, ...],
+    counts: str,
+    trust: bool,
+) -> None:
+    """Plots WHAT: folders of runs, or folders that hold them; or one study, for instance lmd/curve_r [runs=DIR].
 
-    The pictures of each run go into its own folder `figures`. With several runs, methods are compared for each data
-    set and split, in the folder `figures` of the runs' common folder.
+    Figures of each run go into its own folder `figures`. With several runs, methods are compared for each data set and
+    split, in the folder `figures` of the runs' common folder. A study is plotted against the parameter that it varies.
     """
-    from ltmed.runs.reader import find_runs
+    from ltmed.studies import catalogue
 
-    finished, unfinished = find_runs(runs)
-    for folder in unfinished:
-        click.echo(f"skipped, not finished: {folder}", err=True)
-    if not finished:
-        raise UserError("None of the runs is finished", "The command that started a run also finishes it.")
-    if features == "umap":
+    if bool(what) == bool(losses):
+        raise UserError(
+            "Nothing to plot" if not what else "--loss is plotted alone", "Give folders, a study or --loss."
+        )
+    if how == "umap" and not losses:
         _require_umap()
     if output is not None:
         _make(output)
-    _draw_all(finished, output, features, kind)
+    from ltmed.config.targets import trusted
+
+    if losses:
+        _plot_losses(losses, counts, output or Path(), kind)
+    elif what[0] in catalogue.names() and not Path(what[0]).is_dir():
+        _plot_study(what[0], scale, what[1:], metrics, output, kind)
+    else:
+        _require_no_study_options(metrics, scale)
+        runs = _finished([Path(folder) for folder in what])
+        plot = _plot_side_by_side if side_by_side else _plot_runs
+        with trusted(trust):
+            plot(runs, output, Features(how, part, classes), kind)
 
 
 def _make(folder: Path) -> None:
-    """Before anything is drawn, which may take minutes."""
+    """Before anything is plotted, which may take minutes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,59 +127,165 @@ def _make(folder: Path) -> None:
         raise UserError(f"--output={folder} cannot be made: {reason}", "Choose another folder.") from None
 
 
-def _draw_all(runs: list[Run], output: Path | None, how: str, kind: str) -> None:
-    from ltmed.plots import style
-    from ltmed.plots.comparisons import comparisons
-    from ltmed.plots.runs import FOLDER, draw
-
-    common = Path(os.path.commonpath([run.path.resolve() for run in runs]))
-    for number, run in enumerate(runs, 1):
-        folder = run.path / FOLDER
-        if output is not None:
-            folder = output / run.path.resolve().relative_to(common)
-        if how != "none" and len(runs) > 1:
-            # A map of features takes up to half a minute.
-            click.echo(f"{number} of {len(runs)}: {run.path}", err=True)
-        files = draw(run, folder, kind)
-        files += _features(run, folder, how, kind)
-        click.echo(f"{len(files)} pictures in {folder}")
-    if len(runs) == 1:
-        return
-    folder = (common / FOLDER) if output is None else output
-    left_out: dict[str, None] = {}
-    drawn = 0
-    for name, figure, without in comparisons(runs):
-        style.save(figure, folder / f"{name}.{kind}")
-        left_out.update({without: None} if without else {})
-        drawn += 1
-    for without in left_out:
-        click.echo(f"not compared: {without}", err=True)
-    if drawn:
-        click.echo(f"{drawn} comparisons in {folder}")
-    else:
-        click.echo("Nothing to compare: no two methods were run on one data set, split and fold.")
-
-
-def _features(run: Run, folder: Path, how: str, kind: str) -> list[Path]:
-    """The map of features; without the images one line that says why there is none."""
-    if how not in ("tsne", "umap"):
-        return []
-    from ltmed.plots import style
-    from ltmed.plots.from_images import feature_picture
-
-    try:
-        figure = feature_picture(run, how)
-    except (UserError, FileNotFoundError) as error:
-        said = str(error).splitlines()[0]
-        click.echo(f"no map of features for {run.path}: {said} (--features none says nothing)", err=True)
-        return []
-    file = folder / f"features_{how}.{kind}"
-    style.save(figure, file)
-    return [file]
-
-
 def _require_umap() -> None:
     from importlib.util import find_spec
 
     if find_spec("umap") is None:
         raise UserError("--features umap needs umap-learn", "pip install 'ltmed[umap]', or choose --features tsne.")
+
+
+def _save(figure: Figure, file: Path) -> None:
+    from ltmed.plots import style
+
+    style.save(figure, file)
+    click.echo(f"Written: {file}")
+
+
+# --- runs -----------------------------------------------------------------------------------------------------
+
+
+def _require_no_study_options(metrics: Sequence[str], scale: str | None) -> None:
+    if metrics or scale is not None:
+        option = "--metric" if metrics else "--scale"
+        raise UserError(f"{option} is for studies", "Leave it out for folders of runs.")
+
+
+def _finished(folders: Sequence[Path]) -> list[Run]:
+    from ltmed.runs.reader import find_runs
+
+    finished, unfinished = find_runs(folders)
+    for folder in unfinished:
+        click.echo(f"skipped, not finished: {folder}", err=True)
+    if not finished:
+        raise UserError("None of the runs is finished", "The command that started a run also finishes it.")
+    return finished
+
+
+def _common(runs: Sequence[Run]) -> Path:
+    return Path(os.path.commonpath([run.path.resolve() for run in runs]))
+
+
+def _plot_runs(runs: list[Run], output: Path | None, features: Features, kind: str) -> None:
+    """The figures of each run, and comparisons of their methods."""
+    from ltmed.plots import run_figures
+
+    common = _common(runs)
+    for number, run in enumerate(runs, 1):
+        folder = run.path / run_figures.FOLDER
+        if output is not None:
+            folder = output / run.path.resolve().relative_to(common)
+        if features.how != "none" and len(runs) > 1:
+            # A map of features takes up to half a minute.
+            click.echo(f"{number} of {len(runs)}: {run.path}", err=True)
+        files = run_figures.save(run, folder, kind)
+        files += _map(run, folder, features, kind)
+        click.echo(f"{len(files)} figures in {folder}")
+    if len(runs) > 1:
+        _compare(runs, (common / run_figures.FOLDER) if output is None else output, kind)
+
+
+def _compare(runs: list[Run], folder: Path, kind: str) -> None:
+    from ltmed.plots import style
+    from ltmed.plots.comparisons import comparisons
+
+    left_out: dict[str, None] = {}
+    number = 0
+    for name, figure, without in comparisons(runs):
+        style.save(figure, folder / f"{name}.{kind}")
+        left_out.update({without: None} if without else {})
+        number += 1
+    for without in left_out:
+        click.echo(f"not compared: {without}", err=True)
+    if number:
+        click.echo(f"{number} comparisons in {folder}")
+    else:
+        click.echo("Nothing to compare: no two methods were run on one data set, split and fold.")
+
+
+def _map(run: Run, folder: Path, features: Features, kind: str) -> list[Path]:
+    """The map of features; without the images one line that says why there is none."""
+    if features.how == "none":
+        return []
+    from ltmed.plots import feature_maps, style
+
+    feature_maps.class_indices(run, features.classes)  # A class that the run lacks ends the command.
+    try:
+        figure = feature_maps.feature_figure(run, features.how, features.part, features.classes)
+    except (UserError, FileNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        click.echo(f"no map of features for {run.path}: {reason} (--features none leaves it out)", err=True)
+        return []
+    file = folder / f"{features.file}.{kind}"
+    style.save(figure, file)
+    return [file]
+
+
+def _plot_side_by_side(runs: list[Run], output: Path | None, features: Features, kind: str) -> None:
+    """One figure with a panel for each run."""
+    from ltmed.plots import curves, feature_maps
+    from ltmed.plots.comparisons import run_titles
+    from ltmed.plots.run_data import RunData
+    from ltmed.plots.run_figures import FOLDER
+
+    titled = run_titles(runs)
+    folder = output or _common(runs) / FOLDER
+    if features.how != "none":
+        figure = feature_maps.side_by_side(titled, features.how, features.part, features.classes)
+        _save(figure, folder / f"{features.file}-side_by_side.{kind}")
+    logged = {
+        title if len(data.stages) == 1 else f"{title}: {stage}": losses
+        for title, data in ((title, RunData(run)) for title, run in titled.items())
+        for stage in data.stages
+        if (losses := data.class_losses(stage))
+    }
+    if logged:
+        data = RunData(runs[0])
+        figure = curves.class_losses(logged, data.classes, data.tiers, data.counts)
+        _save(figure, folder / f"class_losses-side_by_side.{kind}")
+    elif features.how == "none":
+        raise UserError("No run has losses by class", "They are logged with class_losses=true.")
+
+
+# --- studies --------------------------------------------------------------------------------------------------
+
+
+def _plot_study(
+    name: str, scale: str | None, further: Sequence[str], metrics: Sequence[str], output: Path | None, kind: str
+) -> None:
+    from ltmed.config import overrides
+    from ltmed.evaluation.metrics import SCALARS
+    from ltmed.plots.run_figures import FOLDER
+    from ltmed.plots.study_curves import missing_cells, study_figure
+    from ltmed.plots.style import file_name
+    from ltmed.report import study_table
+    from ltmed.report.build import separate
+
+    table = study_table.table(name, scale, further)
+    if separate(table).columns != table.columns:
+        raise UserError(
+            f"A column of {name} has runs of several splits, which cannot share an axis",
+            "ltmed report tells them apart; choose one folder of runs with runs=DIR.",
+        )
+    for metric in metrics:
+        require_choice("--metric", metric, SCALARS)
+    figure = study_figure(replace(table, metrics=tuple(dict.fromkeys(metrics))) if metrics else table)
+    for cell in missing_cells(table):
+        click.echo(f"not run: {cell}", err=True)
+    runs = overrides.choice(list(further), "runs") or "runs"
+    _save(figure, (output or Path(runs) / FOLDER) / f"{file_name(name.replace('/', '-'))}.{kind}")
+
+
+# --- losses ---------------------------------------------------------------------------------------------------
+
+
+def _plot_losses(given: Sequence[str], counts: str, folder: Path, kind: str) -> None:
+    from ltmed.plots.loss_gradients import loss_gradients, named_loss
+
+    try:
+        first, second = (int(number) for number in counts.split(","))
+    except ValueError:
+        first = second = 0
+    if min(first, second) < 1:
+        raise UserError(f"--counts={counts}", "Give the training images of two classes, for instance 1000,10.")
+    losses = {text: named_loss(text) for text in dict.fromkeys(given)}
+    _save(loss_gradients(losses, (first, second)), folder / f"loss_gradients.{kind}")

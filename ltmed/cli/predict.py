@@ -30,8 +30,15 @@ SUFFIXES = (".csv", ".parquet")
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or what else torch knows.")
 @click.option("--threads", type=click.IntRange(1), help="Threads; one per core if absent.")
+@click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
 def command(
-    run: Path, images: tuple[Path, ...], output: Path | None, batch_size: int, device: str, threads: int | None
+    run: Path,
+    images: tuple[Path, ...],
+    output: Path | None,
+    batch_size: int,
+    device: str,
+    threads: int | None,
+    trust: bool,
 ) -> None:
     """Predicts the classes of IMAGES with the network of the finished run in the folder RUN.
 
@@ -43,15 +50,15 @@ def command(
     from ltmed.inference.restore import finished_run
 
     finished_run(run)  # A mistake is said before torch is imported, which takes long.
-    from ltmed.data.build import bar
     from ltmed.data.inputs import list_images
     from ltmed.inference.predictor import Predictor
+    from ltmed.utils.progress import bar
 
     listed = list_images(images)
     if listed.repeated:
         many = "images are" if listed.repeated > 1 else "image is"
         click.echo(f"{listed.repeated:,} {many} given more than once; each has one row", err=True)
-    predictor = Predictor(run, device=device, batch_size=batch_size, threads=threads)
+    predictor = Predictor(run, device=device, batch_size=batch_size, threads=threads, trust=trust)
     unreadable = 0
     # A bar between the rows would make both unreadable.
     quiet = output is None and sys.stdout.isatty()

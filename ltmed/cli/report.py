@@ -14,6 +14,7 @@ from ltmed.errors import UserError, require_choice, suggest
 from ltmed.utils.files import require_writable, whole_file
 
 if TYPE_CHECKING:
+    from ltmed.report.html import FigureGroup
     from ltmed.report.model import Table
 
 FORMATS = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html", ".htm": "html"}
@@ -28,6 +29,7 @@ FORMATS = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv"
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="What the tables show, in order. Repeatable.")
 @click.option("--reference", metavar="ROW", help="The row that the others are compared with; default: the first.")
 @click.option("--scale", metavar="NAME", help="Of a study that has several sizes.")
+@click.option("--figures/--no-figures", default=True, help="Whether an HTML page has figures (default: yes).")
 def command(
     what: tuple[str, ...],
     form: str | None,
@@ -35,6 +37,7 @@ def command(
     metrics: tuple[str, ...],
     reference: str | None,
     scale: str | None,
+    figures: bool,
 ) -> None:
     """Reports on WHAT: folders of runs, for instance runs/isic2018, or one study, for instance lmd/table1 [runs=DIR].
 
@@ -54,7 +57,7 @@ def command(
         console = Console()
         terminal.show(document(table), console if console.is_terminal else Console(width=terminal.WIDTH))
         return
-    text = _rendered(table, form)
+    text = _rendered(table, form, figures=figures)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -117,11 +120,20 @@ def _chosen(table: Table, metrics: tuple[str, ...], reference: str | None) -> Ta
     return replace(table, metrics=tuple(dict.fromkeys(metrics))) if metrics else table
 
 
-def _rendered(table: Table, form: str) -> str:
+def _rendered(table: Table, form: str, *, figures: bool) -> str:
     from ltmed.report import csv, html, latex, markdown, terminal
     from ltmed.report.document import document
 
     if form == "csv":
         return csv.render(table)
-    renderers = {"terminal": terminal, "markdown": markdown, "latex": latex, "html": html}
+    if form == "html":
+        # Here and not in the renderer: what plots is a room above what reports.
+        return html.render(document(table), _figures(table) if figures else ())
+    renderers = {"terminal": terminal, "markdown": markdown, "latex": latex}
     return renderers[form].render(document(table))
+
+
+def _figures(table: Table) -> list[FigureGroup]:
+    from ltmed.plots.report_figures import report_figures
+
+    return report_figures(table)

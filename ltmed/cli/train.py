@@ -3,20 +3,71 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
+import click
+
+import ltmed
 from ltmed.cli import command_line
 from ltmed.cli.boundary import one_line_errors
 from ltmed.cli.help import help_screen
-from ltmed.config.paths import conf
+from ltmed.config.paths import add_own_folder
+from ltmed.errors import UserError
+from ltmed.studies import search
 
 
-def main() -> None:
-    """Runs the command line of this process: Hydra's overrides and options."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(print(help_screen(conf())))
+class _Untouched(click.Command):
+    """A command whose arguments are Hydra's to read."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.args = args
+        return args
+
+
+@click.command(cls=_Untouched, add_help_option=False, short_help="Trains, resumes or reports runs; sweeps with -m.")
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """The program of `python run.py`."""
+    main(ctx.args, program="ltmed train")
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "python run.py") -> None:
+    """Runs Hydra's options and overrides.
+
+    Args:
+        arguments: None takes those of the process.
+        program: what the help screen calls it.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(given):
+        print(help_screen(program))
+        return
+    if "--version" in given:
+        print(f"ltmed {ltmed.__version__}")
+        return
     with one_line_errors(single=True):
+        given = _take_own_folders(given)
         from ltmed.cli.job import run_job
+        from ltmed.config import search_path
         from ltmed.studies.sweeper import JobSweeper
 
-        sys.argv[1:], JobSweeper.given = command_line.for_hydra(sys.argv[1:])
+        search_path.register()
+        sys.argv[1:], JobSweeper.given = command_line.for_hydra(given)  # Where Hydra reads them.
         run_job()
+        search.report_failed_trials()
+
+
+def _take_own_folders(arguments: list[str]) -> list[str]:
+    """The arguments without `--config-dir DIR`, which Hydra would not tell to the other processes of a job."""
+    left = []
+    rest = iter(arguments)
+    for word in rest:
+        option, equals, folder = word.partition("=")
+        if option not in ("--config-dir", "-cd"):
+            left.append(word)
+            continue
+        folder = folder if equals else next(rest, "")
+        if not folder:
+            raise UserError("--config-dir has no folder", "Write --config-dir DIR.")
+        add_own_folder(folder)
+    return left

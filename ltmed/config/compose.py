@@ -1,12 +1,11 @@
-"""Configurations and data sets from Hydra overrides, without a command line."""
+"""Configurations and data sets from Hydra overrides, outside of a command line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ltmed.config.paths import conf
+from ltmed.config.paths import choices, conf
 from ltmed.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -17,25 +16,35 @@ if TYPE_CHECKING:
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """The config that `python run.py OVERRIDES` would have."""
+    """The config that `ltmed train OVERRIDES` would have."""
     return compose_with_choices(overrides)[0]
 
 
-def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str | None]]:
-    """The same, and what was chosen for each config group."""
+def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
+    """The config that `ltmed train OVERRIDES` would have, and config group -> what was chosen.
+
+    Raises:
+        HydraException: an override that cannot be read, or names what does not exist.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import open_dict, read_write
+    from omegaconf import open_dict
 
-    # Inside a job of run.py the same folder of configs is set up.
-    there = GlobalHydra.instance().is_initialized()
-    with nullcontext() if there else initialize_config_dir(str(conf()), version_base="1.3"):
+    from ltmed.config import search_path
+
+    def composed() -> tuple[DictConfig, Mapping[str, str | None]]:
         cfg = hydra_compose("config", list(overrides), return_hydra_config=True)
-    choices = {str(group): choice for group, choice in cfg.hydra.runtime.choices.items()}
-    with read_write(cfg), open_dict(cfg):
-        del cfg["hydra"]
-    return cfg, choices
+        choices = dict(cfg.hydra.runtime.choices)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg, choices
+
+    if GlobalHydra.instance().is_initialized():  # Inside a job, with the same folder of configs.
+        return composed()
+    search_path.register()
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        return composed()
 
 
 def reader(name: str) -> type[DataModule]:
@@ -47,7 +56,7 @@ def reader(name: str) -> type[DataModule]:
     from hydra.utils import get_class
     from omegaconf import OmegaConf
 
-    files = {file.stem: file for file in (conf() / "dataset").glob("*.yaml")}
+    files = choices("dataset")
     if name not in files:
         raise UserError(f"There is no data set '{name}'", suggest(name, files))
     return get_class(OmegaConf.select(OmegaConf.load(files[name]), "_target_"))
@@ -59,10 +68,14 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     Raises:
         UserError: whatever the reader objects to.
     """
+    from ltmed.config.data_root import require_root
+
+    require_root(cfg)
     import numpy as np
     from hydra.utils import get_class
 
     from ltmed.config.instantiate import build
+    from ltmed.config.targets import trusted
     from ltmed.data.splits import Split
 
     found: list[Manifest] = []
@@ -73,7 +86,8 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
         return Split("everything", np.arange(len(manifest)), none, none)
 
     try:
-        build(
+        with trusted():  # The user's own words.
+            build(
             cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
             cache_dir=cfg.cache_dir,
         )  # fmt: skip

@@ -9,19 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from ltmed.config.targets import is_trusted, require_known
 from ltmed.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from ltmed.nn.network import Network
 
 
-def build(node: DictConfig, **arguments: Any) -> Any:
+def build(node: DictConfig | None, **arguments: Any) -> Any:
     """Hydra's `instantiate`; an argument that the target does not take ends in a UserError with near names.
 
-    Exceptions that the target raises itself pass through unchanged.
+    None gives None.
+
+    Exceptions that the target raises itself pass through unchanged. Outside of `ltmed.config.targets.trusted`, where
+    configurations are read back from files, it builds only what that module lists.
+
+    Raises:
+        UntrustedTargetError: a target that is not listed.
     """
+    if node is None:
+        return None
+    if not is_trusted():
+        plain = OmegaConf.to_container(node, resolve=True)
+        require_known(plain)
+        node = OmegaConf.create(plain)  # pyright: ignore  # What was checked, and not what it might resolve to later.
     try:
         built = instantiate(node, **arguments)
         if isinstance(built, partial):
@@ -84,13 +97,32 @@ def per_stage(value: Any, stages: list[str], key: str) -> dict[str, Any]:
     return {stage: value.get(stage) for stage in stages}
 
 
+def without(node: DictConfig, key: str) -> DictConfig:
+    """A copy of a node of a config, in its place, that lacks a key."""
+    node = node.copy()
+    OmegaConf.set_readonly(node, False)
+    OmegaConf.set_struct(node, False)
+    node.pop(key, None)
+    return node
+
+
+def is_frozen(cfg: DictConfig) -> bool:
+    """Whether the encoder stays as it is: `backbone.freeze`, or what the method says."""
+    chosen = cfg.backbone.get("freeze")
+    return bool(cfg.method.get("freeze", False) if chosen is None else chosen)
+
+
 def build_network(cfg: DictConfig, num_classes: int) -> Network:
     """The method's heads on the chosen backbone, with initial weights that depend on `cfg.seed` alone."""
     import torch
 
+    from ltmed.nn.frozen import Frozen
     from ltmed.nn.network import Network
     from ltmed.utils.seeding import derive
 
     torch.manual_seed(derive(cfg.seed, "network"))
-    network = Network(build(cfg.backbone), num_classes=num_classes, **build(cfg.method.network))
+    encoder = build(without(cfg.backbone, "freeze"))
+    if is_frozen(cfg):
+        encoder = Frozen(encoder)
+    network = Network(encoder, num_classes=num_classes, **build(cfg.method.network))
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

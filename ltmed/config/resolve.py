@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltmed.config.instantiate import per_stage
 from ltmed.config.overrides import setting
+from ltmed.config.pixels import resolve_pixels
 from ltmed.errors import UserError
 
 OPTIONAL_GROUPS = ("loss", "sampler", "augment", "weak_augment")
@@ -18,7 +19,7 @@ OPTIONAL_GROUPS = ("loss", "sampler", "augment", "weak_augment")
 
 
 def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
-    """A read-only copy without interpolations, with the folder, the precision and every stage's own settings filled in.
+    """A read-only copy without interpolations, with folder, precision, pixels and every stage's own settings filled in.
 
     The shorthands `epochs` and `batch_size` are spread over the stages and left out, and `dataset.image_size` is
     `image_size`, which readers are given: a setting stands in one place, so that two commands that compute the same
@@ -27,6 +28,9 @@ def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
     Args:
         cfg: as composed, and checked by `ltmed.config.validate`.
         run_dir: the run's folder.
+
+    Raises:
+        UserError: a precision that the device does not have, or weights that cannot be read.
     """
     plain = to_plain(cfg)
     stages = plain["method"]["stages"]
@@ -36,6 +40,7 @@ def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
                 stages[name][key] = value
     plain["run_dir"] = str(run_dir)
     plain["dataset"]["image_size"] = plain["image_size"]
+    plain["pixels"] = resolve_pixels(cfg, run_dir)
     plain["trainer"]["precision"] = resolve_precision(plain["trainer"]["precision"], plain["trainer"]["accelerator"])
     return frozen(plain)
 
@@ -61,12 +66,21 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     Args:
         precision: `trainer.precision`.
         accelerator: `trainer.accelerator`, which may be `auto`.
+
+    Raises:
+        UserError: a precision that the device would silently replace by another one.
     """
-    if precision != "auto":
-        return precision
     import torch
 
-    if accelerator != "cpu" and torch.cuda.device_count():
+    on_gpu = accelerator != "cpu" and torch.cuda.device_count() > 0
+    if precision == "16-mixed" and not on_gpu:
+        raise UserError(
+            "trainer.precision=16-mixed needs a GPU: CPUs would compute in bfloat16 instead",
+            "Use trainer.precision=bf16-mixed or 32-true.",
+        )
+    if precision != "auto":
+        return precision
+    if on_gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if fast else "32-true"

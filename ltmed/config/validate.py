@@ -15,6 +15,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config.instantiate import build, per_stage
+from ltmed.config.trainer import check_trainer
+from ltmed.data.intensity import MODES
 from ltmed.errors import UserError, suggest
 from ltmed.evaluation.metrics import SCALARS, better
 
@@ -54,8 +56,15 @@ def _or_null(kind: Kind, meaning: str = "") -> Kind:
 _FLAG = Kind(lambda value: type(value) is bool, "true or false")
 _TEXT = Kind(lambda value: isinstance(value, str) and bool(value.strip()), "a name")
 _PATH = Kind(_TEXT.fits, "a path (an empty one may be an unset variable of the shell; 2026 is written ./2026)")
-_NAMES = Kind(lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value), "a list of names")
+_NAMES = Kind(
+    lambda value: isinstance(value, list) and all(isinstance(name, (str, int, float)) for name in value),
+    "a list of names",  # A class may be called 0 or FALSE.
+)
 _FRACTION = Kind(lambda value: type(value) is float and 0 < value < 1, "a fraction between 0 and 1, for instance 0.2")
+_CHANNELS = Kind(
+    lambda value: isinstance(value, list) and len(value) == 3 and all(_FRACTION.fits(part) for part in value),
+    "three fractions between 0 and 1, for instance [0.5,0.5,0.5]",
+)
 _MODEL = Kind(
     lambda value: _TEXT.fits(value) and value != "???",
     "a model of timm, for instance backbone.name=efficientnet_b0 (timm.list_models() has all)",
@@ -64,11 +73,16 @@ _DEVICES = Kind(
     lambda value: (type(value) is int and value >= 1) or value in (-1, "auto"),
     "a number of processes, -1 or auto (every GPU); which GPUs: CUDA_VISIBLE_DEVICES=0,1",
 )
+_BATCHES = Kind(
+    lambda value: _whole(1).fits(value) or (type(value) is float and 0 < value <= 1),
+    "a number of batches an epoch, at least 1, or a fraction such as 0.1",
+)
 _PER_STAGE = Kind(
     lambda value: value is None or _whole(1).fits(value) or (isinstance(value, dict) and bool(value)),
     "a whole number, at least 1, a map {stage: number}, or null (the method's own)",
 )
-_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "64", "32", "16", "bf16")
+_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+"""One name for each; images are normalised in 32 bits, so that networks of other types (bf16-true) cannot take them."""
 
 _SPLIT = {
     "folds": _whole(2),
@@ -99,7 +113,11 @@ SETTINGS: dict[str, Kind] = {
     "image_size": _whole(1),
     "monitor": _one_of(*SCALARS),
     "monitor_mode": _one_of("max", "min"),
+    "class_losses": _FLAG,
     "figures": _FLAG,
+    "pixels.mean": _or_null(_CHANNELS, "the weights' own"),
+    "pixels.std": _or_null(_CHANNELS, "the weights' own"),
+    "pixels.interpolation": _or_null(_one_of("bilinear", "bicubic"), "the weights' own"),
     "runs": _PATH,
     "run_dir": _or_null(_PATH, "made from the command"),
     "cache_dir": _PATH,
@@ -107,6 +125,11 @@ SETTINGS: dict[str, Kind] = {
     "dataset.cache_scale": _number(0.1),
     "dataset.cache_budget_gb": _number(0),
     "dataset.fit": _one_of("squash", "crop"),
+    "dataset.intensity": Kind(
+        lambda value: value in MODES or (isinstance(value, list) and len(value) == 2),
+        f"one of {', '.join(MODES)}, or a fixed range [LOW,HIGH]",
+        MODES,
+    ),
     "dataset.on_bad_image": _one_of("error", "skip"),
     "dataset.threads": _or_null(_whole(1), "one per core"),
     "dataset.workers": _whole(0, 1024),
@@ -121,15 +144,26 @@ SETTINGS: dict[str, Kind] = {
     "trainer.num_nodes": _whole(1),
     "trainer.precision": _one_of(*_PRECISIONS),
     "trainer.gradient_clip_val": _or_null(_number(0)),
+    "trainer.gradient_clip_algorithm": _or_null(_one_of("norm", "value")),
+    "trainer.accumulate_grad_batches": _whole(1),
+    "trainer.limit_train_batches": _or_null(_BATCHES),
+    "trainer.deterministic": Kind(lambda value: value in (True, False, None, "warn"), "true, false or warn"),
+    "trainer.detect_anomaly": _FLAG,
+    "trainer.sync_batchnorm": _FLAG,
     "trainer.log_every_n_steps": _whole(1),
     "trainer.benchmark": _or_null(_FLAG),
     "trainer.enable_progress_bar": _FLAG,
     "logger.project": _or_null(_TEXT),
     "logger.entity": _or_null(_TEXT, "the account's default"),
     "logger.offline": _FLAG,
+    "logger.attempt": _whole(0),
     "backbone.name": _MODEL,
     "backbone.pretrained": _FLAG,
     "backbone.weights": _or_null(_PATH),
+    "backbone.freeze": _or_null(_FLAG, "as the method has it"),
+    "features.cache": _FLAG,
+    "features.views": _or_null(_whole(1, 64)),
+    "features.dtype": _one_of("float32", "float16"),
     "method.stages": Kind(lambda value: isinstance(value, dict) and bool(value), "a map of stages"),
     **{f"method.stages.*.{key}": kind for key, kind in _STAGE.items()},
 }
@@ -143,10 +177,12 @@ def check(cfg: DictConfig) -> None:
         cfg: as composed.
 
     Raises:
-        UserError: names the first such setting of the table and what it may be, a stage that the method does not have,
-            a `monitor_mode` that would keep the worst epoch, or an optimiser that cannot be made.
+        UserError: names the first such setting of the table and what it may be, a setting of Lightning's trainer that
+            would have no effect, a stage that the method does not have, a `monitor_mode` that would keep the worst
+            epoch, or an optimiser that cannot be made.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_trainer(plain["trainer"])
     for pattern, kind in SETTINGS.items():
         for key, value in _found(plain, pattern.split(".")):
             if not kind.fits(value):

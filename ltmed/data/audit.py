@@ -1,70 +1,41 @@
-"""What can be wrong with a data set before anything is trained on it: broken files, copies, overlap, confounding."""
+"""What can be wrong with a data set before anything is trained on it: forgotten files, overlap, confounding."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
-from ltmed.data.build import UNREADABLE, silent_opencv
-from ltmed.data.decode import BadImageError, decode_square
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import stem
-from ltmed.data.threads import keep_opencv_sequential, usable_cores
+from ltmed.data.readers._walk import EXTENSIONS
 
-_SIDE = 16
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What the image files of a manifest hold."""
-
-    digests: dict[int, bytes]
-    """Row -> hash of the file, of every file that could be read."""
-    bad: list[tuple[int, str]]
-    """(row, reason) of the images that cannot be decoded, in row order."""
+IMAGE_LIKE = {*EXTENSIONS, ".jfif", ".jpe", ".gif", ".jp2", ".heic", ".avif", ".dcm", ".dicom", ".ima", ".svs", ".nii"}
 
 
-def read_contents(
-    manifest: Manifest, *, threads: int | None = None, advance: Callable[[int], None] = lambda count: None
-) -> Contents:
-    """Reads every image file once, hashes and decodes it.
+def unlisted(manifest: Manifest) -> tuple[Counter[str], Counter[str], str]:
+    """Files below the root that no row of the manifest names, hidden ones apart.
 
-    Args:
-        manifest: N images.
-        threads: None takes one per usable core.
-        advance: called with the number of images that are done since the last call.
+    Returns:
+        By extension in lower case how many look like images by their name, and how many others; the first of the
+        images, or "".
     """
-    keep_opencv_sequential()
-    digests: dict[int, bytes] = {}
-    bad: list[tuple[int, str]] = []
-
-    def look(row: int) -> None:
-        try:
-            data = (manifest.root / manifest.images[row]).read_bytes()
-            digests[row] = hashlib.blake2b(data, digest_size=16).digest()
-            decode_square(data, _SIDE)
-        except OSError as error:
-            bad.append((row, f"{UNREADABLE}: {error.strerror or type(error).__name__}"))
-        except BadImageError as error:
-            bad.append((row, str(error)))
-
-    with silent_opencv(), ThreadPoolExecutor(threads or usable_cores()) as pool:
-        for _ in pool.map(look, range(len(manifest))):
-            advance(1)
-    return Contents(digests, sorted(bad))
-
-
-def duplicates(digests: dict[int, bytes]) -> list[list[int]]:
-    """Rows of equal files, at least two in each list, in row order."""
-    same: dict[bytes, list[int]] = defaultdict(list)
-    for row in sorted(digests):
-        same[digests[row]].append(row)
-    return [rows for rows in same.values() if len(rows) > 1]
+    listed, images, others, first = set(manifest.images), Counter[str](), Counter[str](), ""
+    for folder, folders, names in os.walk(manifest.root):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        prefix = os.path.relpath(folder, manifest.root).replace(os.sep, "/")
+        prefix = "" if prefix == "." else f"{prefix}/"
+        for name in sorted(names):
+            if name.startswith(".") or prefix + name in listed:
+                continue
+            kind = os.path.splitext(name)[1].lower()
+            if kind in IMAGE_LIKE:
+                images[kind], first = images[kind] + 1, first or prefix + name
+            else:
+                others[kind or "without extension"] += 1
+    return images, others, first.encode(errors="replace").decode()
 
 
 def image_id(name: str) -> str:

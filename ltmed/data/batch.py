@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ltmed.errors import UserError
+
 
 class Batch(NamedTuple):
     """B images of one split. As loaded: uint8 `[B, H, W, 3]`; inside a step: float32 `[B, 3, H, W]`, normalised.
@@ -22,6 +24,19 @@ class Batch(NamedTuple):
     """int64 `[B]`, rows of the manifest, so that every number can be traced to an image."""
     views: Tensor | None = None
     """Second view of the same images, for methods that compare two; same shape as `images`."""
+
+    def require_views(self) -> tuple[Tensor, Tensor]:
+        """Both views.
+
+        Raises:
+            UserError: the stage was given one view of each image.
+        """
+        if self.views is None:
+            raise UserError(
+                "This method compares two views of each image, and its batches have one",
+                "Set method.stages.<stage>.views=2.",
+            )
+        return self.images, self.views
 
 
 def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:

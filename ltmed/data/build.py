@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,9 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ltmed.data.decode import BadImageError, decode_square
+from ltmed.data.decode import BadImageError, Decoding, decode_square
 from ltmed.data.manifest import Manifest
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
+from ltmed.utils.progress import bar
 
 UNREADABLE = "cannot be opened"
 """How the reason begins when the machine is to blame and not the content of the file."""
@@ -23,10 +23,10 @@ UNREADABLE = "cannot be opened"
 _CHUNK = 16
 
 
-def read_square(manifest: Manifest, row: int, size: int, fit: str) -> np.ndarray | str:
+def read_square(manifest: Manifest, row: int, size: int, how: Decoding) -> np.ndarray | str:
     """The image of one row as a square, uint8 [size, size, 3] RGB, or in a few words why it cannot be read."""
     try:
-        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, fit)
+        return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, *how)
     except OSError as error:
         return f"{UNREADABLE}: {error.strerror or type(error).__name__}"
     except BadImageError as error:
@@ -38,17 +38,23 @@ Keep = Callable[[int, np.ndarray], None]
 
 
 def decode_all(
-    manifest: Manifest, size: int, fit: str, keep: Keep, *, threads: int | None, progress: bool | None
+    manifest: Manifest,
+    size: int,
+    keep: Keep,
+    *,
+    how: Decoding,
+    threads: int | None,
+    progress: bool | None,
 ) -> list[tuple[int, str]]:
     """Decodes the squares of all N rows, in about their order.
 
     Args:
         manifest: N images.
         size: S, side of the squares in pixels.
-        fit: see `decode_square`.
         keep: is given every square that can be read.
+        how: see `decode_square`.
         threads: None takes one per usable core.
-        progress: whether to show a progress bar; None shows one on a terminal.
+        progress: see `ltmed.utils.progress.bar`.
 
     Returns:
         (row, reason) of the images that cannot be read, in row order.
@@ -66,7 +72,7 @@ def decode_all(
         for row in range(start, end):
             if stop.is_set():
                 break
-            image = read_square(manifest, row, size, fit)
+            image = read_square(manifest, row, size, how)
             if isinstance(image, str):
                 bad.append((row, image))
             else:
@@ -88,24 +94,20 @@ def decode_all(
 
 def write_all(number: int, data: memoryview, offset: int) -> None:
     """Writes everything: a disk that becomes full takes a part and refuses only the next piece."""
+    write_at = getattr(os, "pwrite", _seek_and_write)
     while data:
-        written = os.pwrite(number, data, offset)
+        written = write_at(number, data, offset)
         data, offset = data[written:], offset + written
 
 
-@contextmanager
-def bar(title: str, total: int, wanted: bool | None):
-    """A progress bar on stderr, or nothing; gives the function that advances it."""
-    if not (sys.stderr.isatty() if wanted is None else wanted):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+_TURN = threading.Lock()
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=sys.stderr.isatty()) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)
+
+def _seek_and_write(number: int, data: memoryview, offset: int) -> int:
+    """`os.pwrite` for Windows, which has none: one thread at a time, since a file has one position."""
+    with _TURN:
+        os.lseek(number, offset, os.SEEK_SET)
+        return os.write(number, data)
 
 
 @contextmanager

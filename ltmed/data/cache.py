@@ -8,7 +8,6 @@ and then renamed.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
@@ -24,12 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from ltmed.data.build import UNREADABLE, decode_all, read_square
-from ltmed.data.decode import FITS
+from ltmed.data.decode import FITS, INTERPOLATIONS, Decoding
+from ltmed.data.intensity import AUTO, Intensity
 from ltmed.data.manifest import Manifest
 from ltmed.data.store import JPEG, RAW, Pixels, Store
 from ltmed.errors import UserError, suggest
+from ltmed.utils.files import locked, sync_folder
 
-FORMAT = 1
+FORMAT = 2
 """Version of the decoding; a change of pixels must raise it."""
 
 BUDGET_GB = 20.0
@@ -49,6 +50,8 @@ class ImageCache:
     """What `pixels[row]` gives: uint8 [S, S, 3], RGB, read only."""
     bad: list[tuple[int, str]] = field(default_factory=list)
     """(row, reason) of the images that cannot be read; their pixels are zeros."""
+    name: str = ""
+    """Of its folder: changes with every file and with how the pixels were made."""
     store: Store = RAW
     """How the pixels are kept."""
 
@@ -59,6 +62,8 @@ def open_cache(
     folder: str | Path,
     *,
     fit: str = "squash",
+    interpolation: str = "bilinear",
+    intensity: Intensity = AUTO,
     on_bad_image: str = "error",
     budget_gb: float = BUDGET_GB,
     threads: int | None = None,
@@ -75,31 +80,35 @@ def open_cache(
         size: S, side of the cached squares in pixels.
         folder: where caches are kept; made if needed.
         fit: `squash` or `crop`, see `ltmed.data.decode.decode_square`.
+        interpolation: `bilinear` or `bicubic`, likewise.
+        intensity: what becomes of more than eight bits, see `ltmed.data.intensity`.
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
         budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
         threads: decoding threads; None takes one per usable core.
-        progress: whether to show a progress bar; None shows one on a terminal.
+        progress: see `ltmed.utils.progress.bar`.
 
     Raises:
         UserError: images cannot be read (all of them are found first), the disk is full, the folder cannot be
             written, or an argument has no known value.
     """
     _require("fit", fit, FITS)
+    _require("interpolation", interpolation, INTERPOLATIONS)
     _require("on_bad_image", on_bad_image, ("error", "skip"))
     if not isinstance(budget_gb, int | float) or not budget_gb >= 0:
         raise UserError(f"dataset.cache_budget_gb={budget_gb} is no amount", "Give a number of gigabytes, 0 or more.")
     folder = Path(folder).expanduser()
     shape = (len(manifest), size, size, 3)
     store = RAW if RAW.room(shape) <= budget_gb * 1e9 else JPEG
-    path = folder / f"{manifest.name}-{_key(manifest, size, fit, store)}"
+    how = Decoding(fit, interpolation, intensity)
+    path = folder / f"{manifest.name}-{_key(manifest, size, how, store)}"
     cache = _open(path, shape, store)
-    if cache is None or _recovered(cache, manifest, size, fit):
+    if cache is None or _recovered(cache, manifest, size, how):
         with _writing(folder, store.room(shape)):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(path):
                 cache = _open(path, shape, store)
-                if cache is None or _recovered(cache, manifest, size, fit):
-                    _build(manifest, path, shape, store, fit=fit, threads=threads, progress=progress)
+                if cache is None or _recovered(cache, manifest, size, how):
+                    _build(manifest, path, shape, store, how=how, threads=threads, progress=progress)
                     cache = _open(path, shape, store)
     assert cache is not None
     _report(cache, manifest, path, on_bad_image)
@@ -111,10 +120,10 @@ def _require(name: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"dataset.{name}={value} is not known", suggest(value, known))
 
 
-def _key(manifest: Manifest, size: int, fit: str, store: Store) -> str:
+def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
     """16 hex digits that depend on every file and on what becomes of it, not on where the data set lies."""
-    how = [FORMAT, size, fit, *([store.word] if store.word else [])]
-    digest = hashlib.blake2b(json.dumps(how).encode(), digest_size=8)
+    made = [FORMAT, size, *how.words, *([store.word] if store.word else [])]
+    digest = hashlib.blake2b(json.dumps(made).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:
         try:
@@ -132,15 +141,16 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
         meta = json.loads((path / META).read_text())
         if tuple(meta["shape"]) != shape or (pixels := store.open(path, shape)) is None:
             return None
-        return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]], store)
+        bad = [(int(row), str(reason)) for row, reason in meta["bad"]]
+        return ImageCache(pixels, bad, path.name, store)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _recovered(cache: ImageCache, manifest: Manifest, size: int, fit: str) -> bool:
+def _recovered(cache: ImageCache, manifest: Manifest, size: int, how: Decoding) -> bool:
     """Whether an image that could not be read can be now, though its file did not change (a permission, a disk)."""
     rows = [row for row, reason in cache.bad if reason.startswith(UNREADABLE)]
-    return any(isinstance(read_square(manifest, row, size, fit), np.ndarray) for row in rows)
+    return any(isinstance(read_square(manifest, row, size, how), np.ndarray) for row in rows)
 
 
 def _build(
@@ -149,7 +159,7 @@ def _build(
     shape: tuple[int, ...],
     store: Store,
     *,
-    fit: str,
+    how: Decoding,
     threads: int | None,
     progress: bool | None,
 ) -> None:
@@ -171,15 +181,16 @@ def _build(
     temporary.mkdir()
     try:
         with store.writing(temporary, shape) as keep:
-            bad = decode_all(manifest, shape[1], fit, keep, threads=threads, progress=progress)
-        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, "fit": fit, "bad": bad}
+            bad = decode_all(manifest, shape[1], keep, how=how, threads=threads, progress=progress)
+        meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, **how._asdict(), "bad": bad}
+        meta["intensity"] = how.intensity.option
         with (temporary / META).open("w") as file:
             json.dump(meta, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(temporary)
+        sync_folder(temporary)
         temporary.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -213,26 +224,13 @@ def _writing(folder: Path, needed: int) -> Iterator[None]:
         raise UserError(f"The image cache cannot be written in {folder}: {error.strerror or error}", _MOVE) from error
 
 
-@contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds the lock of the cache at `path`; it ends with the process, however that ends.
+def _locked(path: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
+    """The lock of the cache at `path`."""
 
-    Raises:
-        BlockingIOError: another process holds it and `wait` is False.
-    """
-    with path.with_name(f".{path.name}.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise
-            if sys.stderr.isatty():
-                print(f"Another process is decoding {path.name}; waiting for it.", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # Closing is not enough if a child process inherited the file.
+    def waiting() -> None:
+        print(f"Another process is decoding {path.name}; waiting for it.", file=sys.stderr, flush=True)
+
+    return locked(path.with_name(f".{path.name}.lock"), wait=wait, busy=waiting)
 
 
 def _temporary(path: Path) -> Path:
@@ -244,15 +242,6 @@ def _remove_leftovers(folder: Path) -> None:
     for part in folder.glob(".*.part"):
         with suppress(OSError), _locked(folder / part.name[1 : -len(".part")], wait=False):
             shutil.rmtree(part, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes new names in `folder` outlive a power cut."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _amount(size: int) -> str:

@@ -5,18 +5,23 @@ Letters as in `samplers`; n images of each class in a batch, C classes in a batc
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 
 from ltmed.data.samplers import Sampler, group_by_class
-from ltmed.errors import UserError
+from ltmed.errors import UserError, require_choice
+
+Length = Literal["training_part", "largest_class"]
 
 
 class ClassBatchSampler(Sampler):
     """Batches of n images of each of C classes (Chen et al., JBHI 2023, class-balanced sampling).
 
     A class of at least n images goes through all of them in random order before it repeats one, and has none twice in a
-    batch; a smaller class is drawn with replacement. An epoch has ceil(N / B) batches. Within a batch the first C
-    images are one of each class, the next C again, so that the slices of all processes have the same mixture.
+    batch; a smaller class is drawn with replacement. An epoch has ceil(N / B) batches, or ceil(K n_max / B), in which
+    the images of the largest class (n_max of them) are all used. Within a batch the first C images are one of each
+    class, the next C again, so that the slices of all processes have the same mixture.
 
     Args:
         labels: [N] class numbers; every class from 0 to the largest must occur.
@@ -25,10 +30,12 @@ class ClassBatchSampler(Sampler):
         seed: of the stage.
         images_per_class: n, at least 2; not used where `batch_size` is given.
         classes_per_batch: C; None for all K. Fewer take turns: over time every class is in equally many batches.
+        length: of an epoch: "training_part" is N images, as for every other sampler, "largest_class" K n_max, as for
+            data that are up-sampled to the size of the largest class.
 
     Raises:
-        UserError: a batch that is not n >= 2 images of each of 2 <= C <= K classes, more than one label per image, or a
-            class without images.
+        UserError: a batch that is not n >= 2 images of each of 2 <= C <= K classes, more than one label per image, a
+            class without images, or an unknown `length`.
     """
 
     def __init__(
@@ -39,7 +46,9 @@ class ClassBatchSampler(Sampler):
         seed: int,
         images_per_class: int = 10,
         classes_per_batch: int | None = None,
+        length: Length = "training_part",
     ) -> None:
+        require_choice("sampler.length", length, get_args(Length))
         self.groups = group_by_class(labels)
         known = len(self.groups.counts)
         self.classes = known if classes_per_batch is None else classes_per_batch
@@ -62,7 +71,8 @@ class ClassBatchSampler(Sampler):
         size = self.classes * self.images_per_class
         super().__init__(labels, min(size, len(labels)), epochs, seed)
         # Classes may be drawn with replacement, so that unlike elsewhere a batch may be larger than the training part.
-        self.batch_size, self.steps = size, -(-len(labels) // size)
+        images = len(labels) if length == "training_part" else known * int(self.groups.counts.max())
+        self.batch_size, self.steps = size, -(-images // size)
 
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """The positions of all batches, int64 [steps * B]."""

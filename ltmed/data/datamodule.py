@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,15 +16,16 @@ from lightning.pytorch import LightningDataModule
 from ltmed.data.augment import Augmentation
 from ltmed.data.cache import BUDGET_GB, ImageCache, open_cache
 from ltmed.data.download import Download
+from ltmed.data.feature_loader import FeatureEvalLoader, FeatureTrainLoader
+from ltmed.data.features import FeatureCache, View
+from ltmed.data.intensity import Intensity
 from ltmed.data.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._labels import spelled
 from ltmed.data.samplers import Sampler
-from ltmed.data.splits import Split, require_training_images
+from ltmed.data.splits import Split, require_training_images, warn_of_unseen_classes
 from ltmed.errors import UserError, require_between
-from ltmed.evaluation.metrics import tiers
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from ltmed.evaluation.tiers import tiers
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class StageData:
     """One for all views, or one for each."""
     epochs: int
     seed: int
+    described: tuple[str, ...] = ()
+    """The configuration of the augmentation of every view as text, by which its features are found."""
+    passes: int | None = None
+    """Of features: how many of a random view are kept; None where views must not be random."""
 
 
 class DataModule(LightningDataModule):
@@ -58,11 +63,14 @@ class DataModule(LightningDataModule):
         cache_dir: where decoded images are kept.
         cache_scale: cached side / image_size; the margin that random crops move in.
         fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
+        interpolation: of that resize, `bilinear` or `bicubic`, both with antialiasing.
+        intensity: what becomes of images of more than eight bits: `auto`, `window`, `range` or `[low, high]`, see
+            `ltmed.data.intensity.Intensity`.
         cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
         workers: processes that make batches in place of threads, for augmentations in plain Python; 0 for none.
-        head: class codes of the head group; None applies the rule of `ltmed.evaluation.metrics.tiers`.
+        head: class codes of the head group; None applies the rule of `ltmed.evaluation.tiers`.
         tail: class codes of the tail group, likewise.
 
     Raises:
@@ -82,8 +90,9 @@ class DataModule(LightningDataModule):
     licence: ClassVar[str]
     layout: ClassVar[str]
     fetch: ClassVar[str]
-    mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
-    std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
+    mean: ClassVar[tuple[float, float, float] | None] = None
+    """Normalisation of all networks on these images; None leaves it to the network (`ltmed.config.pixels`)."""
+    std: ClassVar[tuple[float, float, float] | None] = None
 
     def __init__(
         self,
@@ -96,33 +105,42 @@ class DataModule(LightningDataModule):
         fold: int = 0,
         cache_scale: float = 8 / 7,
         fit: str = "squash",
+        interpolation: str = "bilinear",
+        intensity: str | Sequence[float] = "auto",
         cache_budget_gb: float = BUDGET_GB,
         on_bad_image: str = "error",
         threads: int | None = None,
         workers: int = 0,
-        head: list[str] | None = None,
-        tail: list[str] | None = None,
+        head: list[Any] | None = None,
+        tail: list[Any] | None = None,
     ) -> None:
         super().__init__()
         if root is None:
             raise UserError(f"dataset.root is not set for '{self.name}'", self.how_to_get())
+        self.intensity = Intensity.of(intensity)
         with _kept_warnings() as kept:
             self.manifest = self.read(Path(root).expanduser())
             self.split = split(self.manifest, fold)
+            warn_of_unseen_classes(self.split, self.manifest)
         self.warnings = tuple(dict.fromkeys(kept))
         """What reading and splitting warned of; metrics.json and reports repeat it."""
         self.digest = self.split.digest(self.manifest)
         self.evaluation = evaluation
         self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
         self.cache_dir = Path(cache_dir).expanduser()
+        self.interpolation = interpolation
         self.fit, self.cache_budget_gb, self.on_bad_image, self.threads = fit, cache_budget_gb, on_bad_image, threads
         require_between("dataset.workers", workers, 0, 1024)
         self.workers = workers
         require_training_images(self.split, self.manifest)
         self.counts = np.bincount(self.manifest.labels[self.split.train], minlength=len(self.manifest.classes))
-        self.tiers = tiers(self.counts, self.manifest.classes, head=head, tail=tail)
+        first, last = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
+        self.tiers = tiers(self.counts, self.manifest.classes, head=first, tail=last)
         self.cache: ImageCache | None = None
         self.stage_data: StageData | None = None
+        self.features: FeatureCache | None = None
+        """In place of the images, where the encoder is frozen."""
+        self._evaluation_view: View | None = None
 
     @abstractmethod
     def read(self, root: Path) -> Manifest:
@@ -140,34 +158,69 @@ class DataModule(LightningDataModule):
             self.cache_size,
             self.cache_dir,
             fit=self.fit,
+            interpolation=self.interpolation,
+            intensity=self.intensity,
             on_bad_image=self.on_bad_image,
             budget_gb=self.cache_budget_gb,
             threads=self.threads,
         )
-        self.split = self.split.without([row for row, _ in self.cache.bad])
+        if self.cache.bad:
+            with _kept_warnings() as kept:
+                self.split = self.split.without([row for row, _ in self.cache.bad])
+                warn_of_unseen_classes(self.split, self.manifest)
+            self.warnings = tuple(dict.fromkeys([*self.warnings, *kept]))
         require_training_images(self.split, self.manifest)
 
     @property
     def pixels(self) -> dict[str, Any]:
-        """How images become what the network sees, once they are open: store, side, fit, mean and std."""
+        """How image files become squares of the cache, once they are open: store, side, fit, intensity."""
         assert self.cache is not None
-        return {
-            "store": self.cache.store.name, "side": self.cache_size, "fit": self.fit,
-            "mean": list(self.mean), "std": list(self.std),
-        }  # fmt: skip
+        known = {"store": self.cache.store.name, "side": self.cache_size, "fit": self.fit}
+        return {**known, "intensity": asdict(self.intensity)}
+
+    def use_features(self, features: FeatureCache, evaluation: str) -> None:
+        """Makes all loaders give features instead of images.
+
+        Args:
+            features: of the frozen encoder.
+            evaluation: the configuration of the evaluation view as text.
+        """
+        assert self.cache is not None
+        features.images = self.cache
+        self.features, self._evaluation_view = features, View(self.evaluation, evaluation)
+
+    def compute_features(self, loaders: Iterable[TrainLoader | FeatureTrainLoader]) -> None:
+        """Computes the features that evaluation and these loaders need and that nobody has computed yet."""
+        if self.features is not None:
+            assert self._evaluation_view is not None
+            self.features.get(self._evaluation_view)
+        for loader in loaders:
+            if isinstance(loader, FeatureTrainLoader):
+                loader.prepare()
 
     def use(self, stage_data: StageData) -> None:
         """Says how the next stage wants its training images."""
         self.stage_data = stage_data
 
-    def train_dataloader(self) -> TrainLoader:
+    def train_dataloader(self) -> TrainLoader | FeatureTrainLoader:
         """This rank's shard of every training batch."""
         assert self.trainer is not None
+        return self.train_loader(self.trainer.global_rank, self.trainer.world_size, pin_memory=self._on_gpu())
+
+    def train_loader(self, rank: int, world: int, *, pin_memory: bool = False) -> TrainLoader | FeatureTrainLoader:
+        """The shard of one rank of every training batch; raises whatever is wrong with how the stage wants them."""
         assert self.cache is not None
         assert self.stage_data is not None
         wanted, rows = self.stage_data, self.split.train
         labels = self.manifest.labels[rows]
         sampler = wanted.sampler(labels=labels, batch_size=wanted.batch_size, epochs=wanted.epochs, seed=wanted.seed)
+        if self.features is not None:
+            each = list(wanted.augment) if isinstance(wanted.augment, Sequence) else [wanted.augment] * wanted.views
+            views = [View(one, text) for one, text in zip(each, wanted.described, strict=True)]
+            return FeatureTrainLoader(
+                self.features, rows, labels, sampler, views, passes=wanted.passes, seed=wanted.seed, rank=rank,
+                world=world,
+            )  # fmt: skip
         return TrainLoader(
             self.cache,
             rows,
@@ -176,34 +229,35 @@ class DataModule(LightningDataModule):
             wanted.augment,
             views=wanted.views,
             seed=wanted.seed,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
+            rank=rank,
+            world=world,
             threads=self.threads,
             workers=self.workers,
-            pin_memory=self._on_gpu(),
+            pin_memory=pin_memory,
         )
 
-    def val_dataloader(self) -> EvalLoader:
+    def val_dataloader(self) -> EvalLoader | FeatureEvalLoader:
         """This rank's unpadded shard of the validation part."""
         return self._evaluation_loader(self.split.val)
 
-    def test_dataloader(self) -> EvalLoader:
+    def test_dataloader(self) -> EvalLoader | FeatureEvalLoader:
         """This rank's unpadded shard of the test part."""
         return self._evaluation_loader(self.split.test)
 
-    def training_part_loader(self) -> EvalLoader:
+    def training_part_loader(self) -> EvalLoader | FeatureEvalLoader:
         """This rank's unpadded shard of the training part as evaluation sees it, for statistics of classes."""
         return self._evaluation_loader(self.split.train)
 
-    def _evaluation_loader(self, rows: np.ndarray) -> EvalLoader:
+    def _evaluation_loader(self, rows: np.ndarray) -> EvalLoader | FeatureEvalLoader:
         assert self.trainer is not None
         assert self.cache is not None
-        if len(rows) < self.trainer.world_size:
-            # Lightning skips the evaluation of a rank without images, and the others would wait for it for ever.
-            raise UserError(
-                f"A part of the split has {len(rows)} images, fewer than the {self.trainer.world_size} processes",
-                "Use fewer devices, or a larger split.val or split.test.",
-            )
+        self.require_images(self.trainer.world_size)
+        if self.features is not None:
+            assert self._evaluation_view is not None
+            return FeatureEvalLoader(
+                self.features, rows, self.manifest.labels[rows], self._evaluation_view,
+                rank=self.trainer.global_rank, world=self.trainer.world_size,
+            )  # fmt: skip
         return EvalLoader(
             self.cache,
             rows,
@@ -215,6 +269,16 @@ class DataModule(LightningDataModule):
             workers=self.workers,
             pin_memory=self._on_gpu(),
         )
+
+    def require_images(self, world: int) -> None:
+        """Raises UserError if a part of the split has fewer images than there are processes."""
+        for name, rows in self.split.parts.items():
+            if len(rows) < world:
+                # Lightning skips the evaluation of a rank without images, and the others would wait for it for ever.
+                raise UserError(
+                    f"The {name} part of the split has {len(rows)} images, fewer than the {world} processes",
+                    "Use fewer devices, or a larger split.val or split.test.",
+                )
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ltmed.data.readers._files import read_table
-from ltmed.data.readers._walk import EXTENSIONS, walk
-from ltmed.data.readers.manifest import ALIASES
+from ltmed.data.readers._columns import ALIASES
+from ltmed.data.readers._formats import is_table_name
+from ltmed.data.readers._parts import squashed
+from ltmed.data.readers._tables import read_table
+from ltmed.data.readers._walk import EXTENSIONS, images_among, walk
 from ltmed.errors import UserError
 
-TABLES = (".csv", ".tsv")
-COLUMNS = (*ALIASES["image"], "file_name", "filepath")
-"""What a column of paths may be called, in any case; the first that a table has is taken."""
-
-_IN_FOLDERS = (*EXTENSIONS, ".dcm")
+COLUMNS = ALIASES["image"]
+"""What a column of paths may be called, the first that a table has; case, blanks, `_`, `-` and `.` do not matter."""
 
 
 class Listed(NamedTuple):
@@ -33,12 +32,13 @@ def list_images(given: Sequence[Path]) -> Listed:
     """Lists every image once.
 
     Args:
-        given: image files; folders, searched with everything below them; tables (`.csv`, `.tsv`) with one of `COLUMNS`,
-            whose paths are relative to the table's folder and may lack the extension of the file.
+        given: image files; folders, searched with everything below them; tables (CSV, TSV, xlsx, JSON, Parquet) with
+            one of `COLUMNS`, whose paths are relative to the table's folder and may lack the extension of the file.
 
     Raises:
         UserError: a path that does not exist, a folder without images, a table without such a column or with an empty
-            cell in it. A path in a table that does not exist is no error here: it cannot be read later.
+            cell in it, a path without extension that several files have. A path in a table that does not exist is no
+            error here: it cannot be read later.
     """
     found: dict[str, tuple[str, Path]] = {}
     number = 0
@@ -51,13 +51,13 @@ def list_images(given: Sequence[Path]) -> Listed:
 
 def _images(word: Path) -> Iterator[tuple[str, Path]]:
     if word.is_dir():
-        inside = [word / name for name in walk(word) if name.lower().endswith(_IN_FOLDERS)]
+        inside, _ = images_among(word, walk(word))
         if not inside:
-            raise UserError(f"There is no image in {word}", f"Images there end in {', '.join(_IN_FOLDERS)}.")
-        yield from ((str(path), path) for path in inside)
+            raise UserError(f"There is no image in {word}", f"Images there end in {', '.join(EXTENSIONS)}.")
+        yield from ((str(word / name), word / name) for name in inside)
     elif not os.path.lexists(word):
-        raise UserError(f"{word} does not exist", "Give image files, folders, or a CSV with a column of paths.")
-    elif word.suffix.lower() in TABLES:
+        raise UserError(f"{word} does not exist", "Give image files, folders, or a table with a column of paths.")
+    elif is_table_name(word):
         yield from _in_table(word)
     else:
         _require_utf8(word)
@@ -66,25 +66,43 @@ def _images(word: Path) -> Iterator[tuple[str, Path]]:
 
 def _in_table(file: Path) -> Iterator[tuple[str, Path]]:
     table = read_table(file)
-    name = next((name for name in COLUMNS if name in table), None)
+    columns = {squashed(name): name for name in reversed(list(table))}
+    name = next((columns[squashed(name)] for name in COLUMNS if squashed(name) in columns), None)
     if name is None:
         raise UserError(
-            f"{file} has no column of images (it has {', '.join(table)})", f"Call it one of {', '.join(COLUMNS)}."
+            f"{file} has no column of images (it has {', '.join(table)})", f"Call it one of {', '.join(COLUMNS[:8])}."
         )
+    siblings: dict[Path, dict[str, list[str]]] = {}
     for row, cell in enumerate(table[name]):
         if not cell:
             raise UserError(f"{table.where(row)}: no image", "Fill it in or remove the row.")
-        yield cell, _with_extension(file.parent / os.path.expanduser(cell))
+        path = file.parent / os.path.expanduser(cell.replace("\\", "/"))
+        if os.path.exists(path):  # Unlike Path.exists, False of a name that is too long.
+            yield cell, path
+            continue
+        if path.parent not in siblings:
+            siblings[path.parent] = _by_stem(path.parent)
+        # What looks like an extension may be a part of the name: patient.1 for patient.1.png.
+        alike = siblings[path.parent].get(path.name, [])
+        if len(alike) > 1:
+            raise UserError(
+                f"{table.where(row)}: '{cell[:120]}' is {' as well as '.join(alike[:3])}", "Write its extension."
+            )
+        yield cell, path.with_name(alike[0]) if alike else path
 
 
-def _with_extension(path: Path) -> Path:
-    """The file that `path` names, in label files often without its extension."""
-    if os.path.exists(path):  # Unlike Path.exists, False of a name that is too long.
-        return path
-    # What looks like an extension may be a part of the name: patient.1 for patient.1.png.
-    endings = [ending for extension in _IN_FOLDERS for ending in (extension, extension.upper())]
-    complete = (path.with_name(path.name + ending) for ending in endings)
-    return next((file for file in complete if os.path.exists(file)), path)
+def _by_stem(folder: Path) -> dict[str, list[str]]:
+    """The images in a folder by their names without extension, in which label files often list them."""
+    found: dict[str, list[str]] = {}
+    try:
+        names = sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return found
+    for name in names:
+        base, extension = os.path.splitext(name)
+        if extension.lower() in EXTENSIONS:
+            found.setdefault(base, []).append(name)
+    return found
 
 
 def _require_utf8(path: Path) -> None:

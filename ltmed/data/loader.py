@@ -78,6 +78,7 @@ class TrainLoader:
         self.epoch = 0
         self._sampler = sampler
         own = shard(sampler.batches(0), rank, world).shape[1]
+        self.images_per_process = own
         each = list(augment) if isinstance(augment, Sequence) else [augment] * views
         if len(each) != views:
             raise UserError(
@@ -123,6 +124,7 @@ class EvalLoader:
         threads: None takes one per usable core, divided among the processes of this machine.
         workers: processes that make the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
+        key: of the random numbers, should there be any.
     """
 
     def __init__(
@@ -138,9 +140,10 @@ class EvalLoader:
         threads: int | None = None,
         workers: int = 0,
         pin_memory: bool = False,
+        key: int = 0,
     ) -> None:
         self.rows, self.labels = rows[rank::world], labels[rank::world]
-        self.batch_size = batch_size
+        self.batch_size, self.key = batch_size, key
         self._stream = _Stream(cache, [augment], batch_size, threads or _threads(world), pin_memory, workers)
 
     def __len__(self) -> int:
@@ -149,7 +152,7 @@ class EvalLoader:
     def __iter__(self) -> Iterator[Batch]:
         starts = range(0, len(self.rows), self.batch_size)
         parts = (slice(start, start + self.batch_size) for start in starts)
-        yield from self._stream.run((Step(self.rows[p], self.labels[p], self.rows[p]) for p in parts), key=0)
+        yield from self._stream.run((Step(self.rows[p], self.labels[p], self.rows[p]) for p in parts), self.key)
 
 
 class _Pending(NamedTuple):

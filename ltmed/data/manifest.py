@@ -40,6 +40,9 @@ class Manifest:
     sources: np.ndarray | None = None
     """str `[N]`: where each image comes from (hospital, device, collection), None if unknown."""
 
+    notes: tuple[str, ...] = ()
+    """What the reader did that a report on the data should say: how groups were found, what was left out."""
+
     def __len__(self) -> int:
         return len(self.images)
 

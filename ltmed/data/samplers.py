@@ -7,6 +7,7 @@ Every rank computes the same batches from the same seed and then takes its own s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -176,6 +177,37 @@ class ProgressiveSampler(_ClassSampler):
         """(1 - t/(T-1)) n_c/N + (t/(T-1)) 1/K, [K]; the paper's t/T would never reach the balanced end."""
         share = min(epoch / max(self.epochs - 1, 1), 1.0)
         return (1 - share) * self._power(1) + share * self._power(0)
+
+
+class EpochBatches:
+    """A sampler as the `batch_sampler` of a `torch.utils.data.DataLoader`, for training loops of your own.
+
+    Lightning chooses the epoch by itself; a plain loop calls `set_epoch`, as with torch's `DistributedSampler`.
+
+    Args:
+        sampler: says which positions make up each batch.
+        rank: this process's number.
+        world: number of processes; each gets an equal slice of every batch.
+    """
+
+    def __init__(self, sampler: Sampler, rank: int = 0, world: int = 1) -> None:
+        self._sampler, self._rank, self._world = sampler, rank, world
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> EpochBatches:
+        """Itself: Lightning looks here for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch (from 0) that the next iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._sampler.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from shard(self._sampler.batches(self.epoch), self._rank, self._world).tolist()
 
 
 def shard(batches: np.ndarray, rank: int, world: int) -> np.ndarray:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ltmed.data.apportion import apportion, groups_per_class, reach_all_classes
 from ltmed.data.manifest import Manifest
 from ltmed.errors import UserError, suggest
 from ltmed.utils.seeding import derive
 
 PARTS = ("train", "val", "test")
+_SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +51,11 @@ class Split:
 
         Images are named without folder and extension where that is unique, so it is the same in every layout.
         """
-        names = [PurePosixPath(image).stem.lower() for image in manifest.images]
-        if len(set(names)) < len(names):
-            names = list(manifest.images)
-        lines = [
-            f"{part} {names[row]} {manifest.classes[manifest.labels[row]]}\n"
-            for part, rows in self.parts.items()
-            for row in rows.tolist()
-        ]
+        names, classes = _names(manifest.images), manifest.classes
+        lines: list[str] = []
+        for part, rows in self.parts.items():
+            pairs = zip(rows.tolist(), manifest.labels[rows].tolist(), strict=True)
+            lines += [f"{part} {names[row]} {classes[label]}\n" for row, label in pairs]
         return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:12]
 
     def leakage(self, manifest: Manifest) -> dict[str, Any] | None:
@@ -79,6 +79,11 @@ class Split:
                 for code, total, part in zip(manifest.classes, images, leaking, strict=True)
             },
         }
+
+    def absent(self, manifest: Manifest, part: str) -> np.ndarray:
+        """Classes that are trained on and have no image in `part`; int64 indices."""
+        counts = self.counts(manifest)
+        return np.flatnonzero((counts["train"] > 0) & (counts[part] == 0))
 
     def describe(self, manifest: Manifest) -> str:
         """A table of images per class and part, and one line that says which protocol this is and what it leaks."""
@@ -108,16 +113,15 @@ def grouped(
 ) -> Split:
     """Divides by group, stratified by class: no lesion (patient) has images in two parts.
 
-    Groups are placed one after another, rarest class first and large groups first, each into the part that is
-    furthest below its share of that class (its majority class, if a group has several).
+    `ltmed.data.apportion` has the rule. Every class of three groups or more that the test part leaves two of has a
+    validation group, also where that is more than its share.
 
     Args:
         manifest: the images.
         fold: which fold is the test part.
         folds: number of outer folds, each of them the test part once.
         test: instead of folds, one hold-out with this fraction of the images; only fold 0 exists then.
-        val: fraction of the images outside the test part that is held out for choosing, by the same rule; the
-            test images have no influence on which.
+        val: fraction of the images outside the test part that is held out for choosing, by the same rule.
         seed: of the division alone; it does not depend on the run's seed, so that runs can be compared.
         pool: "train" leaves a data set's own validation and test images unused, "all" divides them too.
 
@@ -181,8 +185,22 @@ def official(
     if val is not None or not len(chosen):
         groups = np.arange(len(manifest)) if manifest.groups is None else manifest.groups
         share = 0.1 if val is None else val
-        train, chosen = _hold_out(manifest, groups, train, share, "split.val", derive("split", seed, "val", fold))
+        train, chosen = _choose(manifest, groups, train, np.flatnonzero(given != ""), share, seed, fold)
     return _checked(Split(name, train, chosen, np.flatnonzero(given == "test")), manifest)
+
+
+def warn_of_unseen_classes(split: Split, manifest: Manifest) -> None:
+    """Warns where a validation part lacks a class: the best epoch is chosen without it."""
+    absent = split.absent(manifest, "val")
+    if len(absent) and len(split.val):
+        named = ", ".join(manifest.classes[index] for index in absent[:_SHOWN])
+        more = f" and {len(absent) - _SHOWN:,} more" if len(absent) > _SHOWN else ""
+        trained = int((split.counts(manifest)["train"] > 0).sum())
+        warnings.warn(
+            f"{len(absent):,} of {trained:,} classes have no validation image ({named}{more}): the validation metrics, "
+            "and the checkpoint that they choose, do not depend on them",
+            stacklevel=2,
+        )
 
 
 def require_training_images(split: Split, manifest: Manifest) -> None:
@@ -198,6 +216,17 @@ def require_training_images(split: Split, manifest: Manifest) -> None:
             f"split={split.name} of {manifest.name} has no training image of class {named}",
             "Check the data set folder, or hold out fewer images (split.test, split.val).",
         )
+
+
+@lru_cache(maxsize=2)
+def _names(images: tuple[str, ...]) -> tuple[str, ...]:
+    """What a digest calls each image: its name without folder and extension in lower case, or else its path."""
+    names = []
+    for image in images:
+        name = image.rpartition("/")[2].lower()
+        dot = name.rfind(".")
+        names.append(name[:dot] if 0 < dot < len(name) - 1 else name)
+    return tuple(names) if len(set(names)) == len(names) else images
 
 
 def _divide(
@@ -221,66 +250,36 @@ def _divide(
         if folds < 2:
             raise UserError(f"split.folds={folds} leaves nothing to train on", "Use at least 2, or split.test=0.2.")
         _check_fold(name, fold, folds)
-        place = _partition(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seed))
+        place = apportion(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seed))
         rest, tested = rows[place != fold], rows[place == fold]
     else:
         _check_fold(f"{name} with split.test={test}", fold, 1)
-        rest, tested = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seed))
-    train, chosen = _hold_out(manifest, groups, rest, val, "split.val", derive("split", seed, "val", fold))
+        held = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seed))
+        rest, tested = rows[~held], rows[held]
+    train, chosen = _choose(manifest, groups, rest, rows, val, seed, fold)
     return _checked(Split(name, train, chosen, tested), manifest)
+
+
+def _choose(
+    manifest: Manifest, groups: np.ndarray, rest: np.ndarray, rows: np.ndarray, share: float, seed: int, fold: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides `rest`, what is not tested of `rows`, into training and validation rows."""
+    held = _hold_out(manifest, groups, rest, share, "split.val", derive("split", seed, "val", fold))
+    if not len(rest):
+        return rest, rest
+    known = groups_per_class(manifest.labels[rows], groups[rows], len(manifest.classes))
+    again = derive("split", seed, "val", fold, "classes")
+    held = reach_all_classes(held, manifest.labels[rest], groups[rest], share, again, known)
+    return rest[~held], rest[held]
 
 
 def _hold_out(
     manifest: Manifest, groups: np.ndarray, rows: np.ndarray, share: float | None, key: str, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Divides `rows` into the kept ones and the fraction `share` that is held out."""
+) -> np.ndarray:
+    """Which of `rows` are in the fraction `share` that is held out, bool."""
     if share is None or not 0 < share < 1:
         raise UserError(f"{key}={share} is not a fraction between 0 and 1", f"For instance {key}=0.2.")
-    place = _partition(manifest.labels[rows], groups[rows], [1 - share, share], seed)
-    return rows[place == 0], rows[place == 1]
-
-
-def _partition(labels: np.ndarray, groups: np.ndarray, shares: list[float], seed: int) -> np.ndarray:
-    """Returns the part of each image, int64 `[n]`: whole groups, and each part has its share of every class.
-
-    A group with n images of its class goes to the part with the smallest (images there + n/2) / share. For equal
-    shares that is the part with the fewest images of the class; for unequal ones it rounds without bias
-    (Webster's method of apportionment), so small parts get their fair number of large groups and a class of one
-    image stays in the larger part. Ties: the same measure over all classes, then the first part.
-
-    Args:
-        labels: int64 `[n]`, class indices.
-        groups: int64 `[n]`, any numbers.
-        shares: positive, one per part, adding up to 1.
-        seed: of the order within groups of equal class and size.
-    """
-    if not len(labels):
-        return np.zeros(0, dtype=np.int64)
-    groups = np.unique(groups, return_inverse=True)[1]
-    number, width = int(groups.max()) + 1, int(labels.max()) + 1
-    members = np.bincount(groups * width + labels, minlength=number * width).reshape(number, width)
-    rarest_first = np.argsort(np.bincount(labels, minlength=width), kind="stable")
-    rank = np.argmax(members[:, rarest_first], axis=1)
-    major, sizes = rarest_first[rank], members.sum(axis=1)
-    most = members[np.arange(number), major]
-    shuffled = np.random.default_rng(seed).permutation(number)
-    order = shuffled[np.lexsort((-sizes[shuffled], rank[shuffled]))]
-    place = np.empty(number, dtype=np.int64)
-    held, totals = [[0] * width for _ in shares], [0] * len(shares)
-    columns = (order.tolist(), major[order].tolist(), most[order].tolist(), sizes[order].tolist())
-    for group, label, images, size in zip(*columns, strict=True):
-        _, _, best = min(
-            ((held[part][label] + images / 2) / share, (totals[part] + size / 2) / share, part)
-            for part, share in enumerate(shares)
-        )
-        place[group] = best
-        totals[best] += size
-        if images == size:
-            held[best][label] += size
-        else:
-            for other in np.flatnonzero(members[group]).tolist():
-                held[best][other] += int(members[group, other])
-    return place[groups]
+    return apportion(manifest.labels[rows], groups[rows], [1 - share, share], seed) == 1
 
 
 def _check_fold(name: str, fold: int, folds: int) -> None:

@@ -8,7 +8,6 @@ a rare class: a present class that is never predicted has precision 0, and a con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltmed.errors import UserError, suggest
+from ltmed.errors import UserError
 
 ECE_BINS = 15
 """Equal-width confidence bins of the calibration error (Guo et al. 2017, section 2)."""
-
-TIER_RULE = "classes ranked by training images (ties: class order); first third head, last third tail, thirds rounded"
 
 SCALARS = (
     "balanced_accuracy",
@@ -38,6 +35,9 @@ SCALARS = (
     "tail_recall",
 )
 """Names of the single numbers of a report, in the order in which they are shown."""
+
+PER_CLASS = ("precision", "recall", "f1", "auroc")
+"""Names of the numbers of each class."""
 
 _LOWER_IS_BETTER = ("ece",)
 
@@ -104,48 +104,135 @@ class Report:
         return {name: getattr(self, name) for name in SCALARS}
 
 
-def tiers(
-    counts: Sequence[int] | np.ndarray | Tensor,
-    classes: Sequence[str],
-    head: Sequence[str] | None = None,
-    tail: Sequence[str] | None = None,
-) -> dict[str, list[int]]:
-    """Sorts the classes into head, medium and tail.
+class _Sums:
+    """Adds up columns by class (or bin): weights `[R, N]` -> `[R, bins]`. Sorting once makes every sum one pass."""
 
-    The rule (`TIER_RULE`): rank the classes by their number of training images, ties in class order; the first
-    round(K/3) are head, the last round(K/3) are tail, the rest medium. A rule on ranks rather than on counts, because
-    data sets differ a hundredfold in size; 2 classes give 1/0/1, 5 give 2/1/2, 7 give 2/3/2, 198 give 66/66/66.
-    A data set may list its own head and tail instead; what it does not list is medium.
+    def __init__(self, bin_of: np.ndarray, bins: int) -> None:
+        self.order = np.argsort(bin_of, kind="stable")
+        self.filled, self.starts = np.unique(bin_of[self.order], return_index=True)
+        self.bins = bins
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        sums = np.zeros((len(values), self.bins))
+        sums[:, self.filled] = np.add.reduceat(values[:, self.order], self.starts, axis=1)
+        return sums
+
+
+class WeightedScorer:
+    """All metrics for images that count several times, or not at all: the one implementation behind every number.
+
+    Construction does what does not depend on the weights (sorting scores); a call takes weights `[R, N]` and returns
+    name -> `[R]` for single numbers, name -> `[R, K]` for numbers per class. Weights of 1 give the report, whole
+    weights a bootstrap resample (`ltmed.evaluation.bootstrap`).
+    """
+
+    def __init__(self, evaluation: Evaluation, tiers: dict[str, list[int]]) -> None:
+        probabilities = evaluation.probabilities.detach().float().cpu().clamp(0, 1)
+        confidence, predicted = (t.numpy() for t in probabilities.max(1))
+        self.predicted = predicted
+        self.labels = evaluation.labels.cpu().numpy()
+        self.tiers = tiers
+        self.classes = classes = len(evaluation.classes)
+        correct = predicted == self.labels
+        self.correct = np.flatnonzero(correct)
+        self.true_sums = _Sums(self.labels, classes)
+        self.predicted_sums = _Sums(predicted, classes)
+        self.hit_sums = _Sums(self.labels[correct], classes)
+        self.squared_error = (self.labels - predicted).astype(np.float64) ** 2
+        edges = torch.linspace(0, 1, ECE_BINS + 1)
+        bins = torch.bucketize(torch.from_numpy(confidence), edges, right=True).numpy() - 1
+        self.bin_sums = _Sums(bins, ECE_BINS + 1)
+        self.overconfidence = confidence.astype(np.float64) - correct
+        self.rankings = [self._rank(probabilities[:, k].numpy(), k) for k in range(classes)]
+
+    def _rank(self, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Images of class k, the others by rising score, and for each of the former how many of those lie below
+        (first) and not above (second) its score.
+        """
+        positive, negative = np.flatnonzero(self.labels == k), np.flatnonzero(self.labels != k)
+        negative = negative[np.argsort(scores[negative], kind="stable")]
+        below, not_above = (np.searchsorted(scores[negative], scores[positive], side) for side in ("left", "right"))
+        return positive, negative, below, not_above
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores R weightings of the images, float64 `[R, N]`, at once."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._scores(weights)
+
+    def _scores(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        total = weights.sum(1)
+        true, predicted = self.true_sums(weights), self.predicted_sums(weights)
+        auroc = np.stack([self._auroc(weights, *ranking) for ranking in self.rankings], axis=1)
+        found = {
+            **count_scores(true, predicted, self.hit_sums(weights[:, self.correct]), self.tiers),
+            "macro_auroc": mean_of_defined(auroc),
+            "quadratic_kappa": self._kappa(weights, true, predicted, total),
+            "ece": np.abs(self.bin_sums(weights * self.overconfidence)).sum(1) / total,
+            "auroc": auroc,
+        }
+        return {name: found[name] for name in (*SCALARS, *PER_CLASS)}
+
+    @staticmethod
+    def _auroc(
+        weights: np.ndarray, positive: np.ndarray, negative: np.ndarray, below: np.ndarray, not_above: np.ndarray
+    ) -> np.ndarray:
+        """Mann-Whitney: the weighted share of (positive, negative) pairs in the right order, ties counting half."""
+        seen = np.zeros((len(weights), len(negative) + 1))
+        np.cumsum(weights[:, negative], axis=1, out=seen[:, 1:])
+        wins = (seen[:, below] + seen[:, not_above]) / 2
+        members = weights[:, positive]
+        return (members * wins).sum(1) / (members.sum(1) * seen[:, -1])
+
+    def _kappa(self, weights: np.ndarray, true: np.ndarray, predicted: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """1 - observed / expected squared error, where sum_ij (i - j)^2 t_i p_j is written out by powers of i, j."""
+        grade = np.arange(self.classes, dtype=np.float64)
+        expected = total * (true @ grade**2 + predicted @ grade**2) - 2 * (true @ grade) * (predicted @ grade)
+        return 1 - (weights @ self.squared_error) * total / expected
+
+
+def count_scores(
+    true: np.ndarray, predicted: np.ndarray, hits: np.ndarray, tiers: dict[str, list[int]]
+) -> dict[str, np.ndarray]:
+    """The metrics that depend on the counts of each class alone: name -> `[R]`, or `[R, K]` for those per class.
 
     Args:
-        counts: `[K]`, training images per class (of the training part only).
-        classes: K class codes.
-        head: codes of the head classes; either list given switches the rule off.
-        tail: codes of the tail classes.
-
-    Returns:
-        `{"head": [...], "medium": [...], "tail": [...]}`, class indices in class order.
-
-    Raises:
-        UserError: a listed class is unknown or listed twice.
+        true: `[R, K]`, weight of the images of each class.
+        predicted: `[R, K]`, weight of the images that each class was predicted for.
+        hits: `[R, K]`, weight of the images of each class that are right.
+        tiers: class indices of `head`, `medium` and `tail`.
     """
-    if head is None and tail is None:
-        ranks = np.argsort(-np.asarray(counts, dtype=np.int64), kind="stable").tolist()
-        third = max(1, round(len(ranks) / 3))
-        first, last = ranks[:third], ranks[max(third, len(ranks) - third) :]
-    else:
-        _check_listed([*(head or ()), *(tail or ())], classes)
-        first, last = ([list(classes).index(code) for code in listed or ()] for listed in (head, tail))
-    rest = set(range(len(classes))) - set(first) - set(last)
-    return {"head": sorted(first), "medium": sorted(rest), "tail": sorted(last)}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        present = true > 0
+        recall = hits / true
+        precision = np.where(present, np.where(predicted > 0, hits / predicted, 0), np.nan)
+        f1 = np.where(present, 2 * hits / (true + predicted), np.nan)
+        return {
+            "balanced_accuracy": mean_of_defined(recall),
+            "macro_f1": mean_of_defined(f1),
+            "macro_precision": mean_of_defined(precision),
+            "macro_recall": mean_of_defined(recall),
+            "accuracy": hits.sum(1) / true.sum(1),
+            "mcc": _matthews(hits.sum(1), true, predicted, true.sum(1)),
+            **{f"{tier}_recall": mean_of_defined(recall[:, tiers[tier]]) for tier in ("head", "medium", "tail")},
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+        }
 
 
-def _check_listed(listed: list[str], classes: Sequence[str]) -> None:
-    for position, code in enumerate(listed):
-        if code not in classes:
-            raise UserError(f"'{code}' in the head/tail lists is not a class of the data set", suggest(code, classes))
-        if code in listed[:position]:
-            raise UserError(f"Class '{code}' is listed twice in the head/tail lists", "List every class once.")
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """`[R, n]` -> `[R]`: mean over what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    return np.where(defined, values, 0).sum(1) / defined.sum(1)
+
+
+def _matthews(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Gorodkin (2004), equation 8: NaN for one true class, 0 for one predicted class."""
+    true_spread = total**2 - (true**2).sum(1)
+    predicted_spread = total**2 - (predicted**2).sum(1)
+    covariance = hits * total - (true * predicted).sum(1)
+    correlation = np.where(predicted_spread > 0, covariance / np.sqrt(true_spread * predicted_spread), 0)
+    return np.where(true_spread > 0, correlation, np.nan)
 
 
 def evaluate(evaluation: Evaluation, tiers: dict[str, list[int]]) -> Report:
@@ -161,71 +248,24 @@ def evaluate(evaluation: Evaluation, tiers: dict[str, list[int]]) -> Report:
     Raises:
         UserError: the split is empty, or the network's outputs are not finite.
     """
-    # Here, not above: torchmetrics takes seconds to import and most commands do not score anything.
-    from torchmetrics.functional import classification as tm
-
-    probabilities = evaluation.probabilities.detach().float().cpu()
-    labels = evaluation.labels.cpu()
-    if not len(labels):
+    probabilities = evaluation.probabilities
+    if not len(evaluation.labels):
         raise UserError("There are no images to evaluate", "Check the split: its part is empty.")
     if not bool(torch.isfinite(probabilities).all()):
         bad = int((~torch.isfinite(probabilities)).any(1).sum())
         raise UserError(
-            f"The network gave NaN or infinite outputs for {bad} of {len(labels)} images",
+            f"The network gave NaN or infinite outputs for {bad} of {len(probabilities)} images",
             "Training has diverged: lower the learning rate, or train in float32 (trainer.precision=32-true).",
         )
-    # Rounding may leave 1 + 1e-7, which torchmetrics would take for a logit.
-    probabilities = probabilities.clamp(0, 1)
-    predicted = probabilities.argmax(1)
-
-    options: dict[str, Any] = {"num_classes": len(evaluation.classes), "validate_args": False}
-    confusion = tm.multiclass_confusion_matrix(predicted, labels, **options)
-    support = confusion.sum(1)
-    present = support > 0
-    recall, precision, f1 = (
-        score(predicted, labels, average="none", **options).double().masked_fill(~present, torch.nan)
-        for score in (tm.multiclass_recall, tm.multiclass_precision, tm.multiclass_f1_score)
-    )
-    auroc = _one_versus_rest_auroc(probabilities, labels, present)
-    columns = (evaluation.classes, *(column.tolist() for column in (precision, recall, f1, auroc, support)))
-    keys = ("class", "precision", "recall", "f1", "auroc", "support")
+    scorer = WeightedScorer(evaluation, tiers)
+    scores = {name: values[0] for name, values in scorer(np.ones((1, len(evaluation.labels)))).items()}
+    support = np.bincount(scorer.labels, minlength=scorer.classes)
+    confusion = np.zeros((scorer.classes, scorer.classes), dtype=np.int64)
+    np.add.at(confusion, (scorer.labels, scorer.predicted), 1)
+    columns = (evaluation.classes, *(scores[name].tolist() for name in PER_CLASS), support.tolist())
     return Report(
-        balanced_accuracy=float(recall.nanmean()),
-        macro_f1=float(f1.nanmean()),
-        macro_precision=float(precision.nanmean()),
-        macro_recall=float(recall.nanmean()),
-        accuracy=float(confusion.trace() / len(labels)),
-        macro_auroc=float(auroc.nanmean()),
-        quadratic_kappa=float(tm.multiclass_cohen_kappa(predicted, labels, weights="quadratic", **options)),
-        mcc=_matthews(predicted, labels, confusion, options),
-        ece=float(tm.multiclass_calibration_error(probabilities, labels, n_bins=ECE_BINS, **options)),
-        **{f"{tier}_recall": float(recall[tiers[tier]].nanmean()) for tier in ("head", "medium", "tail")},
-        per_class=[dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
-        absent=[code for code, here in zip(evaluation.classes, present.tolist(), strict=True) if not here],
+        **{name: float(scores[name]) for name in SCALARS},
+        per_class=[dict(zip(("class", *PER_CLASS, "support"), row, strict=True)) for row in zip(*columns, strict=True)],
+        absent=[code for code, images in zip(evaluation.classes, support, strict=True) if not images],
         confusion=confusion.tolist(),
     )
-
-
-def _one_versus_rest_auroc(probabilities: Tensor, labels: Tensor, present: Tensor) -> Tensor:
-    """float64 `[K]`; NaN for classes that no image, or every image, belongs to (torchmetrics would give 0)."""
-    from torchmetrics.functional import classification as tm
-
-    auroc = torch.full((len(present),), torch.nan, dtype=torch.float64)
-    scored = present.nonzero().flatten()
-    if len(scored) > 1:
-        members = (labels[:, None] == scored).long()
-        auroc[scored] = tm.multilabel_auroc(
-            probabilities[:, scored], members, num_labels=len(scored), average="none", validate_args=False
-        ).double()
-    return auroc
-
-
-def _matthews(predicted: Tensor, labels: Tensor, confusion: Tensor, options: dict[str, Any]) -> float:
-    from torchmetrics.functional import classification as tm
-
-    if (confusion.sum(1) > 0).sum() < 2:
-        return float("nan")
-    # torchmetrics replaces this 0/0 by a small number of either sign when K = 2.
-    if (confusion.sum(0) > 0).sum() < 2:
-        return 0.0
-    return float(tm.multiclass_matthews_corrcoef(predicted, labels, **options))

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from ltmed.config.instantiate import build_network
+from ltmed.config.targets import trusted
 from ltmed.errors import UserError, require_choice
 from ltmed.inference.preprocessing import Preprocessing, Trained, open_run
 from ltmed.utils.files import whole_file
@@ -60,13 +61,16 @@ class Classifier(nn.Module):
         return self.network((images - self.mean) / self.std).float().softmax(1)
 
 
-def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> tuple[Path, float]:
+def export(
+    run_dir: str | Path, form: str, output: str | Path | None = None, *, trust: bool = False
+) -> tuple[Path, float]:
     """Writes the network of a finished run, unless what was written computes something else.
 
     Args:
         run_dir: folder of the run; its data are not needed.
         form: one of `FORMATS`.
         output: the file; None writes `model` with the format's suffix into the folder of the run.
+        trust: also builds classes that are not part of ltmed, see `ltmed.load`.
 
     Returns:
         the file, and the largest difference of a probability between it and the network on random images.
@@ -81,7 +85,8 @@ def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> 
         _require_own_suffix(Path(output), form)
     for package in chosen.packages:
         _require_package(package, form)
-    trained = open_run(run_dir)
+    with trusted(trust):
+        trained = open_run(run_dir)
     file = Path(output).expanduser() if output else run_dir / f"model{chosen.suffix}"
     made = trained.preprocessing
     classifier = Classifier(trained.network, made.mean, made.std).eval()
@@ -91,7 +96,8 @@ def export(run_dir: str | Path, form: str, output: str | Path | None = None) -> 
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"The network cannot be written as {form}: {reason}", "Try another --format.") from error
-        difference = _difference(classifier, chosen.read(partial), made.size)
+        with trusted():  # It has just been written here.
+            difference = _difference(classifier, chosen.read(partial), made.size)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"The {form} file gives probabilities that differ by {difference:.2g} from the network's own (at most "
@@ -113,6 +119,8 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "image_size": made.size,
         "cache_size": made.cache_size,
         "fit": made.fit,
+        "interpolation": made.interpolation,
+        "intensity": made.intensity.option,
         "view": OmegaConf.to_container(trained.run.config.evaluation),
         "jpeg": made.jpeg,
         "mean": list(made.mean),
@@ -128,27 +136,34 @@ def metadata(trained: Trained) -> dict[str, Any]:
     }
 
 
-def load_export(file: str | Path) -> Classifier:
+def load_export(file: str | Path, *, trust: bool = False) -> Classifier:
     """The network of a file of format `torch`, in evaluation mode on the CPU; no pickled code is run.
 
     Args:
         file: written by `export`.
+        trust: also builds classes that are not part of ltmed, see `ltmed.load`.
+
+    Raises:
+        UntrustedTargetError: the file names such a class, and `trust` is False.
     """
     saved = torch.load(file, map_location="cpu", weights_only=True)
     cfg, about = OmegaConf.create(saved["config"]), saved["metadata"]
     assert isinstance(cfg, DictConfig)
-    classifier = Classifier(build_network(cfg, len(about["classes"])), about["mean"], about["std"])
+    with trusted(trust):
+        network = build_network(cfg, len(about["classes"]))
+    classifier = Classifier(network, about["mean"], about["std"])
     classifier.load_state_dict(saved["state_dict"])
     return classifier.eval()
 
 
 def _in_words(made: Preprocessing) -> str:
     side = f"{made.cache_size} x {made.cache_size}"
+    how = f"{made.interpolation}, antialiased"
     steps = [
-        "decode as RGB and turn as EXIF says",
-        f"resize to {side} pixels without keeping the proportions (bilinear, antialiased)"
+        "decode as RGB and turn as EXIF says; of more than 8 bits make 8 as 'intensity' says",
+        f"resize to {side} pixels without keeping the proportions ({how})"
         if made.fit == "squash"
-        else f"resize the short side to {made.cache_size} pixels (bilinear, antialiased) and cut the central {side}",
+        else f"resize the short side to {made.cache_size} pixels ({how}) and cut the central {side}",
         *["compress as JPEG of quality 95 (4:4:4) and decode again"] * made.jpeg,
         f"make the {made.size} x {made.size} pixels that 'view' describes (EvaluationView with crop: the centre)",
         "divide by 255",
@@ -204,6 +219,7 @@ def _write_torchscript(classifier: Classifier, trained: Trained, file: Path) -> 
 def _write_torch(classifier: Classifier, trained: Trained, file: Path) -> None:
     cfg = trained.run.config.copy()
     cfg.backbone.update(pretrained=False, weights=None)
+    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
     config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["seed", "backbone"]))
     assert isinstance(config, dict)
     config["method"] = {"network": OmegaConf.to_container(cfg.method.network)}

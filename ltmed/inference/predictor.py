@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ltmed.config.targets import trusted
 from ltmed.data.batch import normalise
 from ltmed.data.build import UNREADABLE, silent_opencv
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
@@ -28,6 +29,7 @@ from ltmed.inference.preprocessing import open_run
 from ltmed.losses.triplet import distances
 from ltmed.nn.centres import CentreHead
 from ltmed.nn.decoupled import NearestMean
+from ltmed.runs.reader import Run
 
 _AHEAD = 2
 """Pieces that wait for a thread, so that none waits for a piece."""
@@ -47,20 +49,28 @@ class Predictor:
     then everything else but `image` is missing.
 
     Args:
-        run_dir: folder of a finished run; its data are not needed.
+        run_dir: folder of a finished run, or the run; its data are not needed.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
         batch_size: B, images in the network at once; on a processor all threads together.
         threads: that decode, and on a processor compute; None takes one per usable core.
+        trust: also builds classes that are not part of ltmed, see `ltmed.load`.
 
     Raises:
         UserError: there is no finished run, or no such device.
     """
 
     def __init__(
-        self, run_dir: str | Path, *, device: str = "auto", batch_size: int = 128, threads: int | None = None
+        self,
+        run_dir: str | Path | Run,
+        *,
+        device: str = "auto",
+        batch_size: int = 128,
+        threads: int | None = None,
+        trust: bool = False,
     ) -> None:
         self.device = _device(device)
-        trained = open_run(run_dir)
+        with trusted(trust):
+            trained = open_run(run_dir)
         self.preprocessing = trained.preprocessing
         self.classes, self.names = trained.classes, trained.names
         self.network = trained.network.to(self.device)

@@ -11,6 +11,7 @@ import numpy as np
 from ltmed.config.instantiate import build
 from ltmed.data.augment import Augmentation
 from ltmed.data.decode import decode_square
+from ltmed.data.intensity import Intensity
 from ltmed.data.store import JPEG, from_jpeg, to_jpeg
 from ltmed.inference.restore import finished_run, load_network
 from ltmed.runs.reader import Run
@@ -27,10 +28,14 @@ class Preprocessing:
     """Side of the square that the whole image, or its centre, becomes first."""
     fit: str
     """How it becomes one: `squash` or `crop`, see `ltmed.data.decode.decode_square`."""
+    intensity: Intensity
+    """What becomes of more than eight bits."""
     jpeg: bool
     """Whether the run kept that square as a JPEG, so that its network was trained on what JPEG leaves of it."""
     view: Augmentation
     """Makes the test view of the square."""
+    interpolation: str
+    """Of the resize to that square: `bilinear` or `bicubic`."""
     mean: tuple[float, float, float]
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, float, float]
@@ -47,7 +52,7 @@ class Preprocessing:
             BadImageError: not an image, or truncated.
             UserError: DICOM, and pydicom is not installed.
         """
-        image = decode_square(data, self.cache_size, self.fit)
+        image = decode_square(data, self.cache_size, self.fit, self.interpolation, self.intensity)
         if self.jpeg:
             kept = from_jpeg(to_jpeg(image))
             assert kept is not None
@@ -71,11 +76,11 @@ class Trained:
     preprocessing: Preprocessing
 
 
-def open_run(run_dir: str | Path) -> Trained:
+def open_run(run_dir: str | Path | Run) -> Trained:
     """Loads what is needed to use a run: from its folder alone, without its data.
 
     Args:
-        run_dir: folder of a finished run.
+        run_dir: folder of a finished run, or the run.
 
     Raises:
         UserError: not the folder of a run; the run is not finished; a file of it is missing or damaged.
@@ -87,12 +92,14 @@ def open_run(run_dir: str | Path) -> Trained:
 
 
 def _preprocessing(run: Run) -> Preprocessing:
-    pixels = run.facts["pixels"]
+    cached, pixels = run.facts["pixels"], run.config.pixels
     return Preprocessing(
-        cache_size=pixels["side"],
-        fit=pixels["fit"],
-        jpeg=pixels["store"] == JPEG.name,
+        cache_size=cached["side"],
+        fit=cached["fit"],
+        intensity=Intensity(**cached["intensity"]),
+        jpeg=cached["store"] == JPEG.name,
         view=build(run.config.evaluation),
-        mean=tuple(pixels["mean"]),
-        std=tuple(pixels["std"]),
+        interpolation=pixels.interpolation,
+        mean=tuple(pixels.mean),
+        std=tuple(pixels.std),
     )

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltmed.errors import UserError
+from ltmed.runs import checkpoint
 from ltmed.runs.reader import Run, read_run
 
 if TYPE_CHECKING:
     from ltmed.nn.network import Network
 
 _PREFIX = "network."
-_DAMAGE = (
-    OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, pickle.UnpicklingError,
-)  # fmt: skip
-"""What reading something else than was written ends in."""
 _AGAIN = "Copy the run again, or delete its folder and run its command again."
 
 
-def finished_run(run_dir: str | Path) -> Run:
+def finished_run(run_dir: str | Path | Run) -> Run:
     """The finished run in a folder, in which `~` is the home folder.
 
     Args:
-        run_dir: folder of a finished run.
+        run_dir: folder of a finished run, or the run.
 
     Raises:
         UserError: not the folder of a run; the run is not finished; a file of it is damaged.
@@ -51,17 +47,26 @@ def load_network(run: Run) -> Network:
 
     Raises:
         UserError: its last checkpoint is missing or damaged, or of another network than config.yaml says.
+        UntrustedTargetError: config.yaml builds something that is not part of ltmed, and the caller is not inside
+            `ltmed.config.targets.trusted`.
     """
-    from ltmed.config.instantiate import build_network
+    from omegaconf import OmegaConf
+
+    from ltmed.config.instantiate import build_network, is_frozen
+    from ltmed.data.features import ENCODER
 
     cfg = run.config.copy()
     # The weights that are read below replace any pretrained ones.
     cfg.backbone.update(pretrained=False, weights=None)
+    frozen = is_frozen(cfg)
+    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
     name = list(cfg.method.stages)[-1]
     file = run.path / "stages" / name / f"{cfg.method.stages[name].keep}.ckpt"
-    if not file.is_file():
-        raise UserError(f"{file} is missing", "Copy the whole folder of the run, with config.yaml and stages/.")
-    state = read_checkpoint(file)["state_dict"]
+    _required(file)
+    state = dict(checkpoint.read(file)["state_dict"])
+    if frozen:
+        kept = checkpoint.read(_required(run.path / ENCODER))["state_dict"]
+        state |= {f"{_PREFIX}encoder.{key}": value for key, value in kept.items()}
     network = build_network(cfg, len(run.found["test"]["confusion"]))
     try:
         network.load_state_dict(
@@ -73,22 +78,7 @@ def load_network(run: Run) -> Network:
     return network.eval()
 
 
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """A checkpoint of a stage; its tensors are mapped, and read where they are used. No pickled code is run.
-
-    Args:
-        file: a file that exists.
-
-    Raises:
-        UserError: it is truncated, empty or no checkpoint.
-    """
-    import torch
-
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        saved["state_dict"].keys()
-    except PermissionError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}", "Check its permissions.") from error
-    except _DAMAGE as error:
-        raise UserError(f"{file} is damaged", _AGAIN) from error
-    return saved
+def _required(file: Path) -> Path:
+    if not file.is_file():
+        raise UserError(f"{file} is missing", "Copy the whole folder of the run, with config.yaml and stages/.")
+    return file

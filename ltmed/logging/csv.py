@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
-from ltmed.runs.directory import write_atomic
 from ltmed.runs.job import RunName
+from ltmed.utils.files import write_atomic
 
 COLUMNS = ("stage", "epoch", "step", "name", "value")
 
@@ -36,6 +37,10 @@ class CSVLogger(Logger):
         self.run = name
         self._stage = ""
         self._pending: list[tuple[Any, ...]] = []
+
+    @classmethod
+    def require_usable(cls, **settings: Any) -> None:
+        """Raises UserError if the logger with these settings could not start; called before a run has a folder."""
 
     @property
     def name(self) -> str:
@@ -97,6 +102,16 @@ class CSVLogger(Logger):
         earlier = [i for i, row in enumerate(rows) if row[0] == stage and row[1] and int(row[1]) < epoch]
         last = earlier[-1] if earlier else -1
         write_atomic(self.file, _lines(row for i, row in enumerate(rows) if row[0] != stage or i <= last))
+
+    def kept(self, stage: str) -> Iterator[tuple[dict[str, float], int]]:
+        """What metrics.csv has of a stage, as it was given to `log_metrics`: numbers by name, and their step."""
+        if not self.file.exists():
+            return
+        with self.file.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["stage"] == stage and row["step"]]
+        for (epoch, step), together in groupby(rows, lambda row: (row["epoch"], row["step"])):
+            numbers = {row["name"]: float(row["value"]) for row in together}
+            yield {**numbers, "epoch": int(epoch)} if epoch else numbers, int(step)
 
     @rank_zero_only
     def log_final(self, found: dict[str, Any]) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from omegaconf import OmegaConf
 
 from ltmed.errors import UserError
 from ltmed.logging.csv import CSVLogger
 from ltmed.logging.wandb_media import images, tags
+from ltmed.runs.directory import identity
 from ltmed.runs.job import RunName
 
 if TYPE_CHECKING:
@@ -22,15 +28,20 @@ STEP = "trainer/global_step"
 MOST_PLOTTED = 100
 """Classes of a confusion matrix that W&B can still plot (its charts read at most 10,000 rows)."""
 
+_QUIET_SECONDS, _START_SECONDS, _UPLOAD_SECONDS = 3, 20, 300
+_LOGIN = "Run `wandb login`, or keep the run on this machine with logger.offline=true."
+_ANEW = "Add logger.attempt=1, or a larger number, to every command of this run: it starts a new one there."
+
 
 class WandbLogger(CSVLogger):
     """metrics.csv, and the same numbers in one Weights & Biases run, whatever the number of stages and restarts.
 
-    The run's id is made from the path of the run directory, so a resumed run continues there (online), or adds one
-    more `offline-run-*` folder with the same id, which `wandb sync` joins. Steps start at 0 in every stage; that is
-    no trouble, because metric names carry their stage and are drawn over `trainer/global_step`, not over W&B's own
-    ever-growing step. Runs are grouped by data set and method. Only the first rank talks to W&B, and not through
-    Lightning's logger, which would ask for a login in a prompt.
+    The run's id is made from the path of the run directory and from the configuration, so a resumed run continues there
+    (online), or adds one more `offline-run-*` folder with the same id. An offline run that was killed has lost what was
+    not yet written, so the new folder holds all that metrics.csv has, and is enough for `wandb sync`. Steps start at 0
+    in every stage; that is no trouble, because metric names carry their stage and are drawn over `trainer/global_step`,
+    not over W&B's own ever-growing step. Runs are grouped by data set and method. Only the first rank talks to
+    W&B, and not through Lightning's logger, which would ask for a login in a prompt.
 
     Args:
         run_dir: the run's folder.
@@ -40,6 +51,7 @@ class WandbLogger(CSVLogger):
         entity: W&B user or team; None is the account's default.
         offline: True writes to `<run_dir>/wandb` only and needs neither account nor network. So does the environment
             variable WANDB_MODE=offline.
+        attempt: another number gives another id: a new run, for instance where the old one was deleted online.
 
     Raises:
         UserError: W&B is to be used online, but nobody is logged in or it cannot be reached.
@@ -54,11 +66,12 @@ class WandbLogger(CSVLogger):
         project: str,
         entity: str | None,
         offline: bool,
+        attempt: int = 0,
     ) -> None:
         super().__init__(run_dir, name, config)
         self._wandb = _start(
             offline,
-            id=run_id(run_dir),
+            id=run_id(run_dir, config, attempt),
             resume="allow",
             dir=run_dir,
             project=project,
@@ -69,6 +82,20 @@ class WandbLogger(CSVLogger):
             tags=tags(name),
             config={**config, "row": name.row},
         )
+
+    @classmethod
+    def require_usable(cls, *, offline: bool, **settings: Any) -> None:
+        """Finds out, before the run has a folder, whether somebody is logged in and W&B can be reached.
+
+        Raises:
+            UserError: not so.
+        """
+        import wandb
+
+        with _explained(), _patience("connecting"):
+            online = not offline and wandb.setup().settings.mode in ("online", "run", "shared")
+            if online and not wandb.login(prompt=False, verify=True):
+                raise UserError("logger=wandb needs a Weights & Biases account, and nobody is logged in", _LOGIN)
 
     @property
     @rank_zero_experiment
@@ -81,6 +108,14 @@ class WandbLogger(CSVLogger):
         """Takes numbers by name, for both places."""
         super().log_metrics(metrics, step)
         self.experiment.log({**metrics, STEP: step})
+
+    @rank_zero_only
+    def rewind(self, stage: str, epoch: int) -> None:
+        """As for metrics.csv; what that one keeps goes into an offline run again, which begins empty."""
+        super().rewind(stage, epoch)
+        if self.experiment.offline:
+            for metrics, step in self.kept(stage):
+                self.experiment.log({**metrics, STEP: step})
 
     @rank_zero_only
     def log_final(self, found: dict[str, Any]) -> None:
@@ -96,33 +131,54 @@ class WandbLogger(CSVLogger):
         split = found["split"]
         leakage = split["leakage"] or {"fraction": None}
         run.summary.update({"split": split["name"], "split_hash": split["hash"], "leakage": leakage["fraction"]})
-        run.finish()
+        with _patience(f"uploading, at most {_UPLOAD_SECONDS // 60} minutes (the rest stays in {run.dir})"):
+            run.finish()
 
 
-def run_id(run_dir: Path) -> str:
-    """W&B id of the run in `run_dir`: the same at every start, another for every folder."""
-    return hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
+def run_id(run_dir: Path, config: Mapping[str, Any], attempt: int = 0) -> str:
+    """W&B id of a run: the same at every start, another for every folder, configuration and attempt."""
+    about = [str(run_dir.resolve()), identity(OmegaConf.create(dict(config))), attempt]
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _patience(what: str) -> Iterator[None]:
+    """Says what is being waited for if the body takes longer than a few seconds."""
+    timer = threading.Timer(_QUIET_SECONDS, print, [f"Weights & Biases: {what} ..."], {"file": sys.stderr})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns the errors of W&B's library into one line."""
+    from wandb.errors import Error
+
+    try:
+        yield
+    except Error as error:
+        reason = " ".join(str(error).split())
+        hint = _ANEW if "deleted" in reason else _LOGIN
+        raise UserError(f"Weights & Biases could not start: {reason}", hint) from error
+    except ValueError as error:  # A setting that W&B's library does not accept.
+        reason = "; ".join(_settings_errors(error))
+        raise UserError(f"Weights & Biases could not start: {reason}", "Correct the variables WANDB_... .") from error
 
 
 @rank_zero_only
 def _start(offline: bool, **arguments: Any) -> wandb.Run:
     """Opens the W&B run at once, so that a missing login ends the command now and with a line on what to do."""
     import wandb
-    from wandb.errors import Error
 
     if wandb.run is not None:
         wandb.finish(exit_code=1)  # Left by a job of the same sweep that failed; its run is not ours.
-    mend = "Run `wandb login`, or keep the run on this machine with logger.offline=true."
-    try:
-        online = not offline and wandb.setup().settings.mode in ("online", "run", "shared")
-        if online and not wandb.login(prompt=False, verify=False):
-            raise UserError("logger=wandb needs a Weights & Biases account, and nobody is logged in", mend)
-        run = wandb.init(mode="offline" if offline else None, **arguments)
-    except Error as error:
-        raise UserError(f"Weights & Biases could not start: {error}", mend) from error
-    except ValueError as error:  # A setting that W&B's library does not accept.
-        reason = "; ".join(_settings_errors(error))
-        raise UserError(f"Weights & Biases could not start: {reason}", "Correct the variables WANDB_... .") from error
+    with _explained(), _patience("starting"):
+        settings = wandb.Settings(init_timeout=_START_SECONDS, finish_timeout=_UPLOAD_SECONDS)
+        run = wandb.init(mode="offline" if offline else None, settings=settings, **arguments)
     run.define_metric(STEP, hidden=True)
     run.define_metric("*", step_metric=STEP)
     return run

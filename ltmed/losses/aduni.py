@@ -17,7 +17,7 @@ from torch import Tensor
 from ltmed.losses.precision import full_precision
 from ltmed.losses.supcon import similarity_to_others
 
-AlphaSchedule = Literal["recursive_cosine", "cosine", "constant"]
+AlphaSchedule = Literal["recursive_cosine", "released_cosine", "cosine", "constant"]
 
 
 @full_precision
@@ -33,13 +33,22 @@ def aduc_loss(
     temperature: float = 0.1,
     log_prior: Tensor | None = None,
     normalize: bool = True,
+    label_per_positive: bool = False,
+    temper_logits: bool = False,
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
-    """Eq. 1 and 2, mean over the anchors: classification and supervised contrast in one softmax.
+    """L_AduC, mean over the anchors: classification and supervised contrast in one softmax.
 
         s_i = [ g_i + log pi ; f_i.f_j / tau for every other sample j ],    log p_i = log softmax(s_i)
         loss_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
 
     P(i) are the other samples of the anchor's class. An anchor that is alone in its class has only the first term.
+    The paper prints neither the prior nor the division, sums the label's term over P(i) as well, and divides the logits
+    by tau like the similarities:
+
+        loss_i = - sum_{p in P(i)} ( log p_i[y_i] + alpha log p_i[p] ),    s_i = [ g_i / tau ; f_i.f_j / tau ]
+
+    which is `normalize=False, label_per_positive=True, temper_logits=True` without a prior.
 
     Args:
         logits: g `[A, K]` of the anchors.
@@ -51,22 +60,30 @@ def aduc_loss(
         first: row of `features` that is anchor 0; the others follow it.
         temperature: tau.
         log_prior: log pi `[K]`, logarithms of the class frequencies; None for none.
-        normalize: whether loss_i is divided by its total weight 1 + alpha |P(i)|; the paper prints the plain sum.
+        normalize: whether loss_i is divided by its total weight, 1 + alpha |P(i)|.
+        label_per_positive: whether the label's term counts |P(i)| times instead of once. An anchor that is alone in its
+            class then has no loss.
+        temper_logits: whether the logits are divided by tau like the similarities.
+        reduction: "none" gives loss_i of each anchor.
 
     Returns:
-        a scalar >= 0.
+        a scalar >= 0; or `[A]`.
     """
     classes = logits.shape[1]
     similarity = similarity_to_others(anchors, features, labels, first, temperature)
-    scores = torch.cat([logits if log_prior is None else logits + log_prior, similarity], 1)
-    # The weight of each log p_i[k]: 1 at the label, alpha at the positives, 0 elsewhere.
+    logits = logits if log_prior is None else logits + log_prior
+    scores = torch.cat([logits / temperature if temper_logits else logits, similarity], 1)
+    # The weight of each log p_i[k]: 1 (or |P(i)|) at the label, alpha at the positives, 0 elsewhere.
     candidates = torch.cat([torch.arange(classes, device=labels.device), labels])
     weights = (candidates == anchor_labels[:, None]).to(scores.dtype)
-    weights[:, classes:] *= alpha
     weights[:, classes:].diagonal(first).zero_()
+    if label_per_positive:
+        weights[:, :classes] *= weights[:, classes:].sum(1, keepdim=True)
+    weights[:, classes:] *= alpha
     if normalize:
-        weights /= weights.sum(1, keepdim=True)
-    return F.cross_entropy(scores, weights)
+        # Only an anchor without positives whose label counts per positive has no weight at all.
+        weights /= weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    return F.cross_entropy(scores, weights, reduction=reduction)
 
 
 @lru_cache
@@ -78,8 +95,10 @@ def alpha_at(
 
     With w(t) = (1 + cos(pi t / decay)) / 2, up to epoch `decay` and 0 from there on:
 
-    - "recursive_cosine": alpha_{t+1} = lowest + (alpha_t - lowest) w(t), from alpha_0 = highest, as released; by epoch
-      400 of the paper's 1000 it is at `lowest`, as the paper reports.
+    - "recursive_cosine": alpha_{t+1} = lowest + (alpha_t - lowest) w(t), from alpha_0 = highest; by epoch 400 with the
+      paper's t_decay = 1000 it is at `lowest`, as the paper reports.
+    - "released_cosine": alpha_t = lowest + (alpha_{t-1} - lowest) w(t), the same one epoch earlier, as the released
+      code has it.
     - "cosine": alpha_t = lowest + (highest - lowest) w(t); in epoch 400 still 0.66.
     - "constant": alpha = lowest.
 
@@ -96,5 +115,9 @@ def alpha_at(
     def w(t: int) -> float:
         return (1 + math.cos(math.pi * min(t / decay, 1.0))) / 2
 
-    factors = {"recursive_cosine": lambda: math.prod(w(t) for t in range(epoch)), "cosine": lambda: w(epoch)}
+    factors = {
+        "recursive_cosine": lambda: math.prod(w(t) for t in range(epoch)),
+        "released_cosine": lambda: math.prod(w(t) for t in range(epoch + 1)),
+        "cosine": lambda: w(epoch),
+    }
     return lowest if schedule == "constant" else lowest + (highest - lowest) * factors[schedule]()

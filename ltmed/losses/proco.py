@@ -16,6 +16,7 @@ from ltmed.losses.precision import full_precision
 
 Recalibration = Literal["bias", "broadcast", "none"]
 QueueReduction = Literal["mean", "sum"]
+MixedPrototypes = Literal["raw", "unit", "bounded"]
 
 
 class Contrast(NamedTuple):
@@ -43,7 +44,7 @@ def contrast_queue(queries: Tensor, labels: Tensor, keys: Tensor, key_labels: Te
 
 
 def nearest_negatives(negatives: Contrast, gamma: int) -> tuple[Tensor, Tensor]:
-    """Eq. 1: the items of Q- at the smallest distance d = 1 - cos(G(x_j), s) from each query.
+    """Eq. 1 and 2: the items of Q- at the smallest distance d = 1 - cos(G(x_j), s) from each query.
 
     Args:
         negatives: Q-, n items.
@@ -58,8 +59,26 @@ def nearest_negatives(negatives: Contrast, gamma: int) -> tuple[Tensor, Tensor]:
 
 
 @full_precision
+def prototypes_to_mix(prototypes: Tensor, how: MixedPrototypes = "raw") -> Tensor:
+    """The prototypes `[K, E]` as they enter Eq. 3, beside keys of norm 1.
+
+    The paper wants a prototype to contribute less than the key, e |p| < 1 - e. For e < 0.5 that holds up to |p| = 1;
+    at |p| = 2.5 it fails for e > 2/7.
+
+    Args:
+        prototypes: p `[K, E]`; get a gradient.
+        how: "raw": as they are, "unit": p / |p|, "bounded": p / max(1, |p|).
+    """
+    if how == "raw":
+        return prototypes
+    if how == "unit":
+        return F.normalize(prototypes, dim=1, eps=1e-6)
+    return prototypes / prototypes.norm(dim=1, keepdim=True).clamp_min(1)
+
+
+@full_precision
 def proto_instances(keys: Tensor, prototypes: Tensor, mix: Tensor) -> Tensor:
-    """Eq. 2 and 3: adversarial items normalise((1 - e) s + e p), between a key and a prototype.
+    """Eq. 3: adversarial items normalise((1 - e) s + e p), between a key and a prototype.
 
     Args:
         keys: s `[..., E]`.
@@ -73,7 +92,7 @@ def proto_instances(keys: Tensor, prototypes: Tensor, mix: Tensor) -> Tensor:
 def adversarial_negatives(
     queries: Tensor, labels: Tensor, keys: Tensor, negatives: Contrast, prototypes: Tensor, mix: Tensor
 ) -> Contrast:
-    """Eq. 1 and 2: the nearest items of Q-, each moved towards the query's own ("positive") prototype.
+    """Eq. 1 to 3: the nearest items of Q-, each moved towards the query's own ("positive") prototype.
 
     Args:
         queries: `[B, E]`.
@@ -92,7 +111,7 @@ def adversarial_negatives(
 def adversarial_positives(
     queries: Tensor, keys: Tensor, misclassified: Tensor, positives: Contrast, prototypes: Tensor, mix: Tensor
 ) -> Contrast:
-    """Eq. 3: the items of Q+ that were taken for another class, each moved towards that class's prototype.
+    """Eq. 3 for positives: the items of Q+ that were taken for another class, each moved towards its prototype.
 
     Args:
         queries: `[B, E]`.

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ltmed.errors import UserError
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`(logits [B, K], labels int64 [B], class counts [K]) -> scalar`: what every classification loss is."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -6,25 +6,29 @@ Imbalanced Classification", MLMI 2022 (workshop of MICCAI).
 Two views of each image make 2B samples. With f(x) the encoder's projection (norm 1), g(x) the logits of a linear
 classifier behind dropout, pi_c = N_c / N, and P(i) the other samples of the class of sample i:
 
-    (1) s_i = [ g(x_i) (+ log pi) ; f(x_i).f(x_j) / tau for all j != i ],    log p_i = log softmax(s_i)
-    (2) L_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
-    (3) alpha_{t+1} = alpha_min + (alpha_t - alpha_min) (1 + cos(pi t / t_decay)) / 2,    alpha_0 = alpha_max
+    L_AduC  s_i = [ g(x_i) (+ log pi) ; f(x_i).f(x_j) / tau for all j != i ],    log p_i = log softmax(s_i)
+            L_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
+    (3)     alpha_{t+1} = alpha_min + (alpha_t - alpha_min) (1 + cos(pi t / t_decay)) / 2,    alpha_0 = alpha_max
+
+L_AduC, which has no number in the paper, joins its Eq. 1 (contrast of features) and Eq. 2 (classification).
 
 The class is one more positive of each sample, and other classes are further negatives: contrast first, classification
 later, as alpha falls from epoch to epoch. A class is predicted by argmax_c g_c(x). Where this differs from the printed
-paper, docs/fidelity.md says why, and names the option that switches back. Letters: B images, K classes, E embedding
-width.
+paper, docs/explanation/fidelity.md says why, and names the option that switches back. Letters: B images, K classes, E
+embedding width.
 """
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError, require_between, require_choice
+from ltmed.errors import require_between, require_choice
 from ltmed.losses.aduni import AlphaSchedule, aduc_loss, alpha_at
 from ltmed.nn.network import Network
 from ltmed.training.context import StageContext
@@ -42,9 +46,12 @@ class AdUni(Stage):
         alpha_max: alpha in the first epoch.
         alpha_min: the value that it falls to, and that of `alpha_schedule="constant"`.
         t_decay: epochs of half a cosine in Eq. 3.
-        alpha_schedule: "recursive_cosine" (Eq. 3 above), "cosine" or "constant"; see `ltmed.losses.aduni.alpha_at`.
-        logit_prior: whether log pi is added to the logits in training (Eq. 1).
-        normalize: whether L_i is divided by 1 + alpha |P(i)| (Eq. 2); the paper prints the plain sum.
+        alpha_schedule: "recursive_cosine" (Eq. 3 above), "released_cosine", "cosine" or "constant"; see
+            `ltmed.losses.aduni.alpha_at`.
+        logit_prior: whether log pi is added to the logits in training; the paper prints none.
+        normalize: whether L_i is divided by 1 + alpha |P(i)|; the paper prints the plain sum.
+        label_per_positive: whether the label's term counts |P(i)| times, as printed, instead of once.
+        temper_logits: whether the logits are divided by tau like the similarities, as printed.
 
     Raises:
         UserError: a network without a projector, or an option out of range.
@@ -64,9 +71,11 @@ class AdUni(Stage):
         alpha_schedule: AlphaSchedule = "recursive_cosine",
         logit_prior: bool = False,
         normalize: bool = True,
+        label_per_positive: bool = False,
+        temper_logits: bool = False,
     ) -> None:
         super().__init__(network, context)
-        _projector(network)
+        network.require_projector()
         option = f"method.stages.{context.name}.module."
         for name, value, low, high in (
             ("temperature", temperature, 1e-3, 1e3), ("alpha_max", alpha_max, 0, 1e3),
@@ -75,10 +84,18 @@ class AdUni(Stage):
             require_between(option + name, value, low, high)
         require_choice(option + "alpha_schedule", alpha_schedule, get_args(AlphaSchedule))
         self.temperature, self.logit_prior, self.normalize = temperature, logit_prior, normalize
+        self.label_per_positive, self.temper_logits = label_per_positive, temper_logits
         self.alpha_max, self.alpha_min, self.t_decay = alpha_max, alpha_min, t_decay
         self.alpha_schedule: AlphaSchedule = alpha_schedule
         frequencies = context.counts.double() / context.counts.sum()
         self.register_buffer("log_prior", frequencies.log().float(), persistent=False)
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Alpha over epochs."""
+        from ltmed.methods.figures.aduni import alpha
+
+        return {"alpha": alpha}
 
     @property
     def alpha(self) -> float:
@@ -91,12 +108,11 @@ class AdUni(Stage):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, mean over this process's 2B samples."""
-        if batch.views is None:
-            raise UserError("AdUni compares two views of each image", f"Set method.stages.{self.context.name}.views=2.")
-        representations = self.network.encoder(torch.cat([batch.images, batch.views]))
-        logits, anchors = self.network.classifier(representations), _projector(self.network)(representations)
+        representations = self.network.encoder(torch.cat(batch.require_views()))
+        logits, anchors = self.network.classifier(representations), self.network.require_projector()(representations)
         labels = batch.labels.repeat(2)
-        return aduc_loss(
+        loss = partial(
+            aduc_loss,
             logits,
             anchors,
             labels,
@@ -108,10 +124,9 @@ class AdUni(Stage):
             temperature=self.temperature,
             log_prior=self.log_prior if self.logit_prior else None,
             normalize=self.normalize,
+            label_per_positive=self.label_per_positive,
+            temper_logits=self.temper_logits,
         )
-
-
-def _projector(network: Network) -> nn.Module:
-    if network.projector is None:
-        raise UserError("AdUni needs a projector", "Leave method.network as method=aduni has it.")
-    return network.projector
+        if self.class_losses:
+            self.class_losses.add(loss(reduction="none"), labels)
+        return loss()

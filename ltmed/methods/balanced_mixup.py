@@ -17,8 +17,9 @@ from torch import Tensor
 from ltmed.data.batch import Batch
 from ltmed.data.paired import PairedSampler
 from ltmed.errors import UserError
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
-from ltmed.methods.mixing import Loss, draw, mixed_loss, mixup, shares
+from ltmed.methods.mixing import draw, mixed_loss, mixup, shares
 from ltmed.nn.network import Network
 from ltmed.training.context import StageContext
 
@@ -35,6 +36,8 @@ class BalancedMixUp(ERM):
     Raises:
         UserError: `alpha` is out of range.
     """
+
+    needs_images = True
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss, alpha: float = 0.2) -> None:
         super().__init__(network, context, loss=loss)

@@ -18,7 +18,7 @@ Stage 2, `Robustify`. The encoder is frozen; on class-balanced batches the featu
     w_c = log(n_max / n_c + 0.01) / d      e_i = s w_{y_i} v_i / sqrt(sum_{j in y_i} |v_j|^2)
     L = (1 - a) mean CE(z_i) + a mean w_{y_i} CE(W (h_i + e_i) + b)       a = min((t + 1) / T, a_max) in epoch t of T
 
-Where this differs from the paper or its released code, docs/fidelity.md says why.
+Where this differs from the paper or its released code, docs/explanation/fidelity.md says why.
 """
 
 from __future__ import annotations

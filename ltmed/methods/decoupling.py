@@ -11,13 +11,12 @@ often as any other. Stage 2 leaves the encoder as it is, BatchNorm included, and
     tau   w_c / |w_c|^tau without bias, tau chosen on validation images                            `Normalise`
     LWS   f_c (w_c h + b_c), one scale f_c per class trained with class-balanced batches           `Rescale`
 
-Where this differs from the paper or its released code, docs/fidelity.md says why.
+Where this differs from the paper or its released code, docs/explanation/fidelity.md says why.
 Letters: n training images of this process, N of all, D encoder width, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -25,19 +24,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
-from ltmed.losses.traits import require_scale
+from ltmed.losses.traits import Loss, require_scale
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
 from ltmed.nn.frozen import freeze, start_anew
+from ltmed.nn.heads import EmbeddedLinear
 from ltmed.nn.network import Network
 from ltmed.training import feature_pass, tau_search
 from ltmed.training.context import StageContext
 from ltmed.training.stage import Stage
 from ltmed.utils import distributed
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Head = TypeVar("Head", bound=nn.Module)
 
 
@@ -75,12 +73,17 @@ class Retrain(FrozenEncoder):
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
         super().__init__(network, context)
         require_scale(loss, network.classifier)
-        start_anew(network.classifier)
+        head = network.classifier
+        if isinstance(head, EmbeddedLinear):
+            # The embedding is part of the representation; only what decides between classes is learned anew.
+            freeze(head.embedding)
+            head = head.linear
+        start_anew(head)
         self.loss = loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
 
 class Rescale(FrozenEncoder):
@@ -97,7 +100,7 @@ class Rescale(FrozenEncoder):
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
         super().__init__(network, context)
-        head = _head(network, ScaledLinear)
+        head = network.require_head(ScaledLinear)
         head.requires_grad_(False)
         head.scales.requires_grad_(True)
         require_scale(loss, head)
@@ -105,7 +108,7 @@ class Rescale(FrozenEncoder):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
 
 class Untrained(FrozenEncoder):
@@ -140,18 +143,18 @@ class Normalise(Untrained):
 
     def __init__(self, network: Network, context: StageContext) -> None:
         super().__init__(network, context)
-        head = _head(network, TauNormalised)
+        head = network.require_head(TauNormalised)
         if head.linear.bias is not None:
             nn.init.zeros_(head.linear.bias)
 
     def on_validation_start(self) -> None:
         """Before tau is chosen, logits are wanted as they are."""
         super().on_validation_start()
-        tau_search.begin(self, _head(self.network, TauNormalised))
+        tau_search.begin(self, self.network.require_head(TauNormalised))
 
     def on_validation_epoch_end(self) -> None:
         """Chooses tau, then scores the validation part with it."""
-        self._outputs = tau_search.choose(self, _head(self.network, TauNormalised), self._outputs)
+        self._outputs = tau_search.choose(self, self.network.require_head(TauNormalised), self._outputs)
         super().on_validation_epoch_end()
 
 
@@ -168,7 +171,7 @@ class NearestMeans(Untrained):
 
     def __init__(self, network: Network, context: StageContext) -> None:
         super().__init__(network, context)
-        _head(network, NearestMean)
+        network.require_head(NearestMean)
 
     def on_train_epoch_start(self) -> None:
         """Once: the encoder does not change any more, and a resumed run has its means."""
@@ -179,7 +182,7 @@ class NearestMeans(Untrained):
     @torch.no_grad()
     def _set_means(self) -> None:
         """Means over all processes: of all features, then of the normalised features of each class."""
-        head = _head(self.network, NearestMean)
+        head = self.network.require_head(NearestMean)
         found = [(self.network.encoder(batch.images), batch.labels) for batch in feature_pass.over_training_part(self)]
         features, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
         # A matrix product, since scattered additions have no fixed order on a GPU.
@@ -190,12 +193,3 @@ class NearestMeans(Untrained):
         sums = distributed.all_sum(members @ head.normalised(features).double())
         head.means.copy_(sums / counts.clamp_min(1))
         head.is_set.fill_(True)
-
-
-def _head(network: Network, kind: type[Head]) -> Head:
-    if not isinstance(network.classifier, kind):
-        raise UserError(
-            f"This stage needs a {kind.__name__} classifier",
-            "Leave method.network as decoupling_lws, decoupling_tau or decoupling_ncm has it.",
-        )
-    return network.classifier

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.losses.traits import require_scale
+from ltmed.losses.traits import Loss, require_scale
 from ltmed.nn.network import Network
 from ltmed.training.context import StageContext
 from ltmed.training.stage import Stage
@@ -25,13 +23,11 @@ class ERM(Stage):
         UserError: a loss of scaled cosines on a head without its scale.
     """
 
-    def __init__(
-        self, network: Network, context: StageContext, *, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
-    ) -> None:
+    def __init__(self, network: Network, context: StageContext, *, loss: Loss) -> None:
         super().__init__(network, context)
         require_scale(loss, network.classifier)
         self.loss = loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)

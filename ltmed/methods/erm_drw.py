@@ -61,4 +61,4 @@ class ERMDRW(ERM):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, with the weights of its epoch."""
         loss = self.late_loss if self.current_epoch >= self.first_late else self.loss
-        return loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(loss, batch)

@@ -17,7 +17,8 @@ Stage 2, `Curriculum`, trains on a part of the images that grows:
 
 There is no query in the first w of the epochs. Then there is one every r of the epochs, and one when the validation
 result has not improved for that share of the epochs called patience. Where this differs from the released code,
-docs/fidelity.md says why. Letters: B images, N of the training part, K classes, D encoder width, T draws of dropout.
+docs/explanation/fidelity.md says why. Letters: B images, N of the training part, K classes, D encoder width, T draws
+of dropout.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from ltmed.data.batch import Batch
 from ltmed.data.subset import SubsetSampler
 from ltmed.errors import UserError, require_between
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
 from ltmed.methods.supcon import Contrast
 from ltmed.nn.network import Network
@@ -84,7 +86,7 @@ class Curriculum(ERM):
         network: Network,
         context: StageContext,
         *,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Loss,
         anchors: float = 0.1,
         query: float = 0.1,
         warmup: float = 0.17,

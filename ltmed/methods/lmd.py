@@ -5,19 +5,20 @@ Pan et al., Computers in Biology and Medicine, 2025.
 Stage 1 (RRL), `Represent`: a student on the strong view, and a teacher, the moving average of the student, on the weak
 view. With features z = h(x), S = z z^T, C = z^T z, rows divided by their norms:
 
-    (1) L_sample  = 1/B sum (S^s - S^t)^2
-    (2) L_channel = 1/D sum (C^s - C^t)^2
     (3) L_prob    = 1/B KL(teacher || student)
-    (4) L_RRL = L_CE + lambda_1 (L_sample + L_channel + L_prob / 2)
+    (4) L_sample  = 1/B sum (S^s - S^t)^2
+    (5) L_channel = 1/D sum (C^s - C^t)^2
+        L_stage1  = L_CE + lambda_1 (L_sample + L_channel + L_prob / 2)
 
 Stage 2 (ICC), `Calibrate`: J iterations; one epoch is one iteration, its M step comes first.
 
-    M: (5) mu_k and Sigma_k of the class-balanced resampled features, encoder frozen; Sigma_k + 0.01 I; moving averages
-       (6) R virtual features per class from N(mu_k, Sigma_k) train the classifier with cross-entropy
-    E: (7) Psi = mean squared Mahalanobis distance to the own class, Phi = mean over the other classes
-       (8) L_ICC = L_CE + lambda_e (Psi - Phi) trains the encoder through the frozen classifier
+    M: (6, 7)   mu_k and Sigma_k of the class-balanced resampled features, encoder frozen; Sigma_k + 0.01 I; moving
+                averages
+       (8)      R virtual features per class from N(mu_k, Sigma_k) train the classifier with cross-entropy
+    E: (10, 11) Psi = mean squared Mahalanobis distance to the own class, Phi = mean over the other classes
+       (12)     L_E = L_CE + lambda_e (Psi - Phi) trains the encoder through the frozen classifier
 
-Where this differs from the printed paper or its released code, docs/fidelity.md says why.
+Where this differs from the printed paper or its released code, docs/explanation/fidelity.md says why.
 Letters: B images of the batch, N of the training part, K classes, D encoder width, R virtual features per class.
 """
 
@@ -38,7 +39,7 @@ from ltmed.nn.frozen import start_anew
 from ltmed.nn.network import Network
 from ltmed.nn.statistics import ClassStatistics, Moments
 from ltmed.nn.teacher import EmaTeacher
-from ltmed.nn.virtual import virtual_batches
+from ltmed.nn.virtual import real_batches, virtual_batches
 from ltmed.training import feature_pass
 from ltmed.training.context import StageContext
 from ltmed.training.stage import Stage
@@ -46,6 +47,7 @@ from ltmed.utils import distributed
 from ltmed.utils.seeding import derive
 
 View = Literal["weak", "strong"]
+Features = Literal["virtual", "real"]
 MAX_DECAY = 0.999
 
 
@@ -55,7 +57,7 @@ def decay(steps: int) -> float:
 
 
 class Represent(Stage):
-    """Stage 1: representation learning with relations between images and between channels (Eq. 1-4).
+    """Stage 1: representation learning with relations between images and between channels (Eq. 3-5).
 
     Args:
         network: encoder and classifier.
@@ -89,9 +91,10 @@ class Represent(Stage):
         self.teacher = EmaTeacher(network.encoder, network.classifier, training=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Eq. 4 for one batch."""
-        strong, weak = _two_views(batch, self.context.name)
-        self.teacher.update(self.network.encoder, self.network.classifier, momentum=decay(self.global_step))
+        """L_stage1 for one batch."""
+        strong, weak = batch.require_views()
+        if self.begins_step(batch_idx):
+            self.teacher.update(self.network.encoder, self.network.classifier, momentum=decay(self.global_step))
         relating = self.consistency > 0 and self.current_epoch >= self.consistency_start_epoch
         if not relating:
             return F.cross_entropy(self(weak if self.ce_view == "weak" else strong).float(), batch.labels)
@@ -102,7 +105,7 @@ class Represent(Stage):
         return F.cross_entropy(seen.float(), batch.labels) + self.consistency * consistency
 
     def _consistency(self, features: Tensor, logits: Tensor, targets: Tensor, target_logits: Tensor) -> Tensor:
-        """Eq. 1-3; the relations are those of the images of all processes."""
+        """Eq. 3-5; the relations are those of the images of all processes."""
         everyone, their_targets = distributed.gather_with_gradient(features), distributed.gather_equal(targets)
         sample = lmd.sample_relation(everyone, their_targets, self.normalize_rows)
         channel = lmd.channel_relation(everyone, their_targets, self.normalize_rows)
@@ -110,7 +113,7 @@ class Represent(Stage):
 
 
 class Calibrate(Stage):
-    """Stage 2: iterative calibration of the classifier, an EM loop (Eq. 5-8).
+    """Stage 2: iterative calibration of the classifier, an EM loop (Eq. 6-12).
 
     The classifier starts anew. Only the encoder is trained by `training_step`; the classifier is trained in the M step
     at the start of every epoch, alike on every process.
@@ -118,17 +121,19 @@ class Calibrate(Stage):
     Args:
         network: encoder and classifier, the encoder trained by stage 1.
         context: of the stage; its optimiser is the encoder's.
-        m_sampler: how the training part is resampled for Eq. 5, `(labels, batch_size, epochs, seed) -> Sampler`.
-        virtual_per_class: R; 0 trains the classifier on the resampled real features instead (the paper's "w/o VFC").
+        m_sampler: how the training part is resampled for Eq. 7, `(labels, batch_size, epochs, seed) -> Sampler`.
+        virtual_per_class: R; 0 trains the classifier on the resampled real features, each as often as it was drawn.
+        features: "virtual" draws the R features of a class from its normal distribution, "real" from those of its
+            images, with replacement (the paper's "w/o VFC", with as many steps of the classifier).
         classifier_lr: of the M step's SGD; follows the encoder's schedule.
         classifier_momentum: likewise.
         classifier_weight_decay: likewise.
         classifier_batch: features per step of the M step.
         distribution: lambda_e; 0 is the paper's "w/o FDC".
-        e_step: False leaves the encoder as it is; with `epochs=1` this is the paper's "w/o ICC".
+        e_step: False leaves the encoder as it is (the paper's "w/o ICC", with as many M steps).
 
     Raises:
-        UserError: fewer than two classes, or an option out of range.
+        UserError: an option out of range, or real features with R = 0.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class Calibrate(Stage):
         *,
         m_sampler: Callable[..., Sampler],
         virtual_per_class: int = 50_000,
+        features: Features = "virtual",
         classifier_lr: float = 1e-5,
         classifier_momentum: float = 0.9,
         classifier_weight_decay: float = 1e-4,
@@ -149,6 +155,13 @@ class Calibrate(Stage):
         option = f"method.stages.{context.name}.module."
         require_between(option + "virtual_per_class", virtual_per_class, 0, 1e9)
         require_between(option + "classifier_batch", classifier_batch, 1, 1e9)
+        require_choice(option + "features", features, get_args(Features))
+        if features == "real" and not virtual_per_class:
+            raise UserError(
+                f"{option}features=real draws virtual_per_class features of each class, and that is 0",
+                f"Set {option}virtual_per_class to a number from 1, or {option}features=virtual.",
+            )
+        self.features: Features = features
         self.m_sampler, self.virtual_per_class, self.classifier_batch = m_sampler, virtual_per_class, classifier_batch
         self.sgd = {"lr": classifier_lr, "momentum": classifier_momentum, "weight_decay": classifier_weight_decay}
         self.distribution, self.e_step = distribution, e_step
@@ -161,10 +174,17 @@ class Calibrate(Stage):
             # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
             self.nothing = nn.Parameter(torch.zeros(()))
 
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """The validation metrics of every iteration."""
+        from ltmed.methods.figures.lmd import em_trajectory
+
+        return {"em_trajectory": em_trajectory}
+
     # --- M step -----------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """The M step of iteration j, which is the epoch: statistics (Eq. 5), then the classifier (Eq. 6)."""
+        """The M step of iteration j, which is the epoch: statistics (Eq. 7), then the classifier (Eq. 8)."""
         super().on_train_epoch_start()
         features, labels, times = self._resampled_features()
         moments = Moments(self.network.num_classes, self.network.num_features, self.device)
@@ -173,11 +193,14 @@ class Calibrate(Stage):
         factors = self.statistics.factors()
         self.whitening = self.statistics.whitening(factors)
         generator = torch.Generator(self.device).manual_seed(self._seed("virtual"))
-        batches = (
-            virtual_batches(self.statistics.means, factors, self.virtual_per_class, self.classifier_batch, generator)
-            if self.virtual_per_class
-            else self._real_batches(features, labels, times, generator)
-        )
+        size, batch = self.virtual_per_class, self.classifier_batch
+        if not size:
+            batches = self._resampled_batches(features, labels, times, generator)
+        elif self.features == "virtual":
+            batches = virtual_batches(self.statistics.means, factors, size, batch, generator)
+        else:
+            features, labels = (distributed.gather_uneven(t) for t in (features, labels))
+            batches = real_batches(features, labels, size, batch, generator)
         self._train_classifier(batches)
 
     def _seed(self, use: str) -> int:
@@ -198,7 +221,7 @@ class Calibrate(Stage):
         features, labels, times = (torch.cat(parts) for parts in zip(*found, strict=True))
         return features.float(), labels, times
 
-    def _real_batches(
+    def _resampled_batches(
         self, features: Tensor, labels: Tensor, times: Tensor, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The resampled features themselves, in random order."""
@@ -209,7 +232,7 @@ class Calibrate(Stage):
             yield features[part], labels[part]
 
     def _train_classifier(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-        """Eq. 6, one pass of SGD: every process takes the same steps, and then the first one's result."""
+        """Eq. 8, one pass of SGD: every process takes the same steps, and then the first one's result."""
         encoder_sgd: Any = self.optimizers()
         encoder = encoder_sgd.param_groups[0]
         factor = encoder["lr"] / encoder.get("initial_lr", encoder["lr"])
@@ -228,7 +251,7 @@ class Calibrate(Stage):
     # --- E step -----------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Eq. 8 for one batch."""
+        """Eq. 12 for one batch."""
         if not self.e_step:
             return 0 * self.nothing
         assert self.whitening is not None
@@ -236,9 +259,3 @@ class Calibrate(Stage):
         distances = lmd.mahalanobis(features, *self.whitening)
         loss = F.cross_entropy(self.network.classifier(features).float(), batch.labels)
         return loss + self.distribution * lmd.distribution_consistency(distances, batch.labels)
-
-
-def _two_views(batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
-    if batch.views is None:
-        raise UserError("LMD compares a strong and a weak view", f"Set method.stages.{stage}.views=2.")
-    return batch.images, batch.views

@@ -12,12 +12,11 @@ by projected gradient descent: after every step of the optimiser, which has the 
     w_c <- w_c min(1, delta / |w_c|)       delta = m + t (M - m)
 
 with m and M the smallest and the largest |w_c| at the end of stage 1. Small weights grow, large ones are capped.
-Where this differs from the paper or its released code, docs/fidelity.md says why.
+Where this differs from the paper or its released code, docs/explanation/fidelity.md says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from ltmed.data.batch import Batch
 from ltmed.errors import require_between
-from ltmed.losses.traits import require_scale
+from ltmed.losses.traits import Loss, require_scale
 from ltmed.methods.decoupling import FrozenEncoder
 from ltmed.nn.linear import linear_classifier
 from ltmed.nn.network import Network
@@ -52,7 +51,7 @@ class MaxNorm(FrozenEncoder):
         network: Network,
         context: StageContext,
         *,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Loss,
         threshold: float = 0.1,
     ) -> None:
         super().__init__(network, context)
@@ -64,7 +63,7 @@ class MaxNorm(FrozenEncoder):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self.loss(self(batch.images), batch.labels, self.class_counts)
+        return self.classification_loss(self.loss, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Projects what the optimiser has made of the weights."""

@@ -18,19 +18,16 @@ Letters: B images, K classes, H and W sides of an image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.distributions import Beta
 
 from ltmed.data.batch import Batch
 from ltmed.errors import require_between, require_choice
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
 from ltmed.nn.network import Network
 from ltmed.training.context import StageContext
-
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Mixing(ERM):
@@ -46,6 +43,8 @@ class Mixing(ERM):
     Raises:
         UserError: `mix` is neither, or `alpha` is out of range.
     """
+
+    needs_images = True
 
     def __init__(
         self, network: Network, context: StageContext, *, loss: Loss, mix: str = "mixup", alpha: float = 0.2

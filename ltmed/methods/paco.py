@@ -16,11 +16,13 @@ class is predicted by argmax_c g_c(x). Letters: B images, M queue slots, K class
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError, require_between
+from ltmed.errors import require_between
 from ltmed.losses.aduni import AlphaSchedule, aduc_loss
 from ltmed.methods.aduni import AdUni
 from ltmed.nn.heads import MLP
@@ -66,7 +68,7 @@ class PaCo(AdUni):
         logit_prior: bool = True,
         normalize: bool = True,
     ) -> None:
-        projector = _projector(network)
+        projector = network.require_projector(MLP)
         option = f"method.stages.{context.name}.module."
         require_between(option + "momentum", momentum, 0, 1)
         require_between(option + "queue_size", queue_size, 1, 1e7)
@@ -81,14 +83,15 @@ class PaCo(AdUni):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. 3 for one batch, mean over this process's B queries."""
-        if batch.views is None:
-            raise UserError("PaCo compares two views of each image", f"Set method.stages.{self.context.name}.views=2.")
-        projector = _projector(self.network)
-        self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
-        representations = self.network.encoder(batch.images)
+        images, views = batch.require_views()
+        projector = self.network.require_projector(MLP)
+        if self.begins_step(batch_idx):
+            self.teacher.update(self.network.encoder, projector, momentum=self.momentum)
+        representations = self.network.encoder(images)
         logits, queries = self.network.classifier(representations), projector(representations)
-        candidates, labels = self._candidates(queries, self.teacher(batch.views), batch.labels)
-        return aduc_loss(
+        candidates, labels = self._candidates(queries, self.teacher(views), batch.labels)
+        loss = partial(
+            aduc_loss,
             logits,
             queries,
             batch.labels,
@@ -100,6 +103,9 @@ class PaCo(AdUni):
             log_prior=self.log_prior if self.logit_prior else None,
             normalize=self.normalize,
         )
+        if self.class_losses:
+            self.class_losses.add(loss(reduction="none"), batch.labels)
+        return loss()
 
     def _candidates(self, queries: Tensor, keys: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1 over all processes, `[M', E]` and `[M']`, queries first; then the keys enter the queue.
@@ -111,9 +117,3 @@ class PaCo(AdUni):
         candidate_labels = torch.cat([labels, labels, self.queue.labels])
         self.queue.enqueue(keys, labels, labels)  # What a key was taken for plays no part here.
         return candidates, candidate_labels
-
-
-def _projector(network: Network) -> MLP:
-    if not isinstance(network.projector, MLP):
-        raise UserError("PaCo needs an MLP projector", "Leave method.network as method=paco has it.")
-    return network.projector

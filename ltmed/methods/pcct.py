@@ -19,13 +19,15 @@ embeddings of all training images, y being the class of a:
     (7)    quadruplet  mean of [d(a, c_y) + alpha - d(a, c_j)]_+ + [d(a, c_y) + beta - d(c_j, c_k)]_+
 
 PCCT estimates the centres anew for every epoch; in Efficient-PCCT they are a parameter that starts from the class
-means. Either predicts the class with the nearest mean. Where this differs from the paper, docs/fidelity.md says why.
+means. Either predicts the class with the nearest mean. Where this differs from the paper,
+docs/explanation/fidelity.md says why.
 Letters: B images of the batch over all processes, K classes, E embedding width.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +66,7 @@ class _PCCTStage(Stage):
         self, network: Network, context: StageContext, *, metric_loss: MetricLoss, margin: float, beta: float
     ) -> None:
         super().__init__(network, context)
-        _head(network)
+        network.require_head(CentreHead)
         require_choice(self._key("metric_loss"), metric_loss, get_args(MetricLoss))
         if not 0 < margin <= 1e6:
             raise UserError(f"{self._key('margin')}={margin}", "It must be greater than 0.")
@@ -74,6 +76,13 @@ class _PCCTStage(Stage):
             raise UserError("A quadruplet needs images of three classes", f"Set {self._key('metric_loss')}=triplet.")
         self.metric_loss: MetricLoss = metric_loss
         self.margin, self.beta = margin, beta
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Distances between the class centres."""
+        from ltmed.methods.figures.pcct import centre_distances
+
+        return {"centre_distances": centre_distances}
 
     def _key(self, option: str) -> str:
         return f"method.stages.{self.context.name}.module.{option}"
@@ -86,7 +95,7 @@ class _PCCTStage(Stage):
     @torch.no_grad()
     def _estimate_centres(self) -> None:
         """Sets the head's centres to the mean embedding of all training images of each class, over all processes."""
-        head = _head(self.network)
+        head = self.network.require_head(CentreHead)
         sums = torch.zeros_like(head.centres, dtype=torch.float64)
         counts = sums.new_zeros(len(sums), 1)
         for batch in feature_pass.over_training_part(self):
@@ -98,7 +107,7 @@ class _PCCTStage(Stage):
 
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embeddings `[B, E]` and labels `[B]` of all processes: pairs are formed across them."""
-        embeddings = _head(self.network).embed(self.network.encoder(batch.images))
+        embeddings = self.network.require_head(CentreHead).embed(self.network.encoder(batch.images))
         return distributed.gather_with_gradient(embeddings), distributed.gather_equal(batch.labels)
 
 
@@ -145,7 +154,7 @@ class SampleStage(_PCCTStage):
         draws = self._draws(len(labels), batch_idx)
         loss = SAMPLE_LOSSES[self.metric_loss](embeddings, labels, draws, self.margin, self.beta)
         if self.ce_weight:
-            logits = -distances(embeddings, _head(self.network).centres)
+            logits = -distances(embeddings, self.network.require_head(CentreHead).centres)
             loss = loss + self.ce_weight * cross_entropy(logits, labels, self.class_counts)
         return loss
 
@@ -184,7 +193,7 @@ class CentreStage(_PCCTStage):
     ) -> None:
         super().__init__(network, context, metric_loss=metric_loss, margin=margin, beta=beta)
         require_choice(self._key("centers"), centers, get_args(Centers))
-        head = _head(network)
+        head = network.require_head(CentreHead)
         self.centres = nn.Parameter(torch.zeros_like(head.centres)) if centers == "trainable" else None
 
     def on_train_epoch_start(self) -> None:
@@ -195,16 +204,10 @@ class CentreStage(_PCCTStage):
         self._estimate_centres()
         if self.centres is not None:
             with torch.no_grad():  # In place: the optimiser and DDP hold this very tensor.
-                self.centres.copy_(_head(self.network).centres)
+                self.centres.copy_(self.network.require_head(CentreHead).centres)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of the whole batch, the same on every process."""
         embeddings, labels = self._embed(batch)
-        centres = _head(self.network).centres if self.centres is None else self.centres
+        centres = self.network.require_head(CentreHead).centres if self.centres is None else self.centres
         return CENTRE_LOSSES[self.metric_loss](embeddings, labels, centres, self.margin, self.beta)
-
-
-def _head(network: Network) -> CentreHead:
-    if not isinstance(network.classifier, CentreHead):
-        raise UserError("PCCT needs a CentreHead as classifier", "Leave method.network as method=pcct has it.")
-    return network.classifier

@@ -13,12 +13,9 @@ tau = 1 is the one that follows from the theory; other values make up for badly 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import Tensor
-
-from ltmed.errors import UserError, require_between
+from ltmed.errors import require_between
 from ltmed.losses.counts import log_prior
+from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM
 from ltmed.nn.adjusted import LogitAdjusted
 from ltmed.nn.network import Network
@@ -44,11 +41,11 @@ class PostHocLogitAdjustment(ERM):
         network: Network,
         context: StageContext,
         *,
-        loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        loss: Loss,
         tau: float | None = 1.0,
     ) -> None:
         super().__init__(network, context, loss=loss)
-        head = _head(network)
+        head = network.require_head(LogitAdjusted)
         head.log_prior.copy_(log_prior(context.counts, head.log_prior.dtype))
         self.chooses_tau = tau is None
         if tau is not None:
@@ -59,19 +56,10 @@ class PostHocLogitAdjustment(ERM):
         """Before tau is chosen, logits are wanted as they are."""
         super().on_validation_start()
         if self.chooses_tau:
-            tau_search.begin(self, _head(self.network))
+            tau_search.begin(self, self.network.require_head(LogitAdjusted))
 
     def on_validation_epoch_end(self) -> None:
         """Scores the validation part with the tau that it chooses, where tau is chosen."""
         if self.chooses_tau:
-            self._outputs = tau_search.choose(self, _head(self.network), self._outputs)
+            self._outputs = tau_search.choose(self, self.network.require_head(LogitAdjusted), self._outputs)
         super().on_validation_epoch_end()
-
-
-def _head(network: Network) -> LogitAdjusted:
-    if not isinstance(network.classifier, LogitAdjusted):
-        raise UserError(
-            "Post-hoc logit adjustment needs a LogitAdjusted classifier",
-            "Leave method.network as method=posthoc_logit_adjustment has it.",
-        )
-    return network.classifier

@@ -21,13 +21,14 @@ Letters: B images.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.errors import UserError, require_between
+from ltmed.errors import require_between
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.supcon import supcon_loss
-from ltmed.methods.decoupling import Loss, Retrain
+from ltmed.losses.traits import Loss
+from ltmed.methods.decoupling import Retrain
 from ltmed.nn.network import Network
 from ltmed.training.context import StageContext
 from ltmed.training.stage import Stage
@@ -51,19 +52,14 @@ class Contrast(Stage):
 
     def __init__(self, network: Network, context: StageContext, *, temperature: float = 0.1) -> None:
         super().__init__(network, context)
-        _projector(network)
+        network.require_projector()
         require_between(f"method.stages.{context.name}.module.temperature", temperature, 1e-3, 1e3)
         self.temperature = temperature
         network.requires_grad_(True).classifier.requires_grad_(False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. 1 for one batch, mean over this process's 2B samples."""
-        if batch.views is None:
-            raise UserError(
-                "Supervised contrast compares two views of each image",
-                f"Set method.stages.{self.context.name}.views=2.",
-            )
-        anchors = _projector(self.network)(self.network.encoder(torch.cat([batch.images, batch.views])))
+        anchors = self.network.require_projector()(self.network.encoder(torch.cat(batch.require_views())))
         labels = batch.labels.repeat(2)
         return supcon_loss(
             anchors,
@@ -91,9 +87,3 @@ class LinearProbe(Retrain):
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
         super().__init__(network, context, loss=loss)
         network.requires_grad_(False).classifier.requires_grad_(True)
-
-
-def _projector(network: Network) -> nn.Module:
-    if network.projector is None:
-        raise UserError("Supervised contrast needs a projector", "Leave method.network as method=cl has it.")
-    return network.projector

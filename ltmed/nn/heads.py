@@ -22,6 +22,27 @@ class Linear(nn.Linear):
         super().__init__(in_features, out_features, bias=bias)
 
 
+class EmbeddedLinear(nn.Module):
+    """A linear classifier on an embedding of a chosen width, Linear(D, E) -> Linear(E, K), without a nonlinearity.
+
+    The network of a baseline at the output width of a metric-learning method (Chen et al., JBHI 2023, Fig. 2).
+
+    Args:
+        in_features: D.
+        out_features: K.
+        width: E.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, width: int = 128) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(in_features, width)
+        self.linear = nn.Linear(width, out_features)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[B, D]` -> logits `[B, K]`."""
+        return self.linear(self.embedding(features))
+
+
 class MLP(nn.Module):
     """Projector with one hidden layer, Linear -> ReLU -> Linear: features `[B, D]` -> embeddings `[B, E]`.
 
@@ -51,7 +72,7 @@ class PrototypeHead(nn.Module):
     """Classifier that compares an embedding with one learnable prototype per class: logits = F(h) P^T.
 
     F = Linear(D, E) -> ReLU, its outputs not divided by their norm; P `[K, E]` is a parameter (Yang et al., MICCAI
-    2022, Section 2.1).
+    2022, Sections 3.1 and 4.2).
 
     Args:
         in_features: D.

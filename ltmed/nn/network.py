@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor, nn
+
+from ltmed.errors import UserError
+
+Head = TypeVar("Head", bound=nn.Module)
 
 
 class Network(nn.Module):
@@ -33,6 +38,33 @@ class Network(nn.Module):
         self.projector = projector(self.num_features) if projector else None
         self.classifier = classifier(self.num_features, num_classes)
 
+    def require_head(self, kind: type[Head]) -> Head:
+        """The classifier, for a method that works with one kind of head only.
+
+        Raises:
+            UserError: the classifier is of another kind.
+        """
+        return _require(self.classifier, kind, "classifier")
+
+    def require_projector(self, kind: type[Head] = nn.Module) -> Head:
+        """The projector, for a method that compares embeddings; `kind` is what it must be.
+
+        Raises:
+            UserError: the network has no projector, or one of another kind.
+        """
+        return _require(self.projector, kind, "projector")
+
     def forward(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` -> logits `[B, K]`."""
         return self.classifier(self.encoder(images))
+
+
+def _require(part: nn.Module | None, kind: type[Head], role: str) -> Head:
+    if not isinstance(part, kind):
+        found = "none" if part is None else type(part).__name__
+        wanted = "a" if kind is nn.Module else f"a {kind.__name__} as"
+        raise UserError(
+            f"This method needs {wanted} {role}, and the network has {found}",
+            f"Leave method.network.{role} as the method's own yaml has it.",
+        )
+    return part

@@ -26,7 +26,8 @@ class FeatureQueue(nn.Module):
 
     It fills gradually: an empty slot has label -1 and is for the user to leave out, never a random vector. Nothing in
     here reads a value back from the device. Several processes hold the same queue if each enqueues the same gathered
-    keys.
+    keys. It moves with every batch: where an optimiser step gathers the gradients of several batches, the keys of the
+    earlier ones are among the items of the later ones, all made by the same weights of the teacher.
 
     Args:
         size: M.

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 class EmaTeacher(nn.Module):
     """Follows the weights of some modules slowly: theta_teacher <- m theta_teacher + (1 - m) theta_student.
 
-    The copy gets no gradient, is part of the state dict, and keeps its mode whatever the modules around it do.
+    The copy gets no gradient, is part of the state dict, and keeps its mode whatever the modules around it do. The
+    momentum is meant per step of the optimiser: call `update` once for each, not for every batch of an accumulation.
 
     Args:
         modules: what to copy; `forward` applies the copies one after another.

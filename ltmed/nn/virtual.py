@@ -1,4 +1,4 @@
-"""Virtual features: drawn from a normal distribution per class, never stored (Pan et al., 2025, Section 3.3).
+"""Virtual features: drawn from a normal distribution per class, never stored (Pan et al., 2025, Section 3.4.1).
 
 Letters: K classes, D feature width, R features per class.
 """
@@ -30,10 +30,7 @@ def virtual_batches(
         features `[batch_size, D]` and labels int64 `[batch_size]`.
     """
     classes, width = means.shape
-    on_host = torch.Generator().manual_seed(int(generator.initial_seed()))
-    # The order is drawn on the host, where the lengths of the classes' shares are known without waiting for a device.
-    order = torch.randperm(per_class * classes, generator=on_host) % classes
-    for labels in order.split(max(_CHUNK // batch_size, 1) * batch_size):
+    for labels in _class_order(classes, per_class, generator).split(max(_CHUNK // batch_size, 1) * batch_size):
         by_class = labels.argsort(stable=True)
         sizes = labels.bincount(minlength=classes).tolist()
         noise = torch.randn(len(labels), width, generator=generator, device=means.device)
@@ -42,3 +39,32 @@ def virtual_batches(
         ]
         features = torch.empty_like(noise).index_copy_(0, by_class.to(means.device), torch.cat(drawn))
         yield from zip(features.split(batch_size), labels.to(means.device).split(batch_size), strict=True)
+
+
+def real_batches(
+    features: Tensor, labels: Tensor, per_class: int, batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draws R features of each class with replacement, in random order, batch by batch: as many as virtual ones.
+
+    Args:
+        features: `[N, D]`.
+        labels: int64 `[N]`; every class from 0 to the largest must occur.
+        per_class: R.
+        batch_size: features per batch; the last batch may be smaller.
+        generator: on the device of `features`.
+
+    Yields:
+        features `[batch_size, D]` and labels int64 `[batch_size]`.
+    """
+    by_class, sizes = labels.argsort(stable=True), labels.bincount()
+    starts = sizes.cumsum(0) - sizes
+    for drawn in _class_order(len(sizes), per_class, generator).split(batch_size):
+        chosen = drawn.to(features.device)
+        places = torch.rand(len(chosen), generator=generator, device=features.device, dtype=torch.float64)
+        yield features[by_class[starts[chosen] + (places * sizes[chosen]).long()]], chosen
+
+
+def _class_order(classes: int, per_class: int, generator: torch.Generator) -> Tensor:
+    """Each class R times in random order, int64 `[R K]`, on the host: lengths of shares are then known at once."""
+    on_host = torch.Generator().manual_seed(int(generator.initial_seed()))
+    return torch.randperm(per_class * classes, generator=on_host) % classes

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ltmed.plots import fit, style
+from ltmed.plots import style, titles
 
 MOST_NUMBERED = 25
 """Classes up to which the cells have numbers."""
@@ -29,7 +29,7 @@ def confusion_matrix(
         classes: K names, shown up to `style.MOST_NAMED` classes.
         tiers: K times "head", "medium" or "tail".
         counts: K training images, which give the order.
-        title: above the picture.
+        title: above the figure.
     """
     order, number = style.by_size(counts), len(classes)
     matrix = np.asarray(confusion, dtype=float)[np.ix_(order, order)]
@@ -46,15 +46,15 @@ def confusion_matrix(
     _tier_lines(axes, [tiers[k] for k in order])
     axes.spines[:].set_visible(True)
     axes.set(xlabel="predicted", ylabel="true")
-    fit.title(figure, title)  # Not the title of the axes: the names of the tiers are there.
+    titles.title(figure, title)  # Not the title of the axes: the names of the tiers are there.
     return figure
 
 
 def _numbers(axes: Axes, shares: np.ndarray, size: float) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.5:
-            text = axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=size, in_layout=False)
-            text.set_color("white" if share > 55 else "black")
+            cell = axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=size, in_layout=False)
+            cell.set_color("white" if share > 55 else "black")
 
 
 def _tier_lines(axes: Axes, tiers: list[str]) -> None:

@@ -1,15 +1,17 @@
-"""How training went: loss, validation metrics and learning rate, epoch by epoch, a column for each stage."""
+"""Training, epoch by epoch: loss, validation metrics and learning rate of each stage; the loss of each class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ltmed.plots import style
+from ltmed.plots import style, titles
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class StageCurves:
     """Mean training loss of each epoch."""
     metrics: Mapping[str, Sequence[float]]
     """Validation metrics of each epoch by name."""
-    kept: int | None = None
+    selected: int | None = None
     """The epoch whose weights the stage handed on, from 0."""
     rate: tuple[Sequence[float], Sequence[float]] = field(default=((), ()))
     """Epochs, fractions included, and learning rates; empty if unknown."""
@@ -33,7 +35,7 @@ def training_curves(stages: Sequence[StageCurves], title: str = "") -> Figure:
 
     Args:
         stages: in the order in which they were trained; those without a number are left out.
-        title: above the picture.
+        title: above the figure.
 
     Raises:
         ValueError: no stage has logged anything.
@@ -55,8 +57,8 @@ def training_curves(stages: Sequence[StageCurves], title: str = "") -> Figure:
         for axes in column:
             axes.grid()
     _share_range(list(grid[1]))
-    for axes, said in zip(grid[:, 0], ("training loss", "validation", "learning rate"), strict=False):
-        axes.set_ylabel(said)
+    for axes, label in zip(grid[:, 0], ("training loss", "validation", "learning rate"), strict=False):
+        axes.set_ylabel(label)
     handles = {}
     for axes in grid[1]:
         lines, names = axes.get_legend_handles_labels()
@@ -74,8 +76,8 @@ def _loss(axes: Axes, stage: StageCurves) -> None:
     if len(positive) == len(stage.loss) > 0 and max(positive) > 100 * min(positive):
         axes.set_yscale("log")
         style.plain_numbers(axes.yaxis)
-    if stage.kept is not None:
-        axes.axvline(stage.kept + 1, color=style.GREY, lw=1, ls=":")
+    if stage.selected is not None:
+        axes.axvline(stage.selected + 1, color=style.GREY, lw=1, ls=":")
 
 
 def _rate(axes: Axes, stage: StageCurves) -> None:
@@ -89,12 +91,87 @@ def _rate(axes: Axes, stage: StageCurves) -> None:
 
 
 def _metrics(axes: Axes, stage: StageCurves) -> None:
-    style.draw_metrics(axes, stage.metrics)
-    if stage.kept is not None:
-        axes.axvline(stage.kept + 1, color=style.GREY, lw=1, ls=":", label="weights that were kept")
+    style.plot_metrics(axes, stage.metrics)
+    if stage.selected is not None:
+        axes.axvline(stage.selected + 1, color=style.GREY, lw=1, ls=":", label="selected weights")
 
 
 def _share_range(axes: list[Axes]) -> None:
     low, high = min(one.get_ylim()[0] for one in axes), max(one.get_ylim()[1] for one in axes)
     for one in axes:
         one.set_ylim(low, high)
+
+
+MOST_LINES = 12
+"""Classes up to which each has a line in the legend; of more the legend has their tiers, and the means of these."""
+Losses = Mapping[str, Sequence[tuple[int, float]]]
+"""Class code -> (epoch from 0, mean training loss)."""
+
+
+@style.styled
+def class_losses(
+    panels: Mapping[str, Losses], classes: Sequence[str], tiers: Sequence[str], counts: Sequence[int], title: str = ""
+) -> Figure:
+    """Mean training loss of each class over epochs, as in figure 2 of the AdUni paper, a panel for each stage or run.
+
+    Every panel has a scale of its own, since losses of several methods cannot be compared, but how they differ between
+    classes can.
+
+    Args:
+        panels: name of a stage or run -> its losses.
+        classes: K codes.
+        tiers: K times "head", "medium" or "tail".
+        counts: K training images, which give the order of the classes.
+        title: above the figure.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = style.new_figure(0.6 + 2.6 * rows, max(style.WIDTH, 3.2 * columns + 0.6))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    order = style.by_size(counts)
+    few, shades = len(classes) <= MOST_LINES, style.class_shades(order, tiers)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(panels):
+            axes.remove()
+            continue
+        name, losses = list(panels.items())[place]
+        for k in order:
+            points = losses.get(classes[k], ())
+            look = style.TIERS[tiers[k]]
+            marker = look.marker if few and len(points) <= style.MOST_MARKED else ""
+            x, y = [epoch + 1 for epoch, _ in points], [loss for _, loss in points]
+            axes.plot(x, y, color=shades[k], lw=1.3 if few else 0.4, marker=marker, ms=3)
+        if not few:
+            _tier_means(axes, losses, classes, tiers)
+        axes.set_ylim(0, None)
+        axes.set_title(style.label(name, 60), fontsize=9)
+        axes.set_xlabel("epoch" if place + columns >= len(panels) else "")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("training loss")
+    names = style.labels(classes[k] for k in order)
+    handles = [
+        Line2D(
+            [], [], color=shades[k], marker=style.TIERS[tiers[k]].marker, ms=4, label=f"{name}, {counts[k]:,} images"
+        )
+        for k, name in zip(order, names, strict=True)
+    ]
+    if not few:
+        handles = [
+            Line2D([], [], color=style.TIERS[tier].colour, lw=2, label=f"{tier}, mean of classes")
+            for tier in style.TIERS
+            if tier in tiers
+        ]
+    titles.legend(figure, handles, title)
+    return figure
+
+
+def _tier_means(axes: Axes, losses: Losses, classes: Sequence[str], tiers: Sequence[str]) -> None:
+    for tier, look in style.TIERS.items():
+        members = [code for code, own in zip(classes, tiers, strict=True) if own == tier]
+        of_epoch: dict[int, list[float]] = {}
+        for epoch, loss in (point for code in members for point in losses.get(code, ())):
+            of_epoch.setdefault(epoch, []).append(loss)
+        epochs = sorted(of_epoch)
+        axes.plot([e + 1 for e in epochs], [float(np.mean(of_epoch[e])) for e in epochs], color=look.colour, lw=2.2)

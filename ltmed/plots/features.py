@@ -1,24 +1,23 @@
-"""Features of test images in the plane, by class, with the tiers marked."""
+"""Features of images in the plane, by class, with the tiers marked: of one run, or of several side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ltmed.errors import UserError
-from ltmed.plots import fit, style
+from ltmed.plots import style, titles
 
 Embedding = Literal["tsne", "umap"]
 MOST_IMAGES = 3000
 """t-SNE of so many takes about ten seconds."""
 MOST_SHADED = 7
 """Classes up to which each has a shade of its own."""
-_LEGEND_SIZE = 30
-"""Of a marker in the legend, in square points, however small those of many images are."""
 
 
 def choose_images(labels: np.ndarray, most: int = MOST_IMAGES) -> np.ndarray:
@@ -32,11 +31,11 @@ def choose_images(labels: np.ndarray, most: int = MOST_IMAGES) -> np.ndarray:
     cap = int(counts.max(initial=1))
     while cap > 1 and np.minimum(counts, cap).sum() > most:
         cap = max(1, int(cap * 0.9))
-    kept = []
+    chosen = []
     for k in np.flatnonzero(counts):
         members = np.flatnonzero(labels == k)
-        kept.append(members[np.linspace(0, len(members) - 1, min(len(members), cap)).round().astype(int)])
-    return np.sort(np.concatenate(kept))
+        chosen.append(members[np.linspace(0, len(members) - 1, min(len(members), cap)).round().astype(int)])
+    return np.sort(np.concatenate(chosen))
 
 
 def embed(features: np.ndarray, how: Embedding, seed: int = 0) -> np.ndarray:
@@ -65,61 +64,85 @@ def embed(features: np.ndarray, how: Embedding, seed: int = 0) -> np.ndarray:
     return UMAP(random_state=seed, n_jobs=1, n_neighbors=min(15, len(scaled) - 1)).fit_transform(scaled)
 
 
+class Points(NamedTuple):
+    """Features of one run in the plane."""
+
+    title: str
+    places: np.ndarray
+    """[N, 2]."""
+    labels: np.ndarray
+    """int64 [N], class indices."""
+
+
 @style.styled
 def feature_map(
-    points: np.ndarray,
-    labels: np.ndarray,
+    panels: Sequence[Points],
     classes: Sequence[str],
     tiers: Sequence[str],
     counts: Sequence[int],
     title: str = "",
+    chosen: Sequence[int] = (),
 ) -> Figure:
-    """Points of test images: colour, shape and order of drawing by tier, the tail on top.
+    """Features of images as points, a panel for each run: colour, marker and order by tier, the tail on top.
 
-    Up to `MOST_SHADED` classes have a shade each of their tier's colour, the largest of a tier the darkest; up to
-    `style.MOST_NAMED` have a name or number at their median instead; more have neither.
+    Up to `MOST_SHADED` classes have a shade each of their tier's colour, the largest of a tier the darkest; classes
+    that were chosen have colours that differ more. Up to `style.MOST_NAMED` classes of a single run have a name or
+    number at their median instead; more have neither.
 
     Args:
-        points: [N, 2].
-        labels: int64 [N], class indices.
+        panels: a single one has no title of its own.
         classes: K names.
         tiers: K times "head", "medium" or "tail".
         counts: K training images, which give the order of the names.
-        title: above the picture.
+        title: above the figure.
+        chosen: class indices, if not all classes are shown.
     """
-    figure = style.new_figure(5.4, style.WIDTH)
-    axes = figure.add_subplot()
-    size = _size(len(points))
-    order, shaded = style.by_size(counts), len(classes) <= MOST_SHADED
-    handles = {}
-    for tier, look in style.TIERS.items():
-        members = [k for k in order if tiers[k] == tier]
-        shades = _shades(look.colour, len(members)) if shaded else [look.colour] * len(members)
-        for k, shade in zip(members, shades, strict=True):
-            here = points[labels == k]
-            handles[k] = axes.scatter(
-                here[:, 0], here[:, 1], marker=look.marker, s=size, lw=0.3, edgecolor="white",
-                color=shade, zorder=2 + list(style.TIERS).index(tier), label=f"{style.label(classes[k])} ({tier})",
-            )  # fmt: skip
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(True)
-    fit.title(figure, title)
+    order = [k for k in style.by_size(counts) if not chosen or k in chosen]
+    shaded = len(order) <= MOST_SHADED
+    shades: dict[int, Any] = {k: style.TIERS[tiers[k]].colour for k in order}
     if shaded:
-        named, scale = [handles[k] for k in order], (_LEGEND_SIZE / size) ** 0.5
-        figure.legend(handles=named, loc="outside right upper", title="class (tier)", markerscale=scale)
+        distinct = dict(zip(order, style.CYCLE, strict=False))
+        shades = distinct if chosen else dict(style.class_shades(order, tiers))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = style.new_figure(5.4 if len(panels) == 1 else 0.6 + 3.0 * rows, style.WIDTH if columns < 3 else 9.0)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(panels):
+            axes.remove()
+            continue
+        _scatter(axes, panels[place], order, shades, tiers)
+        axes.set_title(style.label(panels[place].title, 60) if len(panels) > 1 else "", fontsize=9)
+    if len(panels) == 1 and not shaded:
+        titles.title(figure, title)
+        points, present = panels[0], [k for k in order if (panels[0].labels == k).any()]
+        medians = [(float(x), float(y)) for x, y in (np.median(points.places[points.labels == k], 0) for k in present)]
+        titles.name_points(grid[0, 0], medians, [classes[k] for k in present], [tiers[k] for k in present])
         return figure
-    present = [k for k in order if (labels == k).any()]
-    medians = [(float(x), float(y)) for x, y in (np.median(points[labels == k], 0) for k in present)]
-    style.name_points(axes, medians, [classes[k] for k in present], [tiers[k] for k in present])
+    handles = style.tier_handles([tiers[k] for k in order])
+    if shaded:
+        handles = [_handle(shades[k], tiers[k], f"{style.label(classes[k])} ({tiers[k]})") for k in order]
+    if len(panels) > 1:
+        titles.legend(figure, handles, title)
+        return figure
+    titles.title(figure, title)
+    figure.legend(handles=handles, loc="outside right upper", title="class (tier)")
     return figure
 
 
-def _shades(colour: str, number: int) -> list[tuple[float, float, float]]:
-    """From dark to light, so that a colour means the same tier as in every other picture."""
-    own = np.array(to_rgb(colour))
-    places = np.linspace(-0.5, 0.6, number) if number > 1 else np.zeros(number)
-    mixed = (own * (1 + place) if place < 0 else own + (1 - own) * place for place in places)
-    return [(float(red), float(green), float(blue)) for red, green, blue in mixed]
+def _scatter(axes: Axes, points: Points, order: Sequence[int], shades: Mapping[int, Any], tiers: Sequence[str]) -> None:
+    for k in order:
+        look, here = style.TIERS[tiers[k]], points.places[points.labels == k]
+        axes.scatter(
+            here[:, 0], here[:, 1], marker=look.marker, s=_size(len(points.places)), lw=0.3, edgecolor="white",
+            color=shades[k], zorder=2 + list(style.TIERS).index(tiers[k]), label=str(k),
+        )  # fmt: skip
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
+
+
+def _handle(colour: Any, tier: str, text: str) -> Line2D:
+    return Line2D([], [], ls="", marker=style.TIERS[tier].marker, color=colour, mec="white", mew=0.3, ms=6, label=text)
 
 
 def _size(points: int) -> float:

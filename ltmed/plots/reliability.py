@@ -1,4 +1,4 @@
-"""Whether confidence is worth what it says (Guo et al., ICML 2017, figure 1)."""
+"""Reliability diagram: confidence against accuracy (Guo et al., ICML 2017, figure 1)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from matplotlib.figure import Figure
 
 from ltmed.evaluation.metrics import ECE_BINS
 from ltmed.plots import style
+from ltmed.runs.reader import Run
+
+
+def confidences(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """The largest probability of each test image of a run, and whether its class was right.
+
+    Raises:
+        FileNotFoundError: the run's predictions were left behind.
+    """
+    table = run.predictions
+    confidence = table[[f"prob_{code}" for code in run.classes]].to_numpy().max(1)
+    return confidence, (table["label"] == table["predicted"]).to_numpy()
 
 
 def bin_confidences(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,15 +46,15 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, ece: float 
     Args:
         confidence: [N], largest probability of each image.
         correct: bool [N].
-        ece: expected calibration error, written into the picture.
-        title: above the picture.
+        ece: expected calibration error, written into the figure.
+        title: above the figure.
     """
-    number, said, true = bin_confidences(confidence, correct)
+    number, mean, true = bin_confidences(confidence, correct)
     figure = style.new_figure(5.2, 4.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     centres, width = (np.arange(ECE_BINS) + 0.5) / ECE_BINS, 0.92 / ECE_BINS
     upper.bar(centres, true, width, color=style.BLUE, label="accuracy")
-    low, high = np.fmin(said, true), np.fmax(said, true)
+    low, high = np.fmin(mean, true), np.fmax(mean, true)
     upper.bar(
         centres, high - low, width, bottom=low, facecolor="none", edgecolor=style.VERMILLION, hatch="////", lw=0.8,
         label="gap to the confidence",

@@ -1,7 +1,4 @@
-"""Several methods beside each other, class by class: as bars and lines where they are few, as tables where many.
-
-Classes go from the largest to the smallest in every picture, each with the sign of its tier and its training images.
-"""
+"""Several methods beside each other, class by class: as bars and lines where they are few, as tables where many."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
-from ltmed.plots import fit, style
-from ltmed.plots.per_class import size_axis
+from ltmed.plots import fonts, style, titles
+from ltmed.plots.classes import size_axis
 
 MOST_TOGETHER = 10
 """Methods up to which they share axes; more have a row of a table, or a panel, each."""
@@ -48,6 +45,7 @@ def scores(
     metric: str = "F1",
     title: str = "",
     note: str = "",
+    width: float = style.WIDTH,
 ) -> Figure:
     """A score of every class: bars or marks in a row of each class, or of many methods a table, best method first.
 
@@ -57,19 +55,20 @@ def scores(
         tiers: K times "head", "medium" or "tail".
         counts: K training images.
         metric: what the scores are.
-        title: above the picture.
+        title: above the figure.
         note: below the title.
+        width: in inches, of bars and marks.
     """
     table = _table(values)
     order = [k for k in style.by_size(counts) if np.isfinite(table[:, k]).any()]
     shown = set(sorted(order, key=lambda k: np.nanmean(table[:, k]))[: style.MOST_NAMED])
     rule = f"the {len(shown)} lowest of {len(classes)} classes" if len(order) > len(shown) else "classes"
     order = [k for k in order if k in shown]
-    said = f"{rule} and their training images: {style.signs(tiers)}"
+    caption = f"{rule} and their training images: {style.signs(tiers)}"
     named = _class_names(classes, tiers, counts, order)
     if len(values) > MOST_TOGETHER:
-        return _heatmap(list(values), table, order, named, f"{said}; mean: over all classes", metric, title, note)
-    return _rows(list(values), table[:, order], named, said, metric, title, note)
+        return _heatmap(list(values), table, order, named, f"{caption}; mean: over all classes", metric, title, note)
+    return _rows(list(values), table[:, order], named, caption, metric, title, note, width)
 
 
 def _table(values: Values) -> np.ndarray:
@@ -86,16 +85,23 @@ def _class_names(
 def _upright(named: Sequence[str], inches: float, size: float) -> tuple[list[str], float, float]:
     """Names for the ticks of an x axis, their rotation and their height in inches: in two lines if these have room."""
     lines = [name.replace(_AND, "\n") for name in named]
-    if max(fit.width(line, size) for line in lines) < inches - 0.06:
+    if max(fonts.width(line, size) for line in lines) < inches - 0.06:
         return lines, 0, 2.6 * size / 72
-    return list(named), 90, max(fit.width(name, size) for name in named)
+    return list(named), 90, max(fonts.width(name, size) for name in named)
 
 
 def _rows(
-    methods: list[str], table: np.ndarray, named: list[str], said: str, metric: str, title: str, note: str
+    methods: list[str],
+    table: np.ndarray,
+    named: list[str],
+    caption: str,
+    metric: str,
+    title: str,
+    note: str,
+    width: float,
 ) -> Figure:
     bars = table.size <= MOST_BARS
-    figure = style.new_figure(1.1 + len(named) * (0.12 + 0.13 * len(methods) if bars else 0.24))
+    figure = style.new_figure(1.1 + len(named) * (0.12 + 0.13 * len(methods) if bars else 0.24), width)
     axes = figure.add_subplot()
     handles = []
     for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
@@ -107,13 +113,13 @@ def _rows(
             axes.barh(places + (number - (len(methods) - 1) / 2) * height, row, height=height, **looks)
             handles.append(Patch(label=name, **looks))
         else:
-            axes.plot(row, places, ls="", label=name, ms=5, alpha=0.85, **_look(number))
+            axes.plot(row, places, ls="", label=name, ms=5, alpha=0.85, **style.line_look(number))
             handles.append(axes.lines[-1])
     axes.set(xlim=(-0.01 if bars else -0.03, 1.03), xlabel=metric)
     style.class_rows(axes, named)
     axes.grid(visible=not bars, axis="y")
-    figure.supxlabel(said, fontsize=8)
-    fit.legend(figure, handles, title, note)
+    figure.supxlabel(titles.wrap(caption, width - 0.3, 8), fontsize=8)
+    titles.legend(figure, handles, title, note)
     return figure
 
 
@@ -121,14 +127,8 @@ def _colour(number: int) -> str:
     return style.CYCLE[number % len(style.CYCLE)]
 
 
-def _look(number: int) -> dict[str, Any]:
-    """Colour and marker, different for 63 methods."""
-    marker = style.MARKERS[(number + number // len(style.CYCLE)) % len(style.MARKERS)]
-    return {"color": _colour(number), "marker": marker}
-
-
 def _heatmap(
-    methods: list[str], table: np.ndarray, order: list[int], named: list[str], said: str, metric: str, title: str,
+    methods: list[str], table: np.ndarray, order: list[int], named: list[str], caption: str, metric: str, title: str,
     note: str,
 ) -> Figure:  # fmt: skip
     """Rows of methods by their mean over all classes, which is the first column."""
@@ -139,14 +139,14 @@ def _heatmap(
     numbered = len(order) <= MOST_NUMBERED
     size, cell = 8.0, 0.2
     if numbered:
-        lines = max(fit.width(name.replace(_AND, "\n"), size) + 0.08 for name in named)
+        lines = max(fonts.width(name.replace(_AND, "\n"), size) + 0.08 for name in named)
         cell = max(0.52, lines if lines < _WIDEST_CELL else 0)
-    beside = max(fit.width(name, size) for name in names)
+    beside = max(fonts.width(name, size) for name in names)
     named, rotation, below = _upright(named, cell, size)
     figure = style.new_figure(1.0, max(6.0, beside + cell * (1 + len(order)) + 1.4))
-    said = fit.wrap(said, figure.get_figwidth() - 0.3, 8)
-    height = 0.2 * len(names) + below + 0.6 + 0.14 * (1 + said.count("\n"))
-    figure.set_figheight(height + fit.title_height(figure, title, note))
+    caption = titles.wrap(caption, figure.get_figwidth() - 0.3, 8)
+    height = 0.2 * len(names) + below + 0.6 + 0.14 * (1 + caption.count("\n"))
+    figure.set_figheight(height + titles.title_height(figure, title, note))
     axes = figure.add_subplot()
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     figure.colorbar(image, ax=axes, label=metric, shrink=min(1.0, 3 / height), pad=0.02)
@@ -162,14 +162,20 @@ def _heatmap(
     axes.axvline(0.5, color="white", lw=3)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.supxlabel(said, fontsize=8)
-    fit.title(figure, title, note)
+    figure.supxlabel(caption, fontsize=8)
+    titles.title(figure, title, note)
     return figure
 
 
 @style.styled
 def recall_by_size(
-    recall: Values, classes: Sequence[str], tiers: Sequence[str], counts: Sequence[int], title: str = "", note: str = ""
+    recall: Values,
+    classes: Sequence[str],
+    tiers: Sequence[str],
+    counts: Sequence[int],
+    title: str = "",
+    note: str = "",
+    width: float = style.WIDTH,
 ) -> Figure:
     """Recall of the classes from large to small: what each method gives the tail and takes from the head.
 
@@ -182,29 +188,32 @@ def recall_by_size(
         classes: K names.
         tiers: K times "head", "medium" or "tail".
         counts: K training images.
-        title: above the picture.
+        title: above the figure.
         note: below the title.
+        width: in inches, of lines in common axes.
     """
     table = _table(recall)
     order = [k for k in style.by_size(counts) if np.isfinite(table[:, k]).any()]
     sizes, table = [counts[k] for k in order], table[:, order]
     named = _class_names(classes, tiers, counts, order) if len(order) <= MOST_JOINED else None
-    said = f"classes and their training images: {style.signs(tiers)}" if named else "training images of the class"
-    draw = _lines if len(recall) <= MOST_TOGETHER else _panels
-    return draw(list(recall), table, sizes, named, said, title, note)
+    caption = f"classes and their training images: {style.signs(tiers)}" if named else "training images of the class"
+    if len(recall) > MOST_TOGETHER:
+        return _panels(list(recall), table, sizes, named, caption, title, note)
+    return _lines(list(recall), table, sizes, named, caption, title, note, width)
 
 
 def _lines(
-    methods: list[str], table: np.ndarray, sizes: list[int], named: list[str] | None, said: str, title: str, note: str
-) -> Figure:
+    methods: list[str], table: np.ndarray, sizes: list[int], named: list[str] | None, caption: str, title: str,
+    note: str, width: float,
+) -> Figure:  # fmt: skip
     below, rotation = 0.3, 0.0
     if named:
-        named, rotation, below = _upright(named, (style.WIDTH - 0.7) / len(named), 8)
-    figure = style.new_figure(3.4 + below)
+        named, rotation, below = _upright(named, (width - 0.7) / len(named), 8)
+    figure = style.new_figure(3.4 + below, width)
     axes = figure.add_subplot()
     handles = []
     for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
-        look, line = _look(number), ("-", "--")[number // len(style.CYCLE)]
+        look, line = style.line_look(number), ("-", "--")[number // len(style.CYCLE)]
         if named is None:
             axes.plot(sizes, row, ls="", ms=3, alpha=0.25, mec="none", **look)
         x, y = _curve(row, sizes, named is not None)
@@ -212,8 +221,8 @@ def _lines(
         handles.append(drawn)
     _class_axis(axes, sizes, named, 8, rotation)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04))
-    axes.set_xlabel(said, fontsize=8)
-    fit.legend(figure, handles, title, note)
+    axes.set_xlabel(titles.wrap(caption, width - 0.7, 8), fontsize=8)
+    titles.legend(figure, handles, title, note)
     return figure
 
 
@@ -240,7 +249,13 @@ def _class_axis(axes: Axes, sizes: list[int], named: list[str] | None, size: flo
 
 
 def _panels(
-    methods: list[str], table: np.ndarray, sizes: list[int], named: list[str] | None, said: str, title: str, note: str
+    methods: list[str],
+    table: np.ndarray,
+    sizes: list[int],
+    named: list[str] | None,
+    caption: str,
+    title: str,
+    note: str,
 ) -> Figure:
     means = np.nanmean(table, 1)
     best = np.argsort(-means, kind="stable")
@@ -249,7 +264,7 @@ def _panels(
     columns = max(1, min(4, int((total - 0.6) / (0.2 + 0.125 * len(named or ())))))
     inches = (total - 0.6) / columns - 0.15
     cut = style.labels([methods[row] for row in best], _LONGEST)
-    heads = [fit.wrap(f"{name}: {means[row]:.2f}", inches, _SMALL) for name, row in zip(cut, best, strict=True)]
+    heads = [titles.wrap(f"{name}: {means[row]:.2f}", inches, _SMALL) for name, row in zip(cut, best, strict=True)]
     rows = -(-len(best) // columns)
     below, rotation = 0.3, 0.0
     if named:
@@ -279,6 +294,6 @@ def _panels(
         # Above an empty panel there is room for them, which the rows need not make.
         axes.xaxis.set_in_layout(place // columns == rows - 1)
     figure.supylabel("recall", fontsize=8)
-    figure.supxlabel(said, fontsize=8)
-    fit.legend(figure, handles, title, note)
+    figure.supxlabel(caption, fontsize=8)
+    titles.legend(figure, handles, title, note)
     return figure

@@ -1,28 +1,32 @@
-"""How every picture looks: colours, marks of the tiers, sizes, labels that can be read, and how it is saved.
+"""How every figure looks: colours, markers of the tiers, sizes, labels that can be read, and how it is saved.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), which people with any colour vision tell apart;
-tiers and methods have a shape or hatch besides, so that no picture depends on colour alone.
+tiers and methods have a marker or hatch besides, so that no figure depends on colour alone.
 """
 
 from __future__ import annotations
 
+import logging
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import wraps
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, BinaryIO, NamedTuple, ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from ltmed.plots import fonts
 from ltmed.utils.files import whole_file
 
 P = ParamSpec("P")
@@ -40,16 +44,12 @@ GREY = "#767676"
 WIDTH = 7.0
 """Inches."""
 MOST_NAMED = 40
-"""Classes that a picture names; beyond that it shows the worst ones, or all without names."""
+"""Classes that a figure names; beyond that it shows the worst ones, or all without names."""
 MOST_MARKED = 60
 """Epochs up to which curves have a mark for each."""
 _LONGEST = 32
-_MOST_DIRECT, _LONGEST_DIRECT = 12, 12
-"""Classes, and letters of a name, up to which a point has its name beside it."""
 _DPI = 150
-_MISSING = "\u25a1"
 _RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -85,22 +85,31 @@ TIERS = {
 
 @contextmanager
 def _look() -> Iterator[None]:
-    with mpl.rc_context():
+    finder = logging.getLogger("matplotlib.font_manager")
+    level = finder.level
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Where no font has a letter, `fonts.require` has warned of it already.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
         mpl.rcdefaults()
-        for key, value in _RC.items():
+        for key, value in {**_RC, "font.family": fonts.families()}.items():
             mpl.rcParams[key] = value
-        yield
+        finder.setLevel(logging.ERROR)  # It says that a fallback font comes in another weight than asked for.
+        try:
+            yield
+        finally:
+            finder.setLevel(level)
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Makes a picture function draw in this module's style, whatever the user's matplotlibrc says."""
+def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Makes a plotting function use this module's style, whatever the user's matplotlibrc says, and fonts that fit."""
 
-    @wraps(draw)
-    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+    @wraps(plot)
+    def with_style(*args: P.args, **options: P.kwargs) -> Figure:
+        fonts.require(fonts.strings([args, options]))
         with _look():
-            return draw(*args, **options)
+            return plot(*args, **options)
 
-    return drawn
+    return with_style
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -123,21 +132,36 @@ def save(figure: Figure, file: Path) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    kind = file.suffix[1:]
+    with whole_file(file) as partial:
+        write(figure, partial, file.suffix[1:])
+
+
+def write(figure: Figure, target: Path | BinaryIO, kind: str) -> None:
+    """Writes the figure, with equal bytes every time.
+
+    Args:
+        figure: to be written.
+        target: a file, or what is open for writing.
+        kind: "png", "svg" or "pdf".
+    """
     without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    with _look(), whole_file(file) as partial:
-        figure.savefig(partial, format=kind, dpi=_DPI, metadata=without_date)
+    with _look():
+        figure.savefig(target, format=kind, dpi=_DPI, metadata=without_date)
+
+
+def file_name(text: str) -> str:
+    """A name without anything that a file system or a shell could mind."""
+    return re.sub(r"[^\w.=+-]+", "_", text).strip("_")
 
 
 def label(text: str, longest: int = _LONGEST) -> str:
-    """A class or method name that fits: cut in the middle, one line, a box for each letter that the font lacks.
+    """A class or method name that fits: one line, cut in the middle, a box for each letter that no font has.
 
     Args:
         text: any name.
         longest: letters that are kept.
     """
-    known = _letters()
-    text = "".join(letter if ord(letter) in known else _MISSING for letter in " ".join(text.split()))
+    text = fonts.printable(" ".join(text.split()))
     if len(text) <= longest:
         return text
     tail = (longest - 1) // 3
@@ -159,11 +183,6 @@ def labels(names: Iterable[str], longest: int = _LONGEST) -> list[str]:
     return short
 
 
-@cache
-def _letters() -> frozenset[int]:
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
-
-
 def by_size(counts: Sequence[int]) -> list[int]:
     """Class indices from the largest class to the smallest, ties in class order."""
     return sorted(range(len(counts)), key=lambda k: -counts[k])
@@ -175,13 +194,20 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def matrix_ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Names the rows and columns of a matrix of classes, if they are few enough to be read."""
+def matrix_ticks(axes: Axes, names: Sequence[str], cell: float = 0.36) -> None:
+    """Names the rows and columns of a matrix of classes, if they are few enough to be read.
+
+    Args:
+        axes: of the matrix.
+        names: of the classes.
+        cell: inches of a column; longer names are upright.
+    """
     if len(names) > MOST_NAMED:
         axes.set(xticks=[], yticks=[])
         return
     size, places = 9 if len(names) <= 15 else 7, range(len(names))
-    axes.set_xticks(places, labels(names), rotation=90, fontsize=size)
+    rotation = 0 if max(fonts.width(name, size) for name in labels(names)) < cell else 90
+    axes.set_xticks(places, labels(names), rotation=rotation, fontsize=size)
     axes.set_yticks(places, labels(names), fontsize=size)
     axes.tick_params(length=0)
 
@@ -194,27 +220,58 @@ def class_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(axis="x")
 
 
+def class_shades(order: Sequence[int], tiers: Sequence[str]) -> dict[int, tuple[float, float, float]]:
+    """Shades of the tiers' colours for single classes, so that a colour means the same tier as in every other figure.
+
+    Args:
+        order: class indices from the largest to the smallest; the largest of a tier is the darkest.
+        tiers: of all classes.
+    """
+    shades = {}
+    for tier, look in TIERS.items():
+        members = [k for k in order if tiers[k] == tier]
+        own = np.array(to_rgb(look.colour))
+        places = np.linspace(-0.5, 0.6, len(members)) if len(members) > 1 else [0.0]
+        for k, place in zip(members, places, strict=False):
+            mixed = own * (1 + place) if place < 0 else own + (1 - own) * place
+            shades[k] = (float(mixed[0]), float(mixed[1]), float(mixed[2]))
+    return shades
+
+
 def signs(tiers: Sequence[str]) -> str:
     """What the signs before the names of classes mean, of the tiers that occur."""
     return ", ".join(f"{look.sign} {name}" for name, look in TIERS.items() if name in tiers)
 
 
-def draw_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:
+def plot_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int = 1) -> None:
     """Lines over epochs: recall of the tiers with their colours and marks, other metrics thicker.
 
     Args:
-        axes: to draw on.
+        axes: to plot on.
         metrics: name -> values.
         first: where on the x axis the values begin.
     """
-    free = iter((BLACK, PURPLE, ORANGE, SKY))
+    looks = metric_looks(metrics)
     for name, values in metrics.items():
-        tier = TIERS.get(name.removesuffix("_recall"))
-        axes.plot(
-            range(first, first + len(values)), values, label=name.replace("_", " "), ms=3,
-            color=tier.colour if tier else next(free, GREY), lw=1 if tier else 1.8, ls="--" if tier else "-",
-            marker=(tier.marker if tier else "o") if len(values) <= MOST_MARKED else "",
-        )  # fmt: skip
+        look = looks[name] if len(values) <= MOST_MARKED else {**looks[name], "marker": ""}
+        axes.plot(range(first, first + len(values)), values, label=name.replace("_", " "), ms=3, **look)
+
+
+def metric_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line of each metric: recall of the tiers as the tiers are, other metrics thicker."""
+    free = iter((BLACK, PURPLE, ORANGE, SKY))
+    looks: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if tier := TIERS.get(name.removesuffix("_recall")):
+            looks[name] = {"color": tier.colour, "marker": tier.marker, "lw": 1.0, "ls": "--"}
+        else:
+            looks[name] = {"color": next(free, GREY), "marker": "o", "lw": 1.8, "ls": "-"}
+    return looks
+
+
+def line_look(number: int) -> dict[str, Any]:
+    """Colour and marker of one of several lines, different for 63 of them."""
+    return {"color": CYCLE[number % len(CYCLE)], "marker": MARKERS[(number + number // len(CYCLE)) % len(MARKERS)]}
 
 
 def tier_handles(tiers: Sequence[str], filled: bool = False) -> list[Any]:
@@ -228,42 +285,3 @@ def tier_handles(tiers: Sequence[str], filled: bool = False) -> list[Any]:
     if filled:
         return [Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", label=name) for name, look in there]
     return [Line2D([], [], ls="", marker=look.marker, color=look.colour, label=name) for name, look in there]
-
-
-def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], tiers: Sequence[str]) -> None:
-    """Says which class each point is, and adds the legend: by name, by number with a list, or, of many, not at all.
-
-    Args:
-        axes: with final limits.
-        points: in data coordinates, one for each class.
-        names: of the classes.
-        tiers: of the classes.
-    """
-    figure: Any = axes.figure
-    texts, listed = labels(names), len(names) > _MOST_DIRECT or max(map(len, names), default=0) > _LONGEST_DIRECT
-    if len(names) > MOST_NAMED:
-        figure.legend(handles=tier_handles(tiers), loc="outside right upper", title="tier")
-        return
-    handles = tier_handles(tiers)
-    if listed:
-        for number, (text, tier) in enumerate(zip(texts, tiers, strict=True), 1):
-            look = TIERS[tier]
-            handles.append(Line2D([], [], ls="", marker=look.marker, color=look.colour, ms=4, label=f"{number} {text}"))
-        figure.set_figheight(max(figure.get_figheight(), 1 + 0.15 * len(handles)))
-    figure.legend(handles=handles, loc="outside right upper", title="tier", fontsize=7 if listed else 8)
-    figure.draw_without_rendering()
-    _place(axes, points, [str(number) for number in range(1, 1 + len(names))] if listed else texts)
-
-
-def _place(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> None:
-    """Beside each point, moved up or down where it would lie on another text."""
-    boxes: list[Any] = []
-    for point, name in zip(points, texts, strict=True):
-        text = axes.annotate(name, point, (5, 0), textcoords="offset points", va="center", fontsize=8, zorder=9)
-        text.set(in_layout=False, path_effects=[withStroke(linewidth=2, foreground="white")])
-        for shift in (0, 9, -9, 18, -18, 27, -27):
-            text.set_position((5, shift))
-            box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in boxes):
-                break
-        boxes.append(text.get_window_extent())

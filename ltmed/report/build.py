@@ -10,7 +10,7 @@ from typing import Any
 
 from ltmed.errors import UserError
 from ltmed.report.columns import Entry, by_protocol, protocol_name
-from ltmed.report.labels import distinguishing, words
+from ltmed.report.formatting import distinguishing_keys, settings_text
 from ltmed.report.model import Cell, Table
 from ltmed.report.rerun import command
 from ltmed.runs.reader import Run
@@ -114,9 +114,9 @@ def _same_protocol(one: Entry, other: Entry) -> bool:
 def _column_labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
     plain = [f"{group[0].dataset}, {_division(group[0])}" for group in groups]
     alike = [[group[0].protocol for group, label in zip(groups, plain, strict=True) if label == one] for one in plain]
-    keys = distinguishing(alike)
+    keys = distinguishing_keys(alike)
     labels = [
-        label + (f" ({words(group[0].protocol, keys)})" if len(same) > 1 and keys else "")
+        label + (f" ({settings_text(group[0].protocol, keys)})" if len(same) > 1 and keys else "")
         for group, label, same in zip(groups, plain, alike, strict=True)
     ]
     for tell in (_split_seeds, _hashes):
@@ -158,9 +158,9 @@ def _row_labels(groups: Sequence[Sequence[Entry]]) -> dict[int, str]:
     labels: dict[int, str] = {}
     for method in dict.fromkeys(entry.method for group in groups for entry in group):
         mine = [[entry for entry in group if entry.method == method] for group in groups]
-        keys = distinguishing([[entry.own for entry in group] for group in mine])
+        keys = distinguishing_keys([[entry.own for entry in group] for group in mine])
         for entry in (entry for group in mine for entry in group):
-            labels[id(entry)] = f"{method} ({words(entry.own, keys)})" if keys else method
+            labels[id(entry)] = f"{method} ({settings_text(entry.own, keys)})" if keys else method
     return labels
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ltmed.report.labels import Settings
+from ltmed.report.formatting import Settings
 from ltmed.runs.directory import identity
 from ltmed.runs.reader import Division, Run
 

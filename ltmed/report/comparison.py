@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from ltmed.report.model import Cell, Published, Table
+from ltmed.report.formatting import metric_name, p_value, percent, signed
+from ltmed.report.model import MISSING, Cell, FormattedCell, Grid, Published, Table
 from ltmed.report.paired import Paired, PairedBootstrap
-from ltmed.report.shown import MISSING, Grid, Shown
 from ltmed.report.statistics import FEWEST_PAIRS, SignedRank, collect, mean, signed_rank
-from ltmed.report.wording import metric_name, p_value, percent, signed
 from ltmed.runs.reader import Run
 
 _TIERS = ("head", "medium", "tail")
@@ -23,10 +23,23 @@ def _of(run: Run, published: Published) -> float | None:
     test = run.found["test"]
     if published.part == "all":
         return test["scalars"].get(published.metric)
-    kinds = ("tier",) if published.part in _TIERS else ("class", "name")
-    rows = [row for row in test["per_class"] if published.part in (row[kind] for kind in kinds)]
+    if published.group:
+        rows = _members(run, published.group)
+    else:
+        kinds = ("tier",) if published.part in _TIERS else ("class", "name")
+        rows = [row for row in test["per_class"] if published.part in (row[kind] for kind in kinds)]
     found = [value for row in rows if (value := row.get(published.metric)) is not None]
     return sum(found) / len(found) if found else None
+
+
+def _members(run: Run, group: tuple[str, ...] | int) -> list[dict[str, Any]]:
+    """The rows of a group's classes; none if a listed class is not one of the run's, so that no part of it counts."""
+    rows = run.found["test"]["per_class"]
+    if isinstance(group, int):
+        parts = run.found["split"]["counts"].values()
+        return [row for row in rows if sum(counts[row["class"]] for counts in parts) <= group]
+    listed = [row for row in rows if row["class"] in group]
+    return listed if len(listed) == len(group) else []
 
 
 def published(table: Table) -> Iterator[Grid]:
@@ -48,14 +61,14 @@ def published(table: Table) -> Iterator[Grid]:
         yield Grid(f"Difference to the published figures: {column}", headings, tuple(rows), (note,))
 
 
-def _difference(cell: Cell, one: Published | None) -> Shown:
+def _difference(cell: Cell, one: Published | None) -> FormattedCell:
     if one is None:
-        return Shown("")
+        return FormattedCell("")
     printed = one.text or percent(one.mean) + ("" if one.std is None else f" ± {percent(one.std)}")
     ours = figure(cell, one)
     if ours is None:
-        return Shown("not measured" if cell.runs else cell.note or "not run", f"({printed})", MISSING)
-    return Shown(signed(ours - one.mean), f"({printed})")
+        return FormattedCell("not measured" if cell.runs else cell.note or "not run", f"({printed})", MISSING)
+    return FormattedCell(signed(ours - one.mean), f"({printed})")
 
 
 def reference(table: Table, column: str) -> str | None:
@@ -111,19 +124,19 @@ def _tests(table: Table, column: str, base: str, metrics: list[str]) -> Grid:
     )
 
 
-def _paired(paired: Paired | str) -> tuple[Shown, Shown]:
+def _paired(paired: Paired | str) -> tuple[FormattedCell, FormattedCell]:
     if isinstance(paired, str):
-        return Shown(paired, mark=MISSING), Shown("")
+        return FormattedCell(paired, mark=MISSING), FormattedCell("")
     between = f"[{signed(paired.low)}, {signed(paired.high)}]"
     drawn = f"{paired.units:,} {paired.unit}s" + ("" if paired.unit == "image" else f"\n{paired.images:,} images")
-    return Shown(signed(paired.difference), between), Shown(p_value(paired.p), drawn)
+    return FormattedCell(signed(paired.difference), between), FormattedCell(p_value(paired.p), drawn)
 
 
-def _ranks(found: SignedRank) -> Shown:
+def _ranks(found: SignedRank) -> FormattedCell:
     over = found.over if found.pairs != 1 else found.over[:-1]
     pairs = f"{found.pairs} {over}"
     if found.differing < found.pairs:
         pairs = f"{found.differing} of {pairs} {'differ' if found.pairs != 1 else 'differs'}"
     if found.p is None:
-        return Shown("too few", f"{pairs}\n{FEWEST_PAIRS} needed", MISSING)
-    return Shown(p_value(found.p), pairs + (f"\nleast possible {found.least:g}" if found.least > 0.05 else ""))
+        return FormattedCell("too few", f"{pairs}\n{FEWEST_PAIRS} needed", MISSING)
+    return FormattedCell(p_value(found.p), pairs + (f"\nleast possible {found.least:g}" if found.least > 0.05 else ""))

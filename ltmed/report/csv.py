@@ -14,9 +14,9 @@ from ltmed.evaluation.metrics import SCALARS
 from ltmed.report import protocol
 from ltmed.report.comparison import figure
 from ltmed.report.document import TIERS
+from ltmed.report.formatting import split_seed
 from ltmed.report.model import Cell, Published, Table
 from ltmed.report.statistics import collect, mean, summary
-from ltmed.report.wording import draw
 
 COLUMNS = (
     "row", "column", "metric", "part", "status", "mean", "std", "low95", "high95", "interval", "runs", "missing",
@@ -61,7 +61,7 @@ def _of_cell(cell: Cell) -> dict[str, object]:
         "runs": len(cell.runs),
         "missing": len(cell.missing),
         "folds": _join(protocol.folds(cell.runs)),
-        "split_seeds": _join(map(draw, protocol.split_seeds(cell.runs))),
+        "split_seeds": _join(map(split_seed, protocol.split_seeds(cell.runs))),
         "seeds": _join(protocol.seeds(cell.runs)),
         "split": first.get("name", ""),
         "split_hashes": _join({run.found["split"]["hash"] for run in cell.runs}),

@@ -1,4 +1,4 @@
-"""What a report says, in words and figures ready to be shown; the renderers only lay it out.
+"""A table of runs as a document of formatted text; the renderers only lay it out.
 
 Figures are percent with one decimal. Marks are decided on what is shown, so that equal figures are marked alike.
 """
@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from ltmed.report import protocol
 from ltmed.report.comparison import other_references, published, significance
-from ltmed.report.model import Cell, Table
-from ltmed.report.ranking import Basis, basis, figure, has_others, lacking
-from ltmed.report.shown import BEST, MISSING, SECOND, Document, Grid, Shown
-from ltmed.report.statistics import Summary, summary
-from ltmed.report.wording import metric_name, percent
+from ltmed.report.formatting import metric_name, percent
+from ltmed.report.model import BEST, MISSING, SECOND, Cell, Document, FormattedCell, Grid, Table
+from ltmed.report.statistics import Basis, Summary, basis, has_others, lacking, ranked_mean, summary
 from ltmed.runs.reader import Run
 
 TIERS = ("head_recall", "medium_recall", "tail_recall")
@@ -77,20 +75,22 @@ def _grid(table: Table, pairs: Sequence[tuple[str, str]], title: str, by_metric:
     return Grid(title, headings, rows)
 
 
-def _column(table: Table, column: str, metric: str) -> dict[str, Shown]:
+def _column(table: Table, column: str, metric: str) -> dict[str, FormattedCell]:
     """One column of figures with its marks, and why a row has no rank."""
     cells = {row: table.cells.get((row, column), Cell()) for row in table.rows}
     needed = basis(cell.runs for cell in cells.values())
     found = {row: summary(cell.runs, metric) for row, cell in cells.items()}
     reasons = {row: _unranked(cells[row].runs, one, needed) for row, one in found.items() if one}
-    ranked = {row: percent(figure(cells[row].runs, metric, needed) or 0) for row, why in reasons.items() if not why}
+    ranked = {
+        row: percent(ranked_mean(cells[row].runs, metric, needed) or 0) for row, why in reasons.items() if not why
+    }
     order = sorted(set(ranked.values()), key=float, reverse=metric not in LOWER_IS_BETTER)
     mark_of = dict(zip(order, (BEST, SECOND), strict=False)) if len(ranked) > 1 else {}
     mixed = len({one.interval for one in found.values() if one}) > 1
     shown = {}
     for row, one in found.items():
         if one is None:
-            shown[row] = Shown(_absent(cells[row]), mark=MISSING)
+            shown[row] = FormattedCell(_absent(cells[row]), mark=MISSING)
             continue
         others = row in ranked and len(ranked) > 1 and has_others(cells[row].runs, needed)
         remarks = [
@@ -113,10 +113,10 @@ def _absent(cell: Cell) -> str:
     return "undefined" if cell.runs else cell.note or "missing"
 
 
-def _shown(one: Summary, mark: str, remarks: Sequence[str]) -> Shown:
+def _shown(one: Summary, mark: str, remarks: Sequence[str]) -> FormattedCell:
     text = percent(one.mean) + ("" if one.std is None else f" ± {percent(one.std)}")
     between = "" if one.low is None or one.high is None else f"[{percent(one.low)}, {percent(one.high)}]"
-    return Shown(text, "\n".join(filter(None, (between, *remarks))), mark)
+    return FormattedCell(text, "\n".join(filter(None, (between, *remarks))), mark)
 
 
 def _missing(table: Table) -> Iterator[tuple[str, tuple[str, ...]]]:

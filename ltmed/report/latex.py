@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ltmed.report import layout
-from ltmed.report.shown import Document, Grid, Shown
+from ltmed.report import formatting
+from ltmed.report.model import Document, FormattedCell, Grid
 
 MARKS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "missing": r"\textit{{{}}}"}
 SPECIAL = {
@@ -44,12 +44,12 @@ def _lines(document: Document) -> Iterator[str]:
 
 def _parts(grid: Grid) -> Iterator[Grid]:
     label = max((len(row) for row, _ in grid.rows), default=0)
-    return layout.divided(grid, ROOM, lambda heading, cells: GAP + _width(heading, cells), label)
+    return formatting.divide(grid, ROOM, lambda heading, cells: GAP + _width(heading, cells), label)
 
 
-def _width(heading: str, cells: Sequence[Shown]) -> float:
-    texts = layout.width(COMFORT, heading, *(cell.text for cell in cells))
-    return max(texts, SMALL * layout.width(COMFORT, *(cell.small for cell in cells)))
+def _width(heading: str, cells: Sequence[FormattedCell]) -> float:
+    texts = formatting.width(COMFORT, heading, *(cell.text for cell in cells))
+    return max(texts, SMALL * formatting.width(COMFORT, *(cell.small for cell in cells)))
 
 
 def _table(grid: Grid) -> Iterator[str]:
@@ -68,13 +68,17 @@ def _row(*cells: str) -> str:
 
 
 def _heading(text: str) -> str:
-    return _stacked("b", [escape(line) for line in layout.lines(text, layout.width(COMFORT, text))])
+    return _stacked("b", [escape(line) for line in _wrapped(text)])
 
 
-def _cell(shown: Shown) -> str:
+def _wrapped(text: str) -> list[str]:
+    return formatting.wrap(text, formatting.width(COMFORT, text))
+
+
+def _cell(shown: FormattedCell) -> str:
     mark = MARKS.get(shown.mark, "{}")
-    text = [mark.format(escape(line)) for line in layout.lines(shown.text, layout.width(COMFORT, shown.text)) if line]
-    small = layout.lines(shown.small, layout.width(COMFORT, shown.small)) if shown.small else []
+    text = [mark.format(escape(line)) for line in _wrapped(shown.text) if line]
+    small = _wrapped(shown.small) if shown.small else []
     return _stacked("t", [*text, *(f"{{\\scriptsize {escape(line)}}}" for line in small)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ltmed.report.shown import Document, Grid, Shown
+from ltmed.report.model import Document, FormattedCell, Grid
 
 MARKS = {"best": "**{}**", "second": "<ins>{}</ins>", "missing": "*{}*"}
 
@@ -50,6 +50,6 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(shown: Shown) -> str:
+def _cell(shown: FormattedCell) -> str:
     text = MARKS.get(shown.mark, "{}").format(escape(shown.text)) if shown.text else ""
     return "<br>".join([text, *map(escape, shown.small.splitlines())])

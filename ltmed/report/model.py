@@ -1,11 +1,19 @@
-"""What a report shows, independent of where it is shown: rows of methods, columns of data sets, runs in each cell."""
+"""What a report is made from: a table of runs, and the formatted document that renderers lay out.
+
+A `Table` has rows of methods, columns of data sets, and runs in each cell. A `Document` has the same as titles, grids
+of text, and sentences.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from ltmed.runs.reader import Run
+from ltmed.studies.axis import Axis
 from ltmed.studies.published import Published
+
+BEST, SECOND, MISSING = "best", "second", "missing"
+"""Marks of a cell."""
 
 
 @dataclass(frozen=True)
@@ -33,5 +41,43 @@ class Table:
     """Which metrics are shown first; others are in the long tables."""
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
+    axis: Axis | None = None
+    """The parameter that the rows or columns of a study vary."""
     reference: str | None = None
     """The row that all others are compared with; None, or where it was not run, takes the first that was."""
+
+
+@dataclass(frozen=True)
+class FormattedCell:
+    """The text of one cell: its figure, smaller lines below, and its mark."""
+
+    text: str
+    small: str = ""
+    """Lines, divided by line breaks."""
+    mark: str = ""
+    """BEST, SECOND, MISSING or none."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table."""
+
+    title: str
+    headings: tuple[str, ...]
+    """Of the columns after the first, which names the row."""
+    rows: tuple[tuple[str, tuple[FormattedCell, ...]], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report, from top to bottom."""
+
+    title: str
+    warnings: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    """Column -> (term, sentence) pairs: the protocol."""
+    missing: tuple[tuple[str, tuple[str, ...]], ...]
+    """"row, column" -> commands."""
+    notes: tuple[str, ...]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ltmed.evaluation.bootstrap import CHUNK_VALUES, WeightedScorer, count_scores, draw, mean_of_defined
-from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.bootstrap import CHUNK_VALUES, draw
+from ltmed.evaluation.metrics import Evaluation, WeightedScorer, count_scores, mean_of_defined
 from ltmed.report.statistics import LEVEL
 from ltmed.runs.reader import Division, Run
 

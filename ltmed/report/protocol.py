@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ltmed.logging.console import leakage as leakage_of_one_split
 from ltmed.report.columns import protocol_name
-from ltmed.report.model import Table
-from ltmed.report.ranking import basis, has_others, lacking
-from ltmed.report.shown import Grid, Shown
-from ltmed.report.wording import divisions, draw, duration, numbers
+from ltmed.report.formatting import division_names, duration, number_list, split_seed
+from ltmed.report.model import FormattedCell, Grid, Table
+from ltmed.report.statistics import basis, has_others, lacking
 from ltmed.runs.reader import Division, Run
 
 
@@ -39,16 +38,16 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
     intervals = runs[0].found["test"]["intervals"]
     found = [
         ("split", protocol_name(runs[0])),
-        ("hash", ", ".join(f"{h} ({divisions([one], first)})" if len(first) > 1 else h for one, h in hashes)),
+        ("hash", ", ".join(f"{h} ({division_names([one], first)})" if len(first) > 1 else h for one, h in hashes)),
         ("images", "; ".join(dict.fromkeys(_images(part) for part in parts))),
         ("folds", _folds(sorted(folds(runs)), runs[0])),
-        ("seeds", numbers(sorted(seeds(runs)))),
+        ("seeds", number_list(sorted(seeds(runs)))),
         ("leakage", _leakage(list(first.values()))),
         ("tiers", f"{runs[0].found['tiers']['rule']} ({_tiers(runs[0])})"),
         ("intervals of single runs", f"{intervals['resamples']:,} resamples of {intervals['unit']}s"),
     ]
-    if len(drawn := sorted(split_seeds(runs))) > 1:
-        found.insert(4, ("split seeds", f"{', '.join(map(draw, drawn))}: the images are divided anew for each"))
+    if len(several := sorted(split_seeds(runs))) > 1:
+        found.insert(4, ("split seeds", f"{', '.join(map(split_seed, several))}: the images are divided anew for each"))
     if parts[0].get("imbalance"):
         cut = parts[0]["imbalance"]
         found.append(("long tail", f"{cut['ratio']:g} : 1 requested, {cut['achieved_ratio']:.1f} : 1 achieved"))
@@ -69,7 +68,7 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
             yield column, f"a single run of {listed}; another seed may change the order"
         needed = basis(cell.runs for cell in cells.values())
         if any(lacking(cell.runs, needed) or has_others(cell.runs, needed) for cell in cells.values()):
-            on = divisions(needed, [run.division for run in runs]) if needed else "nothing"
+            on = division_names(needed, [run.division for run in runs]) if needed else "nothing"
             yield column, f"rows have different repetitions; ranks are of {on}, which most rows have"
         commits = {run.found["git"]["commit"] for run in runs}
         if len(commits) > 1:
@@ -92,14 +91,14 @@ def runs_grid(table: Table) -> Grid:
                 label = row if len(table.columns) == 1 else f"{row}; {column}"
                 shown = (
                     str(len(cell.runs)) + (f" of {len(cell.runs) + len(cell.missing)}" if cell.missing else ""),
-                    numbers(sorted(folds(cell.runs))),
-                    numbers(sorted(seeds(cell.runs))),
+                    number_list(sorted(folds(cell.runs))),
+                    number_list(sorted(seeds(cell.runs))),
                     _alike(epochs(run) for run in cell.runs),
                     _alike(str(run.config.image_size) for run in cell.runs),
                     took(cell.runs),
                     _alike(_commit(run) for run in cell.runs),
                 )
-                lines.append((label, tuple(Shown(text) for text in shown)))
+                lines.append((label, tuple(FormattedCell(text) for text in shown)))
     headings = ("runs", "folds", "seeds", "epochs", "image size", "training", "commit")
     return Grid("Runs", headings, tuple(lines), ("+: with uncommitted changes.",))
 
@@ -132,7 +131,7 @@ def _alike(texts: Iterable[str]) -> str:
 def _folds(order: Sequence[int], run: Run) -> str:
     settings = run.config.split
     total = settings.get("folds") if settings.get("test") is None else None
-    return f"{numbers(order)} of {total} (0 to {total - 1})" if total else numbers(order)
+    return f"{number_list(order)} of {total} (0 to {total - 1})" if total else number_list(order)
 
 
 def _images(split: dict) -> str:

@@ -4,18 +4,24 @@ Repetitions are divisions (folds, and splits drawn with another seed) and seeds 
 share their test images and most of their training, so a cell with several divisions counts them as its independent
 units, each the mean over its seeds; only a cell with one division counts its seeds. Everything that is said of a cell
 (mean, deviation, interval, difference to a paper, signed-rank test) is of these units.
+
+Folds differ in how hard they are, so rows are ranked on the divisions (folds, random splits) that more than half of
+them have, and with as many seeds as more than half of them have; seeds of one division are as good as each other. A row
+that lacks some is shown and not ranked. A row with divisions of its own is ranked on those that the others have too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ltmed.evaluation.metrics import LOWEST
+from ltmed.report.formatting import division_names
 from ltmed.runs.reader import Division, Run
 
 LEVEL = 0.95
@@ -25,6 +31,8 @@ FEWEST_PAIRS = 5
 
 Found = dict[tuple[Division, int], float]
 """(division, seed) -> value."""
+Basis = Mapping[Division, int]
+"""Division -> the runs of it that a ranked row has at least."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def summary(runs: Sequence[Run], metric: str) -> Summary | None:
     centre = float(np.mean(units))
     if len(units) > 1:
         low, high = t_interval(units)
-        low, high = max(low, LOWEST[metric]), min(high, 1.0)  # Student's knows no bounds.
+        low, high = max(low, LOWEST[metric]), min(high, 1.0)  # Student's t is not bounded.
         return Summary(centre, float(np.std(units, ddof=1)), low, high, len(found), "t")
     run = next(run for run in runs if (run.division, run.seed) in found)
     low, high = run.found["test"]["intervals"]["scalars"].get(metric, (None, None))
@@ -117,7 +125,7 @@ def t_interval(numbers: Sequence[float], level: float = LEVEL) -> tuple[float, f
 def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> SignedRank:
     """Wilcoxon's test of `metric` over the divisions that both rows have; over the seeds, where there is one.
 
-    Equal pairs say nothing about the order and are left out, as Wilcoxon did.
+    Equal pairs say nothing about the order and are left out, as in Wilcoxon's paper.
     """
     from scipy import stats
 
@@ -130,3 +138,37 @@ def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> Signed
         return SignedRank(None, len(pairs), len(differing), over)
     tested: Any = stats.wilcoxon(differing)
     return SignedRank(float(tested.pvalue), len(pairs), len(differing), over)
+
+
+def basis(rows: Iterable[Sequence[Run]]) -> Basis:
+    """What the rows of one column are ranked on; rows without runs are ignored."""
+    counts = [Counter(run.division for run in runs) for runs in rows if runs]
+    needed: dict[Division, int] = {}
+    for division in sorted({division for count in counts for division in count}):
+        most = sorted((count[division] for count in counts), reverse=True)[len(counts) // 2]
+        if most:
+            needed[division] = most
+    return needed
+
+
+def lacking(runs: Sequence[Run], needed: Basis) -> str:
+    """Why a row is not ranked, in a few words; empty where it is."""
+    own = Counter(run.division for run in runs)
+    if not needed:
+        return "most rows have other folds"
+    if without := [division for division in needed if not own[division]]:
+        return f"without {division_names(without, {*needed, *own})}"
+    few = {(own[division], number) for division, number in needed.items() if own[division] < number}
+    if len(few) > 1:
+        return "fewer seeds"
+    return "".join(f"{have} of {number} {'runs' if len(needed) > 1 else 'seeds'}" for have, number in few)
+
+
+def has_others(runs: Sequence[Run], needed: Basis) -> bool:
+    """Whether a row has divisions that it is not ranked on."""
+    return any(run.division not in needed for run in runs)
+
+
+def ranked_mean(runs: Iterable[Run], metric: str, needed: Basis) -> float | None:
+    """The mean that a row is ranked by."""
+    return mean({key: value for key, value in values(runs, metric).items() if key[0] in needed})

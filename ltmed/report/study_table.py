@@ -46,7 +46,7 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
     notes = [f"At the scale '{asked.scale}' the figures mean nothing."] if asked.scale else []
     return Table(
         title=study.title, rows=tuple(study.rows), columns=tuple(study.columns), cells=cells,
-        metrics=study.metrics, notes=(*study.notes, *notes),
+        metrics=study.metrics, notes=(*study.notes, *notes), axis=study.axis,
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ltmed.report import layout
-from ltmed.report.shown import Document, Grid, Shown
+from ltmed.report import formatting
+from ltmed.report.model import Document, FormattedCell, Grid
 
 STYLES = {"best": "bold", "second": "underline", "missing": "dim"}
 SIGNS = {"best": "¹", "second": "²"}
@@ -54,13 +54,13 @@ def show(document: Document, console: Console) -> None:
 
 
 def _parts(grid: Grid, room: int) -> Iterator[Grid]:
-    label = max((max(map(len, layout.lines(row, LABEL))) for row, _ in grid.rows), default=0)
-    return layout.divided(grid, room, lambda heading, cells: GAP + _width(heading, cells), label)
+    label = max((max(map(len, formatting.wrap(row, LABEL))) for row, _ in grid.rows), default=0)
+    return formatting.divide(grid, room, lambda heading, cells: GAP + _width(heading, cells), label)
 
 
-def _width(heading: str, cells: Sequence[Shown]) -> int:
+def _width(heading: str, cells: Sequence[FormattedCell]) -> int:
     figures = [cell.text + SIGNS.get(cell.mark, "") for cell in cells]
-    return layout.width(COMFORT, heading, *figures, *(cell.small for cell in cells))
+    return formatting.width(COMFORT, heading, *figures, *(cell.small for cell in cells))
 
 
 def _table(grid: Grid) -> Table:
@@ -69,18 +69,18 @@ def _table(grid: Grid) -> Table:
     widths = []
     for number, heading in enumerate(grid.headings):
         widths.append(_width(heading, [cells[number] for _, cells in grid.rows]))
-        table.add_column(Text("\n".join(layout.lines(heading, widths[-1]))), justify="right", no_wrap=True)
+        table.add_column(Text("\n".join(formatting.wrap(heading, widths[-1]))), justify="right", no_wrap=True)
     for row, cells in grid.rows:
         shown = (_cell(cell, wide) for cell, wide in zip(cells, widths, strict=True))
-        table.add_row(Text("\n".join(layout.lines(row, LABEL))), *shown)
+        table.add_row(Text("\n".join(formatting.wrap(row, LABEL))), *shown)
     return table
 
 
-def _cell(shown: Shown, width: int) -> Text:
+def _cell(shown: FormattedCell, width: int) -> Text:
     sign = SIGNS.get(shown.mark, "")
-    text = Text("\n".join(layout.lines(shown.text, width - len(sign))), style=STYLES.get(shown.mark, ""))
+    text = Text("\n".join(formatting.wrap(shown.text, width - len(sign))), style=STYLES.get(shown.mark, ""))
     text.append(sign, style="not underline")
     if shown.small:
-        small = "\n".join(layout.lines(shown.small, width))
+        small = "\n".join(formatting.wrap(shown.small, width))
         text.append(f"\n{small}", style="dim not bold not underline")
     return text

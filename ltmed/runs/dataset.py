@@ -16,22 +16,26 @@ if TYPE_CHECKING:
 
 
 def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
-    """Reads the label files and checks that the split is the one that this run began with.
+    """Reads the label files and checks that the split is the one that this run began with; writes nothing.
 
     Raises:
         UserError: the data under `dataset.root` are not those that the run began with.
     """
     data: DataModule = build(
         cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
-        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir,
+        evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir, interpolation=cfg.pixels.interpolation,
     )  # fmt: skip
-    # A rank that srun or torchrun started may come here before the first one has begun the record.
     begun = facts.read(run_dir)["split"] if (run_dir / facts.RUN).exists() else None
     if begun is not None and begun["hash"] != data.digest:
         raise UserError(
             f"{run_dir} was begun with the split {begun['hash']}, but {cfg.dataset.root} now gives {data.digest}",
             "The images, labels or groups under dataset.root changed. Restore them, or choose another run_dir.",
         )
-    if begun is None:
-        facts.add(run_dir, split={"name": data.split.name, "hash": data.digest, "root": cfg.dataset.root})
     return data
+
+
+def begin_data(run_dir: Path, data: DataModule, root: str | None) -> None:
+    """Records split and pixels of a run that begins; one that continues keeps what it began with."""
+    if facts.read(run_dir)["split"] is None:
+        split = {"name": data.split.name, "hash": data.digest, "root": root}
+        facts.add(run_dir, split=split, pixels=data.pixels)

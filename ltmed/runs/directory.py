@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from ltmed.config.overrides import setting
 from ltmed.config.resolve import OPTIONAL_GROUPS
 from ltmed.errors import UserError
+from ltmed.utils.files import write_atomic
 
 CONFIG, METRICS = "config.yaml", "metrics.json"
 
@@ -30,6 +31,7 @@ PLACE = (
     "runs",
     "cache_dir",
     "logger",
+    "class_losses",
     "figures",
     "dataset.root",
     "dataset.threads",
@@ -186,10 +188,3 @@ class DamagedRunError(UserError):
 
     def __init__(self, file: Path, what: str) -> None:
         super().__init__(f"{file} {what}", f"Delete the folder {file.parent} and start its command again.")
-
-
-def write_atomic(file: Path, text: str) -> None:
-    """Writes a file so that a reader, or a run after a kill, sees the whole of it or none."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

@@ -20,7 +20,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltmed.runs.directory import METRICS, DamagedRunError, write_atomic
+from ltmed.runs.directory import METRICS, DamagedRunError
+from ltmed.utils.files import write_atomic
 from ltmed.utils.processes import is_first_process
 
 if TYPE_CHECKING:

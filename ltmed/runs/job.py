@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from ltmed.config import validate
 from ltmed.config.compose import compose_with_choices
 from ltmed.config.resolve import frozen, require_used, resolve, to_plain, used_groups
+from ltmed.config.targets import trusted
 from ltmed.runs.directory import fingerprint, flatten, own_settings, run_dir_name
 
 
@@ -47,7 +48,7 @@ class RunName:
 
 @dataclass(frozen=True)
 class Job:
-    """What `ltmed.train.train` runs. Made by `plan`, or by `from_overrides` without a command line."""
+    """What `ltmed.train.train` runs. Made by `plan`, or by `job_of` without a command line."""
 
     cfg: DictConfig
     """Resolved and read-only."""
@@ -88,7 +89,7 @@ class Job:
         return cls.of(frozen(saved["cfg"]), saved["overrides"], saved["choices"], saved["uses"])
 
 
-def from_overrides(overrides: Sequence[str]) -> Job:
+def job_of(overrides: Sequence[str]) -> Job:
     """The job of `python run.py OVERRIDES`.
 
     Raises:
@@ -113,8 +114,10 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
     chosen = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     used = used_groups(cfg)
     require_used(cfg, overrides, used)
-    validate.check(cfg)
-    run_dir = cfg.run_dir
-    if run_dir is None:
-        run_dir = Path(cfg.runs, run_dir_name(str(chosen["dataset"]), cfg.method.name, cfg.fold, cfg.seed, overrides))
-    return Job.of(resolve(cfg, Path(run_dir)), overrides, chosen, used)
+    with trusted():  # The user's own command says what is built.
+        validate.check(cfg)
+        run_dir = cfg.run_dir
+        if run_dir is None:
+            name = run_dir_name(str(chosen["dataset"]), cfg.method.name, cfg.fold, cfg.seed, overrides)
+            run_dir = Path(cfg.runs, name)
+        return Job.of(resolve(cfg, Path(run_dir)), overrides, chosen, used)

@@ -1,33 +1,32 @@
 """One job at a time in a run's folder: the second waits, and then finds the run finished, or continues it.
 
-Several jobs come to one folder where cells of a study are the same run, or where a command is given twice. The lock is
-the kernel's (`flock` on a file in the folder), so that it ends with its process, however that ends. Only the first
-process of a job takes it; the ranks that `ltmed.training.launcher` starts come after it, and those of srun and torchrun read in
-the file whose turn it is.
+Several jobs come to one folder where cells of a study are the same run, or where a command is given twice. Only the
+first process of a job takes the lock; the ranks that `ltmed.training.launcher` starts come after it, and those of srun
+and torchrun read in a file beside the lock whose turn it is.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from ltmed.runs.directory import claim, require_same, unwritable
 from ltmed.runs.record import METRICS
 from ltmed.utils import processes
-from ltmed.runs.directory import claim, require_same, unwritable
+from ltmed.utils.files import locked, write_atomic
 
-FILE = ".lock"
+FILE, HOLDER = ".lock", ".lock.json"
 _POLL_SECONDS = 0.5
+_ATTEMPTS = 3
 
 
 @contextmanager
@@ -68,15 +67,26 @@ def held(folder: Path, job: str, busy: Callable[[], object]) -> Iterator[None]:
     Raises:
         UserError: the folder or its lock file cannot be made.
     """
-    handle = _locked(folder, busy)
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "job": job}).encode(), 0)
+
+    def wait() -> None:
+        busy()
+        holder = _holder(folder)
+        who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+        print(f"waiting: {who} trains in {folder}", file=sys.stderr, flush=True)
+
+    with ExitStack() as stack:
+        for attempt in range(_ATTEMPTS):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(folder / FILE, busy=wait))
+                mine = {"pid": os.getpid(), "host": socket.gethostname(), "job": job}
+                write_atomic(folder / HOLDER, json.dumps(mine))
+                break
+            except OSError as error:
+                deleted = isinstance(error, FileNotFoundError)  # While this process waited.
+                if not deleted or attempt == _ATTEMPTS - 1:
+                    raise unwritable(folder, error) from None
         yield
-    finally:
-        with suppress(OSError):  # Closing is not enough if a child process inherited the file.
-            fcntl.flock(handle, fcntl.LOCK_UN)
-        os.close(handle)
 
 
 def follow(folder: Path, job: str, finished: Callable[[], bool]) -> None:
@@ -88,42 +98,9 @@ def follow(folder: Path, job: str, finished: Callable[[], bool]) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _locked(folder: Path, busy: Callable[[], object]) -> int:
-    """An open lock file that is still the folder's: who waited may hold that of a folder deleted meanwhile."""
-    file = folder / FILE
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise unwritable(folder, error) from None
-        try:
-            _lock(handle, folder, busy)
-            if file.exists() and os.path.samestat(os.fstat(handle), file.stat()):
-                return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def _lock(handle: int, folder: Path, busy: Callable[[], object]) -> None:
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy()
-            holder = _holder(folder)
-            who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
-            print(f"waiting: {who} trains in {folder}", file=sys.stderr, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:  # Some network file systems know no locks; one job a folder works as ever.
-        warnings.warn(f"{folder} cannot be locked ({error}): start no second job of this run beside it", stacklevel=2)
-
-
 def _holder(folder: Path) -> dict[str, Any]:
-    """Who took the lock last; nothing where nobody did, or is just writing it."""
+    """Who took the lock last; nothing where nobody did."""
     try:
-        return json.loads((folder / FILE).read_text())
+        return json.loads((folder / HOLDER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}

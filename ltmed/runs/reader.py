@@ -35,6 +35,10 @@ class Run:
     found: dict[str, Any]
     """metrics.json; see `ltmed.runs.record`."""
 
+    def __fspath__(self) -> str:
+        """A run stands for its folder wherever a path is wanted."""
+        return str(self.path)
+
     @cached_property
     def config(self) -> DictConfig:
         """The resolved configuration.

@@ -1,6 +1,6 @@
 """What a finished run leaves behind: metrics.json, predictions.parquet, and tables for people.
 
-metrics.json is strict JSON (an undefined number is null), written last, so that its presence means "finished":
+metrics.json is strict JSON (an undefined number is null), written last of all, so that its presence means "finished":
 
     run         name, dataset, method, fold, seed
     test        images, scalars {name: value}, intervals {unit, units, resamples, level, seed, scalars, per_class},
@@ -30,7 +30,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltmed.runs.directory import METRICS, DamagedRunError, write_atomic
+from ltmed.runs.directory import METRICS, DamagedRunError
+from ltmed.utils.files import replacing, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,8 @@ def collect(
     """
     from ltmed.data.imbalance import LongTailedSplit
     from ltmed.evaluation.bootstrap import bootstrap
-    from ltmed.evaluation.metrics import TIER_RULE, evaluate
+    from ltmed.evaluation.metrics import evaluate
+    from ltmed.evaluation.tiers import RULE
 
     manifest, tested = data.manifest, evaluations["test"]
     reports = {part: evaluate(evaluations[part], data.tiers) for part in ("val", "test")}
@@ -131,7 +133,7 @@ def collect(
             "imbalance": data.split.imbalance(manifest) if isinstance(data.split, LongTailedSplit) else None,
         },
         "tiers": {
-            "rule": "listed by the data set; the rest is medium" if listed else TIER_RULE,
+            "rule": "listed by the data set; the rest is medium" if listed else RULE,
             **{tier: [manifest.classes[k] for k in members] for tier, members in data.tiers.items()},
         },
         "stages": stages,
@@ -192,16 +194,15 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write(run_dir: Path, found: dict[str, Any], data: DataModule, evaluation: Evaluation) -> None:
-    """Writes predictions.parquet and then metrics.json, each as a whole or not at all.
+def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation) -> None:
+    """Writes predictions.parquet as a whole or not at all.
 
-    predictions.parquet has one row per test image in manifest order: `image` (path under the data set's root),
+    It has one row per test image in manifest order: `image` (path under the data set's root),
     `label` and `predicted` (class codes), the group's number under its name (`lesion`, `patient`) where there are
     groups, and `prob_<class>` (float32) for every class.
 
     Args:
         run_dir: folder of the run.
-        found: from `collect`.
         data: the data set, for image names and groups.
         evaluation: predictions for the test part.
     """
@@ -218,9 +219,12 @@ def write(run_dir: Path, found: dict[str, Any], data: DataModule, evaluation: Ev
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
-    partial = run_dir / f"{PREDICTIONS}.partial"
-    pd.DataFrame(columns).to_parquet(partial, index=False)
-    partial.replace(run_dir / PREDICTIONS)
+    with replacing(run_dir / PREDICTIONS) as partial:
+        pd.DataFrame(columns).to_parquet(partial, index=False)
+
+
+def write(run_dir: Path, found: dict[str, Any]) -> None:
+    """Writes metrics.json from `collect`, whose presence means that the run is finished: the last file of a run."""
     write_atomic(run_dir / METRICS, to_json(found))
 
 

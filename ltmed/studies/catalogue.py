@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltmed.config import overrides
-from ltmed.config.paths import conf, experiments
+from ltmed.config.paths import config_folders, groups, study_file, study_folders
 from ltmed.errors import UserError, suggest
 from ltmed.studies.study import Study
 
@@ -26,8 +26,9 @@ _SCALE = "scale"
 
 def files() -> dict[str, Path]:
     """Every study, as `<paper>/<table>`, and its file; those that begin with `_` are parts of several studies."""
-    found = sorted(experiments().glob("*/[!_]*.yaml"))
-    return {f"{file.parent.name}/{file.stem}": file for file in found if file.parent.name != _SCALE}
+    found = sorted(file for folder in study_folders() for file in folder.glob("*/[!_]*.yaml"))
+    apart = {_SCALE, *groups()}
+    return {f"{file.parent.name}/{file.stem}": file for file in found if file.parent.name not in apart}
 
 
 def names() -> list[str]:
@@ -51,13 +52,15 @@ def split_study(given: Sequence[str]) -> tuple[str | None, list[str]]:
     for word in given:
         key, _, value = word.partition("=")
         group = key.lstrip("+")
-        added = key.startswith("+") and re.fullmatch(r"\w+", group) and group != _SCALE
-        if not added or ((conf() / group).is_dir() and not (experiments() / group).is_dir()):
+        name = f"{group}/{value}"
+        if not key.startswith("+") or not re.fullmatch(r"\w+", group) or group == _SCALE:
             further.append(word)
-            continue
-        if f"{group}/{value}" not in names():
-            raise UserError(f"There is no study '{group}/{value}'", suggest_study(f"{group}/{value}"))
-        chosen.append(f"{group}/{value}")
+        elif name in names():
+            chosen.append(name)
+        elif any((folder / group).is_dir() for folder in config_folders()):
+            further.append(word)
+        else:
+            raise UserError(f"There is no study '{name}'", suggest_study(name))
     if len(set(chosen)) > 1:
         raise UserError(f"{' and '.join(chosen)} are two studies", "Give one command for each.")
     scales = [word for word in further if overrides.setting(word).lstrip("+") == _SCALE]
@@ -67,7 +70,12 @@ def split_study(given: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def load(name: str, scale: str | None = None) -> Study:
-    """Reads a study without composing a configuration.
+    """See `NamedStudy`."""
+    return NamedStudy(name, scale)
+
+
+class NamedStudy(Study):
+    """A study read from its file, without composing a configuration.
 
     Args:
         name: `<paper>/<table>`.
@@ -76,23 +84,25 @@ def load(name: str, scale: str | None = None) -> Study:
     Raises:
         UserError: there is no such study or scale, or its file is not one of a study.
     """
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    if name not in names():
-        raise UserError(f"There is no study '{name}'", suggest_study(name))
-    parts = [experiments() / f"{name}.yaml"]
-    if scale is not None:
-        parts.append(experiments() / _SCALE / f"{scale}.yaml")
-        if not parts[-1].is_file():
-            known = [file.stem for file in parts[-1].parent.glob("*.yaml")]
-            raise UserError(f"There is no scale '{scale}'", suggest(scale, known))
-    try:
-        merged = OmegaConf.merge(*map(_read, parts))
-        assert isinstance(merged, DictConfig)
-        return Study(merged.get("study") or OmegaConf.create(), parts[0])
-    except OmegaConfBaseException as error:
-        raise UserError(f"{parts[0]}: {str(error).splitlines()[0]}") from None
+    def __init__(self, name: str, scale: str | None = None) -> None:
+        from omegaconf import DictConfig, OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        if name not in names():
+            raise UserError(f"There is no study '{name}'", suggest_study(name))
+        parts = [study_file(f"{name}.yaml")]
+        if scale is not None:
+            parts.append(study_file(f"{_SCALE}/{scale}.yaml"))
+            if not parts[-1].is_file():
+                known = [file.stem for folder in study_folders() for file in (folder / _SCALE).glob("*.yaml")]
+                raise UserError(f"There is no scale '{scale}'", suggest(scale, known))
+        try:
+            merged = OmegaConf.merge(*map(_read, parts))
+            assert isinstance(merged, DictConfig)
+            super().__init__(merged.get("study") or OmegaConf.create(), parts[0])
+        except OmegaConfBaseException as error:
+            raise UserError(f"{parts[0]}: {str(error).splitlines()[0]}") from None
 
 
 def _read(file: Path) -> DictConfig:
@@ -109,7 +119,7 @@ def _read(file: Path) -> DictConfig:
     if not isinstance(own, DictConfig):
         raise UserError(f"{file} is not a study", "experiments/study.yaml explains the keys of a study.")
     bases = [base for base in own.pop("defaults", []) if isinstance(base, str) and base.startswith("/")]
-    merged = OmegaConf.merge(*(_read(experiments() / f"{base[1:]}.yaml") for base in bases), own)
+    merged = OmegaConf.merge(*(_read(study_file(f"{base[1:]}.yaml")) for base in bases), own)
     assert isinstance(merged, DictConfig)
     return merged
 

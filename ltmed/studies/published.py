@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltmed.errors import UserError
+
 METRICS = {"auroc": "macro_auroc", "class_recall": "recall", "class_f1": "f1"}
 """Metric in published.csv -> in metrics.json, where they differ."""
 OF_CLASSES = {
@@ -27,9 +29,11 @@ class Published:
     """As a fraction, not percent."""
     std: float | None = None
     part: str = "all"
-    """"all" classes, the name of one class, or a tier."""
+    """"all" classes, the name of one class, a tier, or the paper's name of a group of classes."""
     text: str = ""
     """The figure in percent as it stands in the paper, with all its digits; empty writes one decimal."""
+    group: tuple[str, ...] | int = ()
+    """Of a group of classes: which they are, or how many images each of them has at most in the whole data set."""
 
 
 def figures(
@@ -42,8 +46,11 @@ def figures(
             std_percent.
         table: which lines; None, a figure without published values, has none.
         columns: name -> `published`, the values that its lines have (`{dataset: skin7}`) or None, and optionally
-            `classes`, the data set's name of a class that is called otherwise in the file, or the tier that stands for
-            a group of classes.
+            `classes`, the data set's name of a class that is called otherwise in the file, the tier that stands for a
+            group of classes, the list of its classes, or `{at_most: N}`, the classes with N images or fewer.
+
+    Raises:
+        UserError: `classes` has something else.
     """
     found: dict[tuple[str, str], list[Published]] = {}
     if table is None:
@@ -58,10 +65,23 @@ def figures(
     return {cell: tuple(printed) for cell, printed in found.items()}
 
 
-def _figure(line: Mapping[str, str], classes: Mapping[str, str]) -> Published:
-    metric, part = METRICS.get(line["metric"], line["metric"]), classes.get(line["classes"], line["classes"])
+def _figure(line: Mapping[str, str], classes: Mapping[str, Any]) -> Published:
+    metric, printed = METRICS.get(line["metric"], line["metric"]), line["classes"]
+    meant = classes.get(printed, printed)
+    part, group = (meant, ()) if isinstance(meant, str) else (printed, _group(printed, meant))
     if part != "all":
         metric = OF_CLASSES.get(metric, metric)
     mean, std = line["mean_percent"], line["std_percent"]
     text = f"{mean} ± {std}" if std else mean
-    return Published(metric, float(mean) / 100, float(std) / 100 if std else None, part, text)
+    return Published(metric, float(mean) / 100, float(std) / 100 if std else None, part, text, group)
+
+
+def _group(name: str, meant: Any) -> tuple[str, ...] | int:
+    if isinstance(meant, list) and meant and all(isinstance(one, str) for one in meant):
+        return tuple(meant)
+    if isinstance(meant, dict) and list(meant) == ["at_most"] and isinstance(meant["at_most"], int):
+        return meant["at_most"]
+    raise UserError(
+        f"classes: {{{name}: {meant}}} of a study's column is not possible",
+        "It is a class, a tier, a list of classes, or {at_most: N} for those with N images or fewer.",
+    )

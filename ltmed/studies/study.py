@@ -15,8 +15,9 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from ltmed.config import overrides
-from ltmed.config.paths import experiments
+from ltmed.config.paths import study_file
 from ltmed.errors import UserError, suggest
+from ltmed.studies.axis import Axis
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -73,6 +74,8 @@ class Study:
         self.scale: dict[str, Any] | None = plain.get("scale")
         self.metrics: tuple[str, ...] = tuple(plain["metrics"])
         self.notes: tuple[str, ...] = tuple(plain.get("notes") or ())
+        self.axis = None if plain.get("axis") is None else Axis.read(plain["axis"], where)
+        """The parameter that is varied, if the study is about one."""
         repeat = {"fold": "0", "seed": "0", **(plain.get("repeat") or {})}
         self.repeat = {key: str(values).split(",")[: 1 if self.scale else None] for key, values in repeat.items()}
         """Values of fold and seed."""
@@ -191,7 +194,7 @@ class Study:
 
         if self.scale:
             return {}
-        return figures(experiments() / self.paper / "published.csv", self.table, self.columns)
+        return figures(study_file(f"{self.paper}/published.csv"), self.table, self.columns)
 
 
 def _require_keys(plain: Any, where: object) -> None:

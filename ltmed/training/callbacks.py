@@ -1,91 +1,123 @@
-"""Checkpoints and progress of a stage."""
+"""Progress of a stage."""
 
 from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
 
-
-def checkpoints(folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """`best.ckpt` by the monitored validation metric, and `last.ckpt` after every epoch, in this order.
-
-    The order matters: `last` then holds the score of the best one so far, and a run that is killed between the
-    two writes repeats its epoch and decides as if it had never been killed.
-
-    Args:
-        folder: of the stage.
-        monitor: full metric name, `stage/val/name`.
-        mode: "max" or "min".
-    """
-    common: dict[str, Any] = {
-        "dirpath": folder,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-        "auto_insert_metric_name": False,
-    }
-    best = _EpochCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common)
-    last = _EpochCheckpoint(filename="last", monitor=None, save_top_k=1, every_n_epochs=1, **common)
-    return best, last
-
-
-class _EpochCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that has nothing to do between epochs, which saves 0.1 ms a step."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # Lightning asks for it at every hook of every step, and it is a text made of all options.
-        self._key = super().state_key
-
-    @property
-    def state_key(self) -> str:
-        return self._key
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Nothing: every checkpoint is of a whole epoch."""
+from ltmed.utils.progress import EVERY_SECONDS, duration, heartbeat, time_left
 
 
 def progress(monitor: str, bar: bool) -> list[Callback]:
-    """A line per epoch; on a terminal also a rich progress bar.
+    """A line per epoch, and a bar on a terminal or else a line now and then.
 
     Args:
         monitor: full metric name, `stage/val/name`.
         bar: False never shows the bar.
     """
-    return [EpochLines(monitor), *([RichProgressBar(refresh_rate=20)] if bar and sys.stdout.isatty() else [])]
+    if bar and sys.stdout.isatty():
+        return [EpochLines(monitor, every=None), StageBar(monitor.partition("/")[0])]
+    return [EpochLines(monitor)]
 
 
 class EpochLines(Callback):
-    """Prints one line per epoch: number, training loss, monitored metric, seconds.
+    """Prints one line per epoch on the first rank: number, training loss, monitored metric, seconds, time left.
+
+    The time left is that of the stage, if its epochs go on as those so far.
 
     Args:
         monitor: full metric name, `stage/val/name`.
+        every: seconds after which a line says how far the epoch is; None prints none.
     """
 
-    def __init__(self, monitor: str) -> None:
-        self.monitor = monitor
-        self.started = time.perf_counter()
+    def __init__(self, monitor: str, every: float | None = EVERY_SECONDS) -> None:
+        self.monitor, self.every = monitor, every
+        self.stage, _, self.metric = monitor.partition("/")
+        self._began = self._epoch_began = time.monotonic()
+        self._first_epoch = 0
+        self._lines = ExitStack()
+        self._printed: Callable[[], object] = lambda: None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Starts the lines between epochs, also those of an evaluation."""
+        self._began = self._epoch_began = time.monotonic()
+        if self.every is not None and trainer.is_global_zero:
+            lines = heartbeat(lambda: self._now(trainer), every=self.every, to=sys.stdout)
+            self._printed = self._lines.enter_context(lines)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ends them."""
+        self._lines.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Ends them."""
+        self._lines.close()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remembers where this process begins: a continued stage has epochs whose duration is not known."""
+        self._began, self._first_epoch = time.monotonic(), trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self.started = time.perf_counter()
+        """Starts the clock of the epoch."""
+        self._epoch_began = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prints the line, on the first rank."""
+        """Prints the line of the epoch."""
         if not trainer.is_global_zero:
             return
-        stage, _, name = self.monitor.partition("/")
-        loss, value = (trainer.callback_metrics.get(key) for key in (f"{stage}/train/loss", self.monitor))
+        loss, value = (trainer.callback_metrics.get(key) for key in (f"{self.stage}/train/loss", self.monitor))
         shown = [
-            f"{text} {float(number):.4f}" for text, number in (("loss", loss), (name, value)) if number is not None
+            f"{text} {float(number):.4f}"
+            for text, number in (("loss", loss), (self.metric, value))
+            if number is not None
         ]
-        seconds = time.perf_counter() - self.started
-        print(
-            f"{stage} {trainer.current_epoch + 1}/{trainer.max_epochs}  {'  '.join(shown)}  {seconds:.1f} s", flush=True
-        )
+        seconds = time.monotonic() - self._epoch_began
+        left = self._left(trainer, trainer.current_epoch + 1)
+        print(f"{self._epoch(trainer)}  {'  '.join(shown)}  {seconds:.1f} s{left}", flush=True)
+        self._printed()
+
+    def _now(self, trainer: Trainer) -> str:
+        """What is being done; called by another thread."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return f"evaluating, for {duration(time.monotonic() - self._began)}"
+        steps, done = trainer.num_training_batches, trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        epoch = f"{self._epoch(trainer)}  step {done:,} of {steps:,}"
+        if trainer.validating:
+            epoch = f"{self._epoch(trainer)}  validation"
+        taken = duration(time.monotonic() - self._epoch_began)
+        return f"{epoch}, {taken} in this epoch{self._left(trainer, trainer.current_epoch + done / max(1, steps))}"
+
+    def _epoch(self, trainer: Trainer) -> str:
+        return f"{self.stage} {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+    def _left(self, trainer: Trainer, epochs: float) -> str:
+        done, total = epochs - self._first_epoch, (trainer.max_epochs or 0) - self._first_epoch
+        return time_left(time.monotonic() - self._began, done, total)
+
+
+class StageBar(RichProgressBar):
+    """Lightning's bar with the stage's name, epochs counted from 1, and no version.
+
+    Args:
+        stage: name.
+    """
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(refresh_rate=20)
+        self.stage = stage
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{self.stage} {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What stands beside the bar."""
+        shown: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        return shown

@@ -30,5 +30,9 @@ class StageContext:
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     """`(optimizer, total_steps) -> scheduler`, stepped once per training step; None keeps the rate."""
+    interpolation: str = "bilinear"
+    """How whole images became squares; checkpoints say it beside `mean` and `std`."""
+    class_losses: bool = False
+    """Whether the training loss of each class is logged."""
     checkpoint: Path | None = None
     """Where the last good checkpoint of this stage is, for messages."""

@@ -1,8 +1,8 @@
 """Starts the other ranks of a run on this machine.
 
 Lightning would start them by repeating the command line, which under `-m` repeats the whole sweep in every rank.
-Here each rank receives its one job, so that a sweep of many jobs with several ranks each
-needs no stray folder, and leaves nothing behind for the next job.
+Here each rank receives its one job, so that a sweep of many jobs with several ranks each needs no stray folder, and
+leaves nothing behind for the next job.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ltmed.errors import EXIT_USER_ERROR, UserError
+from ltmed.errors import EXIT_USER_ERROR, TrainingError, UserError
 from ltmed.utils.processes import is_slurm_task, launched_from_outside
 
 _GRACE_SECONDS = 10.0
@@ -60,7 +60,7 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
     if num_nodes > 1 and not launched_from_outside():
         raise UserError(
             f"trainer.num_nodes={num_nodes} needs one process per device on every machine",
-            "Start run.py with srun or torchrun (docs/howto.md has an example).",
+            "Start run.py with srun or torchrun (docs/howto/devices.md has an example).",
         )
     tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", wanted))
     if is_slurm_task() and tasks != wanted:
@@ -96,7 +96,7 @@ def ranks(job: dict[str, Any], devices: int) -> Iterator[None]:
             worker.wait(timeout=60)
     except RuntimeError as error:  # What a collective raises when the process at its other end is gone.
         if dead := _broken(workers, patience=_DYING_SECONDS):
-            raise UserError(_MESSAGE.format(*dead), _MEND) from error
+            raise TrainingError(_MESSAGE.format(*dead), _MEND) from error
         raise
     finally:
         done.set()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ltmed.data.batch import Batch, normalise
-from ltmed.errors import UserError
+from ltmed.errors import DivergedError
 from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.losses.traits import Loss
 from ltmed.nn.network import Network
+from ltmed.nn.pixels import RUN_KEY
+from ltmed.training.class_losses import ClassLosses
 from ltmed.training.context import StageContext
 from ltmed.utils import distributed
 from ltmed.utils.seeding import derive
@@ -25,6 +31,8 @@ class Stage(LightningModule):
     persistent buffers. `evaluations` holds the results of the last validation and test.
     """
 
+    needs_images: ClassVar[bool] = False
+    """Whether training changes pixels, so that kept features of a frozen encoder cannot take the images' place."""
     class_counts: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -39,12 +47,30 @@ class Stage(LightningModule):
         self.register_buffer("pixel_std", 255 * torch.tensor(context.std).view(1, 3, 1, 1), persistent=False)
         # Read every few steps only: a read per step would wait for the GPU, and even a sum costs more than the append.
         self._losses: list[Tensor] = []
+        self.class_losses = ClassLosses(len(context.classes)) if context.class_losses else None
+        """For a `training_step` that knows the losses of single images: the epoch's mean of each class, if wanted."""
         self._loss_sum = 0.0
         self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @classmethod
+    def figures(cls) -> dict[str, Callable[..., Any]]:
+        """Figures of what this stage alone learns: name of the file -> `(data, stage) -> Figure | None`.
+
+        A subclass imports them inside, so that training does not import matplotlib. `data` is the finished run's
+        (`ltmed.plots.run_data.RunData`), `stage` this stage's name in it; None where it has nothing to plot.
+        """
+        return {}
 
     def forward(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` -> logits `[B, K]`."""
         return self.network(images)
+
+    def classification_loss(self, loss: Loss, batch: Batch) -> Tensor:
+        """`loss(logits, labels, counts)` of the network's logits; noted by class as well where the run wants it."""
+        logits = self(batch.images)
+        if self.class_losses:
+            self.class_losses.add_from(loss, logits, batch.labels, self.class_counts)
+        return loss(logits, batch.labels, self.class_counts)
 
     # --- optimisation -----------------------------------------------------------------------------------------
 
@@ -61,10 +87,31 @@ class Stage(LightningModule):
         torch.manual_seed(derive(self.context.seed, self.context.name, self.current_epoch, self.global_rank))
         self._losses.clear()
         self._loss_sum = 0.0
+        if self.class_losses:
+            self.class_losses.start(self.device)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step of the optimiser; the last step of an epoch may have fewer."""
+        return self.trainer.accumulate_grad_batches if self._trainer is not None else 1
+
+    def begins_step(self, batch_idx: int) -> bool:
+        """Whether a batch is the first of its optimiser step: what follows the weights (a teacher) moves here only."""
+        return batch_idx % self.batches_per_step == 0
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Makes the gradient of an incomplete last step the mean over its batches, like that of every other step."""
+        whole = self.batches_per_step
+        rest = (self.trainer.fit_loop.batch_idx + 1) % whole
+        if rest:  # Lightning has divided the loss of each batch by the number in a whole step.
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                if parameter.grad is not None:
+                    parameter.grad.mul_(whole / rest)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Keeps the loss where it is, and looks at it every few steps."""
-        self._losses.append(outputs["loss"].detach())
+        loss, several = outputs["loss"].detach(), self.batches_per_step
+        self._losses.append(loss * several if several > 1 else loss)  # Lightning has divided it.
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if self.trainer.is_last_batch or len(self._losses) >= every:
             self._read_losses(batch_idx)
@@ -73,6 +120,20 @@ class Stage(LightningModule):
             total = distributed.all_sum(torch.tensor(self._loss_sum, device=self.device))
             mean = total / distributed.world_size() / (batch_idx + 1)
             self.log(f"{self.context.name}/train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
+            self._log_class_losses()
+
+    def _log_class_losses(self) -> None:
+        if self.class_losses is None:
+            return
+        means = self.class_losses.means().cpu()
+        if means.isnan().all() and self.current_epoch == 0:
+            warnings.warn(
+                f"class_losses: the loss of stage '{self.context.name}' is not one of single images, none is logged",
+                stacklevel=2,
+            )
+        for code, mean in zip(self.context.classes, means, strict=True):
+            if not mean.isnan():
+                self.log(f"{self.context.name}/train/class_loss/{code}", mean.float(), batch_size=1)
 
     def _read_losses(self, step: int) -> None:
         """Adds up the losses since the last look; ends the run, on all ranks alike, if one was NaN or infinite."""
@@ -85,15 +146,25 @@ class Stage(LightningModule):
         bad = step - len(losses) + 1 + int(broken.gt(0).int().argmax())
         kept = self.context.checkpoint
         known = f"The last good checkpoint is {kept}" if kept and kept.exists() else "No epoch was finished yet"
-        raise UserError(
+        raise DivergedError(
             f"The loss became NaN or infinite in stage '{self.context.name}', epoch {self.current_epoch}, step {bad}",
             f"{known}. Lower the learning rate (method.stages.{self.context.name}.optimizer.lr) and run again.",
         )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the network sees, for whoever begins with these weights."""
+        about = self.context
+        checkpoint[RUN_KEY] = {"mean": about.mean, "std": about.std, "interpolation": about.interpolation}
+
     # --- pixels -----------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """uint8 `[B, H, W, 3]` -> normalised float32 `[B, 3, H, W]` (channels last in memory), on the device."""
+        """uint8 `[B, H, W, 3]` -> normalised float32 `[B, 3, H, W]` (channels last in memory), on the device.
+
+        Features `[B, D]` of a frozen encoder stay as they are.
+        """
+        if batch.images.ndim == 2:
+            return batch
         second = None if batch.views is None else self._normalise(batch.views)
         return batch._replace(images=self._normalise(batch.images), views=second)
 

@@ -1,33 +1,46 @@
-"""One stage, one fit: its trainer, its checkpoints, and where it continues after a stop."""
+"""One stage, one fit: its trainer, and training to the end from wherever it was stopped."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig
 
-from ltmed.config.instantiate import build
+from ltmed.config.instantiate import build, without
+from ltmed.config.targets import trusted
 from ltmed.data.datamodule import DataModule
-from ltmed.runs.directory import write_atomic
+from ltmed.errors import TrainingError, UserError
+from ltmed.runs import checkpoint
+from ltmed.training.checkpoints import WholeCheckpointIO, was_stopped_early
 from ltmed.training.stage import Stage
+from ltmed.training.termination import SigtermCallback, Terminated
 from ltmed.utils import processes
+from ltmed.utils.files import write_atomic
+
+FINISHED = "finished.json"
 
 
-def make_trainer(node: DictConfig, accelerator: str, devices: int, **arguments: Any) -> Trainer:
+def make_trainer(
+    node: DictConfig, accelerator: str, devices: int, *, callbacks: Sequence[Callback] = (), **arguments: Any
+) -> Trainer:
     """A Lightning trainer with this framework's rules: own samplers, own checkpoints, no broadcast of buffers.
 
     Args:
-        node: the config group `trainer`.
+        node: the config group `trainer`; its own `callbacks`, if any, come before the given ones.
         accelerator: "cpu" or "gpu".
         devices: processes on this machine.
+        callbacks: the framework's.
         arguments: further arguments of `lightning.pytorch.Trainer`.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -37,23 +50,64 @@ def make_trainer(node: DictConfig, accelerator: str, devices: int, **arguments: 
         # Else threads add up the gradient of `prototypes[labels]` in an order of chance, and no run equals another.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    if not processes.is_left_to_lightning():
-        # Otherwise Lightning takes a single task of Slurm, and the ranks that it starts, for ranks of Slurm's.
-        arguments["plugins"] = [LightningEnvironment()]
     if several:
         # Buffers (queues, covariances) would be sent again at every forward; stages keep them equal themselves.
         backend = "nccl" if accelerator == "gpu" else "gloo"
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, process_group_backend=backend)
-    return build(
-        node, accelerator=accelerator, devices=devices, use_distributed_sampler=False, num_sanity_val_steps=0,
-        enable_model_summary=False, enable_progress_bar=node.enable_progress_bar and sys.stdout.isatty(), **arguments,
-    )  # fmt: skip
+    theirs = callbacks_of(node)
+    if any(isinstance(callback, ProgressBar) for callback in theirs):
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    node = without(node, "callbacks")
+    with trusted():
+        return build(
+            node, accelerator=accelerator, devices=devices, plugins=[WholeCheckpointIO(), *_environment()],
+            callbacks=[*theirs, *callbacks, SigtermCallback()], use_distributed_sampler=False, num_sanity_val_steps=0,
+            enable_model_summary=False, enable_progress_bar=node.enable_progress_bar and sys.stdout.isatty(),
+            **arguments,
+        )  # fmt: skip
 
 
-def fit_stage(stage: Stage, data: DataModule, folder: Path, trainer: Trainer, keep: str) -> None:
-    """Trains `stage` to its end, from its last finished epoch if there is one, and loads the chosen weights.
+def _environment() -> list[Any]:
+    """What Lightning must not find out itself."""
+    if not processes.is_left_to_lightning():
+        # Otherwise it takes a single task of Slurm, and the ranks that it starts, for ranks of Slurm's.
+        return [LightningEnvironment()]
+    if processes.is_torchrun():
+        return []
+    # Its requeueing saves a checkpoint in the middle of an epoch, and resumes from that one instead of from ours.
+    return [SLURMEnvironment(auto_requeue=False)]
 
-    A stage that was finished before only loads them. Afterwards `stage.network` is what the next stage gets.
+
+def callbacks_of(node: DictConfig) -> list[Callback]:
+    """Makes the callbacks of the configuration.
+
+    Args:
+        node: the config group `trainer`; its `callbacks` are a list of nodes with `_target_`, or a map of them whose
+            names do not matter.
+
+    Raises:
+        UserError: an entry is no callback of Lightning's.
+    """
+    given = node.get("callbacks")
+    nodes = list(given.values()) if isinstance(given, DictConfig) else list(given or [])
+    with trusted():  # Training is always the user's own command.
+        made = [build(one) if isinstance(one, DictConfig) else one for one in nodes]
+    for callback in made:
+        if not isinstance(callback, Callback):
+            raise UserError(
+                f"trainer.callbacks has an entry that is no callback of Lightning's ({type(callback).__name__})",
+                "Write +trainer.callbacks.NAME._target_=CLASS, and the settings of the class beside it.",
+            )
+    return made
+
+
+def fit_stage(
+    stage: Stage, data: DataModule, folder: Path, trainer: Trainer, keep: str, start: checkpoint.ResumePoint
+) -> None:
+    """Trains `stage` to its end and loads the chosen weights; a stage that was finished before only loads them.
+
+    Afterwards `stage.network` is what the next stage gets, and `finished.json` says that the stage has ended: it is
+    written only after the chosen checkpoint has been read.
 
     Args:
         stage: the module.
@@ -61,25 +115,50 @@ def fit_stage(stage: Stage, data: DataModule, folder: Path, trainer: Trainer, ke
         folder: where the stage keeps `best.ckpt`, `last.ckpt` and `finished.json`.
         trainer: made for this stage.
         keep: "best" or "last" checkpoint.
+        start: where the stage goes on, from `stage_start`.
+
+    Raises:
+        TrainingError: training ended before the last epoch.
+        DamagedCheckpointError: the chosen checkpoint cannot be read.
     """
-    done, last = folder / "finished.json", folder / "last.ckpt"
-    if not done.exists():
-        try:
-            trainer.fit(stage, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
-        except SystemExit:
-            if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1.
-                raise KeyboardInterrupt from None
-            raise
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
-            write_atomic(done, json.dumps({"kept": keep, "epochs": trainer.current_epoch}))
-    checkpoint = torch.load(folder / f"{keep}.ckpt", map_location="cpu", weights_only=True)
-    stage.load_state_dict(checkpoint["state_dict"])
+    finished = is_finished(folder)
+    if not finished:
+        if not was_stopped_early(start):
+            _fit(stage, data, trainer, start.file)
+        start = checkpoint.resume_point(folder)
+        if start.epochs < int(trainer.max_epochs or 0) and not was_stopped_early(start):
+            raise TrainingError(
+                f"Stage '{stage.context.name}' ended after {start.epochs} of {trainer.max_epochs} epochs, because "
+                "something set trainer.should_stop",
+                "The same command continues.",
+            )
+    state = checkpoint.read(
+        folder / f"{keep}.ckpt", f"Delete {folder}, and the folders of later stages, to train it anew."
+    )
+    stage.load_state_dict(state["state_dict"])
+    if not finished and trainer.is_global_zero:
+        write_atomic(folder / FINISHED, json.dumps({"kept": keep, "epochs": start.epochs}))
 
 
-def epochs_done(folder: Path) -> int:
-    """How many epochs of the stage in `folder` are in its `last.ckpt`."""
-    last = folder / "last.ckpt"
-    if not last.exists():
-        return 0
-    return int(torch.load(last, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
+def _fit(stage: Stage, data: DataModule, trainer: Trainer, file: Path | None) -> None:
+    try:
+        trainer.fit(stage, datamodule=data, ckpt_path=file, weights_only=True)
+    except Terminated:
+        raise
+    except SystemExit:
+        if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1.
+            raise KeyboardInterrupt from None
+        raise
+    trainer.strategy.barrier()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the stage in `folder` was trained to its end."""
+    return (folder / FINISHED).exists()
+
+
+def stage_start(folder: Path) -> checkpoint.ResumePoint:
+    """Where the stage in `folder` goes on; of a finished one its epochs, without reading its checkpoints."""
+    if not is_finished(folder):
+        return checkpoint.resume_point(folder)
+    return checkpoint.ResumePoint(epochs=int(json.loads((folder / FINISHED).read_text(encoding="utf-8"))["epochs"]))

@@ -16,7 +16,12 @@ def is_slurm_task() -> bool:
 
 def is_left_to_lightning() -> bool:
     """True if srun or torchrun started this process as one of several, whose places Lightning finds out itself."""
-    return is_slurm_task() or "TORCHELASTIC_RUN_ID" in os.environ
+    return is_slurm_task() or is_torchrun()
+
+
+def is_torchrun() -> bool:
+    """True if torchrun started this process, be it inside Slurm."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def launched_from_outside() -> bool:
@@ -36,7 +41,7 @@ def job() -> str:
     """A name that all ranks of this job have in common, and no other job at the same time."""
     if is_slurm_task():
         return f"slurm {os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if is_torchrun():
         # On a single machine that is all that is known of it, and other machines may have the same.
         address = os.environ.get("MASTER_ADDR", "")
         address = socket.gethostname() if address in ("localhost", "127.0.0.1") else address

@@ -28,7 +28,7 @@ from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from ltmed.training.callbacks import checkpoints
+from ltmed.training.checkpoints import EpochCheckpoints
 from ltmed.training.context import StageContext
 from ltmed.training.trainer import make_trainer
 
@@ -112,7 +112,7 @@ def with_stage(backbone: str, batch: Batch, steps: int, folder: Path) -> tuple[f
     clock, stage = Clock(), _stage(backbone)
     trainer = make_trainer(
         TRAINER, "cpu", 1, max_epochs=1, logger=CSVLogger(folder, RUN), default_root_dir=folder,
-        callbacks=[clock, *checkpoints(folder, "train/train/loss", "min")],
+        callbacks=[clock, EpochCheckpoints(folder, "train/train/loss", "min")],
     )  # fmt: skip
     trainer.fit(stage, Resident(batch, steps))
     return (clock.ended - clock.started) / steps, next(stage.network.classifier.parameters()).detach()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from ltmed.cli import boundary, job
 from ltmed.cli.explain import explain
@@ -22,7 +26,7 @@ CONF = ROOT / "conf"
 
 
 def test_help_names_every_choice_of_every_group() -> None:
-    screen = help_screen(CONF)
+    screen = help_screen("ltmed train")
     for group in (path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
         section = screen.split(f"{group.name}=\n")[1].split("=\n")[0]
         for file in group.glob("*.yaml"):
@@ -74,6 +78,16 @@ def test_full_disk_and_unknown_errors() -> None:
     assert explain(ValueError("a bug")) is None
 
 
+@pytest.mark.parametrize("value", ["/data/archive (1)", "/data/Bilder ä, neu", "/data/a=b,c", "/data/x [1]'s"])
+def test_a_path_that_hydra_cannot_read_is_shown_quoted(value: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        OverridesParser.create().parse_overrides([f"dataset.root={value}("])
+    line = str(explain(caught.value))
+    (word,) = shlex.split(line.partition("Quote its value: ")[2])
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert override.value() == f"{value}("
+
+
 def test_a_search_for_the_worst_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Optuna minimises where nothing is said."""
     from hydra.core.hydra_config import HydraConfig
@@ -94,6 +108,22 @@ def test_what_may_not_be_read_is_named() -> None:
     assert str(explain(PermissionError(errno.EACCES, "Permission denied", "/r/config.yaml"))).startswith(
         "/r/config.yaml: Permission denied."
     )
+
+
+def test_a_warning_is_one_line_whatever_lightning_does_to_warnings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings():
+        boundary.tidy_output()
+        monkeypatch.setattr(warnings, "formatwarning", lambda *_, **__: "file.py:1: raw\n")
+        show = warnings.showwarning  # pytest records warnings in place of showing them.
+        show(UserWarning("the data are odd"), UserWarning, "file.py", 1)
+        frozen = "Found 71 module(s) in eval mode at the start of training. This may lead to unexpected behavior."
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.warn(frozen, stacklevel=1)
+    assert capsys.readouterr().err == "warning: the data are odd\n"
+    assert not caught
 
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

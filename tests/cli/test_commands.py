@@ -96,7 +96,7 @@ def test_check_counts_groups_and_leakage(capsys, tiny_ham):
     assert "0 (0.0%)" in lines["grouped"]
     assert "0 (0.0%)" not in lines["random"]
     assert "paper, 7:3 (proco)" in lines
-    assert "paper, 5 folds (pcct, efficient_pcct, aduni)" in lines
+    assert "paper, 5 folds (pcct, ...)" in lines
     assert "\n0 images cannot be read" in out
 
 
@@ -105,7 +105,10 @@ def test_check_finds_copies_broken_files_and_confounded_sources(capsys, data):
     assert "! 1 images cannot be read\n  i07.png: " in out
     assert "! 2 images are exact copies of another one\n  i00.png = i05.png\n  i06.png = i08.png" in out
     assert "! 1 of these files have different labels:\n  i00.png a, i05.png b" in out
-    assert "! 1 of these files are in several patients" in out
+    assert "! 1 sets of copies are in several patients" in out
+    assert "! as chosen: 1 test images have a copy in the training part" in out
+    assert "\nsize of all images: 24 x 20 (width x height)\n" in out
+    assert "\ndepth: 8 bits, as stored\n" in out
     assert "! from one source only, so that the source may be learned in its place: a" in out
     assert "Cramer's V 0.9" in out
     assert "14 patients; 13 have several images (39 in all, at most 3)" in out
@@ -117,7 +120,24 @@ def test_check_without_images_opens_none(capsys, data):
         path.write_bytes(b"")
     out = said(capsys, "check", "dataset=manifest", f"dataset.root={data}", "--labels-only")
     assert "40 images" in out
-    assert "read" not in out
+    assert "cannot be read" not in out
+    assert "cop" not in out
+
+
+def test_check_says_what_was_left_out_and_what_validation_lacks(capsys, data):
+    """Two files that no row lists, and a class of three images, all of one patient."""
+    for name in ("spare.png", "more/spare.JPG", "notes.txt"):
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_bytes(b"")
+    lines = (data / "manifest.csv").read_text().splitlines()
+    lines[37:40] = [line.replace(f",{'ab'[n % 2]},p12", ",c,p12") for n, line in enumerate(lines[37:40], start=36)]
+    (data / "manifest.csv").write_text("\n".join(lines))
+    out = said(capsys, "check", "dataset=manifest", f"dataset.root={data}", "--labels-only", "split.test=0.1")
+    assert "! 2 image files below the folder are left out (" in out
+    assert "the first is spare.png" in out
+    assert "2 other files are below the folder (" in out
+    assert "! as chosen: 1 of 3 classes have no validation image (c)" in out
+    assert "! as chosen: 1 of 3 classes have no test image (c)" in out
 
 
 def test_check_against_a_list_and_another_set(capsys, data, tmp_path_factory):
@@ -133,7 +153,8 @@ def test_check_against_a_list_and_another_set(capsys, data, tmp_path_factory):
     )  # fmt: skip
     assert f"! 2 of 40 images are in {other}/list.csv by name\n  a 1, b 1\n  i03.png\n  i04.png" in out
     assert f"! 1 of 40 images are in manifest in {other} by name\n  a 1\n  i10.png" in out
-    assert "! 1 of 40 images are in it by content" in out
+    assert "! 1 of 40 images are in it by content\n  a 1\n  i20.png" in out
+    assert "\n0 of 40 images look like one of it" in out
     assert "no such file" in refused(capsys, "check", "dataset=phantom", "--labels-only", "--against", "none.csv")
 
 

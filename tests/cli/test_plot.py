@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import matplotlib.image
@@ -12,10 +11,10 @@ import torch
 
 from ltmed.cli import plot
 from ltmed.cli.main import main
-from ltmed.plots import runs as module
+from ltmed.plots import run_figures
 from ltmed.plots.comparisons import comparisons
-from ltmed.plots.runs import draw, pictures
-from ltmed.runs.reader import Run, read_run
+from ltmed.plots.run_figures import figures
+from ltmed.runs.reader import read_run
 from tests.plots.cases import add_checkpoint, make_run
 
 ALWAYS = {"class_distribution", "confusion_matrix", "recall_by_size", "reliability", "training_curves"}
@@ -30,7 +29,7 @@ def test_one_run_into_its_own_folder(tmp_path, capsys):
     main(["plot", str(run)])
     said = capsys.readouterr()
     assert names(run / "figures") == ALWAYS
-    assert "5 pictures in" in said.out
+    assert "5 figures in" in said.out
     (line,) = said.err.splitlines()
     assert line.startswith(f"no map of features for {run}: /no/such/folder")
     image = matplotlib.image.imread(run / "figures" / "confusion_matrix.png")
@@ -40,9 +39,9 @@ def test_one_run_into_its_own_folder(tmp_path, capsys):
 
 @pytest.fixture
 def few(monkeypatch) -> set[str]:
-    """Runs have one picture, where only what is around the pictures is tested."""
-    draw = module.pictures
-    monkeypatch.setattr(module, "pictures", lambda run: {name: draw(run)[name] for name in ["confusion_matrix"]})
+    """Runs have one figure, where only what is around the figures is tested."""
+    plots = run_figures.figures
+    monkeypatch.setattr(run_figures, "figures", lambda run, **_: {"confusion_matrix": plots(run)["confusion_matrix"]})
     return {"confusion_matrix"}
 
 
@@ -79,38 +78,10 @@ def test_nothing_to_compare_is_said(few, tmp_path, capsys):
     assert "Nothing to compare" in capsys.readouterr().out
 
 
-def test_methods_are_recognised_by_what_they_leave(tmp_path):
-    omega = make_run(tmp_path / "omega", "proco")
-    add_checkpoint(omega, "train", 2, omega=torch.tensor([0.5, 0.2, 0.1]))
-    centres = make_run(tmp_path / "centres", "pcct")
-    add_checkpoint(centres, "train", 0, network__classifier__centres=torch.eye(3))
-    alpha = make_run(tmp_path / "alpha", "aduni")
-    with (alpha / "metrics.csv").open("a") as file:
-        file.write("train,0,9,train/train/alpha,1.0\ntrain,1,19,train/train/alpha,0.5\n")
-    stages = {"represent": {}, "calibrate": {"module": {"_target_": "ltmed.methods.lmd.Calibrate"}}}
-    em = make_run(tmp_path / "em", "lmd", stages=stages)
-    add_checkpoint(em, "represent", 3)
-    for folder, own in ((omega, "omega"), (centres, "centre_distances"), (alpha, "alpha"), (em, "em_trajectory")):
-        run = read_run(folder)
-        assert run
-        assert {name for name, picture in pictures(run).items() if picture() is not None} == {*ALWAYS, own}
-    run = read_run(em)
-    assert run
-    figure = pictures(run)["em_trajectory"]()
-    assert figure is not None
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [0.3, 0, 0.1, 0.2, 0.3])
-    assert "weights that were kept" not in {text.get_text() for text in figure.legends[0].get_texts()}
-    add_checkpoint(em, "calibrate", 1)
-    figure = pictures(run := Run(em, run.found))["em_trajectory"]()
-    assert figure is not None
-    assert "weights that were kept" in {text.get_text() for text in figure.legends[0].get_texts()}
-    assert list(figure.axes[1].lines[0].get_xdata()) == [2, 2]  # The epoch with index 1 is the second iteration.
-
-
 def test_learning_rate_is_the_logged_one(tmp_path):
     run = read_run(make_run(tmp_path / "run"))
     assert run
-    figure = pictures(run)["training_curves"]()
+    figure = figures(run)["training_curves"]()
     assert figure is not None
     epochs, rates = (np.asarray(values) for values in figure.axes[2].lines[0].get_data())
     np.testing.assert_allclose(rates, [0.4, 0.3, 0.2, 0.1])
@@ -124,22 +95,24 @@ def test_a_picture_that_fails_is_a_warning_and_stops_no_other(tmp_path):
     (folder / "predictions.parquet").write_text("broken")
     (folder / "metrics.csv").unlink()
     with pytest.warns(UserWarning, match="reliability|is missing") as warned:
-        files = draw(run, tmp_path / "out")
+        files = run_figures.save(run, tmp_path / "out")
     assert {file.stem for file in files} == ALWAYS - {"reliability", "training_curves"}
     reliability, curves = (str(one.message) for one in warned)
-    assert reliability.startswith(f"no picture reliability of {folder}: ")
-    assert curves == f"{folder / 'metrics.csv'} is missing: no curves of training are drawn"
+    assert reliability.startswith(f"no figure reliability of {folder}: ")
+    assert curves == f"{folder / 'metrics.csv'} is missing: training curves are not plotted"
 
 
 def test_a_damaged_checkpoint_is_said_once(tmp_path):
-    folder = make_run(tmp_path / "run", "proco")
+    folder = make_run(
+        tmp_path / "run", "proco", stages={"train": {"module": {"_target_": "ltmed.methods.proco.ProCo"}}}
+    )
     add_checkpoint(folder, "train", 2, omega=torch.tensor([0.5, 0.2, 0.1]))
     file = folder / "stages" / "train" / "best.ckpt"
     file.write_bytes(file.read_bytes()[:300])
     run = read_run(folder)
     assert run
     with pytest.warns(UserWarning, match="damaged") as warned:
-        drawn = {name for name, picture in pictures(run).items() if picture() is not None}
+        drawn = {name for name, plot in figures(run).items() if plot() is not None}
     assert drawn == ALWAYS
     (said,) = warned
     assert f"{file} is damaged. Copy the run again" in str(said.message)
@@ -149,9 +122,10 @@ def test_a_damaged_checkpoint_is_said_once(tmp_path):
 def test_one_damaged_run_stops_no_other(file, text, few, tmp_path, capsys):
     folders = [make_run(tmp_path / "runs" / method, method) for method in ("erm", "proco", "lmd")]
     (folders[1] / file).write_text(text)
-    with pytest.warns(UserWarning, match=re.escape(str(folders[1] / file))):
-        main(["plot", str(tmp_path / "runs"), "--features", "none"])
-    assert "2 comparisons" in capsys.readouterr().out
+    main(["plot", str(tmp_path / "runs"), "--features", "none"])
+    printed = capsys.readouterr()
+    assert f"warning: {folders[1] / file}" in printed.err
+    assert "2 comparisons" in printed.out
     with pytest.raises(SystemExit) as ended:
         main(["plot", str(folders[1]), "--features", "none"])
     assert ended.value.code == 2
@@ -161,7 +135,7 @@ def test_one_damaged_run_stops_no_other(file, text, few, tmp_path, capsys):
 def test_maps_of_several_runs_say_which_is_drawn(few, tmp_path, capsys, monkeypatch):
     for fold, method in enumerate(("erm", "proco")):
         make_run(tmp_path / method, method, seed=fold)
-    monkeypatch.setattr(plot, "_features", lambda *_: [])
+    monkeypatch.setattr(plot, "_map", lambda *_: [])
     main(["plot", str(tmp_path)])
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"1 of 2: {tmp_path / 'erm'}", f"2 of 2: {tmp_path / 'proco'}"]

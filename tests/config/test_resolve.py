@@ -46,7 +46,8 @@ def test_precision_auto_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert resolve_precision("auto", "cpu") == resolve_precision("auto", "auto") == expected
-    assert resolve_precision("16-mixed", "cpu") == "16-mixed"
+    with pytest.raises(UserError, match="16-mixed"):
+        resolve_precision("16-mixed", "cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: not fast)
     assert resolve_precision("auto", "gpu") == ("32-true" if fast else "bf16-mixed")

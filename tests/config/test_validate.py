@@ -32,7 +32,7 @@ def changed(*words: str, base: DictConfig | None = None) -> DictConfig:
     cfg = copy.deepcopy(base or composed())
     for word in words:
         key, _, value = word.partition("=")
-        OmegaConf.update(cfg, key, yaml.safe_load(value), merge=False)
+        OmegaConf.update(cfg, key, yaml.safe_load(value), merge=False, force_add=True)
     return cfg
 
 
@@ -51,6 +51,9 @@ def changed(*words: str, base: DictConfig | None = None) -> DictConfig:
         "runs=''", "runs=null", "runs=2026", "cache_dir=''",
         "trainer.devices=abc", "trainer.devices=[0,1]", "trainer.devices=1.5", "trainer.devices=0",
         "trainer.num_nodes=0", "trainer.precision=half", "trainer.accelerator=tpu", "trainer.gradient_clip_val=abc",
+        "trainer.precision=bf16-true", "trainer.precision=32", "trainer.accumulate_grad_batches=0",
+        "trainer.limit_train_batches=0", "trainer.limit_train_batches=1.5", "trainer.sync_batchnorm=maybe",
+        "trainer.gradient_clip_algorithm=max", "trainer.deterministic=maybe", "logger.attempt=-1",
         "trainer.log_every_n_steps=0", "trainer.benchmark=sometimes", "trainer.enable_progress_bar=1",
         "backbone.name=???", "backbone.pretrained=maybe", "backbone.weights=''",
         "method.stages=null", f"{STAGE}.epochs=0", f"{STAGE}.batch_size=0", f"{STAGE}.views=3", f"{STAGE}.keep=both",
@@ -69,7 +72,8 @@ def test_a_value_that_cannot_be_is_refused(word: str) -> None:
 @pytest.mark.parametrize(
     "word",
     [
-        "trainer.devices=-1", "trainer.devices=auto", "trainer.devices=4", "trainer.precision=32", "epochs={train: 3}",
+        "trainer.devices=-1", "trainer.devices=auto", "trainer.devices=4", "trainer.precision=bf16-mixed",
+        "epochs={train: 3}", "trainer.limit_train_batches=0.5", "trainer.deterministic=warn",
         "batch_size=1", "split.test=0.3", "dataset.head=[a, b]", "dataset.threads=3", "trainer.benchmark=null",
     ],
 )  # fmt: skip

@@ -32,9 +32,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of all files that are decoded."""
     sizes = []
 
-    def counting(data, size, fit):
+    def counting(data, *how):
         sizes.append(len(data))
-        return decode(data, size, fit)
+        return decode(data, *how)
 
     decode = build.decode_square
     monkeypatch.setattr(build, "decode_square", counting)
@@ -263,4 +263,12 @@ def test_meta_tells_what_is_inside(tmp_path):
     open_cache(jpegs(tmp_path / "data"), S, tmp_path / "cache", fit="crop")
     (path,) = _folders(tmp_path / "cache")
     meta = json.loads((path / META).read_text())
-    assert meta == {"format": 1, "root": str(tmp_path / "data"), "shape": [6, S, S, 3], "fit": "crop", "bad": []}
+    assert meta == {
+        "format": 2,
+        "root": str(tmp_path / "data"),
+        "shape": [6, S, S, 3],
+        "fit": "crop",
+        "interpolation": "bilinear",
+        "intensity": "auto",
+        "bad": [],
+    }

@@ -44,6 +44,17 @@ def test_large_classes_take_turns_and_never_repeat_in_a_batch(
     assert np.ptp(classes) <= 1
 
 
+def test_an_epoch_of_the_largest_class_shows_all_its_images_and_the_others_as_often_as_it_takes() -> None:
+    sampler = ClassBatchSampler(LABELS, 24, 5, seed=1, length="largest_class")
+    batches = sampler.batches(0)
+    assert batches.shape == (50, 24), "4 classes x 300 images"
+    seen = np.bincount(batches.ravel(), minlength=len(LABELS))
+    assert (seen[LABELS == 0] == 1).all()
+    assert seen[LABELS == 1].sum() == seen[LABELS == 3].sum() == 300
+    assert np.ptp(seen[LABELS == 1]) <= 1
+    assert {tuple(np.bincount(LABELS[batch])) for batch in batches} == {(6, 6, 6, 6)}
+
+
 def test_small_classes_are_drawn_with_replacement() -> None:
     sampler = ClassBatchSampler(LABELS, None, 5, seed=1, images_per_class=10)
     rare = [np.bincount(batch[LABELS[batch] == 3], minlength=len(LABELS))[LABELS == 3] for batch in sampler.batches(0)]
@@ -91,6 +102,7 @@ MANY = np.repeat(np.arange(198), 30)
         (lambda: ClassBatchSampler(LABELS, None, 1, 0, images_per_class=1), "images_per_class is 1"),
         (lambda: ClassBatchSampler(LABELS, None, 1, 0, classes_per_batch=5), "classes_per_batch is 5.*from 2 to 4"),
         (lambda: ClassBatchSampler(LABELS, None, 1, 0, classes_per_batch=1), "classes_per_batch is 1"),
+        (lambda: ClassBatchSampler(LABELS, None, 1, 0, length="largest"), r"length.*largest_class"),  # pyright: ignore
         (lambda: ClassBatchSampler(np.array([0, 0, 2]), None, 1, 0), "class number 1"),
         (lambda: ClassBatchSampler(np.zeros((9, 3), np.int64), None, 1, 0), "sampler=instance"),
         (lambda: InstanceSampler(LABELS, None, 1, 0), "batch_size is null.*class_batches"),

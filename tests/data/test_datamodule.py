@@ -45,7 +45,7 @@ def test_counts_are_those_of_the_training_part() -> None:
 
 
 def test_a_stage_has_the_counts_of_the_training_part(tmp_path: Path) -> None:
-    data, cfg = data_module(), composed("method=erm")
+    data, cfg = data_module(), composed("method=erm", "pixels.mean=[0.5,0.5,0.5]", "pixels.std=[0.5,0.5,0.5]")
     stage = train._build_stage(cfg, "train", cfg.method.stages.train, Network(Encoder(), Linear, 3), data, tmp_path)
     assert stage.class_counts.tolist() == torch.bincount(torch.from_numpy(LABELS[data.split.train])).tolist()
     assert stage.class_counts.sum() == len(data.split.train) < len(LABELS)

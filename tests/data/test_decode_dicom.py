@@ -1,4 +1,4 @@
-"""DICOM through pydicom, and without it."""
+"""DICOM files byte by byte: eight bits, colours, damaged files, and without pydicom."""
 
 from __future__ import annotations
 

@@ -62,6 +62,21 @@ def test_the_extension_of_a_listed_file_is_found(folder):
     assert listed == ["b.png", "c", "patient.1.png", "patient.2.TIF", "patient.3", 300 * "x", "b"]
 
 
+def test_a_name_without_extension_that_two_files_have_is_refused(folder):
+    (folder / "images/a.png").touch()
+    (folder / "list.csv").write_text("Image Name\nimages/a\n")
+    with pytest.raises(UserError, match="line 2: 'images/a' is a.JPG as well as a.png"):
+        list_images([Path("list.csv")])
+
+
+def test_tables_of_other_formats_and_dicom_files_without_extension(folder):
+    (folder / "images/IM1").write_bytes(b"\0" * 128 + b"DICM")
+    (folder / "images/README").touch()
+    (folder / "list.json").write_text('[{"file_path": "images\\\\a"}, {"file_path": "images/IM1"}]')
+    assert [path.name for path in list_images([Path("list.json")]).paths] == ["a.JPG", "IM1"]
+    assert [path.name for path in list_images([Path("images")]).paths] == ["IM1", "a.JPG", "nævus.png", "x.dcm"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

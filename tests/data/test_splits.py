@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ltmed.data.manifest import Manifest
-from ltmed.data.splits import Split, grouped, random, require_training_images
+from ltmed.data.splits import Split, grouped, official, random, require_training_images, warn_of_unseen_classes
 from tests.data.manifests import long_tailed, manifest_of
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -92,14 +92,61 @@ def test_large_lesions_get_into_small_parts():
     assert (held >= 4).mean() == pytest.approx((sizes >= 4).mean(), abs=0.03)
 
 
-def test_scarce_classes_stay_in_training_first():
-    labels = [0] * 200 + [1] * 3 + [2] * 9
-    split = random(manifest_of(labels), 0, test=0.2, val=0.1)
-    counts = split.counts(manifest_of(labels))
-    assert counts["train"][1] == 2
-    assert counts["test"][1] == 1
-    assert counts["test"][2] == 2
-    assert np.all(counts["train"] > 0)
+def test_scarce_classes_are_in_every_part_from_three_images_on_and_in_training_first():
+    manifest = manifest_of([0] * 200 + [1] * 3 + [2] * 9 + [3] * 2 + [4])
+    counts = random(manifest, 0, test=0.2, val=0.1).counts(manifest)
+    assert [part[1] for part in counts.values()] == [1, 1, 1]
+    assert [part[2] for part in counts.values()] == [6, 1, 2]
+    assert [part[3] for part in counts.values()] == [2, 0, 0]
+    assert [part[4] for part in counts.values()] == [1, 0, 0]
+
+
+few_images = st.lists(st.integers(1, 9), min_size=2, max_size=12).map(
+    lambda sizes: manifest_of(np.repeat(np.arange(len(sizes) + 1), [60, *sizes]), np.arange(60 + sum(sizes)))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(few_images, protocols, st.sampled_from([None, 0.1, 0.2]), st.integers(0, 4), st.integers(0, 50))
+def test_every_class_of_three_groups_is_validated_and_trained_on(manifest, protocol, test, fold, seed):
+    counts = protocol(manifest, 0 if test else fold, test=test, seed=seed).counts(manifest)
+    rest = manifest.counts - counts["test"]
+    validated = (manifest.counts >= 3) & (rest >= 2)
+    assert (counts["val"][validated] >= 1).all()
+    assert (counts["train"][rest >= 1] >= 1).all()
+    # Classes with enough groups keep the share that they had, and small ones give no more than one.
+    assert (counts["val"] <= np.maximum(1, np.ceil(0.1 * rest))).all()
+    share = 0.1 * rest.sum()
+    assert counts["val"].sum() >= min(share, (rest >= 2).sum()) - len(rest) / 2
+
+
+def test_classes_of_two_groups_keep_up_the_share_of_all_images():
+    labels = np.repeat(np.arange(100), 2)
+    manifest = manifest_of([*labels, 0], parts=["train"] * 200 + ["test"])
+    counts = official(manifest, 0).counts(manifest)
+    assert counts["val"].sum() == 20
+    assert counts["val"].max() == counts["val"][0] == 1
+    assert (counts["train"] >= 1).all()
+
+
+def test_a_class_never_loses_its_last_group_of_training():
+    """Group 0 has images of classes 1 and 2, and is the only one with class 2."""
+    labels = [0] * 50 + [1, 2, 1, 1]
+    manifest = manifest_of(labels, [*range(50), 60, 60, 61, 62])
+    split = official(replace(manifest, parts=np.array(["test"] + ["train"] * 53)), 0)
+    counts = split.counts(manifest)
+    assert counts["val"].tolist()[1:] == [1, 0]
+    assert split.absent(manifest, "val").tolist() == [2]
+
+
+def test_a_validation_part_without_a_class_is_warned_of():
+    manifest = manifest_of([0] * 30 + [1] * 2 + [2] * 5)
+    split = random(manifest, 0, test=0.2)
+    with pytest.warns(UserWarning, match=r"1 of 3 classes have no validation image \(c1\)"):
+        warn_of_unseen_classes(split, manifest)
+    many = manifest_of([*range(13)] * 2)
+    with pytest.warns(UserWarning, match=r"12 of 13 classes have no .*c10 and 2 more"):
+        warn_of_unseen_classes(Split("x", np.arange(13), np.array([13]), np.arange(14, 26)), many)
 
 
 def test_groups_of_several_classes_stay_together_and_balanced():

@@ -11,8 +11,8 @@ import torch
 from sklearn import metrics as sk
 
 from ltmed.evaluation import bootstrap as module
-from ltmed.evaluation.bootstrap import PER_CLASS, WeightedScorer, bootstrap, draw
-from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate
+from ltmed.evaluation.bootstrap import bootstrap, draw
+from ltmed.evaluation.metrics import PER_CLASS, SCALARS, Evaluation, WeightedScorer, evaluate
 
 TIERS = {"head": [0], "medium": [1, 2], "tail": [3, 4]}
 

@@ -10,7 +10,8 @@ import torch
 from sklearn import metrics as sk
 
 from ltmed.errors import UserError
-from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate, tiers
+from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate
+from ltmed.evaluation.tiers import tiers
 
 
 def evaluation(labels, probabilities) -> Evaluation:

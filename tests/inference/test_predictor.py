@@ -112,14 +112,16 @@ def test_every_kind_of_file_and_every_way_to_be_broken(run, tmp_path):
         "nævus 母斑.jpg": encoded(blobs),
         "with,comma \"and quotes\".png": encoded(blobs, "PNG"),
     }  # fmt: skip
-    sixteen = np.asarray(blobs.convert("L")).astype(np.uint16) << 8
+    grey = np.asarray(blobs.convert("L")).astype(np.float32)
+    sixteen = (grey * 16).astype(np.uint16)
+    stretched = np.rint((grey - grey.min()) * (255 / np.ptp(grey))).astype(np.uint8)
     bad = {
         "empty.jpg": b"",
         "text.jpg": b"this is no image",
         "truncated.jpg": encoded(blobs)[:600],
         "half.png": encoded(blobs, "PNG")[:40],
     }
-    same = {name: upright(data) for name, data in good.items()} | {"sixteen.png": upright(good["grey.png"])}
+    same = {name: upright(data) for name, data in good.items()} | {"sixteen.png": np.dstack([stretched] * 3)}
     good["sixteen.png"] = cv2.imencode(".png", sixteen)[1].tobytes()
     folder, plain = tmp_path / "images", tmp_path / "plain"
     for place, files in ((folder, good | bad), (plain, {n: encoded(p, "PNG") for n, p in same.items()})):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ltmed.runs.job import RunName
 CONF = Path(__file__).resolve().parents[2] / "conf" / "logger"
 NAME = RunName("isic2018", "erm", "grouped", ("loss=focal",), fold=1, seed=3)
 OFFLINE: Any = {"project": "ltmed", "entity": None, "offline": True}
-CONFIG = {"method": {"name": "erm"}, "fold": 1, "seed": 3}
+CONFIG = {"dataset": {"root": "/data"}, "method": {"name": "erm"}, "fold": 1, "seed": 3}
 
 
 def found(classes: int = 3) -> dict:
@@ -240,13 +241,13 @@ def test_one_offline_run_over_stages_and_restarts(tmp_path, no_account):
 
     folders = sorted((run_dir / "wandb").glob("*run-*"))
     assert {folder.name.split("-")[0] for folder in folders} == {"offline"}
-    assert {folder.name.rsplit("-", 1)[1] for folder in folders} == {run_id(run_dir)}
+    assert {folder.name.rsplit("-", 1)[1] for folder in folders} == {run_id(run_dir, CONFIG)}
     history: list[dict] = []
     for folder in folders:
         for record in records(next(folder.glob("*.wandb"))):
             if record.HasField("run") and record.run.run_id:
                 run = record.run
-                assert run.run_id == run_id(run_dir)
+                assert run.run_id == run_id(run_dir, CONFIG)
                 assert (run.project, run.run_group, run.job_type) == ("ltmed", "isic2018-erm", "erm")
                 assert list(run.tags) == ["isic2018", "erm", "grouped"]
             if record.HasField("history"):
@@ -258,6 +259,85 @@ def test_one_offline_run_over_stages_and_restarts(tmp_path, no_account):
     shown = {key.split("/")[1] for key in history[-1] if key.startswith("test/")}
     assert shown == {"per_class", "confusion_matrix_table"}
     assert [row["name"] for row in rows(run_dir)].count("classify/val/accuracy") == 3
+
+
+def test_an_offline_run_that_was_killed_has_its_history_in_the_next_folder(tmp_path, no_account):
+    """Killed with -9, W&B has lost what it had not yet written; metrics.csv has it."""
+
+    def make() -> WandbLogger:
+        return WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=True)
+
+    fit(tmp_path, make(), "contrast")
+    with pytest.raises(KilledError):
+        fit(tmp_path, make(), "classify", killed_in=2)
+    for folder in (tmp_path / "wandb").glob("offline-run-*"):
+        shutil.rmtree(folder)
+    logger = make()
+    logger.rewind("contrast", 3)
+    fit(tmp_path, logger, "classify")
+    logger.log_final(found())
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    history = [
+        {key_of(item): json.loads(item.value_json) for item in record.history.item}
+        for record in records(next(folder.glob("*.wandb")))
+        if record.HasField("history")
+    ]
+    for stage in ("contrast", "classify"):
+        for name, steps in ((f"{stage}/val/accuracy", [3, 7, 11]), (f"{stage}/train/loss", [1, 3, 5, 7, 9, 11])):
+            shown = [(row["trainer/global_step"], row[name]) for row in history if name in row]
+            written = [(int(row["step"]), float(row["value"])) for row in rows(tmp_path) if row["name"] == name]
+            assert [step for step, _ in shown] == steps
+            assert shown == written
+    assert [row["epoch"] for row in history if "contrast/val/accuracy" in row] == [0, 1, 2]
+
+
+def test_the_id_belongs_to_folder_configuration_and_attempt(tmp_path):
+    ids = [
+        run_id(tmp_path, CONFIG),
+        run_id(tmp_path / "other", CONFIG),
+        run_id(tmp_path, {**CONFIG, "seed": 4}),
+        run_id(tmp_path, CONFIG, 1),
+    ]
+    assert len(set(ids)) == 4
+    elsewhere = {**CONFIG, "dataset": {**CONFIG["dataset"], "root": "/mnt"}, "trainer": {"devices": 2}}
+    assert run_id(tmp_path, elsewhere) == ids[0], "where and how fast it runs does not matter"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("run abc was previously created and deleted; try a new run name", "logger.attempt=1"),
+        ("context deadline exceeded\nwhile retrying: no such host", "logger.offline=true"),
+    ],
+)
+def test_what_wandb_says_is_one_line_with_the_way_out(tmp_path, no_account, monkeypatch, raised, said):
+    import wandb
+    from wandb.errors import CommError
+
+    def fail(**settings):
+        assert settings["settings"].init_timeout <= 20
+        raise CommError(raised)
+
+    monkeypatch.setattr(wandb, "init", fail)
+    with pytest.raises(UserError) as refused:
+        WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=False)
+    assert said in refused.value.hint
+    assert "\n" not in str(refused.value)
+
+
+def test_waiting_for_wandb_is_said(tmp_path, no_account, monkeypatch, capsys):
+    import time
+
+    import wandb
+
+    from ltmed.logging import wandb as module
+
+    monkeypatch.setattr(module, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(wandb, "login", lambda **_: time.sleep(0.5) or True)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    wandb.teardown()
+    WandbLogger.require_usable(project="ltmed", entity=None, offline=False)
+    assert "connecting" in capsys.readouterr().err
 
 
 def test_config_and_final_numbers_are_in_the_offline_run(tmp_path, no_account):
@@ -284,7 +364,7 @@ def test_a_second_run_in_one_process_is_another_run(tmp_path, no_account):
         run_dir.mkdir()
         WandbLogger(run_dir, NAME, CONFIG, **OFFLINE)  # Never finished, as after an error.
     assert len(list((first / "wandb").glob("offline-run-*"))) == 1
-    assert len(list((second / "wandb").glob(f"offline-run-*-{run_id(second)}"))) == 1
+    assert len(list((second / "wandb").glob(f"offline-run-*-{run_id(second, CONFIG)}"))) == 1
 
 
 def test_environment_can_choose_offline(tmp_path, no_account, monkeypatch):
@@ -298,4 +378,4 @@ def test_environment_can_choose_offline(tmp_path, no_account, monkeypatch):
 
 def test_online_without_an_account_is_a_user_error(tmp_path, no_account):
     with pytest.raises(UserError, match=r"nobody is logged in.*wandb login.*logger.offline=true"):
-        WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=False)
+        WandbLogger.require_usable(project="ltmed", entity=None, offline=False)

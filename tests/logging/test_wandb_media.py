@@ -13,7 +13,8 @@ import pytest
 from ltmed.errors import UserError
 from ltmed.logging.wandb import WandbLogger
 from ltmed.logging.wandb_media import images, tags
-from ltmed.plots import methods, style
+from ltmed.methods.figures.aduni import alpha_curve
+from ltmed.plots import style
 from tests.logging.test_loggers import CONFIG, NAME, found, key_of, no_account, records
 
 __all__ = ["no_account"]
@@ -32,7 +33,7 @@ def test_no_folder_no_images(tmp_path):
 
 def test_pictures_and_tags_are_in_the_offline_run(tmp_path, no_account, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    style.save(methods.alpha_curve([1.0, 0.5]), tmp_path / "figures" / "alpha.png")
+    style.save(alpha_curve([1.0, 0.5]), tmp_path / "figures" / "alpha.png")
     WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=False).log_final(found())
     logged, tagged, row = {}, [], ""
     for record in records(next((tmp_path / "wandb").glob("offline-run-*/*.wandb"))):
@@ -62,16 +63,17 @@ def test_dry_run_prints_a_section_for_each_data_set(script, capsys):
     assert {"test/balanced_accuracy", "test/tail_recall"} <= set(shown)
 
 
-def test_plan_names_what_runs_log(script):
+def test_plan_names_what_runs_log(script, tmp_path):
     from ltmed.evaluation.metrics import SCALARS
-    from ltmed.plots.runs import pictures
-    from ltmed.runs.reader import Run
+    from ltmed.plots.run_figures import figures
+    from ltmed.runs.reader import read_run
+    from tests.plots.cases import make_run
 
     names = {name for metrics in script.SCORES.values() for name in metrics}
     assert names <= {f"test/{name}" for name in SCALARS}
-    known = {"test": {"per_class": []}, "split": {"counts": {"train": {}}}}
-    run = Run(Path(), {**known, "run": dict.fromkeys(("method", "dataset", "fold", "seed"))})
-    assert set(script.PICTURES) <= {f"figures/{name}" for name in pictures(run)}
+    run = read_run(make_run(tmp_path / "run"))
+    assert run
+    assert set(script.PICTURES) <= {f"figures/{name}" for name in figures(run)}
 
 
 @pytest.mark.parametrize(("package", "message"), [(object(), "wandb login"), (None, "ltmed[reports]")])

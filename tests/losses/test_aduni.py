@@ -50,6 +50,53 @@ def test_is_the_papers(alpha: float, prior: Tensor | None, normalize: bool) -> N
     assert loss.item() == pytest.approx(sum(losses) / 12, rel=1e-9)
 
 
+def printed(logits: Tensor, features: Tensor, labels: Tensor, alpha: float, tau: float) -> list[float]:
+    """L_AduC as it is printed, with loops: both terms inside the sum over P(i), tau under logits and similarities."""
+    g, f, y = logits.tolist(), features.tolist(), labels.tolist()
+    losses = []
+    for i, row in enumerate(g):
+        others = [j for j in range(len(f)) if j != i]
+        similar = {j: math.exp(sum(a * b for a, b in zip(f[i], f[j], strict=True)) / tau) for j in others}
+        # g_i.l_j with l_j the one-hot vector of class j is the logit of class j.
+        classes = [math.exp(z / tau) for z in row]
+        below = sum(classes) + sum(similar.values())
+        positives = [p for p in others if y[p] == y[i]]
+        first = sum(math.log(similar[p] / below) for p in positives)
+        second = sum(math.log(classes[y[p]] / below) for p in positives)
+        losses.append(-alpha * first - second)
+    return losses
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 1.0])
+def test_as_printed(alpha: float) -> None:
+    logits, features, labels = make(12)
+    loss = aduc_loss(
+        logits, features, labels, features, labels, alpha=alpha, temperature=0.3, normalize=False,
+        label_per_positive=True, temper_logits=True,
+    )  # fmt: skip
+    losses = printed(logits, features, labels, alpha, 0.3)
+    assert loss.item() == pytest.approx(sum(losses) / 12, rel=1e-9)
+
+
+def test_the_printed_sum_repeats_the_label_and_ours_does_not() -> None:
+    """At alpha = 1 and |P| = 3 the label weighs half of the loss, instead of a quarter."""
+    logits, features, _ = make(4)
+    y = torch.zeros(4, dtype=torch.int64)
+    options: dict[str, Any] = {"alpha": 1.0, "normalize": False}
+    once = aduc_loss(logits, features, y, features, y, **options)
+    repeated = aduc_loss(logits, features, y, features, y, label_per_positive=True, **options)
+    label = aduc_loss(logits, features, y, features, y, alpha=0.0, normalize=False)
+    torch.testing.assert_close(repeated, once + 2 * label)
+
+
+def test_an_anchor_without_positives_has_no_printed_loss() -> None:
+    logits, features, _ = make(4)
+    y = torch.arange(4)
+    for normalize in (True, False):
+        loss = aduc_loss(logits, features, y, features, y, alpha=1.0, normalize=normalize, label_per_positive=True)
+        assert loss.item() == 0.0
+
+
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3], [3, 3, 3, 1]], ids=["one class", "singles", "absent"])
 def test_classes_of_one_sample_and_absent_classes(labels: list[int]) -> None:
     logits, features, _ = make(4)
@@ -75,14 +122,16 @@ def test_a_block_of_anchors_gives_its_part_of_the_mean(first: int) -> None:
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_gradients(normalize: bool) -> None:
+@pytest.mark.parametrize("as_printed", [True, False])
+def test_gradients(normalize: bool, as_printed: bool) -> None:
     logits, features, labels = make(6)
 
     def function(logits: Tensor, anchors: Tensor, others: Tensor) -> Tensor:
         everyone = torch.cat([others, anchors])
         return aduc_loss(
-            logits, anchors, labels[3:], everyone, labels, alpha=0.4, first=3, log_prior=PRIOR, normalize=normalize
-        )
+            logits, anchors, labels[3:], everyone, labels, alpha=0.4, first=3, log_prior=PRIOR, normalize=normalize,
+            label_per_positive=as_printed, temper_logits=as_printed,
+        )  # fmt: skip
 
     inputs = [t.clone().requires_grad_() for t in (logits[3:], features[3:], features[:3])]
     assert torch.autograd.gradcheck(function, inputs)
@@ -90,8 +139,9 @@ def test_gradients(normalize: bool) -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
 @pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("as_printed", [True, False])
 @pytest.mark.parametrize("kind", ["random", "equal", "opposite", "zero", "one class", "one sample"])
-def test_finite_value_and_gradient_for_finite_input(scale: float, normalize: bool, kind: str) -> None:
+def test_finite_value_and_gradient_for_finite_input(scale: float, normalize: bool, as_printed: bool, kind: str) -> None:
     logits, features, labels = make(1 if kind == "one sample" else 6)
     changed: dict[str, Any] = {
         "equal": features[:1].expand(6, -1), "opposite": features[:1] * torch.tensor([[1.0], [-1.0]] * 3),
@@ -101,7 +151,7 @@ def test_finite_value_and_gradient_for_finite_input(scale: float, normalize: boo
     logits, features = (scale * logits).float().requires_grad_(), changed.get(kind, features).float().requires_grad_()
     loss = aduc_loss(
         logits, features, labels, features, labels, alpha=1.0, temperature=0.01, log_prior=PRIOR.float(),
-        normalize=normalize,
+        normalize=normalize, label_per_positive=as_printed, temper_logits=as_printed,
     )  # fmt: skip
     loss.backward()
     for tensor in (loss, logits.grad, features.grad):
@@ -127,6 +177,15 @@ def test_recursive_cosine_is_the_recursion_and_reaches_the_lowest_by_epoch_400()
         alpha = 0.01 + (alpha - 0.01) * (1 + math.cos(math.pi * min(epoch, 1000) / 1000)) / 2
     assert alpha_at(0) == 1.0
     assert alpha_at(400) == pytest.approx(0.01, abs=1e-6)
+
+
+def test_released_cosine_is_the_released_loop() -> None:
+    """Its loop updates alpha at the start of each epoch, from epoch 0, and trains with what it finds."""
+    alpha = 1.0
+    for epoch in range(500):
+        alpha = 0.01 + (alpha - 0.01) * (1 + math.cos(math.pi * epoch / 1000)) / 2
+        assert alpha_at(epoch, "released_cosine") == pytest.approx(alpha, rel=1e-12)
+        assert alpha_at(epoch + 1) == pytest.approx(alpha, rel=1e-12), "ours is the same one epoch later"
 
 
 def test_cosine_is_half_a_cosine_that_does_not_rise_again() -> None:

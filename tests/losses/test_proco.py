@@ -152,6 +152,31 @@ def test_proto_instances_have_norm_one_and_reach_from_key_to_prototype() -> None
         )
 
 
+@pytest.mark.parametrize("how", ["raw", "unit", "bounded"])
+def test_prototypes_to_mix_against_loops(how: Any) -> None:
+    prototypes = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    prototypes[0] *= 0.1
+    for row, found in zip(prototypes.tolist(), proco.prototypes_to_mix(prototypes, how).tolist(), strict=True):
+        norm = sum(x * x for x in row) ** 0.5
+        divisor = {"raw": 1.0, "unit": norm, "bounded": max(1.0, norm)}[how]
+        assert found == pytest.approx([x / divisor for x in row])
+    zero = torch.zeros(2, 3, requires_grad=True)
+    proco.prototypes_to_mix(zero, how).sum().backward()
+    assert zero.grad is not None
+    assert zero.grad.isfinite().all()
+
+
+def test_a_bounded_prototype_always_contributes_less_than_the_key() -> None:
+    """As the paper assumes below its Eq. 3; a prototype of norm 2.5 breaks it for e > 2/7, that is for 2 of 7 draws."""
+    e = torch.linspace(0, 0.4, 7001, dtype=torch.float64)[:-1]
+    prototypes = 2.5 * F.normalize(torch.randn(1, 8, dtype=torch.float64), dim=1)
+    broken = {
+        how: float((e * proco.prototypes_to_mix(prototypes, how).norm() >= 1 - e).double().mean())
+        for how in ("raw", "unit", "bounded")
+    }
+    assert broken == {"raw": pytest.approx(2 / 7, abs=1e-3), "unit": 0.0, "bounded": 0.0}
+
+
 def test_running_confidence_is_the_papers_and_leaves_absent_classes() -> None:
     logits = torch.randn(9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels, omega = torch.tensor([0, 0, 3, 0, 3, 1, 0, 3, 0]), torch.linspace(0.01, 0.9, 5, dtype=torch.float64)

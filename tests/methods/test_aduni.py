@@ -31,7 +31,7 @@ def make(norm: bool = True, p: float = 0.5, classes: int = K, **options: Any) ->
 @pytest.mark.parametrize(
     "options",
     [{}, {"logit_prior": True}, {"normalize": False}, {"alpha_schedule": "constant"}, {"alpha_schedule": "cosine"},
-     {"temperature": 1.0}, {"alpha_min": 0.0, "t_decay": 1}],
+     {"temperature": 1.0}, {"alpha_min": 0.0, "t_decay": 1}, {"label_per_positive": True}, {"temper_logits": True}],
 )  # fmt: skip
 def test_every_parameter_is_updated(options: dict[str, Any]) -> None:
     updated(make(**options), batch())
@@ -57,6 +57,18 @@ def test_the_step_is_the_loss_of_both_views_with_the_class_frequencies(logit_pri
     prior = torch.tensor([1 / 6, 2 / 6, 3 / 6]).log() if logit_prior else None
     expected = aduc_loss(torch.cat(logits), f, labels, f, labels, alpha=1.0, log_prior=prior)
     torch.testing.assert_close(stage.training_step(data, 0), expected)
+
+
+def test_the_printed_form_reaches_the_loss() -> None:
+    options: dict[str, Any] = {"normalize": False, "label_per_positive": True, "temper_logits": True}
+    stage, data = make(norm=False, p=0.0, **options), batch()
+    assert data.views is not None
+    assert stage.network.projector is not None
+    z = stage.network.encoder(torch.cat([data.images, data.views]))
+    f, labels = stage.network.projector(z), torch.cat([data.labels] * 2)
+    expected = aduc_loss(stage.network.classifier(z), f, labels, f, labels, alpha=1.0, **options)
+    torch.testing.assert_close(stage.training_step(data, 0), expected)
+    assert not torch.allclose(expected, make(norm=False, p=0.0, normalize=False).training_step(data, 0))
 
 
 def test_alpha_follows_the_epoch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +141,7 @@ def test_wrong_options_are_user_errors(options: dict[str, Any], message: str) ->
 def test_a_network_without_projector_and_a_batch_with_one_view_are_user_errors() -> None:
     with pytest.raises(UserError, match="projector"):
         AdUni(Network(Encoder(), Linear, K), context())
-    with pytest.raises(UserError, match=r"method\.stages\.train\.views=2"):
+    with pytest.raises(UserError, match="views=2"):
         make().training_step(batch()._replace(views=None), 0)
 
 

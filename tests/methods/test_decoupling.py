@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ltmed.errors import UserError
 from ltmed.methods.decoupling import NearestMeans, Normalise, Rescale, Retrain
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
-from ltmed.nn.heads import Linear, PrototypeHead
+from ltmed.nn.heads import EmbeddedLinear, Linear, PrototypeHead
 from ltmed.nn.network import Network
 from ltmed.training import feature_pass, tau_search
 from tests.harness import ROOT
@@ -30,6 +31,7 @@ from tests.no_reading import NoReading
 
 STAGES: list[Any] = [
     (Retrain, Linear, {"weight", "bias"}),
+    (Retrain, partial(EmbeddedLinear, width=5), {"linear.weight", "linear.bias"}),
     (Rescale, ScaledLinear, {"scales"}),
     (Normalise, TauNormalised, {"linear.bias", "tau"}),
     (NearestMeans, NearestMean, {"centre", "means", "is_set"}),
@@ -52,7 +54,7 @@ def test_the_encoder_keeps_weights_and_statistics_and_the_head_changes_where_it_
     assert not any(module.training for module in stage.network.encoder.modules())
 
 
-@pytest.mark.parametrize(("kind", "head", "changed"), STAGES[:2])
+@pytest.mark.parametrize(("kind", "head", "changed"), STAGES[:3])
 def test_trains_what_it_should_and_reads_nothing_back(kind: Any, head: Any, changed: set[str]) -> None:
     stage = make(kind, head).train()
     updated(stage, batch())
@@ -248,7 +250,7 @@ def test_represents_as_erm_does_and_then_classifies(preset: str) -> None:
     ("kind", "head"), [(Rescale, "ScaledLinear"), (Normalise, "TauNorm"), (NearestMeans, "Nearest")]
 )
 def test_another_head_is_a_user_error(kind: Any, head: str) -> None:
-    with pytest.raises(UserError, match=rf"needs a {head}.*method\.network"):
+    with pytest.raises(UserError, match=rf"{head}.*method\.network"):
         kind(Network(Encoder(), Linear, K), context())
     with pytest.raises(UserError, match="PrototypeHead cannot"):
         Retrain(Network(Encoder(), PrototypeHead, K), context())

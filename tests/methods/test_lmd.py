@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from ltmed.losses import lmd
 from ltmed.methods.lmd import Calibrate, Represent, decay
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from ltmed.nn.virtual import virtual_batches
+from ltmed.nn.virtual import real_batches, virtual_batches
 from ltmed.utils.seeding import derive
 from tests.losses.test_lmd import relation_oracle
 from tests.methods.small import Encoder, K, batch, context, updated
@@ -73,7 +74,7 @@ def test_the_teacher_is_the_average_of_the_students() -> None:
     optimizer = stage.configure_optimizers()
     slow = copy.deepcopy(stage.network.classifier.state_dict())
     for step in range(4):
-        stage._trainer = SimpleNamespace(global_step=step, current_epoch=0)  # pyright: ignore
+        stage._trainer = SimpleNamespace(global_step=step, current_epoch=0, accumulate_grad_batches=1)  # pyright: ignore
         for name, value in stage.network.classifier.state_dict().items():
             slow[name] = decay(step) * slow[name] + (1 - decay(step)) * value
         optimizer.zero_grad()
@@ -104,7 +105,7 @@ def test_represent_reads_nothing_back_and_needs_two_views() -> None:
     stage, data = represent(), batch()
     with NoReading():
         stage.training_step(data, 0)
-    with pytest.raises(UserError, match=r"stages\.train\.views=2"):
+    with pytest.raises(UserError, match="views=2"):
         stage.training_step(data._replace(views=None), 0)
     with pytest.raises(UserError, match="'weak'"):
         represent(ce_view="week")
@@ -208,6 +209,39 @@ def test_without_virtual_features_the_resampled_ones_train_the_classifier() -> N
         torch.testing.assert_close(one, other - 0.1 * other.grad)
 
 
+def test_real_features_take_the_place_of_virtual_ones_step_by_step() -> None:
+    stage = calibrate(e_step=False, features="real", virtual_per_class=50)
+    classifier = copy.deepcopy(stage.network.classifier).requires_grad_(True)
+    found, labels = features(stage), Data().labels
+    fit(stage)
+    optimizer = torch.optim.SGD(classifier.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    generator = torch.Generator().manual_seed(derive(0, "train", "virtual", 0))
+    steps = 0
+    for x, y in real_batches(found, labels, 50, 32, generator):
+        optimizer.zero_grad()
+        F.cross_entropy(classifier(x), y).backward()
+        optimizer.step()
+        steps += 1
+    assert steps == -(-50 * K // 32)
+    for one, other in zip(stage.network.classifier.parameters(), classifier.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("options", [{}, {"e_step": False}, {"features": "real"}])
+def test_ablations_take_as_many_m_steps(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    plain = Calibrate._train_classifier
+
+    def counted(stage: Calibrate, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        found = list(batches)
+        steps.append(len(found))
+        plain(stage, iter(found))
+
+    monkeypatch.setattr(Calibrate, "_train_classifier", counted)
+    fit(calibrate(**options), epochs=3)
+    assert steps == [-(-200 * K // 32)] * 3
+
+
 def test_classifier_starts_anew_and_its_weights_do_not_move_in_the_e_step() -> None:
     stage = calibrate(classifier_lr=0.0)
     torch.manual_seed(0)
@@ -254,5 +288,9 @@ def test_after_a_fit_the_whole_stage_trains_again() -> None:
 def test_options_and_size() -> None:
     with pytest.raises(UserError, match="classifier_batch=0"):
         calibrate(classifier_batch=0)
+    with pytest.raises(UserError, match=r"module\.features has no choice 'reel'"):
+        calibrate(features="reel")
+    with pytest.raises(UserError, match="features=real draws virtual_per_class"):
+        calibrate(features="real", virtual_per_class=0)
     for stage in (Represent, Calibrate):
         assert len(inspect.getsource(stage.training_step).splitlines()) <= 25

@@ -176,9 +176,9 @@ def test_wrong_options_are_user_errors(options: dict[str, Any], message: str) ->
 
 
 def test_a_network_without_projector_and_a_batch_with_one_view_are_user_errors() -> None:
-    with pytest.raises(UserError, match="PaCo needs an MLP projector"):
+    with pytest.raises(UserError, match="needs a MLP as projector"):
         PaCo(Network(Encoder(), Linear, K), context())
-    with pytest.raises(UserError, match=r"method\.stages\.train\.views=2"):
+    with pytest.raises(UserError, match="views=2"):
         make().training_step(batch()._replace(views=None), 0)
 
 

@@ -16,6 +16,7 @@ from ltmed.errors import UserError
 from ltmed.methods.proco import ProCo
 from ltmed.nn.heads import Linear, PrototypeHead
 from ltmed.nn.network import Network
+from ltmed.nn.queue import QueueItems
 from tests.losses import proco_oracle as oracle
 from tests.methods.small import Encoder, K, batch, context, make, updated
 from tests.methods.two_ranks import TwoRanks, assert_mean_gradient, half
@@ -25,7 +26,8 @@ from tests.no_reading import NoReading
 @pytest.mark.parametrize(
     "options",
     [{}, {"queue_reduction": "sum"}, {"recalibration": "broadcast"}, {"recalibration": "none"},
-     {"proto_instances": False}, {"temperature": 0.07}, {"queue_size": 5}, {"queue_size": 1, "gamma": 7}],
+     {"proto_instances": False}, {"temperature": 0.07}, {"queue_size": 5}, {"queue_size": 1, "gamma": 7},
+     {"mixed_prototypes": "unit"}, {"mixed_prototypes": "bounded"}, {"predicted_by": "momentum"}],
 )  # fmt: skip
 def test_proco_updates_every_parameter_and_no_other(options: dict[str, Any]) -> None:
     stage = make(**options)
@@ -73,6 +75,48 @@ def test_the_step_does_what_the_paper_says_in_its_order() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def test_keys_are_classified_by_the_momentum_copy_on_their_own_view() -> None:
+    torch.manual_seed(0)
+    stage, data = make(predicted_by="momentum", momentum=0.5), batch()
+    head = stage.network.classifier
+    assert isinstance(head, PrototypeHead)
+    slow = [copy.deepcopy(module) for module in (stage.network.encoder, head.embedding, head.norm)]
+    optimizer = stage.configure_optimizers()
+    differ = 0
+    for step in range(4):
+        with torch.no_grad():
+            for old, new in zip(slow, (stage.network.encoder, head.embedding, head.norm), strict=True):
+                for mine, theirs in zip(old.parameters(), new.parameters(), strict=True):
+                    mine.copy_(0.5 * mine + 0.5 * theirs)
+            taken_for = (F.relu(slow[2](slow[1](slow[0](data.views)))) @ head.prototypes.T).argmax(1)
+            online = (head.embed(stage.network.encoder(data.images)) @ head.prototypes.T).argmax(1)
+        optimizer.zero_grad()
+        stage.training_step(data, step).backward()
+        newest = (torch.arange(len(data.labels)) + 8 * step) % 16
+        assert torch.equal(stage.queue.predicted[newest], taken_for)
+        differ += int((taken_for != online).sum())
+        optimizer.step()
+    assert differ > 0, "else this says nothing about which network it was"
+    assert not any(parameter.requires_grad for parameter in stage.key_embedding.parameters())  # pyright: ignore
+
+
+def test_mixed_prototypes_reach_both_kinds_of_proto_instances() -> None:
+    found = {}
+    for how in ("raw", "unit"):
+        stage = make(mixed_prototypes=how)
+        stage.training_step(batch(), 0)
+        stage.queue.predicted.add_(1).remainder_(K)  # So that every key is a misclassified one.
+        with torch.no_grad():
+            stage.network.classifier.prototypes.mul_(4)  # pyright: ignore
+        z = stage.network.projector(stage.network.encoder(batch().images))  # pyright: ignore
+        torch.manual_seed(1)
+        items = QueueItems(stage.queue.keys, stage.queue.labels, stage.queue.predicted)
+        prototypes: Any = stage.network.classifier.prototypes
+        found[how] = [part[1].similarity for part in stage._contrast(z, batch().labels, prototypes, items)]
+    for raw, unit in zip(found["raw"], found["unit"], strict=True):
+        assert not torch.allclose(raw, unit)
 
 
 def test_prediction_is_the_nearest_prototype_of_the_online_branch() -> None:
@@ -143,6 +187,8 @@ def test_the_training_step_fits_on_a_screen() -> None:
     [
         ({"recalibration": "biass"}, r"module\.recalibration has no choice 'biass'.*'bias'"),
         ({"queue_reduction": "max"}, r"module\.queue_reduction has no choice"),
+        ({"mixed_prototypes": "norm"}, r"module\.mixed_prototypes has no choice"),
+        ({"predicted_by": "teacher"}, r"module\.predicted_by has no choice"),
         ({"momentum": 1.5}, r"module\.momentum=1.5"),
         ({"queue_size": 0}, r"module\.queue_size=0"),
         ({"gamma": 0}, r"module\.gamma=0"),
@@ -157,9 +203,9 @@ def test_wrong_options_are_user_errors(options: dict[str, Any], message: str) ->
 
 
 def test_a_network_without_prototypes_and_a_batch_with_one_view_are_user_errors() -> None:
-    with pytest.raises(UserError, match="PrototypeHead"):
+    with pytest.raises(UserError, match="projector"):
         ProCo(Network(Encoder(), Linear, K), context())
-    with pytest.raises(UserError, match=r"method\.stages\.train\.views=2"):
+    with pytest.raises(UserError, match="views=2"):
         make().training_step(batch()._replace(views=None), 0)
 
 

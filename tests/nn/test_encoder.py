@@ -65,7 +65,7 @@ def test_a_hub_that_is_out_of_reach_is_tried_once(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("ltmed.nn.encoder.getproxies", dict)
+    monkeypatch.setattr("ltmed.nn.hub.getproxies", dict)
     offline = []
     monkeypatch.setattr(_hub, "hf_hub_download", lambda *_, **__: offline.append(constants.HF_HUB_OFFLINE) or 1 / 0)
     with pytest.raises(UserError, match=r"no connection to hub\.invalid.*backbone.pretrained=false"):

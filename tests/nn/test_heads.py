@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ltmed.nn.heads import MLP, Linear, PrototypeHead
+from ltmed.nn.heads import MLP, EmbeddedLinear, Linear, PrototypeHead
 
 
 def test_linear_has_a_bias_unless_told_otherwise() -> None:
@@ -29,6 +29,15 @@ def test_mlp_is_two_layers_and_a_norm(normalize: bool) -> None:
 
 def test_mlp_hidden_width_defaults_to_the_encoder_width() -> None:
     assert MLP(6, 5).state_dict()["layers.0.weight"].shape == (6, 6)
+
+
+def test_embedded_linear_is_two_linear_layers() -> None:
+    torch.manual_seed(0)
+    head, features = EmbeddedLinear(6, 3, width=4), torch.randn(2, 6)
+    state = head.state_dict()
+    assert state["embedding.weight"].shape == (4, 6)
+    embedded = features @ state["embedding.weight"].T + state["embedding.bias"]
+    torch.testing.assert_close(head(features), embedded @ state["linear.weight"].T + state["linear.bias"])
 
 
 def test_prototype_logits_are_inner_products_of_non_negative_embeddings() -> None:

@@ -1,4 +1,4 @@
-"""Small data for pictures, and a finished run made by hand."""
+"""Small data for figures, and a finished run made by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from ltmed.evaluation.metrics import Evaluation, evaluate, tiers
+from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.evaluation.tiers import tiers
+from ltmed.plots import style
 from ltmed.runs import record
 from tests.run_json import write_facts
 
@@ -48,6 +51,15 @@ def case(number: int, name: str = "C{}") -> Case:
     )
 
 
+def saved(figure: Figure, folder: Path) -> Figure:
+    """The figure, which can be written as a PNG and leaves nothing else behind."""
+    file = folder / "figure.png"
+    style.save(figure, file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.glob("*.partial"))
+    return figure
+
+
 def make_run(
     folder: Path, method: str = "erm", dataset: str = "toy", seed: int = 0, stages: dict[str, Any] | None = None
 ) -> Path:
@@ -81,6 +93,7 @@ def make_run(
         "dataset": {"_target_": "ltmed.data.readers.isic2018.ISIC2018", "root": "/no/such/folder", "threads": 1},
         "split": {"_target_": "ltmed.data.splits.grouped", "_partial_": True},
         "evaluation": {"_target_": "ltmed.data.augment.EvaluationView", "size": 32, "crop": True},
+        "pixels": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}, "cache_scale": 1.0,
         "monitor": "balanced_accuracy", "fold": 0, "seed": seed, "image_size": 32, "cache_dir": "/no/such/cache",
     }  # fmt: skip
     folder.mkdir(parents=True)

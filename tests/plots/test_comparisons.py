@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.plots.comparisons import Comparison, _in_words, comparisons, shared
+from ltmed.plots.comparisons import Comparison, _describe, comparisons, shared
 from ltmed.runs.reader import Run, read_run
 from tests.plots.cases import make_run
 
@@ -34,8 +34,8 @@ def test_repetitions_are_those_of_nearly_all_methods(have, chosen):
 
 def test_two_divisions_of_one_fold_are_named():
     chosen = frozenset([(0, "a", 0), (0, "b", 0)])
-    assert _in_words(chosen) == "fold 0, 2 divisions, seed 0"
-    assert _in_words(frozenset([(0, "a", 0), (1, "b", 1)])) == "fold 0 seed 0, fold 1 seed 1"
+    assert _describe(chosen) == "fold 0, 2 divisions, seed 0"
+    assert _describe(frozenset([(0, "a", 0), (1, "b", 1)])) == "fold 0 seed 0, fold 1 seed 1"
 
 
 def compared(folder: Path, *made: tuple[str, int, int]) -> list[Comparison]:

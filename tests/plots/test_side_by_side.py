@@ -1,4 +1,4 @@
-"""Pictures of several methods can be read: measured for few and many methods, classes and long names."""
+"""Figures of several methods can be read: measured for few and many methods, classes and long names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ltmed.plots import fit, side_by_side
+from ltmed.plots import fonts, side_by_side
 from tests.plots.cases import LONG, case
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -106,4 +106,4 @@ def test_text_is_as_wide_as_measured():
     for size in (7.0, 9.0):
         text = figure.text(0, 0, "weighted_focal (lr=0.05)\n● AKIEC", fontsize=size)
         drawn = text.get_window_extent().width / figure.dpi
-        assert drawn <= fit.width(text.get_text(), size) <= 1.15 * drawn
+        assert drawn <= fonts.width(text.get_text(), size) <= 1.15 * drawn

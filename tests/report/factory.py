@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
-from sklearn.metrics import balanced_accuracy_score, recall_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_score
 
 from ltmed.evaluation.metrics import SCALARS
 from ltmed.runs.reader import Run, read_run
@@ -79,6 +79,7 @@ def write(
     found["run"] = {"name": "n", "dataset": dataset, "method": method, "fold": fold, "seed": seed}
     found["split"] = {
         "name": name, "hash": split_hash or f"hash{fold}", "images": {"train": 90, "val": 10, "test": len(labels)},
+        "counts": {"train": {"A": 54, "B": 26, "C": 10}, "test": {code: list(labels).count(code) for code in CLASSES}},
         "group": None if groups is None else "lesion", "imbalance": None,
         "leakage": None if groups is None else {"images": len(labels), "leaking": 3, "fraction": 3 / len(labels)},
     }  # fmt: skip
@@ -96,10 +97,12 @@ def _metrics(labels: Sequence[str], predicted: Sequence[str], given: dict[str, f
     intervals = {metric: [value - 0.05, value + 0.04] for metric, value in {**scalars, **given}.items() if value}
     return {
         "test": {
-            "images": len(labels), "scalars": {**scalars, **given}, "absent": [], "confusion": [],
+            "images": len(labels), "scalars": {**scalars, **given}, "absent": [],
+            "confusion": confusion_matrix(labels, predicted, labels=CLASSES).tolist(),
             "intervals": {
                 "unit": "image", "units": len(labels), "resamples": 1000, "level": 0.95, "seed": 0,
-                "scalars": intervals, "per_class": {},
+                "scalars": intervals,
+                "per_class": {code: {"recall": [float(recall[k]) - 0.1, 1.0]} for k, code in enumerate(CLASSES)},
             },
             "per_class": [
                 {

@@ -8,7 +8,7 @@ import pytest
 
 from ltmed.errors import UserError
 from ltmed.report.build import from_runs, separate
-from ltmed.report.labels import distinguishing, words
+from ltmed.report.formatting import distinguishing_keys, settings_text
 from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import read_run
 from ltmed.studies.published import Published
@@ -151,14 +151,14 @@ def test_labels_are_short():
     one = {"loss._target_": "ltmed.losses.focal", "epochs": 5, "a.first.lr": 1, "a.second.lr": 1, "b.first.lr": 2}
     other = {**one, "loss._target_": "ltmed.losses.ce", "a.second.lr": 1e-3}
     third = {**other, "a.first.lr": 3}
-    keys = distinguishing([[one, other, third]])
+    keys = distinguishing_keys([[one, other, third]])
     assert keys == ["loss._target_", "a.first.lr"]
-    assert words(third, keys) == "loss=ce, a.first.lr=3"
-    assert words(other, ["a.second.lr"]) == "second.lr=0.001"
-    assert words({"epochs.first": 1, "epochs.second": 2}, ["epochs"]) == "epochs={first: 1, second: 2}"
-    assert distinguishing([[one], [other]]) == distinguishing([[one, dict(one)]]) == []
+    assert settings_text(third, keys) == "loss=ce, a.first.lr=3"
+    assert settings_text(other, ["a.second.lr"]) == "second.lr=0.001"
+    assert settings_text({"epochs.first": 1, "epochs.second": 2}, ["epochs"]) == "epochs={first: 1, second: 2}"
+    assert distinguishing_keys([[one], [other]]) == distinguishing_keys([[one, dict(one)]]) == []
     ce, alpa = {"module.loss._target_": "ltmed.ce"}, {"module.loss._target_": "ltmed.alpa", "module.loss.beta": 1.0}
-    assert words(ce, distinguishing([[ce, alpa]])) == "loss=ce", "beta also tells them apart"
+    assert settings_text(ce, distinguishing_keys([[ce, alpa]])) == "loss=ce", "beta also tells them apart"
 
 
 def test_unfinished_runs_are_missing_with_their_commands(tmp_path):

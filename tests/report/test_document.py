@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from ltmed.report.build import from_runs, separate
 from ltmed.report.document import document
-from ltmed.report.model import Cell, Table
-from ltmed.report.shown import Document, Grid, Shown
+from ltmed.report.model import Cell, Document, FormattedCell, Grid, Table
 from ltmed.runs.reader import find_runs
 from ltmed.studies.published import Published
 from tests.report.factory import HOSTILE, METRIC, write
@@ -18,16 +17,16 @@ def grid(shown: Document, title: str) -> Grid:
     return next(one for one in shown.grids if one.title.startswith(title))
 
 
-def cells(one: Grid, row: str) -> dict[str, Shown]:
+def cells(one: Grid, row: str) -> dict[str, FormattedCell]:
     return dict(zip(one.headings, dict(one.rows)[row], strict=True))
 
 
 def test_figures_marks_and_ties(three):
     shown = grid(document(three), "Test results")
     # Two seeds: standard deviation .1 / sqrt 2, half width 12.7062 * .05, cut at 100.
-    assert cells(shown, "erm")["balanced accuracy"] == Shown("65.0 ± 7.1", "[1.5, 100.0]", "second")
-    assert cells(shown, "aduni")["balanced accuracy"] == Shown("65.0", "[60.0, 69.0]\none run", "second")
-    assert cells(shown, "proco")["balanced accuracy"] == Shown("71.1", "[66.1, 75.1]\none run", "best")
+    assert cells(shown, "erm")["balanced accuracy"] == FormattedCell("65.0 ± 7.1", "[1.5, 100.0]", "second")
+    assert cells(shown, "aduni")["balanced accuracy"] == FormattedCell("65.0", "[60.0, 69.0]\none run", "second")
+    assert cells(shown, "proco")["balanced accuracy"] == FormattedCell("71.1", "[66.1, 75.1]\none run", "best")
 
 
 def test_less_calibration_error_is_better(three):
@@ -59,8 +58,11 @@ def test_protocol_in_words(three):
     assert said["folds"] == "0 of 5 (0 to 4)"
     assert said["leakage"].startswith("unknown")
     assert cells(grid(shown, "Runs"), "erm") == {
-        "runs": Shown("2"), "folds": Shown("0"), "seeds": Shown("0, 1"), "epochs": Shown("7"),
-        "image size": Shown("64"), "training": Shown("5 min (CPU)"), "commit": Shown("012345678"),
+        heading: FormattedCell(text)
+        for heading, text in {
+            "runs": "2", "folds": "0", "seeds": "0, 1", "epochs": "7", "image size": "64",
+            "training": "5 min (CPU)", "commit": "012345678",
+        }.items()
     }  # fmt: skip
     assert "a single run of aduni, proco" in shown.warnings[0]
 
@@ -153,9 +155,9 @@ def test_five_random_splits_are_one_column(tmp_path):
     cells_of = {(row, "toy"): cell for row, cell in rows.items()}
     shown = document(separate(Table("t", tuple(rows), ("toy",), cells_of, metrics=("accuracy",))))
     assert cells(grid(shown, "Test results"), "CE")["accuracy"].text == "52.0 ± 1.6"
-    assert cells(grid(shown, "Difference"), "CE")["accuracy"] == Shown("-32.1", "(84.1 ± 0.537)")
+    assert cells(grid(shown, "Difference"), "CE")["accuracy"] == FormattedCell("-32.1", "(84.1 ± 0.537)")
     tests = cells(grid(shown, "Compared with CE"), "ProCo")
-    assert tests["Wilcoxon, accuracy"] == Shown("p = 0.062", "5 splits\nleast possible 0.0625")
+    assert tests["Wilcoxon, accuracy"] == FormattedCell("p = 0.062", "5 splits\nleast possible 0.0625")
     assert tests["balanced accuracy, same images"].text == tests["accuracy, same images"].text == "+0.0"
     ((_, facts),) = shown.facts
     assert dict(facts)["hash"] == ", ".join(f"draw{s} (split seed {s})" for s in range(5))
@@ -186,13 +188,13 @@ def test_a_column_without_the_reference_takes_the_first_row_that_ran(tmp_path):
 def test_difference_to_the_published_figures(study):
     shown = grid(document(study), "Difference to the published")
     mine = cells(shown, HOSTILE)
-    assert mine["accuracy"] == Shown("+1.3", "(84.1 ± 0.5)")
-    assert mine["Class A recall"] == Shown("-6.7", "(90.0)")  # 5 of 6.
-    assert mine["tail recall"] == Shown("+0.0", "(100.0)")
-    assert mine["B F1"] == Shown("-5.0", "(30.0)")
-    assert mine["A AUROC"] == Shown("not measured", "(90.0)", "missing")
-    assert cells(shown, "B")["accuracy"] == Shown("not run", "(50.0)", "missing")
-    assert cells(shown, "C")["accuracy"] == Shown("reported, not re-run", "(60.0)", "missing")
+    assert mine["accuracy"] == FormattedCell("+1.3", "(84.1 ± 0.5)")
+    assert mine["Class A recall"] == FormattedCell("-6.7", "(90.0)")  # 5 of 6.
+    assert mine["tail recall"] == FormattedCell("+0.0", "(100.0)")
+    assert mine["B F1"] == FormattedCell("-5.0", "(30.0)")
+    assert mine["A AUROC"] == FormattedCell("not measured", "(90.0)", "missing")
+    assert cells(shown, "B")["accuracy"] == FormattedCell("not run", "(50.0)", "missing")
+    assert cells(shown, "C")["accuracy"] == FormattedCell("reported, not re-run", "(60.0)", "missing")
     results = grid(document(study), "Test results")
-    assert cells(results, "B")["accuracy"] == Shown("missing", mark="missing")
-    assert cells(results, "C")["accuracy"] == Shown("reported, not re-run", mark="missing")
+    assert cells(results, "B")["accuracy"] == FormattedCell("missing", mark="missing")
+    assert cells(results, "C")["accuracy"] == FormattedCell("reported, not re-run", mark="missing")

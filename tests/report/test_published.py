@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ltmed.errors import UserError
 from ltmed.report import study_table
 from ltmed.report.comparison import figure
 from ltmed.report.model import Cell
@@ -37,6 +38,31 @@ def test_a_group_of_classes_is_the_tier_that_stands_for_it(tmp_path):
     assert [figure(Cell((run,)), one) for one in printed] == [0.25, 0.5, 0.5], "of class C alone"
 
 
+def small_sample(tmp_path, meant) -> Published:
+    return read(tmp_path, "small_sample,macro_recall,69.39,6.24", classes={"small_sample": meant})[0]
+
+
+def test_a_group_of_classes_is_the_mean_of_its_list_or_of_the_small_ones(tmp_path):
+    run = write(tmp_path, predicted=list("AAAAAABBBBBC"))  # Recalls 1, 1 and 0.5.
+    cell, sizes = Cell((run,)), run.found["split"]["counts"]
+    assert {code: sum(part[code] for part in sizes.values()) for code in "ABC"} == {"A": 60, "B": 30, "C": 12}
+    for meant, expected in ((["C"], 0.5), (["B", "C"], 0.75), ({"at_most": 12}, 0.5), ({"at_most": 30}, 0.75)):
+        one = small_sample(tmp_path, meant)
+        assert (one.metric, one.part) == ("recall", "small_sample")
+        assert figure(cell, one) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("meant", [["C", "D"], ["D"], {"at_most": 11}])
+def test_a_group_with_a_class_that_the_run_lacks_has_no_figure(tmp_path, meant):
+    assert figure(Cell((write(tmp_path),)), small_sample(tmp_path, meant)) is None
+
+
+@pytest.mark.parametrize("meant", [[], [1], {"at_least": 3}, {"at_most": "3"}, 20])
+def test_what_a_group_of_classes_may_be(tmp_path, meant):
+    with pytest.raises(UserError, match="small_sample"):
+        small_sample(tmp_path, meant)
+
+
 def test_our_figure_is_the_mean_that_the_tables_show(tmp_path):
     """Not that of the runs: fold 0 has two seeds."""
     values = {(0, 0): 0.5, (0, 1): 0.7, (1, 0): 0.9}
@@ -47,6 +73,9 @@ def test_our_figure_is_the_mean_that_the_tables_show(tmp_path):
 def test_every_figure_of_table_iv_has_one_of_ours(tmp_path):
     printed = catalogue.load("pcct/table4").published
     run = write(tmp_path)
+    for row, code in zip(run.found["test"]["per_class"], ("NV", "DF", "COVID-19"), strict=True):
+        row["class"] = code
+    run.found["split"]["counts"] = {"train": {"NV": 5000, "DF": 9, "COVID-19": 100}}
     own = {figure(Cell((run,)), one) for cell in printed.values() for one in cell}
     assert sum(map(len, printed.values())) == 63
     assert None not in own

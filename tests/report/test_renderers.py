@@ -16,8 +16,7 @@ from ltmed.report import csv as as_csv
 from ltmed.report import html, latex, markdown, terminal
 from ltmed.report.build import from_runs
 from ltmed.report.document import document
-from ltmed.report.model import Cell, Table
-from ltmed.report.shown import Document
+from ltmed.report.model import Cell, Document, Table
 from ltmed.studies.published import Published
 from tests.report.factory import HOSTILE, METRIC, write
 

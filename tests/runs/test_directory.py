@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import claim, fingerprint, flatten, identity, run_dir_name, write_atomic
+from ltmed.runs.directory import claim, fingerprint, flatten, identity, run_dir_name
 
 CFG = OmegaConf.create(
     {
@@ -102,13 +102,6 @@ def test_a_fingerprint_is_of_what_is_computed() -> None:
         {"method__stages__train__loss": {"_target_": "focal"}}, {"dataset__fit": "crop"}, {"lossy": 1},
     ]  # fmt: skip
     assert len({fingerprint(changed(**settings)) for settings in [{}, *other]}) == 1 + len(other)
-
-
-def test_write_atomic_leaves_no_partial_file(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a.json", "1")
-    write_atomic(tmp_path / "a.json", "2")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text() == "2"
 
 
 def test_a_job_of_a_sweep_has_the_folder_of_the_plain_command() -> None:

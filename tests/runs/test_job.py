@@ -10,14 +10,14 @@ import pytest
 
 from ltmed.errors import UserError
 from ltmed.runs.directory import fingerprint
-from ltmed.runs.job import Job, RunName, from_overrides
+from ltmed.runs.job import Job, RunName, job_of
 
 PHANTOM = ("dataset=phantom", "backbone=tiny")
 
 
 @cache
 def planned(*overrides: str) -> Job:
-    return from_overrides(overrides)
+    return job_of(overrides)
 
 
 def test_a_job_knows_its_folder_choices_and_name() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,14 +18,19 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from ltmed.runs import lock
-from ltmed.training import launcher
 from ltmed.errors import UserError
+from ltmed.runs import lock
+from ltmed.utils import files, processes
 from tests.harness import ROOT, ok, only_run, run_command
 
 CFG = OmegaConf.create({"seed": 0, "fold": 0, "method": {"name": "erm"}})
-HOLD = "import sys, pathlib\nfrom ltmed import lock\nwith lock.held(pathlib.Path(sys.argv[1]), 'other', print):\n  "
-HOLD += "print('held', flush=True)\n  sys.stdin.read()"
+HOLD = """
+import sys, pathlib
+from ltmed.runs import lock
+with lock.held(pathlib.Path(sys.argv[1]), 'other', print):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:
@@ -72,14 +79,20 @@ def test_a_folder_deleted_while_one_waits_is_made_anew(tmp_path: Path) -> None:
     other = holder(run)
 
     def delete() -> None:
-        (run / lock.FILE).unlink()
-        run.rmdir()
+        shutil.rmtree(run)
         other.kill()
 
     threading.Timer(0.3, delete).start()
     with lock.claimed(run, CFG):
-        assert (run / lock.FILE).stat().st_size
+        assert (run / lock.FILE).exists()
+        assert (run / lock.HOLDER).exists()
     other.wait()
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "/proc/self"])
+def test_a_folder_that_cannot_be_written_is_refused(folder: str) -> None:
+    with pytest.raises(UserError, match=folder), lock.claimed(Path(folder), CFG):
+        pass
 
 
 def test_other_ranks_of_a_launcher_wait_for_their_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,16 +107,16 @@ def test_other_ranks_of_a_launcher_wait_for_their_first_one(tmp_path: Path, monk
     with lock.held(tmp_path, "another job", print):
         threading.Thread(target=second_rank, daemon=True).start()
         assert not entered.wait(0.7)
-    with lock.held(tmp_path, launcher.job(), print):
+    with lock.held(tmp_path, processes.job(), print):
         assert entered.wait(5)
     assert not (tmp_path / "config.yaml").exists()
 
 
 def test_without_locks_there_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(38, "Function not implemented")
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    monkeypatch.setattr(files.FileLock, "acquire", fail)
     with pytest.warns(UserWarning, match="cannot be locked"), lock.claimed(tmp_path, CFG):
         assert (tmp_path / "config.yaml").exists()
 

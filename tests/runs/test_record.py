@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,8 @@ from rich.console import Console
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits import Split
-from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate, tiers
+from ltmed.evaluation.metrics import SCALARS, Evaluation, evaluate
+from ltmed.evaluation.tiers import tiers
 from ltmed.logging.console import print_summary
 from ltmed.runs import record
 
@@ -104,7 +107,8 @@ def test_without_groups_images_are_drawn_and_leakage_is_unknown():
 
 def test_files(found, data, tmp_path):
     assert record.read(tmp_path) is None
-    record.write(tmp_path, found, data, predictions(data, "test"))
+    record.write_predictions(tmp_path, data, predictions(data, "test"))
+    record.write(tmp_path, found)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.json", "predictions.parquet"]
     text = (tmp_path / "metrics.json").read_text()
 
@@ -124,14 +128,20 @@ def test_files(found, data, tmp_path):
     assert (table["label"] == table["predicted"]).mean() == pytest.approx(found["test"]["scalars"]["accuracy"])
 
 
-def test_a_failed_write_leaves_no_metrics(found, data, tmp_path, monkeypatch):
-    def fail(*args, **kwargs):
-        raise OSError("disk full")
+def test_a_failed_write_leaves_nothing_and_names_the_file(found, data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
-    with pytest.raises(OSError, match="disk full"):
-        record.write(tmp_path, found, data, predictions(data, "test"))
+    monkeypatch.setattr(os, "fsync", full)
+    for write, name in (
+        (lambda: record.write_predictions(tmp_path, data, predictions(data, "test")), record.PREDICTIONS),
+        (lambda: record.write(tmp_path, found), record.METRICS),
+    ):
+        with pytest.raises(OSError, match="No space left") as failed:
+            write()
+        assert failed.value.filename == str(tmp_path / name)
     assert record.read(tmp_path) is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_json_keeps_number_lists_on_a_line_and_leaves_names_alone():

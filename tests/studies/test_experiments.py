@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ltmed.config.paths import experiments
 from ltmed.studies import catalogue
 
 ROOT = Path(__file__).parents[2]
 SUMMARY = runpy.run_path(str(ROOT / "experiments" / "summary.py"))
-KEPT = [name for name in catalogue.names() if (catalogue.experiments() / Path(name).parent / "results.csv").is_file()]
+KEPT = [name for name in catalogue.names() if (experiments() / Path(name).parent / "results.csv").is_file()]
+NOT_RUN_YET = ("ham10000/pretrained", "ham10000/probe", "phantom/demo")
 
 
 @pytest.mark.parametrize("name", KEPT)
 def test_tables_are_those_of_the_kept_results(name, capsys):
     SUMMARY["main"](name, [])
     heading, rule, *lines = capsys.readouterr().out.splitlines()
-    text = (catalogue.experiments() / Path(name).parent / "README.md").read_text()
+    if name in NOT_RUN_YET and not lines:
+        pytest.skip("none of its runs is in results.csv yet")
+    text = (experiments() / Path(name).parent / "README.md").read_text()
     assert f"{heading}\n{rule}\n" in text
     assert [line for line in lines if f"{line}\n" not in text] == []
     assert len(lines) > 5

@@ -12,7 +12,7 @@ from ltmed.config.overrides import expand, shell, values
 from ltmed.errors import UserError
 from ltmed.report.model import Table
 from ltmed.report.study_table import table
-from ltmed.runs.job import from_overrides
+from ltmed.runs.job import job_of
 from ltmed.studies.catalogue import load
 from ltmed.studies.filters import Asked
 from ltmed.studies.study import Repetition
@@ -27,7 +27,7 @@ def as_run_py_has_it(command: str) -> tuple[list[str], Path]:
     python, run, *words = shlex.split(command)
     assert (python, run) == ("python", "run.py")
     plain, _ = for_hydra(words)
-    return plain, from_overrides(plain).run_dir
+    return plain, job_of(plain).run_dir
 
 
 def only_cell(name: str, scale: str | None, row: str, *further: str) -> Repetition:

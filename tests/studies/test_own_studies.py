@@ -11,9 +11,8 @@ from ltmed.errors import UserError
 from ltmed.report.study_table import table
 from ltmed.studies.catalogue import load
 from ltmed.studies.sweeper import jobs_of
-from tests.harness import ROOT
 
-START = "# @package _global_\n# mine\ndefaults: [/study, _self_]\n"
+START = "# mine\ndefaults: [/study, _self_]\n"
 STUDY = """
 study:
   paper: mine
@@ -28,9 +27,7 @@ study:
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of a study in a folder of studies of its own."""
-    monkeypatch.setenv("LTMED_EXPERIMENTS", str(tmp_path))
-    for part in ("study.yaml", "scale"):
-        (tmp_path / part).symlink_to(ROOT / "experiments" / part)
+    monkeypatch.setenv("LTMED_CONF", str(tmp_path))
     (tmp_path / "mine").mkdir()
     file = tmp_path / "mine" / "lr.yaml"
     file.write_text(START + STUDY)
@@ -53,7 +50,7 @@ def test_the_method_may_be_shared_at_every_scale(mine: Path) -> None:
         ("metrics: [accuracy]", "", "lr.yaml has no study.metrics"),
         ("metrics: [accuracy]", "metrics: [acuracy]", "has no choice 'acuracy'. Did you mean 'accuracy'"),
         ("metrics: [accuracy]", "metrics: accuracy", "study.metrics of .*lr.yaml is not a list"),
-        ("rows: {low", "rows: [low", "lr.yaml, line 10: this is not YAML"),
+        ("rows: {low", "rows: [low", "lr.yaml, line 9: this is not YAML"),
         ("low: method.stages.represent.optimizer.lr=0.01", "low: [1]", "study.rows.low of .*lr.yaml"),
         ("overrides: dataset=phantom", "override: x", "study.columns.phantom of .*lr.yaml has no overrides"),
         ("values: {rate: 1}", "values: {}", r"\$rate has no value"),
@@ -73,6 +70,6 @@ def test_mistakes_name_the_file_and_the_key(mine: Path, old: str, new: str, said
 @pytest.mark.parametrize("multirun", [[], ["-m"]])
 def test_a_study_that_is_not_yaml_is_one_line_of_run_py_too(mine: Path, multirun: list[str]) -> None:
     mine.write_text(START + STUDY.replace("rows: {low", "rows: [low"))
-    with pytest.raises(UserError, match="lr.yaml, line 10: this is not YAML") as raised:
+    with pytest.raises(UserError, match="lr.yaml, line 9: this is not YAML") as raised:
         jobs_of(for_hydra([*multirun, "+mine=lr"])[1])
     assert "\n" not in str(raised.value)

@@ -19,7 +19,7 @@ from ltmed.errors import UserError
 from ltmed.evaluation.metrics import SCALARS
 from ltmed.report.study_table import table
 from ltmed.runs.directory import run_dir_name
-from ltmed.runs.job import from_overrides
+from ltmed.runs.job import job_of
 from ltmed.studies import catalogue
 from ltmed.studies.catalogue import load
 from ltmed.studies.filters import Asked
@@ -147,8 +147,13 @@ def test_a_cell_in_two_tables_is_one_run() -> None:
 
     lmd = run("lmd/table1", "LMD", "hyper_kvasir")
     assert lmd == run("lmd/table4", "LMD lambda_e=1e-4", "hyper_kvasir")
-    assert lmd == run("lmd/curve_r", "R=50000", "hyper_kvasir") == run("lmd/curve_j", "J=200", "hyper_kvasir")
+    assert lmd == run("lmd/curve_j", "J=200", "hyper_kvasir")
     assert lmd != run("lmd/curve_j", "J=100", "hyper_kvasir")
+    for row, same in (("R=50000", "LMD"), ("CE", "CE")):
+        assert run("lmd/curve_r", row, "isic2019_lt_r500") == run("lmd/table3", same, "isic2019_lt_r500")
+    assert run("pcct/table3", "PCCT", "skin7") == run("pcct/output_dimension", "PCCT", "outputs=128")
+    assert run("pcct/table3", "PCCT", "chestxray_covid") == run("pcct/margin", "alpha=0.5", "chestxray_covid")
+    assert run("proco/table2", "ProCo", "isic2018") == run("proco/readings", "ProCo", "isic2018")
     assert run("pcct/table3", "PCCT", "skin198", fold="2") == run("pcct/table5", "PCCT", "resnet50", fold="2")
     assert run("pcct/table3", "PCCT", "skin7") == run("pcct/table6", "Two-stage (PCCT)", "skin7")
     assert run("aduni/table1", "AdUni", "isic2018") == run("aduni/table2", "alpha=1->0.01, w/o sampling", "isic2018")
@@ -160,10 +165,9 @@ def test_the_last_of_words_about_one_key_counts() -> None:
     study = load("lmd/table1")
     words = study.overrides("CE", "hyper_kvasir", {"fold": "0", "seed": "1"}, ["epochs=3", "trainer.devices=2"])
     assert [word for word in words if word.startswith(("epochs", "seed"))] == ["epochs=3", "seed=1"]
-    small = load("lmd/table1", "smoke").overrides("LMD w/o VFC", "hyper_kvasir", {"fold": "0", "seed": "0"})
-    assert [word for word in small if "virtual_per_class" in word] == [
-        "method.stages.calibrate.module.virtual_per_class=0"
-    ]
+    place = ("isic2019_lt_r500", {"fold": "0", "seed": "0"})
+    small = [load("lmd/curve_r", "smoke").overrides(row, *place) for row in ("R=1000", "R=50000")]
+    assert [choice(words, "method.stages.calibrate.module.virtual_per_class") for words in small] == ["1000", "200"]
 
 
 def test_jobs_of_a_study_are_its_cells() -> None:
@@ -194,9 +198,9 @@ def test_any_setting_of_a_method_may_follow_a_study(tmp_path: Path) -> None:
     words = ["row=ProCo", "fold=0", "method.stages.train.module.queue_reduction=sum", f"runs={tmp_path}"]
     assert for_hydra(["-m", "+ham10000=methods", *words])[0] == ["--multirun", words[-1]]
     (job,) = jobs_of(["+ham10000=methods", *words])
-    made = from_overrides(job)
+    made = job_of(job)
     assert made.cfg.method.stages.train.module.queue_reduction == "sum"
-    assert from_overrides(for_hydra(["+ham10000=methods", *words])[0]).run_dir == made.run_dir
+    assert job_of(for_hydra(["+ham10000=methods", *words])[0]).run_dir == made.run_dir
     asked = Asked(words)
     (cell,) = asked.narrow(load("ham10000/methods")).cells(asked.further)
     assert cell.run_dir == made.run_dir

@@ -9,6 +9,7 @@ import torch
 
 from ltmed.errors import UserError
 from ltmed.training import launcher
+from ltmed.utils import processes
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +53,13 @@ def test_too_many_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not launcher.launched_from_outside()
-    assert launcher.is_first_process()
+    assert not processes.launched_from_outside()
+    assert processes.is_first_process()
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     monkeypatch.setenv("SLURM_PROCID", "3")
-    assert launcher.launched_from_outside()
-    assert launcher.is_left_to_lightning()
-    assert not launcher.is_first_process()
+    assert processes.launched_from_outside()
+    assert processes.is_left_to_lightning()
+    assert not processes.is_first_process()
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     with pytest.raises(UserError, match=r"devices=1, but Slurm started 2 tasks.*ntasks-per-node=1"):
         launcher.count_devices("cpu", 1, 4)
@@ -66,8 +67,8 @@ def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("SLURM_PROCID")
     monkeypatch.setenv("RANK", "4")
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert launcher.launched_from_outside()
-    assert not launcher.is_first_process()
+    assert processes.launched_from_outside()
+    assert not processes.is_first_process()
 
 
 @pytest.mark.parametrize("step", [{"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}, {"SLURM_NTASKS": "2"}])
@@ -78,11 +79,11 @@ def test_a_single_task_of_slurm_starts_its_own_ranks(step: dict[str, str], monke
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
     assert launcher.count_devices("cpu", 2, 1) == ("cpu", 2)
-    assert not launcher.launched_from_outside()
+    assert not processes.launched_from_outside()
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert launcher.launched_from_outside()
-    assert not launcher.is_left_to_lightning()
-    assert not launcher.is_first_process(), "SLURM_PROCID is that of the rank that started this one"
+    assert processes.launched_from_outside()
+    assert not processes.is_left_to_lightning()
+    assert not processes.is_first_process(), "SLURM_PROCID is that of the rank that started this one"
 
 
 def test_ranks_is_nothing_for_one_device() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,7 +15,10 @@ import numpy as np
 
 from ltmed.data.phantom.recipes import RECIPES, draw_lesion
 from ltmed.data.phantom.render import paint, photograph
+from ltmed.data.threads import usable_cores
 from ltmed.errors import UserError
+from ltmed.utils.files import locked
+from ltmed.utils.progress import bar
 from ltmed.utils.seeding import derive
 
 MANIFEST = "manifest.csv"
@@ -97,9 +98,11 @@ def write_phantom(folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNT
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(folder):
+        with locked(folder.with_name(f".{folder.name}.lock")) as alone:
+            for left in folder.parent.glob(f".{folder.name}.*.partial") if alone else ():  # By killed processes.
+                shutil.rmtree(left, ignore_errors=True)
             if not (folder / MANIFEST).is_file():
-                _write_new(folder, counts, threads or _cores())
+                _write_new(folder, counts, threads or usable_cores())
     except OSError as error:
         raise UserError(
             f"the data set phantom cannot be made in {folder}: {error.strerror or error}",
@@ -125,9 +128,9 @@ def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int
                 _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
                 (partial / case.image(view)).write_bytes(encoded.tobytes())
 
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads) as pool, bar("drawing phantom", len(planned)) as advance:
             for _ in pool.map(write_images, planned):
-                pass
+                advance(1)
         with (partial / MANIFEST).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
@@ -141,27 +144,3 @@ def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Holds a lock beside `folder`, and clears away what killed processes left there."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            # A file system without locks costs the same work several times, nothing else.
-            yield
-            return
-        for left in folder.parent.glob(f".{folder.name}.*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
-        yield
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

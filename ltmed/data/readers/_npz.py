@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import json
 import shutil
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +17,7 @@ import numpy as np
 
 from ltmed.data.threads import usable_cores
 from ltmed.errors import UserError
+from ltmed.utils.files import locked
 
 PARTS = ("train", "val", "test")
 MANIFEST, META = "manifest.csv", "npz.json"
@@ -49,7 +48,7 @@ def extract(npz: Path, folder: Path) -> Path:
     try:
         if not table.is_file():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder):
+            with locked(folder.with_name(f".{folder.name}.lock")):
                 if not table.is_file():
                     _extract_new(npz, folder, contents)
         if json.loads((folder / META).read_text())["contents"] != contents:
@@ -163,11 +162,3 @@ def _write(path: Path, image: np.ndarray) -> None:
     coloured = image.ndim == 3 and image.shape[2] == 3
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if coloured else image)
     path.write_bytes(encoded.tobytes())
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time make `folder`; ends with the process."""
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,22 +1,37 @@
-"""All files below a folder, whatever their names and links are like."""
+"""All files below a folder, whatever their names and links are like, and which of them are images."""
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ltmed.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+DICOM = (".dcm", ".dicom", ".ima")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", *DICOM),
+)
+"""How the names of image files end, in any case. DICOM files often end in nothing: see `images_among`."""
+
+_LONGEST_HEADER = 132
+_HEADERS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF8")
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 
 
-def walk(root: Path) -> Iterator[str]:
+def walk(root: Path, *, once: bool = True) -> Iterator[str]:
     """Paths of all files under `root`, relative to it, with '/', in sorted order.
 
-    Follows links to folders (each folder once); leaves out hidden files and folders and `__MACOSX`. A link that leads
-    nowhere, or to itself, counts as a file: whoever opens it says that it cannot be read, and nothing is lost in
-    silence.
+    Follows links to folders; leaves out hidden files and folders and `__MACOSX`. A link that leads nowhere, or to
+    itself, counts as a file: whoever opens it says that it cannot be read, and nothing is lost in silence.
+
+    Args:
+        root: the folder.
+        once: lists a folder that several links lead to once; False lists it in each of its places, but for a link to
+            a folder that it lies in.
 
     Raises:
         UserError: a folder cannot be read, or the name of an image is not UTF-8 and could not be written into results.
@@ -26,9 +41,10 @@ def walk(root: Path) -> Iterator[str]:
     def below(folder: str, prefix: str) -> Iterator[str]:
         try:
             state = os.stat(folder)
-            if (state.st_dev, state.st_ino) in seen:
+            key = state.st_dev, state.st_ino
+            if key in seen:
                 return
-            seen.add((state.st_dev, state.st_ino))
+            seen.add(key)
             with os.scandir(folder) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
         except OSError as error:
@@ -37,10 +53,67 @@ def walk(root: Path) -> Iterator[str]:
             if _leads_to_folder(entry):
                 yield from below(entry.path, f"{prefix}{entry.name}/")
             elif entry.is_symlink() or entry.is_file():
-                _require_utf8(entry)
+                if not entry.path.isascii():
+                    _require_utf8(entry)
                 yield prefix + entry.name
+        if not once:
+            seen.discard(key)
 
     yield from below(str(root), "")
+
+
+def is_image_name(path: str) -> bool:
+    """Whether a file name ends like that of an image."""
+    return path.lower().endswith(EXTENSIONS)
+
+
+def lacks_extension(path: str) -> bool:
+    """Whether a file name has no extension, or one that is a part of a DICOM identifier (`1.2.840.10008`)."""
+    extension = os.path.splitext(path)[1]
+    return not extension or extension[1:].isdigit()
+
+
+def images_among(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Divides files below `root` into images and others.
+
+    Files without an extension are opened: they are images if they begin like one. Files that operating systems leave
+    in folders of images are in neither list.
+
+    Returns:
+        the paths of the images and those of the other files, each in the given order.
+    """
+    images, others = [], []
+    for path in paths:
+        if is_image_name(path) or (lacks_extension(path) and _begins_like_an_image(root / path)):
+            images.append(path)
+        elif path.rpartition("/")[2].lower() not in _SYSTEM_FILES:
+            others.append(path)
+    return images, others
+
+
+def composed(text: str) -> str:
+    """`text` in Unicode's composed form (NFC): macOS writes an umlaut into file names as two characters."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def fits(path: str, include: Sequence[str]) -> bool:
+    """Whether a path fits one of the patterns, in which `*` also stands for several folders."""
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in include)
+
+
+def patterns(include: str | Sequence[str] | None) -> tuple[str, ...]:
+    """`dataset.include` as a list."""
+    return (include,) if isinstance(include, str) else tuple(map(str, include or ()))
+
+
+def _begins_like_an_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_LONGEST_HEADER)
+    except OSError:
+        return False
+    webp, bitmap = head[:4] == b"RIFF" and head[8:12] == b"WEBP", head[:2] == b"BM" and head[6:10] == bytes(4)
+    return head.startswith(_HEADERS) or head[128:] == b"DICM" or webp or bitmap
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -51,7 +124,7 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _require_utf8(entry: os.DirEntry[str]) -> None:
-    if entry.name.lower().endswith(EXTENSIONS) and entry.path.encode(errors="replace") != os.fsencode(entry.path):
+    if is_image_name(entry.name) and entry.path.encode(errors="replace") != os.fsencode(entry.path):
         raise UserError(
             f"The file name {os.fsencode(entry.path)!r} is not UTF-8", "Rename it, for example with convmv -t utf8."
         )

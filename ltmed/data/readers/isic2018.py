@@ -13,6 +13,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
+from ltmed.data.readers._groups import known_ids
 from ltmed.errors import UserError, suggest
 
 TRAINING = "ISIC2018_Task3_Training_GroundTruth.csv"
@@ -205,11 +206,13 @@ class ISIC2018(DataModule):
             table = read_table(path) if path else {}
             if path and "lesion_id" in table:
                 ids = map(stem, column(table, path, "image", "image_id"))
-                lesions |= {image: lesion for image, lesion in zip(ids, table["lesion_id"], strict=True) if lesion}
-        known = np.array([name in lesions for name in stems])
-        if not known.any():
+                lesions |= {
+                    image: lesion for image, lesion in zip(ids, known_ids(table["lesion_id"]), strict=True) if lesion
+                }
+        named = np.array([name in lesions for name in stems])
+        if not named.any():
             return None
-        if unknown := int((training & ~known).sum()):
+        if unknown := int((training & ~named).sum()):
             warnings.warn(
                 f"{self.name}: {unknown} training images have no lesion id; each counts as a lesion of its own",
                 stacklevel=4,

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
@@ -24,6 +22,7 @@ from ltmed.data.readers._files import (
     stem,
     warn_of_counts,
 )
+from ltmed.data.readers._groups import connected, known_ids
 from ltmed.errors import UserError, suggest
 
 LISTS = {
@@ -159,8 +158,7 @@ class ISICArchiveLT(DataModule):
     def _groups(self, tree: Tree, stems: list[str]) -> tuple[np.ndarray | None, str]:
         """int64 `[N]`: images that share a lesion or a patient, directly or through others, have one number."""
         place = {name: row for row, name in enumerate(stems)}
-        images: list[int] = []
-        keys: list[str] = []
+        links: dict[str, list[tuple[int, str]]] = {"lesion_id": [], "patient_id": []}
         for path in (tree.file(name) for name in METADATA):
             if path is None:
                 continue
@@ -168,21 +166,15 @@ class ISICArchiveLT(DataModule):
             units = {"lesion_id": column(table, path, "lesion_id"), "patient_id": table.get("patient_id", [])}
             names = [stem(name).removesuffix("_downsampled") for name in column(table, path, "isic_id", "image")]
             for unit, cells in units.items():
-                known = [
-                    (place[name], cell) for name, cell in zip(names, cells, strict=False) if cell and name in place
-                ]
-                images += [row for row, _ in known]
-                keys += [f"{unit} {cell}" for _, cell in known]
-        if not keys:
+                ids = zip(names, known_ids(cells), strict=False)
+                links[unit] += [(place[name], cell) for name, cell in ids if cell and name in place]
+        named = {row for pairs in links.values() for row, _ in pairs}
+        if not named:
             return None, self.group_name
-        if unknown := len(stems) - len(set(images)):
+        if unknown := len(stems) - len(named):
             warnings.warn(
                 f"{self.name}: {unknown} of {len(stems)} images have no lesion id; each counts as a lesion of its own",
                 stacklevel=4,
             )
-        nodes = np.unique(keys, return_inverse=True)[1] + len(stems)
-        size = int(nodes.max()) + 1
-        links = coo_array((np.ones(len(nodes), dtype=np.int8), (images, nodes)), shape=(size, size))
-        numbers = connected_components(links, directed=False)[1][: len(stems)]
-        by_patient = any(key.startswith("patient_id") for key in keys)
-        return numbers.astype(np.int64), "patient" if by_patient else self.group_name
+        unit = "patient" if links["patient_id"] else self.group_name
+        return connected(len(stems), links.values()), unit

@@ -1,10 +1,10 @@
-"""Your own images with a table (CSV or TSV) of labels and, where known, groups, parts, folds and sources."""
+"""Your own images with a table of labels and, where known, groups, parts, folds and sources."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,24 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
-from ltmed.data.readers._files import EXTENSIONS, Table, onehot, part_of, read_table, walk
-from ltmed.errors import UserError, suggest
-
-ALIASES = {
-    "image": ("image", "path", "file", "filename", "image_path", "image_id", "isic_id", "id_code",
-              "file-name", "video file"),
-    "label": ("label", "diagnosis", "dx", "class", "target", "labels", "class-name", "finding"),
-    "group": ("group", "lesion_id", "patient_id", "patient", "subject", "lesion"),
-    "part": ("part", "split"),
-    "fold": ("fold", "split-index"),
-    "source": ("source",),
-}  # fmt: skip
-"""What the columns may be called (any case), first match first."""
+from ltmed.data.readers._columns import chosen_columns
+from ltmed.data.readers._files import require_folder
+from ltmed.data.readers._groups import (
+    Groups,
+    compile_pattern,
+    find_groups,
+    ids_in_names,
+    refuse_divided_groups,
+    warn_of_names,
+)
+from ltmed.data.readers._labels import read_labels
+from ltmed.data.readers._match import ImageFiles
+from ltmed.data.readers._merge import Listed, merge
+from ltmed.data.readers._parts import fold_numbers
+from ltmed.data.readers._rows import Rows, read_rows, table_files
+from ltmed.data.readers._text import many, shortened
+from ltmed.data.readers._walk import patterns
+from ltmed.errors import UserError
 
 
 class ManifestFile(DataModule):
@@ -32,21 +37,24 @@ class ManifestFile(DataModule):
 
     Args:
         name: what to call the data set in results and in the cache; None takes `manifest`.
-        file: the table; relative to `root`.
+        file: the table, relative to `root`; or one table per part, `{train: ..., val: ..., test: ...}`.
         classes: class names in the order that class numbers shall have; needed for labels that are numbers, which then
             are positions in it.
-        columns: role (`image`, `label`, `group`, `part`, `fold`, `source`) -> name of the column, where `ALIASES` do
-            not have it or have another one.
+        columns: role (`image`, `label`, `group`, `part`, `fold`, `source`) -> name of the column, where
+            `ltmed.data.readers._columns.ALIASES` do not have it or have another one; `image` and `group` may be lists.
         label_columns: the columns of a one-hot table, one per class, in the order of the classes.
         allow_group_leakage: accept a table that puts one group into two parts; results report the leakage.
-        settings: those of every data set, see `DataModule`.
+        group_pattern: a regular expression that finds the patient in an image's path, in addition to columns of ids.
+        include: patterns (`images/*`) of the paths of the files that may be meant; None takes all.
+        settings: those of every data set, see `DataModule`. `on_bad_image=skip` leaves listed images out that are not
+            there.
     """
 
     name = "manifest"
     source = "your own"
     licence = "yours"
     layout = """\
-  manifest.csv: image,label[,group][,part][,fold][,source], comma, semicolon or tab, UTF-8, with a header
+  manifest.csv: image,label[,group][,part][,fold][,source], with a header; CSV, TSV, xlsx, JSON or Parquet
   the images, at the listed paths relative to the folder (with or without extension), or anywhere below it;
   an absolute path may be anywhere"""
     fetch = "write the table; dataset.file=NAME if it is called otherwise"
@@ -54,199 +62,112 @@ class ManifestFile(DataModule):
     def __init__(
         self,
         *,
-        file: str = "manifest.csv",
+        file: str | Mapping[str, str] = "manifest.csv",
         name: str | None = None,
-        classes: list[str] | None = None,
-        columns: dict[str, str] | None = None,
-        label_columns: list[str] | None = None,
+        classes: list[Any] | None = None,
+        columns: Mapping[str, Any] | None = None,
+        label_columns: list[Any] | None = None,
         allow_group_leakage: bool = False,
+        group_pattern: str | None = None,
+        include: str | list[str] | None = None,
+        on_bad_image: str = "error",
         **settings: Any,
     ) -> None:
-        self.name, self.file, self.order = name or self.name, file, [str(code) for code in classes or ()]
-        self.columns = {role: column for role, column in (columns or {}).items() if column}
-        self.label_columns, self.allow_group_leakage = list(label_columns or ()), allow_group_leakage
-        if unknown := sorted(set(self.columns) - set(ALIASES)):
-            raise UserError(f"dataset.columns has no role '{unknown[0]}'", suggest(unknown[0], ALIASES))
-        super().__init__(**settings)
+        self.name, self.file, self.order = str(name or self.name), file, list(classes or ())
+        self.columns, self.label_columns = chosen_columns(columns), [str(name) for name in label_columns or ()]
+        self.allow_group_leakage, self.skip_missing = allow_group_leakage, on_bad_image == "skip"
+        self.group_pattern, self.include = compile_pattern(group_pattern), patterns(include)
+        super().__init__(on_bad_image=on_bad_image, **settings)
 
     def read(self, root: Path) -> Manifest:
         """Reads the table and finds every image. Rows are sorted by image path.
 
         Raises:
-            UserError: no table, a needed column, an image that is missing or listed twice, a label that is no class, a
-                part or fold that is none, a group in two parts; the message names the file and the line.
+            UserError: no table, a needed column, an image that is missing or has two labels, a label that is no class,
+                a part or fold that is none, a group in two parts; the message names the file and the line.
         """
-        path = root / self.file
-        if not path.is_file():
-            raise UserError(f"{path} does not exist", self.how_to_get())
-        table = read_table(path)
-        images = _Images(root).find(table, self._column(table, "image", needed=True))
-        classes, labels = self._labels(table)
-        groups, parts, folds, sources = (self._column(table, role) for role in ("group", "part", "fold", "source"))
-        places = [part_of(word, table.where(row)) for row, word in enumerate(parts or [])]
-        if groups and places and not self.allow_group_leakage:
-            _refuse_divided_groups(table, groups, places)
-        order = sorted(range(len(images)), key=lambda row: images[row])
-        numbers = _folds(table, folds) if folds else None
+        require_folder(root, self.how_to_get())
+        files = table_files(root, self.file, self.how_to_get())
+        rows, roles = read_rows(files, self.columns, self.label_columns)
+        tables = ", ".join(map(str, files))
+        classes, labels = self._labels(rows, tables)
+        paths = self._paths(root, rows, classes, labels)
+        listed = merge(rows, paths, labels, classes)
+        self._warn_of_merged(listed, rows)
+        groups = self._groups(listed)
+        if groups is not None and listed.parts and not self.allow_group_leakage:
+            images = listed.images
+            refuse_divided_groups(groups.numbers, groups.unit, listed.parts, images, lambda row: listed.where(row))
+        folds = fold_numbers(listed.folds, listed.where, tables) if listed.folds else None
+        notes = [f"columns of {path.name}: {found.described()}" for path, found in roles.items()]
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(images[row] for row in order),
-            labels=np.array(labels, dtype=np.int64)[order],
+            images=tuple(listed.images),
+            labels=np.array(listed.labels, dtype=np.int64),
             classes=classes,
             class_names=classes,
-            groups=_group_numbers([groups[row] for row in order]) if groups else None,
-            group_name=self._group_name(table),
-            group_source=f"a column 'group' to {path}",
-            parts=np.array(places)[order] if any(places) else None,
-            folds=np.array(numbers, dtype=np.int64)[order] if numbers else None,
-            sources=np.array(sources)[order] if sources else None,
+            groups=None if groups is None else groups.numbers,
+            group_name="group" if groups is None else groups.unit,
+            group_source=f"a column 'group' to {tables} (or dataset.columns.group=NAME, dataset.group_pattern=REGEX)",
+            parts=np.array(listed.parts) if listed.parts else None,
+            folds=None if folds is None else np.array(folds, dtype=np.int64),
+            sources=np.array(listed.sources) if listed.sources else None,
+            notes=(*notes, *([groups.how] if groups else [])),
         )
 
-    def _column(self, table: Table, role: str, *, needed: bool = False) -> list[str]:
-        """Cells of the column that has a role; empty where there is none and none is needed."""
-        name = self._column_name(table, role)
-        if name is None and needed:
-            raise UserError(
-                f"{table.path} has no column '{role}'",
-                f"It has {', '.join(table)}; say dataset.columns.{role}=NAME, or rename one.",
-            )
-        return table[name] if name is not None else []
-
-    def _column_name(self, table: Table, role: str) -> str | None:
-        if role in self.columns:
-            name = self.columns[role].lower()
-            if name not in table:
-                raise UserError(f"{table.path} has no column '{name}' (dataset.columns.{role})", suggest(name, table))
-            return name
-        return next((name for name in ALIASES[role] if name in table), None)
-
-    def _group_name(self, table: Table) -> str:
-        name = self._column_name(table, "group") or "group"
-        return next((word for word in ("lesion", "patient", "subject") if word in name), "group")
-
-    def _labels(self, table: Table) -> tuple[tuple[str, ...], list[int]]:
+    def _labels(self, rows: Rows, tables: str) -> tuple[tuple[str, ...], list[int]]:
         """Classes, and the class number of every row."""
-        if self.label_columns:
-            order = tuple(self.order or self.label_columns)
-            if len(order) != len(self.label_columns) or len(set(order)) < len(order):
-                raise UserError(
-                    f"dataset.classes ({len(order)}) does not fit dataset.label_columns ({len(self.label_columns)})",
-                    "Name every class once, in the order of the columns.",
-                )
-            ids = self._column(table, "image", needed=True)
-            return order, onehot(table, table.path, ids, self.label_columns)
-        cells = [re.sub(r"^(\d+)\.0+$", r"\1", cell) for cell in self._column(table, "label", needed=True)]
-        for row, cell in enumerate(cells):
-            if not cell:
-                raise UserError(f"{table.where(row)}: no label", "Fill it in or remove the row.")
-        if not self.order and all(cell.lstrip("+-").isdecimal() for cell in cells):
+        if not self.label_columns:
+            return read_labels(rows.labels, rows.where, tables, self.order or None)
+        order = tuple(str(code) for code in self.order or self.label_columns)
+        if len(order) != len(self.label_columns) or len(set(order)) < len(order):
             raise UserError(
-                f"{table.where(0)}: the labels are numbers (here {cells[0]}), and what they mean is not known",
-                "Say dataset.classes=[name of 0,name of 1,...].",
+                f"dataset.classes ({len(order)}) does not fit dataset.label_columns ({len(self.label_columns)})",
+                "Name every class once, in the order of the columns.",
             )
-        order = tuple(self.order or sorted(set(cells)))
-        known = {name: number for number, name in enumerate(order)}
-        if len(known) < len(order):
-            raise UserError(f"dataset.classes names a class twice: {', '.join(order)}", "Name every class once.")
-        known = {str(number): number for number in range(len(order))} | known
-        for row, cell in enumerate(cells):
-            if cell not in known:
-                raise UserError(f"{table.where(row)}: '{cell[:80]}' is not a class", suggest(cell, order))
-        return order, [known[cell] for cell in cells]
+        number = {column: place for place, column in enumerate(self.label_columns)}
+        return order, [number[column] for column in rows.labels]
 
+    def _paths(self, root: Path, rows: Rows, classes: Sequence[str], labels: Sequence[int]) -> list[str | None]:
+        """Path of every row's image, None where it is missing and may be left out."""
+        files = ImageFiles(root, self.include)
 
-class _Images:
-    """Finds listed images: at their path, at their path without extension, or by a name that only one image has."""
+        def hints(row: int) -> tuple[str, ...]:
+            return rows.labels[row], classes[labels[row]], rows.parts[row] if rows.parts else ""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._roots = (root.absolute(), root.resolve())
-        self.paths: dict[str, list[str]] = {}
-        for path in walk(root):
-            if path.lower().endswith(EXTENSIONS):
-                plain = path.lower()
-                for key in {plain, plain.rpartition(".")[0], plain.rpartition("/")[2], _stem(plain)}:
-                    self.paths.setdefault(key, []).append(path)
-
-    def find(self, table: Table, names: Sequence[str]) -> list[str]:
-        """Path of every row's image, relative to the root.
-
-        Raises:
-            UserError: images that are missing (all of them counted), named by several files, or listed twice.
-        """
-        found: list[str] = []
-        rows: dict[str, int] = {}
-        missing: list[int] = []
-        for row, name in enumerate(names):
-            candidates = self._candidates(name)
-            if len(candidates) != 1:
-                if candidates:
-                    raise UserError(
-                        f"{table.where(row)}: '{name[:120]}' is {' as well as '.join(candidates[:3])}",
-                        "Write the path relative to the folder.",
-                    )
-                missing.append(row)
-                continue
-            if (before := rows.setdefault(candidates[0], row)) != row:
-                raise UserError(
-                    f"{table.where(row)}: '{name[:120]}' is listed before, in line {table.lines[before]}",
-                    "Remove one of the rows; an image has one label.",
-                )
-            found.append(candidates[0])
+        found = files.find(rows.images, rows.where, hints, (*classes, *set(rows.labels)))
+        for remark in found.remarks:
+            warnings.warn(f"{self.name}: {remark}", stacklevel=4)
+        missing = [row for row, path in enumerate(found.paths) if path is None]
         if missing:
-            first = ", ".join(f"'{names[row][:80]}'" for row in missing[:5]) + (", ..." if len(missing) > 5 else "")
-            raise UserError(
-                f"{table.where(missing[0])}: {len(missing)} of {len(names)} listed images are not under {self.root}: "
-                f"{first}",
-                "Put them there, or correct the column of images.",
+            first = shortened((rows.images[row] for row in missing), 5)
+            counts = Counter(classes[labels[row]] for row in missing)
+            per_class = ", ".join(f"{code} {counts[code]}" for code in classes if counts[code])
+            what = f"{len(missing):,} of {len(labels):,} listed images are not under {root} ({per_class}): {first}"
+            if not self.skip_missing or len(missing) == len(labels):
+                raise UserError(
+                    f"{rows.where(missing[0])}: {what}",
+                    "Put them there, correct the column of images, or leave these rows out with "
+                    "dataset.on_bad_image=skip.",
+                )
+            warnings.warn(f"{self.name}: {what}; they are left out", stacklevel=4)
+        return found.paths
+
+    def _warn_of_merged(self, listed: Listed, rows: Rows) -> None:
+        if listed.repeated:
+            warnings.warn(
+                f"{self.name}: {listed.repeated:,} of {len(rows.images):,} rows repeat an image with the same label; "
+                "each image is used once",
+                stacklevel=4,
             )
-        return found
+        if rows.empty:
+            warnings.warn(f"{self.name}: {many(rows.empty, 'cell')} of images left out, being empty", stacklevel=4)
 
-    def _candidates(self, name: str) -> list[str]:
-        if Path(name).is_absolute():
-            path = next((Path(name).relative_to(r) for r in self._roots if Path(name).is_relative_to(r)), None)
-            if path is None:
-                return [name] * os.path.isfile(name)
-            name = path.as_posix()
-        plain = name.replace("\\", "/").removeprefix("./").lower()
-        known = self.paths.get(plain, [])
-        exact = [path for path in known if path == name or path.lower() == plain]
-        return exact[:1] or known
-
-
-def _stem(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
-
-
-def _folds(table: Table, cells: Sequence[str]) -> list[int]:
-    """Fold numbers from 0; an empty cell is -1, in no fold."""
-    numbers = []
-    for row, cell in enumerate(cells):
-        if cell and not (cell.isdecimal() and len(cell) < 6):
-            raise UserError(f"{table.where(row)}: fold '{cell[:80]}' is no number from 0", "Correct that row.")
-        numbers.append(int(cell) if cell else -1)
-    absent = set(range(max(numbers) + 1)) - set(numbers)
-    if absent or max(numbers) < 1:
-        raise UserError(
-            f"{table.path}: the folds are not numbered 0, 1, ... without a gap (no {min(absent, default=1)})",
-            "Number them from 0.",
-        )
-    return numbers
-
-
-def _group_numbers(groups: Sequence[str]) -> np.ndarray:
-    """int64 `[N]`; an image without a group is a group of its own."""
-    named = [f"g{group}" if group else f"image {row}" for row, group in enumerate(groups)]
-    return np.unique(named, return_inverse=True)[1].astype(np.int64)
-
-
-def _refuse_divided_groups(table: Table, groups: Sequence[str], parts: Sequence[str]) -> None:
-    seen: dict[str, int] = {}
-    for row, (group, part) in enumerate(zip(groups, parts, strict=True)):
-        if group and part and parts[before := seen.setdefault(group, row)] != part:
-            raise UserError(
-                f"{table.where(row)}: group '{group[:80]}' is in part {part} here and in part {parts[before]} in line "
-                f"{table.lines[before]}",
-                "Correct it, or say dataset.allow_group_leakage=true; results then report how much leaks.",
-            )
+    def _groups(self, listed: Listed) -> Groups | None:
+        ids = dict(listed.ids)
+        if self.group_pattern is not None:
+            ids |= ids_in_names(self.group_pattern, listed.images)
+        if not ids:
+            warn_of_names(self.name, listed.images)
+        return find_groups(self.name, ids, len(listed.images), listed.further_ids)

@@ -46,11 +46,14 @@ class SD198(DataModule):
     fetch = "ask its authors with the form on that page"
 
     def __init__(
-        self, *, lists: str = "8_2", list_number: int | None = None, more_than: int = 0, **common: Any
+        self, *, lists: str | int = "8_2", list_number: int | None = None, more_than: int = 0, **common: Any
     ) -> None:
-        if lists not in LISTS:
+        # YAML and Hydra read 8_2 without quotes as the number 82.
+        known = {word.replace("_", ""): word for word in LISTS}
+        chosen = known.get(str(lists).replace("_", ""))
+        if chosen is None:
             raise UserError(f"dataset.lists={lists} is not known", suggest(str(lists), LISTS))
-        self.lists, self.list_number, self.more_than = lists, list_number, more_than
+        self.lists, self.list_number, self.more_than = chosen, list_number, more_than
         super().__init__(**common)
 
     def read(self, root: Path) -> Manifest:

@@ -157,8 +157,8 @@ def test_other_mistakes_are_named(tmp_path):
     put(tmp_path / "none", "1.jpg")
     with pytest.raises(UserError, match="images does not exist, and .* has no class folders"):
         read(tmp_path / "none")
-    with pytest.raises(UserError, match="dataset.lists=82 is not known. Did you mean '8_2'"):
-        SD198(lists="82")
+    with pytest.raises(UserError, match="dataset.lists=8_3 is not known. Did you mean '8_2'"):
+        SD198(lists="8_3")
 
 
 @pytest.mark.filterwarnings("default:sd198")

@@ -1,0 +1,28 @@
+# An image of ltmed for a CPU, or for NVIDIA GPUs:
+#   docker build -t ltmed .
+#   docker build -t ltmed:cuda --build-arg TORCH=cu130 .
+# The working folder is /work: results, decoded images and data below it stay yours.
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" ltmed demo
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" --gpus all --ipc host ltmed:cuda \
+#     train method=proco dataset=isic2018 dataset.root=DIR trainer=gpu
+ARG PYTHON=3.12
+FROM python:${PYTHON}-slim
+
+# A backend of `uv pip install --torch-backend`: cpu, cu126, cu128, cu130 and so on.
+ARG TORCH=cpu
+ARG EXTRAS=dicom,export,sweep
+
+RUN pip install --no-cache-dir uv
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY ltmed ltmed
+COPY conf conf
+COPY experiments experiments
+RUN uv pip install --system --no-cache --compile-bytecode --torch-backend "${TORCH}" \
+    --constraint constraints.txt ".[${EXTRAS}]"
+
+# For a user without a home folder, as --user makes one.
+ENV HOME=/tmp LTMED_CACHE_DIR=/work/.cache/ltmed
+WORKDIR /work
+ENTRYPOINT ["ltmed"]
+CMD ["--help"]

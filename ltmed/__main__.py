@@ -1,0 +1,6 @@
+"""`python -m ltmed`: the command `ltmed`."""
+
+from ltmed.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`ltmed demo`: what the package is for, on data that it brings along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ltmed.config import overrides as words
+from ltmed.errors import UserError
+
+STUDY = "phantom/demo"
+REPORT = "report.html"
+
+
+@click.command()
+@click.argument("overrides", nargs=-1)
+def command(overrides: tuple[str, ...]) -> None:
+    """Trains ERM and two remedies for rare classes on embedded images, and writes a report; under three minutes.
+
+    OVERRIDES hold for all three, for instance runs=DIR or trainer=cpu. The same command continues what was stopped.
+    """
+    for word in overrides:
+        if "=" not in word:
+            raise UserError(f"'{word}' is not a setting", "For instance: ltmed demo runs=DIR.")
+    from ltmed.cli import report, train
+    from ltmed.studies.catalogue import load
+
+    paper, table = STUDY.split("/")
+    train.main(["-m", f"+{paper}={table}", *overrides], program="ltmed train")
+    given = [word for word in overrides if words.setting(word) == "runs"]
+    runs = words.values(given[-1])[0] if given else None
+    file = Path(runs or "runs", paper, REPORT)
+    _print_recalls([(cell.row, cell.run_dir) for cell in load(STUDY).cells(overrides)])
+    report.command.main([STUDY, *overrides, "--output", str(file)], prog_name="ltmed report", standalone_mode=False)
+
+
+def _print_recalls(rows: list[tuple[str, Path]]) -> None:
+    """What the demo is about: the recall of frequent and of rare classes, side by side."""
+    from ltmed.runs.reader import read_run
+
+    shown = {
+        "head_recall": "head",
+        "medium_recall": "medium",
+        "tail_recall": "tail",
+        "balanced_accuracy": "all classes",
+    }
+    width = max(len(row) for row, _ in rows)
+    click.echo(f"\n{'Recall in percent':<{width}}" + "".join(f"{title:>13}" for title in shown.values()))
+    for row, folder in rows:
+        run = read_run(folder)
+        assert run is not None
+        scalars = run.found["test"]["scalars"]
+        click.echo(f"{row:<{width}}" + "".join(f"{100 * scalars[key]:>13.0f}" for key in shown))
+    click.echo()

@@ -1,0 +1,61 @@
+"""Refuses a data set's folder that does not exist, before anything is imported that takes seconds to import."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltmed.config.paths import choices
+from ltmed.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def require_root(cfg: DictConfig) -> None:
+    """Makes sure that `dataset.root` is a folder, if it is set.
+
+    What has to be in the folder is checked by the data set's reader, and so is a root that is not set. A data set whose
+    yaml has a root of its own (the phantom, which is made there) need not have one yet.
+
+    Args:
+        cfg: the composed config.
+
+    Raises:
+        UserError: names the nearest folder that exists and what in it is called alike.
+    """
+    root = cfg.dataset.get("root")
+    if not isinstance(root, str) or not root.strip() or not _comes_without_root(cfg.dataset.get("_target_")):
+        return
+    path = Path(os.path.expanduser(root))
+    if path.is_dir():
+        return
+    if path.exists():
+        raise UserError(f"dataset.root={root} is not a folder", "Name the folder that holds the data set.")
+    path = path.absolute()
+    above = next(parent for parent in path.parents if parent.is_dir())
+    missing, *below = path.relative_to(above).parts
+    try:
+        names = sorted(entry.name for entry in above.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        names = []
+    close = difflib.get_close_matches(missing, names, n=3, cutoff=0.5)
+    alike = [above.joinpath(name, *below) for name in close]
+    alike = [folder for folder in alike if folder.is_dir()] or [above / name for name in close]
+    there = f"Did you mean {' or '.join(map(str, alike))}?" if close else f"{above} exists."
+    raise UserError(
+        f"dataset.root={root} does not exist",
+        f"{there} What a data set's folder has to hold: `ltmed check dataset=NAME`.",
+    )
+
+
+def _comes_without_root(target: str | None) -> bool:
+    """Whether the yaml of a data set leaves its root to the user."""
+    for file in choices("dataset").values():
+        text = file.read_text(encoding="utf-8")
+        if re.search(rf"^_target_: *{re.escape(str(target))}\s*$", text, re.MULTILINE):
+            return re.search(r"^root: *null\b", text, re.MULTILINE) is not None
+    return False

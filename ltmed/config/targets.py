@@ -1,0 +1,141 @@
+"""Which classes and functions a configuration from a stranger may name.
+
+A configuration says with `_target_` what is built, and Hydra calls whatever that is: `pandas.read_pickle` with an
+address runs code of its author. The user's own command line may name anything. A run folder or an exported file that
+was received may name only what is listed here; `trusted` lifts that.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_object
+
+from ltmed.errors import UserError
+
+_MODULES = (
+    "ltmed.data.augment", "ltmed.data.class_batches", "ltmed.data.imbalance", "ltmed.data.paired", "ltmed.data.papers",
+    "ltmed.data.readers", "ltmed.data.samplers", "ltmed.data.split_file", "ltmed.data.splits", "ltmed.data.subset",
+    "ltmed.logging", "ltmed.losses", "ltmed.methods", "ltmed.nn", "ltmed.training.schedules",
+)  # fmt: skip
+"""Of this package: what a run is made of, and nothing that writes, fetches or starts anything."""
+_CLASSES = {
+    "torch.nn": "torch.nn.modules.module.Module",
+    "torch.optim": "torch.optim.optimizer.Optimizer",
+    "torch.optim.lr_scheduler": "torch.optim.lr_scheduler.LRScheduler",
+    "timm.layers": "torch.nn.modules.module.Module",
+    "timm.optim": "torch.optim.optimizer.Optimizer",
+}
+"""Of libraries: package -> the base of the classes that it may be asked for. Not `timm.create_model`, which can fetch
+weights from anywhere and read files."""
+_ENCODER = "ltmed.nn.encoder.timm_encoder"
+
+_trust: ContextVar[bool] = ContextVar("trust", default=False)
+
+
+class UntrustedTargetError(UserError):
+    """A received configuration names something that is not on the list.
+
+    Args:
+        message: what it names.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.said = message
+        super().__init__(
+            message,
+            "Building it would run code that whoever made the run has chosen. If you know them, or if it is your own "
+            "class, add --trust (in Python: trust=True).",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.said,)
+
+
+@contextmanager
+def trusted(trust: bool = True) -> Iterator[None]:
+    """Lets the body build whatever its configurations name, because the user of this process wrote them.
+
+    Args:
+        trust: False changes nothing.
+    """
+    token = _trust.set(trust or _trust.get())
+    try:
+        yield
+    finally:
+        _trust.reset(token)
+
+
+def is_trusted() -> bool:
+    """Whether the caller is inside `trusted`."""
+    return _trust.get()
+
+
+def require_known(node: Any, place: str = "") -> None:
+    """Checks everything that instantiating a resolved plain configuration would call.
+
+    Args:
+        node: of mappings, lists and leaves.
+        place: dotted key of the node, for the message.
+
+    Raises:
+        UntrustedTargetError: a target is not on the list, or a text would be resolved again.
+    """
+    if isinstance(node, dict):
+        if "_target_" in node:
+            _require_target(node, place)
+        for key, value in node.items():
+            require_known(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            require_known(value, f"{place}[{index}]")
+    elif isinstance(node, str) and "${" in node:
+        raise UntrustedTargetError(f"'{place}' holds the interpolation '{node}'")
+
+
+def known(target: str) -> Any:
+    """The class or function that `target` names.
+
+    Raises:
+        UntrustedTargetError: it is not on the list, and the caller is not inside `trusted`.
+    """
+    if not is_trusted() and not _is_known(target):
+        raise UntrustedTargetError(f"The configuration names '{target}', which is not part of ltmed")
+    return get_object(target)
+
+
+def _require_target(node: dict[str, Any], place: str) -> None:
+    target, where = node["_target_"], f"'{place}' " if place else "The configuration "
+    if not isinstance(target, str) or not _is_known(target):
+        raise UntrustedTargetError(f"{where}builds '{target}', which is not part of ltmed")
+    if target == _ENCODER and (node.get("pretrained") or node.get("weights") or ":" in str(node.get("name"))):
+        raise UntrustedTargetError(f"{where}fetches or reads weights: name={node.get('name')}")
+
+
+def _is_known(target: str) -> bool:
+    """Looks at the name first, since resolving it imports modules, then at what it is: not `ltmed.nn.x.os.system`."""
+    package = _package(target, (*_MODULES, *_CLASSES))
+    if package is None or any(part.startswith("_") for part in target.split(".")):
+        return False
+    try:
+        found = get_object(target)
+    except (HydraException, ImportError, AttributeError, ValueError):
+        return False
+    home = getattr(found, "__module__", None) or ""
+    if package in _CLASSES:
+        base = get_object(_CLASSES[package])
+        inside = _package(home, tuple(_CLASSES)) is not None
+        return inside and inspect.isclass(found) and issubclass(found, base)
+    inside = _package(home, _MODULES) is not None and "." not in getattr(found, "__qualname__", ".")
+    return inside and (inspect.isclass(found) or inspect.isfunction(found))
+
+
+def _package(name: str, packages: tuple[str, ...]) -> str | None:
+    """The longest of the packages that a dotted name lies in."""
+    inside = [package for package in packages if name == package or name.startswith(f"{package}.")]
+    return max(inside, key=len, default=None)

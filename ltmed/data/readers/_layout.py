@@ -1,0 +1,292 @@
+"""What the folders of images mean: classes, or parts with classes in them, or a root that was not meant."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ltmed.data.readers._files import require_folder
+from ltmed.data.readers._labels import require_classes
+from ltmed.data.readers._masks import IMAGE_FOLDERS, is_mask_folder, masks_among, same_names
+from ltmed.data.readers._parts import part_named, squashed
+from ltmed.data.readers._text import listed_value, many, path_value, shortened
+from ltmed.data.readers._walk import composed, fits, images_among, walk
+from ltmed.errors import UserError
+
+_INCLUDE = "Say which files are meant, for instance 'dataset.include=*/images/*'."
+_BLOCK = re.compile(
+    r"\d+\s*(-|_|to)\s*\d+|\d+\s*x|"
+    r"(patient|person|subject|subj|sub|case|series|study|scan|slide|pat|pt|p|s|id)[-_ ]*\(?\d+\)?",
+    re.IGNORECASE,
+)
+"""Subfolders that are no classes: 0001-1000, 40x, patient 7."""
+_TEXT_FILES = (".txt", ".csv", ".tsv", ".xml", ".json", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".pdf", ".db")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The images of a folder tree and what their folders say about them."""
+
+    folders: dict[tuple[str, str], list[str]]
+    """(part or "", class) -> paths relative to the root; an empty class folder has an empty list."""
+    warnings: list[str]
+    """What was left out, a sentence each."""
+    notes: list[str]
+    """Likewise, of what nobody misses."""
+
+
+def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include: Sequence[str]) -> Layout:
+    """Reads the tree below `root`.
+
+    Args:
+        root: the folder.
+        help_text: ends the message where `root` is no folder or holds no image.
+        named: the classes that the user names, None if they are to be found: named folders are classes whatever they
+            hold or are called.
+        include: patterns of the files that are meant; empty takes all images but those that are masks of others.
+
+    Raises:
+        UserError: no folder or image; a root that is too high or holds the same classes several times; parts without a
+            training part; images beside versions of themselves.
+    """
+    require_folder(root, help_text)
+    images, others = images_among(root, walk(root, once=False))
+    if include:
+        others, images = [], [path for path in images if fits(path, include)]
+        if not images:
+            raise UserError(f"{root} has no image that fits dataset.include={','.join(include)}", help_text)
+    if not any("/" in path for path in images):
+        found = f"{len(images)} images, but none" if images else "no image"
+        hint = f"For a table of labels use dataset=manifest. {help_text}" if images else help_text
+        raise UserError(f"{root} has {found} in a class folder", hint)
+    top = _folders_in(root, "")
+    parts = {folder: part for folder in top if (part := part_named(folder)) and folder not in (named or ())}
+    below, left_out = _divided(images, 0), []
+    inner = None if parts else _parts_inside(images)
+    depth = 2 if parts else 1
+    if parts:
+        folders, left_out = _parted(root, parts, below)
+    elif inner:
+        folders = inner
+    else:
+        folders = {("", folder): below.get(folder, []) for folder in top}
+        if named is None and not include:
+            _refuse_the_same_subfolders(root, folders)
+    if loose := len(below.get("", ())):
+        left_out.append(f"{many(loose, 'image')} in {root} itself, in no class folder")
+    if not include:
+        _refuse_other_classes_inside(root, folders, depth)
+        left_out += _leave_masks_out(root, folders, depth)
+    folders = _composed(folders)
+    _require_two(root, folders)
+    uneven = [] if named or include or inner else _uneven(root, folders, depth)
+    strange, texts = _rest(others)
+    said = [f"left out: {sentence}" for sentence in (*left_out, *strange)]
+    return Layout(folders, [*said, *uneven], [f"left out: {sentence}" for sentence in texts])
+
+
+def _divided(images: Iterable[str], depth: int) -> dict[str, list[str]]:
+    """Paths by the folder at one place of each path; "" for those that end before."""
+    folders: dict[str, list[str]] = {}
+    for path in images:
+        names = path.split("/")
+        folders.setdefault(names[depth] if len(names) > depth + 1 else "", []).append(path)
+    return folders
+
+
+def _folders_in(root: Path, below: str) -> list[str]:
+    folder = root / below
+    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+
+
+def _parted(
+    root: Path, parts: Mapping[str, str], below: Mapping[str, list[str]]
+) -> tuple[dict[tuple[str, str], list[str]], list[str]]:
+    """Folders of parts with folders of classes; and what lies beside them."""
+    if "train" not in parts.values():
+        other = min(parts)
+        raise UserError(
+            f"{root} has a folder '{other}', which is a part of a split, but no training part",
+            f"Add a folder 'train'. If '{other}' is a class, name all classes: "
+            f"dataset.classes={listed_value({*parts, *below} - {''})}.",
+        )
+    folders: dict[tuple[str, str], list[str]] = {}
+    left_out = []
+    for folder, part in parts.items():
+        inside = _divided(below.get(folder, ()), 1)
+        if loose := inside.pop("", []):
+            left_out.append(f"{many(len(loose), 'image')} in '{folder}' itself, in no class folder")
+        if part == "train" and not inside:
+            raise UserError(
+                f"{root / folder} has no class folders with images",
+                "Make one folder per class in it; with a table of labels use dataset=manifest.",
+            )
+        if len(inside) == 1 and part_named(only := next(iter(inside))) == part:
+            raise UserError(
+                f"{root}: the folder '{folder}' holds one folder, '{only}', and no classes",
+                f"Move what is in {folder}/{only} one folder up.",
+            )
+        for label in {*inside, *_folders_in(root, folder)}:
+            folders.setdefault((part, label), []).extend(inside.get(label, []))
+    for folder, images in below.items():
+        if folder and folder not in parts:
+            left_out.append(f"{many(len(images), 'image')} in the folder '{folder}' beside {shortened(parts)}")
+    return folders, left_out
+
+
+def _parts_inside(images: Sequence[str]) -> dict[tuple[str, str], list[str]] | None:
+    """`<class>/train/...` and `<class>/test/...`, if every image lies so."""
+    folders: dict[tuple[str, str], list[str]] = {}
+    for path in images:
+        names = path.split("/")
+        part = part_named(names[1]) if len(names) > 2 else None
+        if part is None:
+            return None
+        folders.setdefault((part, names[0]), []).append(path)
+    return folders if any(part == "train" for part, _ in folders) and len(folders) > 1 else None
+
+
+def _refuse_the_same_subfolders(root: Path, folders: Mapping[tuple[str, str], Sequence[str]]) -> None:
+    """Refuses `images/{a,b}` beside `masks/{a,b}`, or `set1/{a,b}` beside `set2/{a,b}`: the classes are one below."""
+    inside = {label: _subfolders(paths, 1) for (_, label), paths in folders.items()}
+    for label, names in inside.items():
+        for other, others in inside.items():
+            common = names & others
+            if label < other and len(common) > 1:
+                raise UserError(
+                    f"{root}: the folders '{label}' and '{other}' hold the same subfolders "
+                    f"({shortened(sorted(common))}), which look like the classes",
+                    f"Say dataset.root={path_value(root / label)} (or {other}). If '{label}' and '{other}' are the "
+                    f"classes, name all classes: dataset.classes={listed_value(inside)}.",
+                )
+
+
+def _subfolders(paths: Iterable[str], depth: int) -> set[str]:
+    """Folders at one place of the paths that could be classes."""
+    return {name for name in _divided(paths, depth) if name and not _is_neutral(name)}
+
+
+def _uneven(root: Path, folders: Mapping[tuple[str, str], Sequence[str]], depth: int) -> list[str]:
+    """Points out a class folder with folders in it beside others that hold their images themselves.
+
+    Raises:
+        UserError: the folders in it are parts of a split.
+    """
+    inside = {label: _subfolders(paths, depth) for (_, label), paths in folders.items()}
+    deep = [label for label, names in inside.items() if len(names) > 1 or any(map(part_named, names))]
+    if len(deep) == 1 < len(inside) and not any(names for label, names in inside.items() if label != deep[0]):
+        if any(map(part_named, inside[deep[0]])):
+            raise UserError(
+                f"{root}: of the folders ({shortened(sorted(inside))}) '{deep[0]}' holds parts of a split "
+                f"({shortened(sorted(inside[deep[0]]), 3)})",
+                f"Say dataset.root={path_value(root / deep[0])}.",
+            )
+        return [
+            f"of the classes ({shortened(sorted(inside))}) only '{deep[0]}' has subfolders "
+            f"({shortened(sorted(inside[deep[0]]), 3)}); if those are the classes, say "
+            f"dataset.root={path_value(root / deep[0])}"
+        ]
+    return []
+
+
+def _is_neutral(name: str) -> bool:
+    """Whether a subfolder of a class is called as such subfolders are: images, masks, 0001-1000, 40x."""
+    return squashed(name) in IMAGE_FOLDERS or is_mask_folder(name) or _BLOCK.fullmatch(name) is not None
+
+
+def _refuse_other_classes_inside(root: Path, folders: Mapping[tuple[str, str], Sequence[str]], depth: int) -> None:
+    """Refuses `a/`, `b/` and `copy/{a,b}`: images of one class would be of another, too."""
+    classes = {squashed(label): label for _, label in folders}
+    for (_, label), paths in folders.items():
+        for path in paths:
+            for name in path.split("/")[depth:-1]:
+                other = classes.get(squashed(name), label)
+                if other != label:
+                    above = "/".join(path.split("/")[:depth])
+                    raise UserError(
+                        f"{root}: the folder '{above}' holds a folder '{name}', which is called like the class "
+                        f"'{other}' beside it ({path})",
+                        f"Remove or move it, or say dataset.root={path_value(root / above)}. {_INCLUDE}",
+                    )
+
+
+def _leave_masks_out(root: Path, folders: dict[tuple[str, str], list[str]], depth: int) -> list[str]:
+    """Takes masks out of the lists, and says how many."""
+    all_masks: list[str] = []
+    for key, paths in folders.items():
+        masks = masks_among(paths, depth)
+        folders[key] = [path for path in paths if path not in masks]
+        all_masks += sorted(masks)
+        if pair := same_names(folders[key], depth):
+            raise UserError(
+                f"{root}: the folders {pair[0]} and {pair[1]} hold files of the same names, so that an image and what "
+                "was made of it could be in different parts",
+                _INCLUDE,
+            )
+    if not all_masks:
+        return []
+    places = Counter(path.rpartition("/")[0] for path in all_masks)
+    return [f"{many(len(all_masks), 'mask')} of other images, in {shortened(places, 3)}. {_INCLUDE}"]
+
+
+def _composed(folders: Mapping[tuple[str, str], list[str]]) -> dict[tuple[str, str], list[str]]:
+    """Classes by their names in Unicode's composed form: two parts may have been copied by different systems."""
+    merged: dict[tuple[str, str], list[str]] = {}
+    origin: dict[tuple[str, str], str] = {}
+    for (part, label), paths in folders.items():
+        key = (part, composed(label))
+        if origin.setdefault(key, label) != label:
+            raise UserError(
+                f"There are two folders '{label}' whose names differ in Unicode's composition alone",
+                "Rename or merge them.",
+            )
+        merged[key] = paths
+    return merged
+
+
+def _require_two(root: Path, folders: Mapping[tuple[str, str], Sequence[str]]) -> None:
+    """Refuses one class, with the root that may have been meant."""
+    filled = sorted({label for (_, label), paths in folders.items() if paths})
+    if len(filled) != 1:
+        require_classes(root, sorted({label for _, label in folders}), what="folders")
+        return
+    meant = _meant_root([path for paths in folders.values() for path in paths])
+    hint = f"Say dataset.root={path_value(root / meant)}." if meant else "At least two class folders are needed."
+    raise UserError(
+        f"{root}: all images are in one class folder ('{filled[0]}'), so that every prediction would be right", hint
+    )
+
+
+def _meant_root(images: Iterable[str]) -> str | None:
+    """The outermost folder below that divides the images into several folders."""
+    folders = [PurePosixPath(path).parts[:-1] for path in images]
+    depth = 0
+    while folders and all(len(names) > depth for names in folders):
+        if len({names[depth] for names in folders}) > 1:
+            return "/".join(folders[0][:depth]) if depth else None
+        depth += 1
+    return None
+
+
+def _rest(others: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Sentences about the files in class folders that are no images: those to be warned of, and texts."""
+    inside = [path for path in others if "/" in path]
+    kinds: dict[str, list[str]] = {}
+    for path in inside:
+        name = path.rpartition("/")[2].lower()
+        suffix = ".nii.gz" if name.endswith(".nii.gz") else PurePosixPath(name).suffix or "(no extension)"
+        kinds.setdefault(suffix, []).append(path)
+    said: tuple[list[str], list[str]] = [], []
+    for texts in (False, True):
+        chosen = {kind: paths for kind, paths in kinds.items() if (kind in _TEXT_FILES) == texts}
+        if chosen:
+            counts = ", ".join(f"{kind} {len(paths):,}" for kind, paths in sorted(chosen.items()))
+            number = sum(map(len, chosen.values()))
+            first = next(iter(chosen.values()))[0]
+            sentence = f"{many(number, 'file')} that cannot be read as images ({counts}; the first is {first})"
+            said[texts].append(sentence if texts else f"{sentence}. Convert them to PNG.")
+    return said

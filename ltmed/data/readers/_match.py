@@ -1,0 +1,290 @@
+"""Finds the images that a table lists among the files below a folder, however the two spell them.
+
+A listed name is the path of a file, or what is left of one: without its extension or with another one, below folders
+that are not there (`CheXpert-v1.0/train/...`), without the folders that are, or the bare name. The file that has most
+folders in common at the end is taken if it is the only one; the class and the part of a row decide between equals.
+What fits no file, or several, is never guessed.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ltmed.data.readers._masks import is_mask_folder, is_mask_name
+from ltmed.data.readers._parts import part_named, squashed
+from ltmed.data.readers._walk import EXTENSIONS, composed, fits, is_image_name, lacks_extension, walk
+from ltmed.errors import UserError
+
+_MOST_AFFIXES = 20
+_BEFORE, _AFTER = re.compile(r".*[ _.-]"), re.compile(r"[ _.-].*")
+
+
+@dataclass
+class Found:
+    """Where N listed images are."""
+
+    paths: list[str | None]
+    """Relative to the folder, or absolute outside it; None for one that is not there."""
+    remarks: list[str] = field(default_factory=list)
+    """What differed between the names and the files, a sentence each."""
+
+
+class ImageFiles:
+    """The files below a folder.
+
+    Args:
+        root: the folder.
+        include: patterns with `*` and `?`; only files whose path fits one of them are there.
+    """
+
+    def __init__(self, root: Path, include: Sequence[str] = ()) -> None:
+        self.root = root
+        self.paths = [path for path in walk(root) if not include or fits(path, include)]
+        self._roots = tuple({root.absolute().as_posix(), root.resolve().as_posix()})
+        self._actual = {path if path.isascii() else composed(path): path for path in self.paths}
+        self._named: dict[str, list[str]] = {}
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        """The names of all folders, in lower case."""
+        return {
+            composed(name).lower() for folder in {_parent(path) for path in self.paths} for name in folder.split("/")
+        }
+
+    def find(
+        self,
+        names: Sequence[str],
+        where: Callable[[int], str],
+        hints: Callable[[int], tuple[str, ...]] = lambda row: (),
+        classes: Collection[str] = (),
+    ) -> Found:
+        """Finds the file of every listed name.
+
+        Args:
+            names: N names as the table has them.
+            where: gives `file, line n` of a row.
+            hints: gives the class and the part of a row, as far as they are known: they choose between files that fit
+                equally well.
+            classes: what folders may be called after: the folder of another class is none that a path forgot.
+
+        Raises:
+            UserError: a name that fits several files equally well; two different names that fit one file.
+        """
+        cleaned = {name: self._clean(name) for name in dict.fromkeys(names)}
+        paths: list[str | None] = [self._actual.get(cleaned[name]) for name in names]
+        open_rows = [row for row, path in enumerate(paths) if path is None]
+        if not open_rows:
+            return Found(paths)
+        outside, folders = _Outside(), frozenset(map(squashed, classes))
+        for row in open_rows:
+            name = cleaned[names[row]]
+            if name.startswith("/") and outside.exists(name):
+                paths[row] = name
+        open_rows = [row for row in open_rows if paths[row] is None]
+        self._index({_key(cleaned[names[row]]) for row in open_rows})
+        sure = {path for path in paths if path is not None}
+        loose: dict[str, tuple[str, int]] = {}
+        for row in open_rows:
+            name = cleaned[names[row]]
+            candidates = self._named.get(_key(name), [])
+            if len(candidates) > 1 or (candidates and "/" in name):
+                wanted = frozenset(squashed(hint) for hint in hints(row) if hint)
+                candidates = self._nearest(name, candidates, wanted, folders - wanted)
+            if len(candidates) > 1:
+                raise UserError(
+                    f"{where(row)}: '{name[:120]}' is {' as well as '.join(candidates[:3])}",
+                    "Write the path relative to the folder, or leave files out: 'dataset.include=images/*'.",
+                )
+            paths[row] = path = candidates[0] if candidates else None
+            if path is None:
+                continue
+            other, before = loose.setdefault(path, (name, row))
+            if path in sure and _contradict(name, path):
+                paths[row] = None
+            elif other != name and _contradict(other, name):
+                raise UserError(
+                    f"{where(row)}: '{names[row][:120]}' and '{names[before][:120]}' ({where(before)}) both fit {path}",
+                    "Write the paths relative to the folder.",
+                )
+        found = Found(paths)
+        self._remark(found, [cleaned[name] for name in names])
+        if not any(paths):
+            self._constant_affix(found, [cleaned[name] for name in names])
+        return found
+
+    def _clean(self, name: str) -> str:
+        """A listed name as a path: '/', composed, relative to the root if it lies below it."""
+        path = composed(name.strip().replace("\\", "/"))
+        if "/" not in path:
+            return path
+        if re.match(r"[A-Za-z]:/|file://", path):
+            path = "/" + re.sub(r"^([A-Za-z]:|file:/)/+", "", path)
+        path = posixpath.normpath(path)
+        for root in self._roots if path.startswith("/") else ():
+            if path.startswith(root + "/"):
+                return path[len(root) + 1 :]
+        return path
+
+    def _index(self, wanted: set[str]) -> None:
+        """Lists the files by what `_key` makes of their names, as far as a listed name asks for it."""
+        self._named = {}
+        for path in self.paths:
+            name = _file_name(path).lower()
+            if name in wanted:
+                self._named.setdefault(name, []).append(path)
+            elif (key := _key(name)) in wanted:
+                self._named.setdefault(key, []).append(path)
+
+    def _nearest(self, name: str, candidates: list[str], wanted: frozenset[str], unwanted: frozenset[str]) -> list[str]:
+        """The files that fit a name best: one, none, or several that nothing tells apart."""
+        candidates = [path for path in candidates if self._may_be(name, path, unwanted)]
+        if len(candidates) > 1:
+            candidates = _best(candidates, lambda path: _common_folders(name, path))
+            candidates = _best(candidates, lambda path: len(wanted & set(map(squashed, _split(path)[0]))))
+            candidates = _best(candidates, lambda path: -sum(map(is_mask_folder, _split(path)[0])))
+            candidates = _best(candidates, lambda path: _file_name(path).lower() == _file_name(name).lower())
+        if len(candidates) > 1 and len({_parent(path) for path in candidates}) == 1:
+            # One folder holds a.png as well as A.png, or a.png as well as a.jpg.
+            candidates = _best(candidates, lambda path: _file_name(path) == _file_name(name))
+            candidates = _best(candidates, lambda path: _file_name(path).startswith(_file_name(name) + "."))
+        return candidates
+
+    def _may_be(self, name: str, path: str, unwanted: frozenset[str]) -> bool:
+        """Whether a file can be meant by a path of which neither is the end of the other.
+
+        Folders that are not below the root may be missing in a path; one that is there must be on the way to the file,
+        and a training image is no test image, nor an image of one class that of another.
+        """
+        if "/" not in name or not _contradict(name, path):
+            return True
+        common = _common_folders(name, path)
+        listed, actual = _split(name)[0], _split(path)[0]
+        listed, actual = listed[: len(listed) - common], actual[: len(actual) - common]
+        parts = [{part_named(folder) for folder in folders} - {None} for folders in (listed, actual)]
+        return not (
+            any(composed(folder).lower() in self._folders for folder in listed)
+            or any(squashed(folder) in unwanted for folder in actual)
+            or (parts[0] and parts[1] and parts[0] != parts[1])
+        )
+
+    def _remark(self, found: Found, names: Sequence[str]) -> None:
+        """Says once what differed."""
+        moved, renamed = [], []
+        for name, path in zip(names, found.paths, strict=True):
+            if path is None or path == name:
+                continue
+            if _ending(name) != _ending(path) and is_image_name(name):
+                renamed.append((name, path))
+            elif "/" in name and _contradict(name, path) | (len(_split(name)[0]) > len(_split(path)[0])):
+                moved.append((name, path))
+        total = len(names)
+        if renamed:
+            name, path = renamed[0]
+            found.remarks.append(f"{len(renamed):,} of {total:,} images have another extension ('{name}' is {path})")
+        if moved:
+            name, path = moved[0]
+            found.remarks.append(f"{len(moved):,} of {total:,} images are in other folders ('{name}' is {path})")
+
+    def _constant_affix(self, found: Found, names: Sequence[str]) -> None:
+        """Where no name fits: what one and the same word at the end or the beginning of every name makes fit.
+
+        Only after or before a blank or one of `_.-`, so that no number becomes another one, and never masks.
+        """
+        files: dict[str, list[str]] = {}
+        for path in self.paths:
+            if (is_image_name(path) or lacks_extension(path)) and not is_mask_name(_key(path)):
+                files.setdefault(_key(path), []).append(path)
+        keys = [_key(name) for name in names]
+        for before, after, added in _affixes(keys[0], files):
+            changed = [_changed(key, before, after, added) for key in keys]
+            if all(len(files.get(key, ())) == 1 for key in changed) and len(set(changed)) == len(set(keys)):
+                found.paths[:] = [files[key][0] for key in changed]
+                found.remarks.append(f"all images are called otherwise ('{names[0]}' is {found.paths[0]})")
+                return
+
+
+class _Outside:
+    """Files outside the folder, each parent listed once."""
+
+    def __init__(self) -> None:
+        self._listed: dict[str, set[str]] = {}
+
+    def exists(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = set(os.listdir(folder or "/"))
+            except (OSError, ValueError):
+                self._listed[folder] = set()
+        return name in self._listed[folder]
+
+
+def _affixes(key: str, files: Iterable[str]) -> list[tuple[str, str, bool]]:
+    """What would make one key that of a file: (word before, word after, whether they are added or taken away)."""
+    changes: dict[tuple[str, str, bool], None] = {}
+    for name in files:
+        added = len(name) > len(key)
+        longer, shorter = (name, key) if added else (key, name)
+        before, found, after = longer.partition(shorter)
+        one_side = found and shorter and bool(before) != bool(after)
+        if one_side and (_BEFORE if before else _AFTER).fullmatch(before or after):
+            changes[before, after, added] = None
+    return list(changes)[:_MOST_AFFIXES]
+
+
+def _changed(key: str, before: str, after: str, added: bool) -> str:
+    if added:
+        return before + key + after
+    return key[len(before) : len(key) - len(after)] if key.startswith(before) and key.endswith(after) else ""
+
+
+def _best(paths: list[str], rank: Callable[[str], int]) -> list[str]:
+    ranks = [rank(path) for path in paths]
+    return [path for path, value in zip(paths, ranks, strict=True) if value == max(ranks)]
+
+
+def _key(path: str) -> str:
+    """File name in lower case, composed, without the extension of an image."""
+    name = _file_name(path).lower()
+    base, dot, extension = name.rpartition(".")
+    return base if base and dot + extension in EXTENSIONS else name
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _file_name(path: str) -> str:
+    return composed(path.rpartition("/")[2])
+
+
+def _ending(path: str) -> str:
+    extension = path.rpartition(".")[2]
+    return "" if "/" in extension else extension.lower()
+
+
+def _split(path: str) -> tuple[list[str], str]:
+    *folders, name = path.split("/")
+    return [folder for folder in folders if folder], name
+
+
+def _common_folders(first: str, second: str) -> int:
+    """How many folders two paths have in common, from the file upwards, in any case."""
+    pairs = zip(reversed(_split(first)[0]), reversed(_split(second)[0]), strict=False)
+    count = 0
+    for one, other in pairs:
+        if composed(one).lower() != composed(other).lower():
+            break
+        count += 1
+    return count
+
+
+def _contradict(first: str, second: str) -> bool:
+    """Whether neither path is the end of the other, but for extension and case."""
+    return _common_folders(first, second) < min(len(_split(first)[0]), len(_split(second)[0]))

@@ -1,0 +1,143 @@
+"""Probabilities that mean what they say: temperature and Platt scaling, and how far off a set of probabilities is.
+
+Scalings are fitted on validation predictions and applied to test predictions. Letters: N images, K classes or labels.
+A softmax is invariant to a constant added to all logits, so log probabilities serve as logits throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special
+
+from ltmed.errors import UserError
+from ltmed.evaluation.metrics import ECE_BINS
+
+LEAST_POSITIVES = 20
+"""Labels with fewer positive (or negative) validation images share one fitted scaling."""
+_TINY = 1e-12
+_LARGEST_LOG_TEMPERATURE = 5.0
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well probabilities agree with what happened; lower is better in every number."""
+
+    ece: float
+    """Expected calibration error of the top class, 0..1 (Guo et al. 2017, Eq. 3)."""
+    classwise_ece: float
+    """Mean over the classes of the calibration error of that class's probability (Kull et al. 2019, Eq. 3)."""
+    brier: float
+    """Mean squared distance of the probabilities from the one-hot label, 0..2 (Brier 1950)."""
+    nll: float
+    """Mean negative log likelihood of the label, in nats."""
+
+
+def quality(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Quality:
+    """Scores probabilities `[N, K]` against labels int64 `[N]`; `weights` `[N]` count images several times."""
+    number, classes = probabilities.shape
+    weights = np.ones(number) if weights is None else weights
+    hot = np.eye(classes)[labels]
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    own = np.clip(probabilities[np.arange(number), labels], _TINY, 1)
+    per_class = [_binned_gap(probabilities[:, k], hot[:, k], weights) for k in range(classes)]
+    return Quality(
+        ece=_binned_gap(confidence, correct, weights),
+        classwise_ece=float(np.mean(per_class)),
+        brier=float(np.average(((probabilities - hot) ** 2).sum(1), weights=weights)),
+        nll=float(np.average(-np.log(own), weights=weights)),
+    )
+
+
+def _binned_gap(confidence: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> float:
+    """Sum over equal-width bins [a, b) of |weighted hits - weighted confidence|, over the total weight."""
+    bins = np.floor(np.clip(confidence, 0, 1) * ECE_BINS).astype(int)
+    gaps = np.bincount(bins, weights * (hits.astype(float) - confidence), minlength=ECE_BINS + 1)
+    return float(np.abs(gaps).sum() / weights.sum())
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The T > 0 that minimises the negative log likelihood of softmax(z / T) (Guo et al. 2017, section 4.2).
+
+    Args:
+        probabilities: `[N, K]` of the validation images.
+        labels: int64 `[N]`.
+
+    Returns:
+        T; above 1 where the network is overconfident. The loss is convex in 1/T, so the minimum is the only one;
+        T is bounded to [exp(-5), exp(5)], which a network that is right (or wrong) on every image would run into.
+
+    Raises:
+        UserError: there are no images.
+    """
+    if not len(labels):
+        raise UserError("A temperature cannot be fitted without validation images", "Choose a split with some.")
+    logits = np.log(np.clip(probabilities, _TINY, 1))
+    own = logits[np.arange(len(labels)), labels]
+
+    def loss(log_temperature: float) -> float:
+        beta = np.exp(-log_temperature)
+        return float((special.logsumexp(beta * logits, axis=1) - beta * own).mean())
+
+    bounds = (-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE)
+    found: Any = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(log p / T), `[N, K]`; keeps the order of the classes."""
+    return special.softmax(np.log(np.clip(probabilities, _TINY, 1)) / temperature, axis=1)
+
+
+@dataclass(frozen=True)
+class Platt:
+    """sigmoid(slope * logit + offset) per label (Platt 1999)."""
+
+    slope: np.ndarray
+    """float64 `[K]`."""
+    offset: np.ndarray
+    """float64 `[K]`."""
+    pooled: tuple[int, ...]
+    """Labels with too few validation images for a scaling of their own: they share one."""
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities `[N, K]`."""
+        return special.expit(self.slope * special.logit(np.clip(probabilities, _TINY, 1 - _TINY)) + self.offset)
+
+
+def fit_platt(probabilities: np.ndarray, targets: np.ndarray) -> Platt:
+    """Fits a scaling per label of sigmoid networks, with Platt's smoothed targets; NaN targets take no part.
+
+    Args:
+        probabilities: `[N, K]` of the validation images.
+        targets: `[N, K]` in {0, 1, NaN}.
+    """
+    known = ~np.isnan(targets)
+    positives, negatives = np.nansum(targets, axis=0), (known & (targets == 0)).sum(0)
+    pooled = np.flatnonzero(np.minimum(positives, negatives) < LEAST_POSITIVES)
+    scores = special.logit(np.clip(probabilities, _TINY, 1 - _TINY))
+    slope, offset = np.ones(targets.shape[1]), np.zeros(targets.shape[1])
+    for k in set(range(targets.shape[1])) - set(pooled.tolist()):
+        slope[k], offset[k] = _platt_of(scores[known[:, k], k], targets[known[:, k], k])
+    if len(pooled):
+        among = known[:, pooled]
+        slope[pooled], offset[pooled] = _platt_of(scores[:, pooled][among], targets[:, pooled][among])
+    return Platt(slope, offset, tuple(pooled.tolist()))
+
+
+def _platt_of(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    positives, negatives = float((targets == 1).sum()), float((targets == 0).sum())
+    if not positives or not negatives:
+        return 1.0, 0.0  # Nothing is known of one side: leave the probabilities as they are.
+    smoothed = np.where(targets == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        z = parameters[0] * scores + parameters[1]
+        gap = special.expit(z) - smoothed
+        value = np.logaddexp(0, z) - smoothed * z
+        return float(value.mean()), np.array([(gap * scores).mean(), gap.mean()])
+
+    slope, offset = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    return float(slope), float(offset)

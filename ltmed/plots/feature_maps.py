@@ -1,0 +1,125 @@
+"""Maps of the encoder's features: the figures of runs that need their images and their networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from ltmed.errors import UserError, suggest
+from ltmed.plots import features
+from ltmed.plots.run_data import RunData
+from ltmed.runs.reader import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
+_PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+_SPELLING = {"tsne": "t-SNE", "umap": "UMAP"}
+
+
+def encode(
+    run: Run, part: Part = "test", classes: Sequence[str] = (), most: int = features.MOST_IMAGES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Encoder features [N, D] of images, seen as in evaluation, and their class indices [N].
+
+    Args:
+        run: a finished run, on a machine that has its images and its checkpoint.
+        part: of the split.
+        classes: codes of the classes that are wanted; none takes all.
+        most: large classes give up images beyond about so many.
+
+    Raises:
+        UserError: a class is unknown, no image is left, or the images are not where they were, or are other ones.
+    """
+    import torch
+
+    from ltmed.data.batch import normalise
+    from ltmed.data.loader import EvalLoader
+    from ltmed.inference.restore import load_network
+    from ltmed.runs.dataset import open_dataset
+
+    chosen = class_indices(run, classes)
+    cfg = run.config.copy()
+    data = open_dataset(cfg, run.path)
+    data.open()
+    assert data.cache is not None
+    rows = data.split.parts[part]
+    if chosen:
+        rows = rows[np.isin(data.manifest.labels[rows], chosen)]
+    if len(rows) < 3:
+        raise UserError(
+            f"{len(rows)} images of {run.path} are too few for a map", "Choose another part or more classes."
+        )
+    rows = rows[features.choose_images(data.manifest.labels[rows], most)]
+    labels = data.manifest.labels[rows]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = load_network(run).encoder.to(device)
+    mean, std = (255 * torch.tensor(list(values), device=device) for values in (cfg.pixels.mean, cfg.pixels.std))
+    found = []
+    with torch.no_grad():
+        for batch in EvalLoader(data.cache, rows, labels, data.evaluation, threads=data.threads):
+            found.append(encoder(normalise(batch.images.to(device), mean, std)).float().cpu())
+    return torch.cat(found).numpy(), labels
+
+
+def class_indices(run: Run, codes: Sequence[str]) -> list[int]:
+    """Indices of class codes.
+
+    Raises:
+        UserError: the run has no such class.
+    """
+    for code in codes:
+        if code not in run.classes:
+            raise UserError(f"--class: {run.path} has no class '{code}'", suggest(code, run.classes))
+    return [run.classes.index(code) for code in codes]
+
+
+def feature_figure(run: Run, how: features.Embedding, part: Part = "test", classes: Sequence[str] = ()) -> Figure:
+    """t-SNE or UMAP of the encoder's features of a run's images.
+
+    Args:
+        run: as for `encode`.
+        how: "tsne" or "umap".
+        part: of the split.
+        classes: codes; none takes all.
+
+    Raises:
+        UserError: see `encode` and `ltmed.plots.features.embed`.
+    """
+    points = _points(run, "", how, part, classes)
+    data = RunData(run)
+    title = f"{data.title}: {_SPELLING[how]} of {len(points.labels):,} {_PART_NAMES[part]} images"
+    return features.feature_map([points], data.classes, data.tiers, data.counts, title, class_indices(run, classes))
+
+
+def side_by_side(
+    runs: dict[str, Run], how: features.Embedding, part: Part = "test", classes: Sequence[str] = ()
+) -> Figure:
+    """The same of several runs, a panel for each, every one with a map of its own.
+
+    Args:
+        runs: title -> run.
+        how: "tsne" or "umap".
+        part: of the split.
+        classes: codes; none takes all.
+
+    Raises:
+        UserError: the runs have different classes; or see `encode`.
+    """
+    first, *others = runs.values()
+    for run in others:
+        if run.classes != first.classes:
+            raise UserError(f"{run.path} has other classes than {first.path}", "Compare runs of one data set.")
+    points = [_points(run, title, how, part, classes) for title, run in runs.items()]
+    data = RunData(first)
+    title = f"{_SPELLING[how]} of {_PART_NAMES[part]} images: {first.found['run']['dataset']}"
+    return features.feature_map(points, data.classes, data.tiers, data.counts, title, class_indices(first, classes))
+
+
+def _points(run: Run, title: str, how: features.Embedding, part: Part, classes: Sequence[str]) -> features.Points:
+    found, labels = encode(run, part, classes)
+    return features.Points(title, features.embed(found, how), labels)

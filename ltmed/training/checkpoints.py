@@ -1,0 +1,85 @@
+"""The checkpoints of a stage: `best.ckpt` and `last.ckpt` at the end of every epoch, and how they are written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from ltmed.runs.checkpoint import BEST, LAST, ResumePoint, read, write
+
+
+class EpochCheckpoints(Checkpoint):
+    """Saves `best.ckpt`, by the monitored validation metric, and then `last.ckpt` after every epoch.
+
+    The state knows no path, unlike that of Lightning's ModelCheckpoint, which forgets its best epoch when the folder of
+    the run was moved. The order matters: `best` is set before either file is written, and a run that is killed between
+    the two repeats its epoch and decides as if it had never been killed. Lightning calls it after all other callbacks,
+    so that their states are those of the same epoch.
+
+    Args:
+        folder: of the stage.
+        monitor: full metric name, `stage/val/name`.
+        mode: "max" or "min".
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+        self.folder, self.monitor, self.sign = folder, monitor, {"max": 1.0, "min": -1.0}[mode]
+        self.best: float | None = None
+        """Score of `best.ckpt`, of which more is better; -inf for an undefined metric; None before the first epoch."""
+        self.stopped_early = False
+        """Whether a callback of Lightning's class EarlyStopping chose this epoch as the last one."""
+
+    @property
+    def state_key(self) -> str:
+        """The name of this callback's state in a checkpoint."""
+        return type(self).__qualname__
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"best": self.best, "stopped_early": self.stopped_early}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the state of the epoch that training resumes from."""
+        self.best, self.stopped_early = state_dict["best"], state_dict["stopped_early"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the epoch; all ranks do as the first one decides."""
+        value = self.sign * float(trainer.callback_metrics[self.monitor])
+        score = -math.inf if math.isnan(value) else value
+        better = trainer.strategy.broadcast(self.best is None or score > self.best)
+        early = any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks)  # pyright: ignore
+        self.stopped_early = trainer.should_stop and early
+        if better:
+            self.best = score
+            trainer.save_checkpoint(self.folder / BEST)
+        trainer.save_checkpoint(self.folder / LAST)
+
+
+def was_stopped_early(start: ResumePoint) -> bool:
+    """Whether early stopping ended the stage with the epoch of this checkpoint, so that nothing is left to train."""
+    return bool(start.callbacks.get(EpochCheckpoints.__qualname__, {}).get("stopped_early"))
+
+
+class WholeCheckpointIO(CheckpointIO):
+    """Lightning's way to the disk, through `ltmed.runs.checkpoint`.
+
+    Its own writes to the temporary folder and copies from there, which is torn by a kill or a full disk if that is
+    another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """See `ltmed.runs.checkpoint.write`."""
+        write(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """See `ltmed.runs.checkpoint.read`; always on the CPU and without pickled code."""
+        return read(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Removes the file."""
+        Path(path).unlink(missing_ok=True)

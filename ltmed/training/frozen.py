@@ -1,0 +1,84 @@
+"""Runs whose encoder is frozen: features in place of images, and what such a run cannot do."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from ltmed.data import features
+from ltmed.errors import UserError
+from ltmed.nn.frozen import Frozen
+from ltmed.nn.network import Network
+from ltmed.training.stage import Stage
+
+if TYPE_CHECKING:
+    from ltmed.data.datamodule import DataModule
+
+_NOT_COMPUTED_WITH = ("_target_", "pretrained", "package", "weights", "freeze")
+"""Settings of a backbone that its weights, which are looked at themselves, stand for."""
+
+
+def attach_features(cfg: DictConfig, network: Network, data: DataModule, accelerator: str) -> None:
+    """Makes `data` give features instead of images, if the encoder is frozen and features are kept.
+
+    Args:
+        cfg: of the run.
+        network: with its initial weights.
+        data: opened.
+        accelerator: "cpu" or "gpu".
+    """
+    if not isinstance(network.encoder, Frozen):
+        return
+    if not (cfg.backbone.get("pretrained") or cfg.backbone.get("weights")):
+        warnings.warn("The backbone is frozen with random weights: give it backbone.pretrained=true", stacklevel=2)
+    if not cfg.features.cache:
+        return
+    settings: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
+    options = {key: value for key, value in settings.items() if key not in _NOT_COMPUTED_WITH}
+    cache = features.FeatureCache(
+        network.encoder.model, options, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std), folder=data.cache_dir,
+        dtype=cfg.features.dtype, device=accelerator.replace("gpu", "cuda"), threads=data.threads,
+    )  # fmt: skip
+    data.use_features(cache, described(cfg.evaluation, 1)[0])
+
+
+def described(node: Any, views: int) -> tuple[str, ...]:
+    """The configuration of every view as text.
+
+    Args:
+        node: one augmentation, or a list of one for each view.
+        views: of an image in a batch.
+    """
+    each = list(node) if isinstance(node, ListConfig) else [node] * views
+    return tuple(json.dumps(OmegaConf.to_container(one, resolve=True), sort_keys=True) for one in each)
+
+
+def require_possible(stage: Stage, data: DataModule) -> None:
+    """Refuses a stage that a frozen encoder, or features in place of images, leave nothing to do for.
+
+    Raises:
+        UserError: no parameter of the stage is trained; or it changes pixels.
+    """
+    if not isinstance(stage.network.encoder, Frozen):
+        return
+    name = stage.context.name
+    if not any(parameter.requires_grad for parameter in stage.parameters()):
+        raise UserError(
+            f"Stage '{name}' trains only the encoder, and the backbone is frozen",
+            "Use backbone.freeze=false; of LMD, method.stages.calibrate.module.e_step=false.",
+        )
+    if stage.needs_images and data.features is not None:
+        raise UserError(
+            f"Stage '{name}' mixes images, and the features of a frozen backbone are kept instead of them",
+            "Add features.cache=false.",
+        )
+
+
+def link_encoder(network: Network, data: DataModule, run_dir: Path) -> None:
+    """Puts the weights of a frozen encoder, which checkpoints lack, into the folder of its run."""
+    if isinstance(network.encoder, Frozen):
+        features.link_encoder(network.encoder.model, data.cache_dir, run_dir)

@@ -1,0 +1,74 @@
+"""What can be known to fail in training, found out before the run has a folder."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ltmed.errors import UserError
+from ltmed.nn.network import Network
+from ltmed.training.stage import Stage
+
+
+def require_images_fit(network: Network, image_size: int, backbone: str) -> None:
+    """Sends two black images through the network.
+
+    Args:
+        network: on the CPU; its state is left alone.
+        image_size: side of the images in pixels.
+        backbone: its name, for the message.
+
+    Raises:
+        UserError: it cannot compute them: vision transformers have one size, and `in_chans` may be another than 3.
+    """
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, 3, image_size, image_size))
+    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"backbone '{backbone}' cannot compute images of 3 x {image_size} x {image_size}: {reason}",
+            _hint(network, image_size),
+        ) from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _hint(network: Network, image_size: int) -> str:
+    """What to set, from what timm says about the model."""
+    about = getattr(network.encoder, "pretrained_cfg", None) or getattr(network.encoder, "default_cfg", None) or {}
+    channels, size = _channels(network.encoder), about.get("input_size", (3, 0, 0))[-1]
+    if channels not in (None, 3):
+        return f"Images always have 3 channels: leave out backbone.in_chans={channels}."
+    if size and size != image_size:
+        return f"Set image_size={size}, or +backbone.img_size={image_size} where the model takes it."
+    return "Choose another image_size or another backbone."
+
+
+def _channels(encoder: nn.Module) -> int | None:
+    """Of the first layer that has any."""
+    layers = (module for module in encoder.modules() if isinstance(module, nn.Conv2d))
+    return next((layer.in_channels for layer in layers), None)
+
+
+def require_batch_statistics(stage: Stage, images: int) -> None:
+    """Refuses BatchNorm on a single image: it has no variance over the batch to normalise with.
+
+    Args:
+        stage: before its training.
+        images: that each statistic is computed over: those of one process, or of all with `sync_batchnorm`.
+
+    Raises:
+        UserError: one image, and a layer of BatchNorm in training mode.
+    """
+    norms = (module for module in stage.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    if images > 1 or not any(norm.training for norm in norms):
+        return
+    raise UserError(
+        f"Stage '{stage.context.name}' has one image per process in a batch, and BatchNorm needs at least two",
+        "Use a larger batch_size (it counts all processes together), fewer devices, trainer.sync_batchnorm=true with "
+        "several GPUs, or a backbone without BatchNorm.",
+    )

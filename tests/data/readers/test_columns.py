@@ -1,0 +1,98 @@
+"""Columns are recognised in any spelling, and can be named without a plus."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from ltmed.data.readers._columns import ALIASES, chosen_columns, find_roles
+from ltmed.data.readers._tables import Table
+from ltmed.errors import UserError
+from tests.data.readers.reading import composed
+
+
+def roles(header, chosen=None, cells=None, onehot=False):
+    table = Table(Path("t.csv"), {name.lower(): (cells or {}).get(name, ["1", "2"]) for name in header}, [2, 3])
+    return find_roles(table, chosen_columns(chosen), onehot=onehot)
+
+
+@pytest.mark.parametrize(
+    "name", ["Patient ID", "patient_id", "PatientID", "PATIENT-ID", "patientid", "Patient_Id", "Subject ID", "Case_Num"]
+)
+def test_ids_of_groups_in_any_spelling(name):
+    assert roles(["image", "label", name]).groups == [name.lower()]
+
+
+def test_all_ids_are_taken():
+    assert roles(["isic_id", "target", "patient_id", "Lesion ID"]).groups == ["lesion id", "patient_id"]
+
+
+@pytest.mark.parametrize(
+    ("header", "image", "label"),
+    [
+        (["Image Index", "Finding Labels"], "image index", "finding labels"),
+        (["image_name", "diagnosis"], "image_name", "diagnosis"),
+        (["id", "label"], "id", "label"),
+        (["Filename", "Class"], "filename", "class"),
+        (["Path", "Category"], "path", "category"),
+    ],
+)
+def test_images_and_labels_of_known_sets(header, image, label):
+    found = roles(header)
+    assert (found.images, found.label) == ([image], label)
+
+
+def test_the_users_choice_comes_first_and_may_be_a_list():
+    found = roles(["image", "derm", "clinic", "label", "case", "patient"],
+                  {"image": ["Derm", "clinic"], "group": "case", "label": None})  # fmt: skip
+    assert (found.images, found.groups, found.label) == (["derm", "clinic"], ["case"], "label")
+    found = roles(["image", "label", "site"], {"group": ["site", "image"], "source": "site"})
+    assert found.groups == []
+
+
+@pytest.mark.parametrize(
+    ("header", "chosen", "message"),
+    [
+        (["scan", "label"], None, "has no column 'image'. It has scan, label; say dataset.columns.image=NAME"),
+        (["image", "kind"], None, "has no column 'label'"),
+        (["a.jpg", "x"], None, "first line seems to hold data"),
+        (["image", "label"], {"label": "lable"}, r"no column 'lable' \(dataset.columns.label\). Did you mean 'label'"),
+        (["image", "label"], {"lable": "label"}, "no role 'lable'. Did you mean 'label'"),
+        (["image", "label"], {"label": ["a", "b"]}, "names 2 columns"),
+    ],
+)
+def test_missing_columns_are_named(header, chosen, message):
+    with pytest.raises(UserError, match=message):
+        roles(header, chosen)
+
+
+def test_columns_of_zeros_and_ones_are_offered_as_labels():
+    cells = {"image": ["a", "b"], "MEL": ["0", "1"], "NV": ["1.0", "0.0"], "age": ["50", "60"]}
+    with pytest.raises(UserError, match=r"dataset.label_columns=\[mel,nv\]"):
+        roles(cells, cells=cells)
+    assert roles(cells, cells=cells, onehot=True).label is None
+
+
+def test_a_column_of_parts_by_a_vague_name_must_hold_parts():
+    assert roles(["image", "label", "set"], cells={"set": ["train", "Validate"]}).part == "set"
+    assert roles(["image", "label", "set"], cells={"set": ["A", "B"]}).part is None
+    assert roles(["image", "label", "split"], cells={"split": ["A", "B"]}).part == "split"
+
+
+def test_a_second_column_of_labels_that_says_otherwise_is_pointed_out():
+    cells = {"image": list("abcdef"), "diagnosis": list("nmknmk"), "target": list("010101")}
+    with pytest.warns(UserWarning, match="taken from the column 'diagnosis'.*dataset.columns.label=target"):
+        roles(cells, cells=cells)
+    same = {"image": list("abcd"), "label": list("0101"), "class_name": list("nmnm")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        roles(same, cells=same)
+        roles(cells, {"label": "diagnosis"}, cells=cells)
+
+
+def test_every_role_is_a_setting():
+    columns = composed("manifest", Path("x"), "dataset.columns.image=a", "dataset.columns.group=[b,c]").dataset.columns
+    assert set(columns) == set(ALIASES)
+    assert (columns.image, list(columns.group), columns.source) == ("a", ["b", "c"], None)

@@ -1,0 +1,92 @@
+"""Every `conf/dataset/*.yaml` composes and starts with its defaults, or says in one line what is missing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from ltmed.config.compose import read_manifest
+from ltmed.config.instantiate import build
+from ltmed.config.paths import conf
+from ltmed.data.splits import Split
+from ltmed.errors import UserError
+from tests.data.readers.isic2018_trees import challenge
+from tests.data.readers.isic2019_trees import archive, isic2019
+from tests.data.readers.reading import composed, put, write
+
+DATASETS = sorted(file.stem for file in (conf() / "dataset").glob("*.yaml") if not file.stem.startswith("_"))
+
+
+def folders(*names: str, prefix: str = "", number: int = 12):
+    return lambda root: put(root, *(f"{prefix}{name}/{name}_{n}.jpg" for name in names for n in range(number)))
+
+
+def aptos2019(root):
+    for n in range(60):
+        put(root, f"train_images/id{n:02d}.png", data=b"\x89PNG" + bytes([n]))
+    write(root / "train.csv", "id_code,diagnosis", *(f"id{n:02d},{n % 5}" for n in range(60)))
+
+
+def manifest(root):
+    put(root, *(f"{n}.png" for n in range(60)))
+    write(root / "manifest.csv", "image,label,group", *(f"{n}.png,{'xy'[n % 2]},{n // 2}" for n in range(60)))
+
+
+def medmnist(root):
+    parts = {"train": 28, "val": 14, "test": 14}
+    images = {f"{part}_images": np.zeros((number, 28, 28, 3), np.uint8) for part, number in parts.items()}
+    labels = {f"{part}_labels": (np.arange(number) % 7).astype(np.uint8) for part, number in parts.items()}
+    np.savez(root / "dermamnist.npz", **images, **labels)
+
+
+TREES = {
+    "aptos2019": aptos2019,
+    "bone_marrow": folders("ABE", "ART", "BAS"),
+    "chestxray_covid": folders("Covid-19", "No_findings", "Pneumonia"),
+    "hyper_kvasir": folders("cecum", "polyps", prefix="labeled-images/lower-gi-tract/x/"),
+    "image_folder": folders("x", "y"),
+    "isic2018": challenge,
+    "isic2019": isic2019,
+    "isic2019_lt": isic2019,
+    "isic_archive_lt": archive,
+    "manifest": manifest,
+    "medmnist": medmnist,
+    "sd198": folders("Acne_Vulgaris", "Beau's_Lines", prefix="images/"),
+}
+"""A small folder for data sets whose images are not made by the program itself."""
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_without_its_folder_the_message_is_about_the_folder(name, tmp_path):
+    """And not about an option whose default is refused."""
+    cfg = composed(name, None)
+    given = {"split": build(cfg.split), "evaluation": build(cfg.evaluation), "cache_dir": "none", "fold": 0}
+    if cfg.dataset.root is None:
+        with pytest.raises(UserError, match="dataset.root is not set"):
+            build(cfg.dataset, **given)
+    if name in TREES:
+        with pytest.raises(UserError, match=r"nowhere.* does not exist"):
+            build(cfg.dataset, root=str(tmp_path / "nowhere"), **given)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_with_a_small_folder_it_is_read_and_divided(name, tmp_path):
+    TREES[name](tmp_path)
+    cfg = composed(name, tmp_path)
+    found, _ = read_manifest(cfg)
+    assert len(found) >= 20
+    assert (found.counts > 0).sum() >= 2
+    assert all((found.root / image).is_file() for image in found.images)
+    with suppress(UserError):  # For instance without groups under split=grouped.
+        assert isinstance(build(cfg.split)(found, 0), Split)
+
+
+@pytest.mark.parametrize("word", ["dataset.lists=5_5", "dataset.lists=8_2", "dataset.lists='8_2'", "dataset.lists=82"])
+def test_the_lists_of_sd198_in_every_spelling(word, tmp_path):
+    TREES["sd198"](tmp_path)
+    write(tmp_path / f"{'5_5' if '5' in word else '8_2'}_split/val_0.txt", "Acne_Vulgaris/Acne_Vulgaris_0.jpg 0")
+    with pytest.warns(UserWarning, match="24 images of 2 classes"), pytest.raises(UserError, match="train_0.txt"):
+        read_manifest(composed("sd198", tmp_path, word))

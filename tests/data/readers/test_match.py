@@ -1,0 +1,153 @@
+"""The file that a table means is found however the two spell it, and never guessed."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from ltmed.data.readers._masks import masks_among, same_names
+from ltmed.data.readers._match import ImageFiles
+from ltmed.errors import UserError
+from tests.data.readers.folder_trees import put
+
+
+def find(root, names, hints=None, classes=(), include=()):
+    files = ImageFiles(root, include)
+    return files.find(names, lambda row: f"line {row + 2}", lambda row: hints[row] if hints else (), classes)
+
+
+@pytest.mark.parametrize(
+    ("files", "names", "expected"),
+    [
+        (["i/a.png", "i/b.png"], ["i/a.png", "i/b"], ["i/a.png", "i/b.png"]),
+        (["i/a.png", "i/b.png"], ["a.png", "./i/b.png"], ["i/a.png", "i/b.png"]),
+        (["i/a.PNG"], ["I\\A.png"], ["i/a.PNG"]),
+        (["i/a.jpg"], ["a.png"], ["i/a.jpg"]),
+        (["i/a.dcm", "i/b"], ["a", "b.dcm"], ["i/a.dcm", "i/b"]),
+        (["i/patient.1.png"], ["patient.1"], ["i/patient.1.png"]),
+        (["i/1.2.840.10"], ["1.2.840.10"], ["i/1.2.840.10"]),
+        (["train/p1/v.jpg", "train/p2/v.jpg"], ["X-v1.0/train/p1/v.jpg", "X-v1.0/train/p2/v.jpg"],
+         ["train/p1/v.jpg", "train/p2/v.jpg"]),
+        (["images_1/images/x.png", "images_2/images/y.png"], ["/home/me/images/x.png", "/home/me/images/y.png"],
+         ["images_1/images/x.png", "images_2/images/y.png"]),
+        (["x/1.png", "y/1.png"], ["C:\\data\\x\\1.png", "C:\\data\\y\\1.png"], ["x/1.png", "y/1.png"]),
+        (["x/1.png", "y/1.png"], ["../input/set/x/1.png", "../input/set/y/1.png"], ["x/1.png", "y/1.png"]),
+        (["deep/x/1.png", "deep/y/1.png"], ["x/1.png", "y/1.png"], ["deep/x/1.png", "deep/y/1.png"]),
+        (["images/1.png", "masks/1.png"], ["1.png"], ["images/1.png"]),
+        (["i/I_1_downsampled.jpg", "i/I_2_downsampled.jpg"], ["I_1", "I_2"],
+         ["i/I_1_downsampled.jpg", "i/I_2_downsampled.jpg"]),
+        (["i/I_1.jpg", "i/I_2.jpg"], ["I_1_orig.png", "I_2_orig.png"], ["i/I_1.jpg", "i/I_2.jpg"]),
+        (["i/scan_1.jpg", "i/scan_2.jpg"], ["1", "2"], ["i/scan_1.jpg", "i/scan_2.jpg"]),
+    ],
+)  # fmt: skip
+def test_names_of_many_kinds(tmp_path, files, names, expected):
+    put(tmp_path, *files)
+    assert find(tmp_path, names).paths == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "names", "expected"),
+    [
+        # The training image is missing, and the test image of its name is another one.
+        (["train/2.png", "test/1.png"], ["train/1.png", "train/2.png", "test/1.png"],
+         [None, "train/2.png", "test/1.png"]),
+        (["test/1.png"], ["train/1.png"], [None]),
+        (["PNEUMONIA/1.png"], ["NORMAL/1.png"], [None]),
+        (["i/a_mask.png", "i/b_mask.png"], ["a", "b"], [None, None]),
+        (["i/img10.png", "i/img20.png"], ["img1", "img2"], [None, None]),
+        (["i/a.png"], ["b.png"], [None]),
+        (["i/a.txt"], ["a"], [None]),
+        (["i/a_1.png", "i/b_2.png"], ["a", "b"], [None, None]),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_missing(tmp_path, files, names, expected):
+    put(tmp_path, *files)
+    assert find(tmp_path, names, classes=("NORMAL", "PNEUMONIA")).paths == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["u/a.png", "v/a.png"], ["a.png"]),
+        (["u/a.png", "v/A.png"], ["a.png"]),
+        (["u/a.png", "u/a.jpg"], ["a"]),
+        (["u/A.png", "u/A.PNG"], ["a"]),
+        (["z/1.png"], ["x/1.png", "y/1.png"]),
+    ],
+)
+def test_what_fits_several_files_is_refused(tmp_path, files, names):
+    put(tmp_path, *files)
+    with pytest.raises(UserError, match=r"line \d: .*(as well as|both fit)"):
+        find(tmp_path, names)
+
+
+def test_case_decides_between_files_of_one_folder(tmp_path):
+    put(tmp_path, "i/a.png", "i/A.png", "i/b.png")
+    assert find(tmp_path, ["a.png", "A.png", "i/A.png", "i/a", "B.png"]).paths == [
+        "i/a.png", "i/A.png", "i/A.png", "i/a.png", "i/b.png"
+    ]  # fmt: skip
+
+
+def test_class_and_part_decide_between_equal_names(tmp_path):
+    put(tmp_path, "train/polyps/1.jpg", "train/cecum/1.jpg", "test/polyps/1.jpg")
+    hints = [("polyps", "train"), ("cecum", ""), ("Polyps", "test")]
+    assert find(tmp_path, ["1.jpg"] * 3, hints).paths == [
+        "train/polyps/1.jpg", "train/cecum/1.jpg", "test/polyps/1.jpg"
+    ]  # fmt: skip
+
+
+def test_composed_and_decomposed_names_are_one(tmp_path):
+    put(tmp_path, unicodedata.normalize("NFD", "é/Nävus.png"), unicodedata.normalize("NFC", "ü.png"))
+    names = [unicodedata.normalize("NFC", "é/Nävus.png"), unicodedata.normalize("NFD", "ü.png")]
+    found = find(tmp_path, names).paths
+    assert all(path and (tmp_path / path).is_file() for path in found)
+    assert [unicodedata.normalize("NFC", path or "") for path in found] == ["é/Nävus.png", "ü.png"]
+
+
+def test_absolute_paths_below_the_folder_and_elsewhere(tmp_path):
+    put(tmp_path / "data", "x/a.png", "x/b.png")
+    put(tmp_path / "other", "a.png")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    names = [f"{tmp_path}/data/x/a.png", f"{tmp_path}/other/a.png", f"{tmp_path}/link/x/b.png"]
+    assert find(tmp_path / "data", names).paths == ["x/a.png", f"{tmp_path}/other/a.png", f"{tmp_path}/link/x/b.png"]
+    assert find(tmp_path / "link", names[:1]).paths == ["x/a.png"]
+
+
+def test_what_differs_is_said_once(tmp_path):
+    put(tmp_path, "i/a.jpg", "i/b.jpg", "i/c.png")
+    found = find(tmp_path, ["a.png", "b.png", "set/i/c.png"])
+    assert found.paths == ["i/a.jpg", "i/b.jpg", "i/c.png"]
+    assert len(found.remarks) == 2
+    assert "2 of 3 images have another extension" in found.remarks[0]
+    assert not find(tmp_path, ["i/a.jpg", "b"]).remarks
+
+
+def test_files_can_be_left_out(tmp_path):
+    put(tmp_path, "p/1.png", "q/1.png")
+    assert find(tmp_path, ["1.png"], include=("p/*",)).paths == ["p/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        (["c/images/1.png", "c/masks/1.png", "c/masks/2.png"], {"c/masks/1.png", "c/masks/2.png"}),
+        (["c/1.png", "c/mask/1.png"], {"c/mask/1.png"}),
+        (["c/p1/images/x/1.png", "c/p1/Segmentations/x/1.png"], {"c/p1/Segmentations/x/1.png"}),
+        (["c/b (1).png", "c/b (1)_mask.png", "c/b (1)_mask_1.png"], {"c/b (1)_mask.png", "c/b (1)_mask_1.png"}),
+        (["c/I_1.jpg", "c/I_1_segmentation.png", "c/I_2_segmentation.png"], {"c/I_1_segmentation.png"}),
+        (["mask/1.png", "mask/2.png"], set()),
+        (["c/masks/1.png"], set()),
+        (["c/with_mask_1.png", "c/with_mask_2.png"], set()),
+    ],
+)
+def test_masks_are_told_from_images(images, masks):
+    assert masks_among(images, depth=1) == masks
+
+
+def test_versions_beside_the_images_are_told_from_folders_of_patients():
+    names = ["1.png", "2.png", "3.png"]
+    assert same_names([f"c/{folder}/{name}" for folder in ("images", "enhanced") for name in names], 1) == (
+        "c/images", "c/enhanced"
+    )  # fmt: skip
+    assert same_names([f"c/{folder}/{name}" for folder in ("p1", "p2") for name in names], 1) is None

@@ -1,0 +1,87 @@
+"""A planted gap is found, and none where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+
+from ltmed.errors import UserError
+from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.subgroups import by_subgroup, categories
+
+TIERS = {"head": [0], "medium": [1], "tail": [2]}
+
+
+def made(images: int, worse: np.ndarray, seed: int = 0) -> Evaluation:
+    """Predictions that are right in 85 % of images, 55 % where `worse`."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, images, p=[0.6, 0.3, 0.1])
+    right = rng.random(images) < np.where(worse, 0.55, 0.85)
+    predicted = np.where(right, labels, (labels + 1) % 3)
+    scores = np.full((images, 3), 0.1)
+    scores[np.arange(images), predicted] = 0.8
+    tensor = torch.tensor(scores, dtype=torch.float32)
+    return Evaluation(tensor, torch.tensor(labels), torch.arange(images), ("a", "b", "c"))
+
+
+def test_a_planted_gap_is_found_and_its_numbers_are_those_of_the_rows() -> None:
+    site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(1).integers(0, 2, 1200)]
+    evaluation = made(1200, site == "leg")
+    found = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300, permutations=60)
+    for group in found.subgroups:
+        rows = site == group.value
+        predicted = evaluation.probabilities.argmax(1).numpy()[rows]
+        assert group.metric == pytest.approx(balanced_accuracy_score(evaluation.labels.numpy()[rows], predicted))
+        assert group.interval is not None
+        assert group.interval[0] < group.metric < group.interval[1]
+    assert found.gap is not None
+    assert (found.gap.best, found.gap.worst) == ("arm", "leg")
+    assert found.gap.interval[0] > 0
+    assert found.gap.simultaneous_p < 0.05
+
+
+def test_a_shuffled_attribute_has_no_gap() -> None:
+    outside = 0
+    for seed in range(20):
+        site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(seed).integers(0, 2, 400)]
+        found = by_subgroup(made(400, np.zeros(400, bool), seed), TIERS, site, attribute="site", resamples=200,
+                            permutations=40, seed=seed)  # fmt: skip
+        assert found.gap is not None
+        outside += found.gap.simultaneous_p < 0.05
+    assert outside <= 4  # Binomial(20, 0.05) exceeds 4 once in 400 times.
+
+
+def test_small_subgroups_are_withheld() -> None:
+    site = np.array(["arm"] * 200 + ["ear"] * 29 + [None] * 11, dtype=object)
+    found = by_subgroup(made(240, np.zeros(240, bool)), TIERS, site, attribute="site", resamples=50)
+    assert [(g.value, g.metric is None) for g in found.subgroups] == [("arm", False), ("ear", True)]
+    assert found.withheld == 40
+    assert found.gap is None
+
+
+def test_groups_are_resampled_whole() -> None:
+    site = np.array(["arm", "leg"], dtype=object)[np.arange(240) % 2]
+    evaluation = made(240, site == "leg")
+    copies = Evaluation(
+        evaluation.probabilities.repeat_interleave(3, 0), evaluation.labels.repeat_interleave(3),
+        torch.arange(720), evaluation.classes,
+    )  # fmt: skip
+    one = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300)
+    many = by_subgroup(copies, TIERS, site.repeat(3), attribute="site", groups=np.arange(720) // 3, resamples=300)
+    for a, b in zip(one.subgroups, many.subgroups, strict=True):
+        assert a.metric == pytest.approx(b.metric)
+        assert a.interval == pytest.approx(b.interval)
+        assert a.units == b.units
+
+
+def test_values_as_subgroups() -> None:
+    ages = np.array(["5", "45.0", "80", "nan", "", "39", "41", "62", "17"])
+    found = categories(ages, "age")
+    assert found.tolist() == [
+        "0 to 20", "40 to 60", "80 or more", None, None, "20 to 40", "40 to 60", "60 to 80", "0 to 20",
+    ]  # fmt: skip
+    assert categories(np.array(["male", "unknown", "female"]), "sex").tolist() == ["male", None, "female"]
+    with pytest.raises(UserError, match="'name'"):
+        categories(np.array([f"p{k}" for k in range(500)]), "name")

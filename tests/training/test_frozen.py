@@ -1,0 +1,96 @@
+"""Whole runs on a frozen encoder: with kept features and without them, their predictions, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ltmed
+from ltmed.inference.export import export
+from ltmed.inference.predictor import Predictor
+from tests.harness import Finished, assert_same_weights, ok, only_run, run_command, weights
+
+PLAIN = ["augment=none", "backbone.freeze=true"]
+
+
+def probabilities(runs: Path) -> np.ndarray:
+    return pd.read_parquet(only_run(runs) / "predictions.parquet").filter(like="prob_").to_numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=erm", "loss=balanced_softmax", "sampler=class_balanced"],
+        ["method=decoupling"],
+        ["method=pcct"],
+        ["method=probe"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_kept_features_give_what_the_encoder_gives_in_every_step(
+    words: list[str], tiny: list[str], tmp_path: Path
+) -> None:
+    for cache in ("true", "false"):
+        runs = f"runs={tmp_path / cache}"
+        ok(run_command(*tiny, *PLAIN, *words, "epochs=2", f"features.cache={cache}", runs, cwd=tmp_path))
+    kept, computed = probabilities(tmp_path / "true"), probabilities(tmp_path / "false")
+    assert np.abs(kept - computed).max() < 1e-5
+    assert kept.std(0).min() > 1e-4, "a head that looks at its features"
+
+
+@pytest.mark.slow
+def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
+    ok(run_command(*tiny, "method=probe", "epochs=2", cwd=tmp_path))
+    run = only_run(tmp_path / "runs")
+    assert not any("encoder" in key for key in weights(tmp_path / "runs")), "checkpoints hold the head alone"
+    loaded = ltmed.load(run).encoder.state_dict()
+    kept = torch.load(run / "encoder.pt", weights_only=True)["state_dict"]
+    assert_same_weights(loaded, kept)
+    expected = pd.read_parquet(run / "predictions.parquet")
+    table = Predictor(run, device="cpu")([tiny_ham / image for image in expected["image"]])
+    columns = [name for name in expected if name.startswith("prob_")]
+    assert np.abs(table[columns].to_numpy() - expected[columns].to_numpy()).max() < 1e-5
+    assert export(run, "torchscript")[1] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=erm", "augment=weak", "backbone.freeze=true"], "features.views=4"),
+        (["method=proco", *PLAIN], "two views"),
+        (["method=mixup", *PLAIN], "features.cache=false"),
+        (["method=balanced_mixup", *PLAIN, "batch_size=16"], "features.cache=false"),
+        (["method=lmd", "backbone.freeze=true", "features.views=2"], "e_step=false"),
+    ],
+)  # fmt: skip
+def test_what_kept_features_cannot_do_is_refused_in_one_line(
+    words: list[str], said: str, tiny: list[str], tmp_path: Path
+) -> None:
+    done: Finished = run_command(*tiny, *words, "epochs=1", cwd=tmp_path)
+    assert done.code == 2, done.out + done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error")]
+    assert said in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=proco", "augment=weak", "features.views=2"],
+        ["method=lmd", "features.views=2", "method.stages.calibrate.module.e_step=false",
+         "method.stages.calibrate.module.virtual_per_class=300"],
+        ["method=decoupling_ncm", "augment=none"],
+        ["method=posthoc_logit_adjustment", "augment=none"],
+        ["method=mixup", "features.cache=false"],
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_methods_on_a_frozen_encoder(words: list[str], tiny: list[str], tmp_path: Path) -> None:
+    ok(run_command(*tiny, "backbone.freeze=true", *words, "epochs=1", cwd=tmp_path))
+    assert np.isfinite(probabilities(tmp_path / "runs")).all()

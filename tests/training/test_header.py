@@ -1,0 +1,52 @@
+"""A run says what it is before it decodes and trains, and nothing of Lightning's own."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.harness import ok, only_run, run_command
+
+
+def lines_all_the_time() -> None:
+    from ltmed.training import callbacks
+
+    callbacks.EpochLines.__init__.__defaults__ = (0.05,)  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_is_and_where_it_is(tiny: list[str], tmp_path: Path) -> None:
+    words = [
+        "method=decoupling",
+        "epochs={represent:2,classify:1}",
+        "method.stages.represent.batch_size=28",
+        "batch_size=null",
+    ]
+    words.append("method.stages.classify.batch_size=14")
+    done = ok(run_command(*tiny, *words, cwd=tmp_path, before=lines_all_the_time))
+    run = only_run(tmp_path / "runs")
+    opening, folder, images, device, steps, *further = done.out.splitlines()
+    assert opening == "run     decoupling on isic2018, fold 0, seed 0, precision 32-true"
+    assert folder == f"folder  {run}"
+    assert images.startswith("images  train ")
+    assert "7 classes" in images
+    assert device.startswith("device  CPU, ")
+    expected = r"steps   represent 2 epochs of (\d) steps of 28 images; classify 1 epoch of (\d) steps of 14 images"
+    found = re.fullmatch(expected, steps)
+    assert found
+    assert any(line.startswith("represent 1/2  step ") for line in further)
+    assert any(line.startswith("represent 2/2  loss ") for line in further)
+    assert any(line.startswith("classify 1/1  loss ") for line in further)
+    # Of the frozen encoder, and of the end of training.
+    assert "eval mode" not in done.err
+    assert "Trainer" not in done.out + done.err
+    again = ok(run_command(*tiny, *words, cwd=tmp_path))
+    assert "steps   " not in again.out
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["stage", "epoch", "step", "name", "value"]
+    taken = {row["stage"]: int(row["step"]) + 1 for row in rows if row["name"].endswith("/train/loss")}
+    assert taken == {"represent": 2 * int(found[1]), "classify": int(found[2])}

@@ -1,0 +1,78 @@
+"""What would fail in training is said before it, in one line; what would not fail is let through."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from ltmed.errors import UserError
+from ltmed.methods.erm import ERM
+from ltmed.nn.encoder import timm_encoder
+from ltmed.nn.heads import Linear
+from ltmed.nn.network import Network
+from ltmed.training.preflight import require_batch_statistics, require_images_fit
+from tests.methods.small import Encoder, K, context
+
+
+class Fixed(nn.Module):
+    """A stand-in for a network of one input size."""
+
+    num_features = 4
+    default_cfg = {"input_size": (3, 24, 24)}  # noqa: RUF012  # As timm has it.
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(channels, 4, 24)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[-1] == 24, f"Input height ({images.shape[-1]}) doesn't match model (24)."
+        return self.layer(images).flatten(1)
+
+
+def test_another_size_is_refused_with_the_one_that_fits() -> None:
+    network = Network(Fixed(), Linear, K)
+    require_images_fit(network, 24, "fixed")
+    with pytest.raises(UserError, match=r"'fixed'.*3 x 32 x 32.*match model \(24\)") as refused:
+        require_images_fit(network, 32, "fixed")
+    assert "image_size=24" in refused.value.hint
+
+
+def test_other_channels_are_refused_with_the_setting() -> None:
+    with pytest.raises(UserError, match=r"3 x 24 x 24") as refused:
+        require_images_fit(Network(Fixed(1), Linear, K), 24, "fixed")
+    assert "backbone.in_chans=1" in refused.value.hint
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    network = Network(Encoder(), Linear, K)
+    network.encoder.eval()
+    before = copy.deepcopy(network.state_dict())
+    require_images_fit(network, 16, "small")
+    assert network.training
+    assert not network.encoder.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet", "test_nfnet"])
+def test_kinds_of_backbones_at_their_own_size_pass(name: str) -> None:
+    network = Network(timm_encoder(name), Linear, K)
+    require_images_fit(network, 160, name)
+
+
+def stage(norm: bool) -> ERM:
+    return ERM(Network(Encoder(norm), Linear, K), context(), loss=SimpleNamespace())  # pyright: ignore[reportArgumentType]
+
+
+def test_batchnorm_needs_two_images() -> None:
+    require_batch_statistics(stage(norm=True), 2)
+    require_batch_statistics(stage(norm=False), 1)
+    with pytest.raises(UserError, match="'train'.*BatchNorm") as refused:
+        require_batch_statistics(stage(norm=True), 1)
+    assert "batch_size" in refused.value.hint
+    frozen = stage(norm=True)
+    frozen.network.encoder.eval()
+    require_batch_statistics(frozen, 1)

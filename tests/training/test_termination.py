@@ -1,0 +1,117 @@
+"""SIGTERM: raised in the main thread, left to others who asked for it first, and not swallowed by Lightning."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ltmed.losses.classification import cross_entropy
+from ltmed.methods.erm import ERM
+from ltmed.nn.heads import Linear
+from ltmed.training import termination
+from ltmed.training.termination import SigtermCallback, Terminated, terminable
+from tests.harness import ROOT
+from tests.methods.small_decoupling import Data, make, trainer_for
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+    termination._ending.clear()
+
+
+def test_it_ends_the_body_with_the_code_of_the_signal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(termination, "_exit_later", lambda: None)
+
+    def body() -> None:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    with pytest.raises(Terminated) as ended:
+        body()
+    assert ended.value.code == 143
+    assert capfd.readouterr().err.count("Terminated") == 1
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_handler_of_somebody_else_stays() -> None:
+    """Submitit has one, which lets the run go on until it is told to write a checkpoint."""
+    heard: list[int] = []
+
+    def theirs(number: int, frame: object) -> None:
+        heard.append(number)
+
+    signal.signal(signal.SIGTERM, theirs)
+    with terminable():
+        os.kill(os.getpid(), signal.SIGTERM)
+        trainer = trainer_for(1)
+        trainer.callbacks.append(SigtermCallback())  # pyright: ignore[reportAttributeAccessIssue]
+        trainer.callbacks.append(Ask(heard))  # pyright: ignore[reportAttributeAccessIssue]
+        trainer.fit(make(ERM, Linear, loss=cross_entropy), datamodule=Data())
+        assert trainer.current_epoch == 1, "Lightning stopped"
+    assert heard == [signal.SIGTERM] * 2
+    assert signal.getsignal(signal.SIGTERM) is theirs
+
+
+class Ask(SigtermCallback):
+    """Sends the signal in the middle of an epoch."""
+
+    def __init__(self, heard: list[int]) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def on_train_batch_start(self, *_: object) -> None:
+        if len(self.heard) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+BLOCKED = """
+import time
+from ltmed.training import termination
+termination._PATIENCE_SECONDS = 0.5
+with termination.terminable():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        time.sleep(60)  # As in a collective that no other rank joins.
+"""
+FORKED = """
+import os, signal, sys, time
+from ltmed.training import termination
+with termination.terminable():
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_a_process_that_does_not_come_to_its_end_is_ended() -> None:
+    process = subprocess.Popen([sys.executable, "-c", BLOCKED], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    started = time.monotonic()
+    process.terminate()
+    assert process.wait(30) == 143
+    assert time.monotonic() - started < 10
+
+
+def test_a_forked_worker_ends_quietly() -> None:
+    """Those of `dataset.workers` inherit the handler."""
+    done = subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "143\n"
+    assert not done.stderr
