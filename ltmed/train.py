@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from ltmed.config import validate
-from ltmed.config.compose import compose_with_choices
-from ltmed.config.instantiate import build, build_network, per_stage
-from ltmed.config.pixels import resolve_pixels
+from ltmed.config.instantiate import build, build_network
+from ltmed.config.resolve import to_plain
 from ltmed.config.targets import trusted
 from ltmed.errors import UserError
 from ltmed.logging.console import print_summary
-from ltmed.runs import record
-from ltmed.runs.dataset import begin_split, open_dataset, split_record
-from ltmed.runs.directory import require_same, run_dir_name
+from ltmed.runs import facts, record
+from ltmed.runs.dataset import begin_data, open_dataset
+from ltmed.runs.directory import require_same
+from ltmed.runs.job import Job, job_of
 from ltmed.runs.lock import claimed
 from ltmed.runs.start import existing, removed_if_refused, require_place
 from ltmed.training import header, launcher
 from ltmed.utils.modules import make_callable
-from ltmed.utils.processes import is_first_process
+from ltmed.utils.processes import is_first_process, launched_from_outside
 from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
@@ -35,45 +34,44 @@ if TYPE_CHECKING:
     from ltmed.training.stage import Stage
 
 
-def train(cfg: DictConfig) -> float:
-    """Runs what `cfg` describes in `cfg.run_dir`, continues it if it was stopped, or only reports it if it is done.
+def train(job: Job) -> float:
+    """Runs a job in its folder, continues it if it was stopped, or only reports it if it is done.
 
     Nothing is written before everything was checked that can be. While another job trains there it waits, and then goes
     on from what that one left.
+
+    Args:
+        job: from `ltmed.runs.job.plan`; its configuration is read-only.
 
     Returns:
         the validation value of `cfg.monitor` at the chosen checkpoint, for sweepers; never a test figure. NaN on
         ranks other than the first, which have no results.
 
     Raises:
-        UserError: anything in the config, the data or the machine that the user has to mend.
+        UserError: anything in the data or the machine that the user has to correct.
         DivergedError: the loss became NaN or infinite.
     """
     with trusted():  # The user's own command says what is built.
-        validate.check(cfg)
-        run_dir = Path(cfg.run_dir)
-        resolve_pixels(cfg, run_dir)
-        # Before the config is written: what was computed with has to be in it.
-        cfg.trainer.precision = launcher.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-        found = _finished(cfg, run_dir) or _train(cfg, run_dir, *_prepare(cfg, run_dir))
+        found = _finished(job) or _train(job, *_prepare(job))
     if not is_first_process():
         return float("nan")
     print_summary(found)
-    print(f"\nResults are in {run_dir}")
-    return found["val"]["scalars"][cfg.monitor]
+    print(f"\nResults are in {job.run_dir}")
+    return found["val"]["scalars"][job.cfg.monitor]
 
 
-def _finished(cfg: DictConfig, run_dir: Path) -> dict[str, Any] | None:
+def _finished(job: Job) -> dict[str, Any] | None:
     """The results of a finished run of this configuration; a root with other data than it had is refused."""
+    cfg, run_dir = job.cfg, job.run_dir
     if is_first_process():
         require_same(run_dir, cfg)
     found = record.read(run_dir) if run_dir.is_dir() else None
-    if found and split_record(run_dir)["root"] != cfg.dataset.root:
+    if found and facts.read(run_dir)["split"]["root"] != cfg.dataset.root:
         open_dataset(cfg, run_dir)
     return found
 
 
-def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, int]:
+def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
     """Everything that may be refused: place, devices, account, data, weights, images, and every stage once.
 
     Returns:
@@ -81,6 +79,7 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     """
     from ltmed.training.frozen import attach_features
 
+    cfg, run_dir = job.cfg, job.run_dir
     require_place(run_dir)
     wanted = cfg.trainer
     accelerator, devices = launcher.count_devices(wanted.accelerator, wanted.devices, wanted.num_nodes)
@@ -90,6 +89,8 @@ def _prepare(cfg: DictConfig, run_dir: Path) -> tuple[DataModule, Network, str, 
     data = open_dataset(cfg, run_dir)
     network = build_network(cfg, len(data.manifest.classes))
     header.announce_details(cfg, data, accelerator, devices)
+    if is_first_process() and (other := facts.equal_run(job, data.digest)):
+        print(f"note: {run_dir} computes the same as {other}, which is finished", file=sys.stderr, flush=True)
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
     if data.features is not None and devices * wanted.num_nodes > 1:
@@ -111,7 +112,7 @@ def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -
     preflight.require_images_fit(network, cfg.image_size, cfg.backbone.get("name", cfg.backbone._target_))
     data.require_images(world)
     loaders = []
-    for name, recipe in _recipes(cfg):
+    for name, recipe in cfg.method.stages.items():
         stage = _build_stage(cfg, name, recipe, network, data, Path(cfg.run_dir, "stages", name))
         frozen.require_possible(stage, data)
         loaders.append(data.train_loader(0, world))
@@ -120,39 +121,41 @@ def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -
     data.compute_features(loaders)
 
 
-def _train(
-    cfg: DictConfig, run_dir: Path, data: DataModule, network: Network, accelerator: str, devices: int
-) -> dict[str, Any]:
+def _train(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
     """The run itself, in its folder; nothing but the results if another job has finished it meanwhile."""
     from ltmed.training.termination import terminable
 
+    run_dir = job.run_dir
     before = existing(run_dir)
-    with claimed(run_dir, cfg), removed_if_refused(run_dir, before), terminable():
+    with claimed(run_dir, job.cfg), removed_if_refused(run_dir, before), terminable():
         if found := record.read(run_dir):
             return found
-        begin_split(run_dir, data, cfg.dataset.root)
-        with launcher.ranks(_plain(cfg), devices):
-            return _fit_and_test(cfg, run_dir, data, network, accelerator, devices)
+        if is_first_process():
+            facts.begin(job)
+            begin_data(run_dir, data, job.cfg.dataset.root)
+        with launcher.ranks(job.to_json(), devices):
+            return _fit_and_test(job, data, network, accelerator, devices)
 
 
-def _fit_and_test(
-    cfg: DictConfig, run_dir: Path, data: DataModule, network: Network, accelerator: str, devices: int
-) -> dict[str, Any]:
+def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
     """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
     from ltmed.training.callbacks import progress
     from ltmed.training.checkpoints import EpochCheckpoints
     from ltmed.training.frozen import link_encoder
+    from ltmed.training.recorders import Durations, LearningRates
     from ltmed.training.trainer import fit_stage, make_trainer, stage_start
 
-    logger = build(cfg.logger)(run_dir=run_dir, config=_plain(cfg))
+    cfg, run_dir = job.cfg, job.run_dir
+    logger = build(cfg.logger)(run_dir=run_dir, name=job.name, config=to_plain(cfg))
     trainer = stage = None
-    for name, recipe in _recipes(cfg):
+    for name, recipe in cfg.method.stages.items():
         folder, monitor = run_dir / "stages" / name, f"{name}/val/{cfg.monitor}"
         stage = _build_stage(cfg, name, recipe, network, data, folder)
         trainer = make_trainer(
             cfg.trainer, accelerator, devices, max_epochs=recipe.epochs, logger=logger,
             default_root_dir=run_dir,
             callbacks=[
+                LearningRates(name), Durations(name, run_dir),
                 *progress(monitor, cfg.trainer.enable_progress_bar),
                 EpochCheckpoints(folder, monitor, cfg.monitor_mode),
             ],
@@ -168,7 +171,7 @@ def _fit_and_test(
     if not trainer.is_global_zero:
         return {}
     link_encoder(network, data, run_dir)
-    found = record.collect(cfg, data, stage.evaluations)
+    found = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
     record.write_predictions(run_dir, data, stage.evaluations["test"])
     if cfg.figures:
         _plot(run_dir, found)
@@ -182,16 +185,6 @@ def _plot(run_dir: Path, found: dict[str, Any]) -> None:
     from ltmed.runs.reader import Run
 
     run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)
-
-
-def _recipes(cfg: DictConfig) -> Iterator[tuple[str, DictConfig]]:
-    """Name and recipe of every stage, with what the settings `epochs` and `batch_size` say."""
-    stages = list(cfg.method.stages)
-    given = {key: per_stage(cfg[key], stages, key) for key in ("epochs", "batch_size")}
-    for name in stages:
-        recipe = cfg.method.stages[name].copy()
-        recipe.update({key: value[name] for key, value in given.items() if value[name] is not None})
-        yield name, recipe
 
 
 def _build_stage(
@@ -223,12 +216,6 @@ def _build_stage(
     return build(recipe.module)(network=network, context=context)
 
 
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
 def from_overrides(overrides: Sequence[str] = ()) -> Run:
     """`ltmed.train([...])`: starts, continues or reports the run that `ltmed train OVERRIDES` would, in its folder.
 
@@ -247,18 +234,15 @@ def from_overrides(overrides: Sequence[str] = ()) -> Run:
         HydraException: an override that cannot be read, or names what does not exist.
     """
     from ltmed.runs.reader import read_run
-    from ltmed.utils.processes import launched_from_outside
 
     if launched_from_outside():
         raise UserError(
             "ltmed.train was called in one of several processes", "Start `ltmed train` with srun or torchrun."
         )
-    cfg, choices = compose_with_choices(overrides)
-    if cfg.run_dir is None:
-        cfg.run_dir = str(Path(cfg.runs) / run_dir_name(cfg, str(choices["dataset"]), list(overrides)))
-    header.announce(cfg)
-    train(cfg)
-    run = read_run(Path(cfg.run_dir))
+    job = job_of(overrides)
+    header.announce(job.cfg, job.name.dataset, job.run_dir)
+    train(job)
+    run = read_run(job.run_dir)
     assert run is not None
     return run
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import ltmed
 from ltmed.errors import UserError
@@ -115,6 +116,30 @@ def test_offline_wandb_is_one_run_over_a_kill(tiny: list[str], tmp_path: Path) -
     assert len(ids) == 1
     assert not (tmp_path / "wandb").exists()
     assert "train/val/balanced_accuracy" in (run / "metrics.csv").read_text()
+
+
+def test_a_run_records_its_facts_and_names_an_equal_one(tiny: list[str], tmp_path: Path) -> None:
+    words = [*tiny, "epochs=1", "dataset.cache_budget_gb=0"]
+    first = ok(run_command(*words, "method=erm", "loss=focal", cwd=tmp_path))
+    assert "note:" not in first.err
+    run = only_run(tmp_path / "runs")
+    assert OmegaConf.load(run / "overrides.yaml") == [*words, "method=erm", "loss=focal"]
+    known = json.loads((run / "run.json").read_text())
+    assert known["choices"] | {"dataset": "isic2018", "loss": "focal", "split": "grouped"} == known["choices"]
+    assert known["uses"] == ["loss", "sampler", "augment"]
+    assert known["split_seeds"] == {"split.seed": 0}
+    assert (known["pixels"]["store"], known["pixels"]["side"], known["pixels"]["fit"]) == ("jpeg", 37, "squash")
+    results = json.loads((run / "metrics.json").read_text())
+    assert known["split"]["hash"] == results["split"]["hash"]
+    assert results["stages"]["train"]["seconds"] == pytest.approx(sum(known["stages"]["train"]["epochs"]), abs=1e-3)
+    config = (run / "config.yaml").read_text()
+    assert OmegaConf.load(run / "config.yaml").method.stages.train.epochs == 1
+    again = ok(run_command(*words, "method=focal", cwd=tmp_path))
+    assert f"note: {run.parents[2] / 'focal'}/" in again.err
+    assert f" computes the same as {run}, which is finished" in again.err
+    assert (run / "config.yaml").read_text() == config
+    other = next(path for path in (tmp_path / "runs").rglob("metrics.json") if path.parent != run)
+    assert json.loads(other.read_text())["test"] == results["test"]
 
 
 def test_another_config_in_the_folder_is_refused(tiny: list[str], tmp_path: Path) -> None:

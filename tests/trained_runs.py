@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build_network
-from ltmed.config.pixels import resolve_pixels
+from ltmed.data.intensity import Intensity
+from ltmed.runs import facts
+from ltmed.runs.directory import claim
+from ltmed.runs.job import plan
 from tests.harness import ROOT, TINY, make_tiny_ham, ok, only_run, run_command
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -29,8 +33,9 @@ def untrained(folder: Path, *words: str) -> Path:
         folder: the run's.
         words: overrides; `method=erm` unless they say otherwise.
     """
-    cfg = config("dataset.root=/nowhere", *words)
-    resolve_pixels(cfg)
+    composed = config("dataset.root=/nowhere", f"run_dir={folder}", *words)
+    job = plan(composed, words, {"dataset": "isic2018", "split": "grouped"})
+    cfg = job.cfg
     network = build_network(cfg, len(CODES))
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         # Else the features of a fresh network are nearly 0, and whatever is done to them stays unseen.
@@ -44,7 +49,17 @@ def untrained(folder: Path, *words: str) -> Path:
     file = folder / f"stages/{stage}/{cfg.method.stages[stage].keep}.ckpt"
     file.parent.mkdir(parents=True)
     torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, file)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    claim(folder, cfg)
+    facts.begin(job)
+    facts.add(
+        folder,
+        split={"name": "grouped", "hash": "0123", "root": "/nowhere"},
+        pixels={
+            "store": "raw" if cfg.dataset.cache_budget_gb else "jpeg", "fit": cfg.dataset.fit,
+            "side": round(cfg.image_size * cfg.dataset.cache_scale),
+            "intensity": asdict(Intensity.of(cfg.dataset.intensity)),
+        },
+    )  # fmt: skip
     k = len(CODES)
     name = f"isic2018-{cfg.method.name}-fold0-seed0"
     found = {
@@ -57,6 +72,7 @@ def untrained(folder: Path, *words: str) -> Path:
             "confusion": [[0] * k] * k,
         },
         "split": {"name": "grouped", "hash": "0123", "images": {"train": 100, "val": 20, "test": 20}},
+        "stages": {},
         "skipped": [],
         "versions": {"ltmed": "0.1.0"},
         "git": {"commit": "abc", "dirty": False},

@@ -6,12 +6,12 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ltmed.cli.explain import explain
 from ltmed.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
-from ltmed.studies import sweeper
+from ltmed.studies.failures import SweepFailedError, mark_reported, was_reported
 
 # Said by libraries about what is meant to be so here.
 _EXPECTED = (
@@ -42,7 +42,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 @contextmanager
 def one_line_errors(*, single: bool) -> Iterator[None]:
-    """Turns mistakes that a user can mend into one line on stderr and exit code 2; Ctrl-C into 130.
+    """Turns mistakes that a user can correct into one line on stderr and exit code 2; Ctrl-C into 130.
 
     Args:
         single: False inside a job of a sweep, which names itself and goes on to fail: Hydra has to know of it.
@@ -54,15 +54,20 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nInterrupted. Finished epochs are kept; the same command continues.", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
-    except sweeper.SweepFailed as failed:
+    except SweepFailedError as failed:
+        for job in failed.failed:
+            if not job.reported:
+                _report(job.error, job.overrides)
         print(f"error: {failed}", file=sys.stderr)
-        raise SystemExit(failed.code) from None
+        bug = any(explain(job.error) is None for job in failed.failed)
+        raise SystemExit(1 if bug else EXIT_USER_ERROR) from None
     except Exception as error:
         message = explain(error)
         if not single:
-            sweeper.tell(error, _words_of_job(), explain)
+            _report(error, _overrides_of_job())
+            mark_reported(error)
             raise
-        if sweeper.was_told(error):
+        if was_reported(error):  # By a job of another sweeper than ours.
             raise SystemExit(1 if message is None else EXIT_USER_ERROR) from None
         if message is None:
             raise
@@ -72,7 +77,18 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
         raise SystemExit(EXIT_USER_ERROR) from None
 
 
-def _words_of_job() -> list[str]:
+def _report(error: BaseException, overrides: Sequence[str]) -> None:
+    """Says on stderr which job failed and why, with a traceback where no user can correct it."""
+    from ltmed.runs.directory import without_place
+
+    message = explain(error)
+    if message is None:
+        traceback.print_exception(error)
+        message = f"{type(error).__name__}: {error}"
+    print(f"error: {' '.join(without_place(overrides))}: {message}", file=sys.stderr, flush=True)
+
+
+def _overrides_of_job() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -1,47 +1,128 @@
-"""The words of a command line, before Hydra sees them. Imports nothing that is slow to import."""
+"""The command line of `ltmed train`: Hydra's options, and overrides in any order. Nothing here is slow to import.
+
+Hydra reads options only before overrides, and knows no studies. `for_hydra` puts options first and replaces a study by
+what runs it: for one run the overrides of its cell, for a sweep nothing, since the sweeper reads it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import click
+
+from ltmed.config import overrides
 from ltmed.errors import UserError, suggest
 
+OPTIONS = (
+    click.Option(["-m", "--multirun"], is_flag=True, help="Run every combination of the values, or a whole study."),
+    click.Option(["-r", "--run"], is_flag=True, help="Run one job (the default)."),
+    click.Option(["-c", "--cfg"], type=click.Choice(["job", "hydra", "all"]), help="Print the configuration."),
+    click.Option(["--resolve"], is_flag=True, help="With --cfg: without interpolations."),
+    click.Option(["-p", "--package"], help="With --cfg: of this part of the configuration."),
+    click.Option(
+        ["-i", "--info"], is_flag=False, flag_value="all", help="Print what Hydra knows.",
+        type=click.Choice(["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]),
+    ),
+    click.Option(["-cp", "--config-path"], help="Another folder of configurations."),
+    click.Option(["-cn", "--config-name"], help="Another main configuration."),
+    click.Option(["-cd", "--config-dir"], help="A further folder of configurations."),
+    click.Option(["-sc", "--shell-completion"], is_flag=True, help="Install or remove completion in the shell."),
+    click.Option(["--hydra-help"], is_flag=True, help="Hydra's own help."),
+    click.Option(["--version"], is_flag=True, help="Hydra's version."),
+    click.Option(["--experimental-rerun"], help="Hydra's."),
+)  # fmt: skip
+"""Hydra's options, as its documentation lists them."""
 _ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
 """Options of which Hydra takes one."""
 
 
-def in_order(words: Sequence[str]) -> list[str]:
-    """The words with options such as `-m` first: behind a setting, Hydra takes no further setting after them.
+@dataclass(frozen=True)
+class CommandLine:
+    """Arguments, divided."""
+
+    options: dict[str, str | bool]
+    """Long name without dashes -> value; those that were given."""
+    overrides: list[str]
+
+    @property
+    def multirun(self) -> bool:
+        """Whether it is a sweep."""
+        return "multirun" in self.options
+
+    def arguments(self, given: Sequence[str]) -> list[str]:
+        """The options, and `given` in place of the overrides."""
+        found = []
+        for name, value in self.options.items():
+            found += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        return [*found, *given]
+
+
+def for_hydra(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Divides a command line between Hydra and, in a sweep, the sweeper of `ltmed.studies.sweeper`.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        what Hydra gets, and `JobSweeper.given`; the latter is empty for a single run, and for another sweeper.
 
     Raises:
-        UserError: an option that does not exist, or a setting without a name or a value.
+        UserError: an option or study that does not exist, a setting without a name or a value, or a study without -m of
+            which several cells are left.
     """
-    settings = [word for word in words if not word.startswith("-") and ("=" in word or word.startswith("~"))]
-    options = [word for word in words if word not in settings]
-    _require_options(options)
-    _require_settings(settings)
-    return [*options, *settings]
+    line = parse(arguments)
+    name, further = _study(line.overrides)
+    own = [word for word in further if re.match(r"[+~]*hydra[./]", word)]
+    jobs = [word for word in further if word not in own]
+    if line.multirun and not any(overrides.setting(word).lstrip("+") == "hydra/sweeper" for word in own):
+        from ltmed.runs.directory import only_place
+
+        # Hydra gets where the sweep has its folder, and what launchers may refer to.
+        return line.arguments([*own, *only_place(jobs)]), tuple(one for one in line.overrides if one not in own)
+    if name is not None:
+        from ltmed.studies.catalogue import load
+        from ltmed.studies.filters import Asked
+
+        asked = Asked(jobs)
+        jobs = asked.only_cell(load(name, asked.scale))
+    return line.arguments([*own, *jobs]), ()
 
 
-def _require_options(words: Sequence[str]) -> None:
-    from hydra._internal.utils import get_args_parser
+def parse(arguments: Sequence[str]) -> CommandLine:
+    """Reads options and overrides.
 
-    parser = get_args_parser()
-
-    def refuse(message: str) -> None:
-        raise UserError(f"The command line cannot be read: {message}", "python run.py --help has examples.")
-
-    parser.error = refuse  # pyright: ignore[reportAttributeAccessIssue]
-    chosen, unknown = parser.parse_known_args(words)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise UserError(f"There is no option '{unknown[0]}'", suggest(unknown[0], known))
-    several = [f"--{name.replace('_', '-')}" for name in _ALONE if getattr(chosen, name)]
+    Raises:
+        UserError: an option that does not exist or has no such value, or an override without a name or a value.
+    """
+    params = [*OPTIONS, click.Argument(["overrides"], nargs=-1)]
+    command = click.Command("train", params=params, add_help_option=False)
+    try:
+        chosen = dict(command.make_context("train", list(arguments)).params)
+    except click.NoSuchOption as error:
+        known = [name for option in OPTIONS for name in option.opts]
+        raise UserError(f"There is no option '{error.option_name}'", suggest(error.option_name, known)) from None
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        raise UserError(f"The command line cannot be read: {message}", "python run.py --help has examples.") from None
+    words = list(chosen.pop("overrides"))
+    options = {name: value for name, value in chosen.items() if value not in (None, False)}
+    several = [f"--{name.replace('_', '-')}" for name in _ALONE if name in options]
     if len(several) > 1:
         raise UserError(f"{' and '.join(several)} do not go together", "Give one of them.")
-    if chosen.resolve and not chosen.cfg:
+    if "resolve" in options and "cfg" not in options:
         raise UserError("--resolve belongs to --cfg", "Add --cfg job.")
+    _require_settings(words)
+    return CommandLine(options, words)
+
+
+def _study(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    if not any(word.startswith("+") for word in words):
+        return None, list(words)
+    from ltmed.studies.catalogue import split_study
+
+    return split_study(words)
 
 
 def _require_settings(words: Sequence[str]) -> None:

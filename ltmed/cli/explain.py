@@ -46,8 +46,6 @@ def _explain_config(error: BaseException) -> str:
         return f"There is no setting '{leaf}'{where}. {suggest(leaf, map(str, cause.parent_node))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        if any(name.startswith(f"{group}/") for name in catalogue.files()):
-            return f"There is no study '{group}/{choice}'. {catalogue.suggest_study(f'{group}/{choice}')}"
         return f"{group}={choice} does not exist. {suggest(choice, error.options)}"
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
@@ -56,5 +54,4 @@ def _explain_config(error: BaseException) -> str:
             # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
             return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"
-    ours = "UserError raised while resolving interpolation: "  # In a study's sweep.
-    return text.removeprefix(ours) if text.startswith(ours) else f"The configuration cannot be composed: {text}"
+    return f"The configuration cannot be composed: {text}"

@@ -10,11 +10,10 @@ import click
 import ltmed
 from ltmed.cli import command_line
 from ltmed.cli.boundary import one_line_errors
-from ltmed.cli.explain import explain
 from ltmed.cli.help import help_screen
 from ltmed.config.paths import add_own_folder
 from ltmed.errors import UserError
-from ltmed.studies import catalogue, search, sweeper
+from ltmed.studies import search
 
 
 class _Untouched(click.Command):
@@ -50,11 +49,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python run.py")
         given = _take_own_folders(given)
         from ltmed.cli.job import run_job
         from ltmed.config import search_path
+        from ltmed.studies.sweeper import JobSweeper
 
         search_path.register()
-        catalogue.register()
-        sweeper.report_all_failures(explain)
-        sys.argv[1:] = command_line.in_order(given)  # Where Hydra reads them.
+        sys.argv[1:], JobSweeper.given = command_line.for_hydra(given)  # Where Hydra reads them.
         run_job()
         search.report_failed_trials()
 

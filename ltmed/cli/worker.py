@@ -15,19 +15,18 @@ from ltmed.training.launcher import end_with_parent
 
 
 def main() -> None:
-    """Runs the job whose config is the first line of stdin."""
-    from omegaconf import DictConfig
-
-    config = DictConfig(json.loads(sys.stdin.buffer.readline()))
+    """Runs the job that the first line of stdin describes (`ltmed.runs.job.Job.to_json`)."""
+    saved = json.loads(sys.stdin.buffer.readline())
     end_with_parent()
     tidy_output()
     warnings.simplefilter("ignore")  # The first rank says them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first rank, which ends this one.
 
+    from ltmed.runs.job import Job
     from ltmed.train import train
 
     try:
-        train(config)
+        train(Job.from_json(saved))
     except Exception as error:
         message = explain(error)
         if message is None:

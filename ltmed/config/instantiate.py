@@ -100,6 +100,7 @@ def per_stage(value: Any, stages: list[str], key: str) -> dict[str, Any]:
 def without(node: DictConfig, key: str) -> DictConfig:
     """A copy of a node of a config, in its place, that lacks a key."""
     node = node.copy()
+    OmegaConf.set_readonly(node, False)
     OmegaConf.set_struct(node, False)
     node.pop(key, None)
     return node

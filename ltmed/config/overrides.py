@@ -1,7 +1,8 @@
-"""The words of a command line, which are Hydra's overrides: read, and written for Hydra and for a shell."""
+"""Hydra's overrides: read, expanded, and written for Hydra and for a shell."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,29 @@ def values(word: str) -> list[str | None]:
         raise UserError(f"'{word}' cannot be read: {' '.join(str(error).split())}") from None
     plain = (value.text if isinstance(value, QuotedString) else value for value in found)
     return [None if value is None else str(value) for value in plain]
+
+
+def expand(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of the values that overrides sweep over, the last one varying fastest.
+
+    Args:
+        overrides: for instance `method=erm,proco` or `seed=range(3)`; those with one value stay as they are.
+
+    Raises:
+        UserError: a range without steps, which only a search can use.
+        HydraException: Hydra cannot read an override.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    choices: list[list[str]] = []
+    for word, override in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
+        if not override.is_sweep_override():
+            choices.append([word])
+        elif override.is_discrete_sweep():
+            choices.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+        else:
+            raise UserError(f"'{word}' has no end of values", "Search it with hydra/sweeper=optuna, or list values.")
+    return [list(chosen) for chosen in itertools.product(*choices)]
 
 
 def quoted(value: str) -> str:

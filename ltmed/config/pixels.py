@@ -1,8 +1,9 @@
-"""How the pixels of a run reach its network, found out before anything is computed and written into its config."""
+"""How the pixels of a run reach its network, found out before anything is computed."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
@@ -14,23 +15,25 @@ from ltmed.nn.pixels import Pixels, timm_pixels
 KEYS = ("mean", "std", "interpolation")
 
 
-def resolve_pixels(cfg: DictConfig, run_dir: Path | None = None) -> None:
-    """Fills what is null in `cfg.pixels`: from the data set if it says it, else from the weights.
+def resolve_pixels(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
+    """`cfg.pixels` with what is null in it filled in: from the data set if it says it, else from the weights.
 
     Args:
-        cfg: the composed config, changed in place.
+        cfg: the composed config; it is not changed.
         run_dir: of the run; what its config.yaml says is taken, so that a run that began does not need its file of
             weights again.
 
     Raises:
         UserError: the weights cannot be read, see `ltmed.nn.pixels.timm_pixels`.
     """
-    if all(cfg.pixels[key] is not None for key in KEYS):
-        return
+    pixels: Any = OmegaConf.to_container(cfg.pixels, resolve=True)
+    chosen = {key: pixels[key] for key in KEYS}
+    if all(value is not None for value in chosen.values()):
+        return chosen
     file = None if run_dir is None else run_dir / "config.yaml"
     begun = OmegaConf.select(OmegaConf.load(file), "pixels") if file and file.exists() else None
     if begun is not None:
-        known = {key: begun[key] for key in KEYS}
+        known: Any = OmegaConf.to_container(begun)
     else:
         reader, own = get_class(cfg.dataset._target_), _of_backbone(cfg.backbone)
         known = {
@@ -38,7 +41,7 @@ def resolve_pixels(cfg: DictConfig, run_dir: Path | None = None) -> None:
             "std": list(getattr(reader, "std", None) or own.std),
             "interpolation": own.interpolation,
         }
-    cfg.pixels.update({key: value for key, value in known.items() if cfg.pixels[key] is None})
+    return {key: known[key] if value is None else value for key, value in chosen.items()}
 
 
 def _of_backbone(node: DictConfig) -> Pixels:

@@ -6,15 +6,15 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from ltmed.config.paths import require_own_names, study_folders
+from ltmed.config.paths import own_folders, require_own_names
 
 
 class LtmedSearchPath(SearchPathPlugin):
-    """Adds the user's own folders, and those of studies, behind `conf/`."""
+    """Adds the user's own folders behind `conf/`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Called by Hydra whenever it makes a search path."""
-        for folder in study_folders():
+        for folder in own_folders():
             search_path.append("ltmed", f"file://{folder}")
 
 

@@ -119,7 +119,7 @@ SETTINGS: dict[str, Kind] = {
     "pixels.std": _or_null(_CHANNELS, "the weights' own"),
     "pixels.interpolation": _or_null(_one_of("bilinear", "bicubic"), "the weights' own"),
     "runs": _PATH,
-    "run_dir": _PATH,
+    "run_dir": _or_null(_PATH, "made from the command"),
     "cache_dir": _PATH,
     "dataset.root": _or_null(_PATH),
     "dataset.cache_scale": _number(0.1),
@@ -174,7 +174,7 @@ def check(cfg: DictConfig) -> None:
     """Refuses a config with a setting of a wrong type or out of its range.
 
     Args:
-        cfg: the composed config, with `run_dir` filled in.
+        cfg: as composed.
 
     Raises:
         UserError: names the first such setting of the table and what it may be, a setting of Lightning's trainer that

@@ -52,6 +52,8 @@ class ImageCache:
     """(row, reason) of the images that cannot be read; their pixels are zeros."""
     name: str = ""
     """Of its folder: changes with every file and with how the pixels were made."""
+    store: Store = RAW
+    """How the pixels are kept."""
 
 
 def open_cache(
@@ -139,7 +141,8 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
         meta = json.loads((path / META).read_text())
         if tuple(meta["shape"]) != shape or (pixels := store.open(path, shape)) is None:
             return None
-        return ImageCache(pixels, [(int(row), str(reason)) for row, reason in meta["bad"]], path.name)
+        bad = [(int(row), str(reason)) for row, reason in meta["bad"]]
+        return ImageCache(pixels, bad, path.name, store)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

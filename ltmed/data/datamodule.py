@@ -6,7 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -170,6 +170,13 @@ class DataModule(LightningDataModule):
                 warn_of_unseen_classes(self.split, self.manifest)
             self.warnings = tuple(dict.fromkeys([*self.warnings, *kept]))
         require_training_images(self.split, self.manifest)
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """How image files become squares of the cache, once they are open: store, side, fit, intensity."""
+        assert self.cache is not None
+        known = {"store": self.cache.store.name, "side": self.cache_size, "fit": self.fit}
+        return {**known, "intensity": asdict(self.intensity)}
 
     def use_features(self, features: FeatureCache, evaluation: str) -> None:
         """Makes all loaders give features instead of images.

@@ -48,6 +48,8 @@ class Pixels(Protocol):
 class Store(ABC):
     """One way to keep the squares of an array of `shape` (N, S, S, 3)."""
 
+    name: str
+    """What run.json calls it."""
     word: str | None
     """What it adds to the key of a cache."""
 
@@ -75,6 +77,7 @@ class Store(ABC):
 class RawStore(Store):
     """One file of pixels."""
 
+    name = "raw"
     word = None
 
     def room(self, shape: tuple[int, ...]) -> int:
@@ -99,6 +102,7 @@ class RawStore(Store):
 class JpegStore(Store):
     """One file with all JPEGs, in the order in which they were made, and one with where each of them lies."""
 
+    name = "jpeg"
     word = "jpeg95"
 
     def room(self, shape: tuple[int, ...]) -> int:

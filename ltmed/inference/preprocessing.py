@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ltmed.config.instantiate import build
 from ltmed.data.augment import Augmentation
-from ltmed.data.datamodule import DataModule
 from ltmed.data.decode import decode_square
 from ltmed.data.intensity import Intensity
-from ltmed.data.store import RAW, from_jpeg, to_jpeg
+from ltmed.data.store import JPEG, from_jpeg, to_jpeg
 from ltmed.inference.restore import finished_run, load_network
 from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from ltmed.nn.network import Network
 
 
@@ -92,25 +88,18 @@ def open_run(run_dir: str | Path | Run) -> Trained:
     run = finished_run(run_dir)
     network = load_network(run)
     names = [row["name"] for row in run.found["test"]["per_class"]]
-    return Trained(run, network, run.classes, names, _preprocessing(run.config, run.found))
+    return Trained(run, network, run.classes, names, _preprocessing(run))
 
 
-def _preprocessing(cfg: DictConfig, found: dict[str, Any]) -> Preprocessing:
-    side = round(cfg.image_size * _setting(cfg, "cache_scale"))
-    # A split may leave images out, which is why this can only be a lower bound of what the cache held.
-    images = sum(found["split"]["images"].values()) + len(found["skipped"])
+def _preprocessing(run: Run) -> Preprocessing:
+    cached, pixels = run.facts["pixels"], run.config.pixels
     return Preprocessing(
-        cache_size=side,
-        fit=_setting(cfg, "fit"),
-        intensity=Intensity.of(_setting(cfg, "intensity")),
-        jpeg=RAW.room((images, side, side, 3)) > _setting(cfg, "cache_budget_gb") * 1e9,
-        view=build(cfg.evaluation),
-        interpolation=cfg.pixels.interpolation,
-        mean=tuple(cfg.pixels.mean),
-        std=tuple(cfg.pixels.std),
+        cache_size=cached["side"],
+        fit=cached["fit"],
+        intensity=Intensity(**cached["intensity"]),
+        jpeg=cached["store"] == JPEG.name,
+        view=build(run.config.evaluation),
+        interpolation=pixels.interpolation,
+        mean=tuple(pixels.mean),
+        std=tuple(pixels.std),
     )
-
-
-def _setting(cfg: DictConfig, name: str) -> Any:
-    """A setting of the data set, which its yaml may leave to the class."""
-    return cfg.dataset.get(name, inspect.signature(DataModule).parameters[name].default)

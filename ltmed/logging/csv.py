@@ -12,6 +12,7 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers.logger import Logger
 
+from ltmed.runs.job import RunName
 from ltmed.utils.files import write_atomic
 
 COLUMNS = ("stage", "epoch", "step", "name", "value")
@@ -26,13 +27,14 @@ class CSVLogger(Logger):
 
     Args:
         run_dir: the run's folder.
-        config: the run's resolved config, which names the run.
+        name: what the run is called.
+        config: the run's resolved configuration, for loggers that show it.
     """
 
-    def __init__(self, run_dir: Path, config: dict[str, Any]) -> None:
+    def __init__(self, run_dir: Path, name: RunName, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.file = run_dir / "metrics.csv"
-        self.run = RunNames(config)
+        self.run = name
         self._stage = ""
         self._pending: list[tuple[Any, ...]] = []
 
@@ -65,7 +67,7 @@ class CSVLogger(Logger):
         epoch = "" if epoch is None else int(epoch)
         for name, value in metrics.items():
             if name != "epoch":
-                # Lightning's callbacks log names without a stage ("lr-SGD"); they belong to the one in training.
+                # Lightning's callbacks log names without a stage; they belong to the one in training.
                 stage = name.split("/", 1)[0] if "/" in name else self._stage
                 self._pending.append((stage, epoch, "" if step is None else step, name, repr(float(value))))
 
@@ -122,17 +124,6 @@ class CSVLogger(Logger):
         scalars = found["test"]["scalars"]
         self._pending += [("test", "", "", f"test/{name}", repr(_float(value))) for name, value in scalars.items()]
         self.save()
-
-
-class RunNames:
-    """What a run is called: data set, method, fold and seed, from its resolved config."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        # A reader is one module named like its data set.
-        self.dataset = str(config["dataset"]["_target_"]).split(".")[-2]
-        self.method = str(config["method"]["name"])
-        self.group = f"{self.dataset}-{self.method}"
-        self.version = f"fold{config['fold']}-seed{config['seed']}"
 
 
 def _float(value: float | None) -> float:

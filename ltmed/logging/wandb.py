@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 
 from ltmed.errors import UserError
 from ltmed.logging.csv import CSVLogger
-from ltmed.logging.wandb_media import images, row_name, tags
+from ltmed.logging.wandb_media import images, tags
 from ltmed.runs.directory import identity
+from ltmed.runs.job import RunName
 
 if TYPE_CHECKING:
     import wandb
@@ -44,7 +45,8 @@ class WandbLogger(CSVLogger):
 
     Args:
         run_dir: the run's folder.
-        config: the run's resolved config; shown with the run, and besides it `row`, its method and settings.
+        name: what the run is called.
+        config: the run's resolved configuration; shown with the run, and besides it `row`, its method and settings.
         project: W&B project.
         entity: W&B user or team; None is the account's default.
         offline: True writes to `<run_dir>/wandb` only and needs neither account nor network. So does the environment
@@ -58,14 +60,15 @@ class WandbLogger(CSVLogger):
     def __init__(
         self,
         run_dir: Path,
-        config: dict[str, Any],
+        name: RunName,
+        config: Mapping[str, Any],
         *,
         project: str,
         entity: str | None,
         offline: bool,
         attempt: int = 0,
     ) -> None:
-        super().__init__(run_dir, config)
+        super().__init__(run_dir, name, config)
         self._wandb = _start(
             offline,
             id=run_id(run_dir, config, attempt),
@@ -73,11 +76,11 @@ class WandbLogger(CSVLogger):
             dir=run_dir,
             project=project,
             entity=entity,
-            name=f"{self.run.group}-{self.run.version}",
-            group=self.run.group,
-            job_type=self.run.method,
-            tags=tags(config, self.run.dataset, self.run.method),
-            config={**config, "row": row_name(run_dir, self.run.method)},
+            name=f"{name.group}-{name.version}",
+            group=name.group,
+            job_type=name.method,
+            tags=tags(name),
+            config={**config, "row": name.row},
         )
 
     @classmethod
@@ -132,9 +135,9 @@ class WandbLogger(CSVLogger):
             run.finish()
 
 
-def run_id(run_dir: Path, config: dict[str, Any], attempt: int = 0) -> str:
+def run_id(run_dir: Path, config: Mapping[str, Any], attempt: int = 0) -> str:
     """W&B id of a run: the same at every start, another for every folder, configuration and attempt."""
-    about = [str(run_dir.resolve()), identity(OmegaConf.create(config)), attempt]
+    about = [str(run_dir.resolve()), identity(OmegaConf.create(dict(config))), attempt]
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ltmed.runs.job import RunName
 
-def tags(config: Mapping[str, Any], dataset: str, method: str) -> list[str]:
-    """Data set, method and split: what runs are filtered by.
 
-    Args:
-        config: the resolved config of the run.
-        dataset: its data set's name.
-        method: its method's name.
-    """
-    split = str(config.get("split", {}).get("_target_", "")).rpartition(".")[2]
+def tags(name: RunName) -> list[str]:
+    """Data set, method and split: what runs are filtered by."""
     # Short of W&B's limit of 64 letters, and each once: a data set may be called like a method.
-    return list(dict.fromkeys(tag[:64] for tag in (dataset, method, split) if tag))
-
-
-def row_name(run_dir: Path, method: str) -> str:
-    """What the repetitions of a run (its other folds and seeds) have in common: its method, and its settings.
-
-    Args:
-        run_dir: the run's folder; one that the user named is a row of its own, since its name says no settings.
-        method: its method's name.
-    """
-    derived = re.fullmatch(r"fold-?\d+-seed-?\d+", run_dir.name) and run_dir.parent.parent.name == method
-    settings = run_dir.parent.name if derived else run_dir.name
-    return method if settings == "default" else f"{method} ({settings})"
+    return list(dict.fromkeys(tag[:64] for tag in (name.dataset, name.method, name.split)))
 
 
 def images(folder: Path) -> dict[str, Any]:

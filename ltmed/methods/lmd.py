@@ -238,6 +238,7 @@ class Calibrate(Stage):
         factor = encoder["lr"] / encoder.get("initial_lr", encoder["lr"])
         classifier = self.network.classifier.requires_grad_(True)
         optimizer = torch.optim.SGD(classifier.parameters(), **{**self.sgd, "lr": factor * self.sgd["lr"]})
+        self.log(f"{self.context.name}/train/classifier_lr", optimizer.param_groups[0]["lr"], batch_size=1)
         with torch.enable_grad():
             for features, labels in batches:
                 optimizer.zero_grad()

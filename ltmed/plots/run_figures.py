@@ -7,12 +7,10 @@ figures`) and found through the stages' recorded `_target_`, so that this module
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ltmed.config.targets import known
 from ltmed.errors import UserError
@@ -22,12 +20,10 @@ from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from omegaconf import DictConfig
 
     from ltmed.training.stage import Stage
 
 FOLDER = "figures"
-_MOST_RATES = 400
 Plot = Callable[[], "Figure | None"]
 """Plots a figure, or gives None where the run has no data for it."""
 
@@ -148,9 +144,10 @@ def _curves(data: RunData) -> Figure | None:
             loss=data.series(f"{name}/train/loss"),
             metrics=data.validation(name),
             selected=data.selected_epoch(name),
-            rate=_rates(recipe, data.logged.get(f"{name}/train/loss", ())),
+            # Of the first parameter group, at the start of each epoch.
+            rate=(range(len(data.series(f"{name}/train/lr"))), data.series(f"{name}/train/lr")),
         )
-        for name, recipe in data.stages.items()
+        for name in data.stages
     ]
     stages = [stage for stage in stages if stage.loss or stage.metrics]
     return curves.training_curves(stages, data.title) if stages else None
@@ -161,24 +158,3 @@ def _class_losses(data: RunData) -> Figure | None:
     if not panels:
         return None
     return curves.class_losses(panels, data.classes, data.tiers, data.counts, data.title)
-
-
-def _rates(recipe: DictConfig, losses: Sequence[tuple[int, int, float]]) -> tuple[list[float], list[float]]:
-    """Learning rates by epoch: rebuilt, since the schedule is a function of the step and of the recipe alone."""
-    import torch
-    from torch.optim.lr_scheduler import LambdaLR
-
-    from ltmed.config.instantiate import build
-
-    if not losses:
-        return [], []
-    epochs, steps = len(losses), losses[-1][1] + 1
-    optimizer = build(recipe.optimizer)([torch.nn.Parameter(torch.zeros(()))])
-    rate = optimizer.param_groups[0]["lr"]
-    if recipe.schedule is None:
-        return [0, epochs], [rate, rate]
-    schedule = build(recipe.schedule)(optimizer, steps)
-    if not isinstance(schedule, LambdaLR):
-        return [], []
-    places = np.unique(np.linspace(0, steps - 1, min(steps, _MOST_RATES)).round().astype(int)).tolist()
-    return [step * epochs / steps for step in places], [rate * schedule.lr_lambdas[0](step) for step in places]

@@ -90,13 +90,18 @@ def _parts_of(column: str, groups: Sequence[Sequence[Entry]]) -> list[str]:
 
 
 def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
-    """Copies of one run counted once."""
+    """Equal runs of one method counted once; those of two methods stay, and a note says that they are one."""
     kept: dict[Any, Entry] = {}
+    named: dict[Any, Entry] = {}
     notes = []
     for entry in entries:
-        key = str([*sorted(entry.settings.items()), entry.dataset, entry.hash])
+        computed = (entry.run.facts["fingerprint"], entry.dataset, entry.hash)
+        key = (entry.method, *computed)
+        other = named.setdefault(computed, entry)
         if key in kept:
             notes.append(f"{entry.run.path} repeats {kept[key].run.path} and is left out.")
+        elif other is not entry:
+            notes.append(f"{entry.run.path} computes the same as {other.run.path}, under the name of another method.")
         kept.setdefault(key, entry)
     return list(kept.values()), notes
 

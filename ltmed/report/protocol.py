@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ltmed.logging.console import leakage as leakage_of_one_split
 from ltmed.report.columns import protocol_name
-from ltmed.report.formatting import division_names, number_list, split_seed
+from ltmed.report.formatting import division_names, duration, number_list, split_seed
 from ltmed.report.model import FormattedCell, Grid, Table
 from ltmed.report.statistics import basis, has_others, lacking
 from ltmed.runs.reader import Division, Run
@@ -82,7 +82,7 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
 
 
 def runs_grid(table: Table) -> Grid:
-    """One line per cell: repetitions, epochs, image size, commits."""
+    """One line per cell: repetitions, epochs, image size, duration and devices of the training, commits."""
     lines = []
     for column in table.columns:
         for row in table.rows:
@@ -95,20 +95,28 @@ def runs_grid(table: Table) -> Grid:
                     number_list(sorted(seeds(cell.runs))),
                     _alike(epochs(run) for run in cell.runs),
                     _alike(str(run.config.image_size) for run in cell.runs),
+                    took(cell.runs),
                     _alike(_commit(run) for run in cell.runs),
                 )
                 lines.append((label, tuple(FormattedCell(text) for text in shown)))
-    headings = ("runs", "folds", "seeds", "epochs", "image size", "commit")
+    headings = ("runs", "folds", "seeds", "epochs", "image size", "training", "commit")
     return Grid("Runs", headings, tuple(lines), ("+: with uncommitted changes.",))
 
 
 def epochs(run: Run) -> str:
     """Epochs of each stage, joined by +."""
-    from ltmed.config.instantiate import per_stage
+    return "+".join(str(stage.epochs) for stage in run.config.method.stages.values())
 
-    stages = run.config.method.stages
-    chosen = per_stage(run.config.epochs, list(stages), "epochs")
-    return "+".join(str(chosen[name] or stages[name].epochs) for name in stages)
+
+def took(runs: Sequence[Run]) -> str:
+    """Mean duration of the training of one run, and the devices; empty where runs did not record it."""
+    seconds = [sum(stage["seconds"] for stage in run.found["stages"].values()) for run in runs]
+    devices = {
+        f"{stage['processes']} x {stage['device']}" if stage["processes"] > 1 else stage["device"]
+        for run in runs
+        for stage in run.found["stages"].values()
+    }
+    return f"{duration(sum(seconds) / len(seconds))} ({', '.join(sorted(devices))})" if devices else ""
 
 
 def _commit(run: Run) -> str:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build
 from ltmed.errors import UserError
-from ltmed.utils.files import write_atomic
-from ltmed.utils.processes import is_first_process
+from ltmed.runs import facts
 
 if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
 
 
 def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
-    """Reads the label files and checks that the split is the one that this run began with; writes nothing."""
+    """Reads the label files and checks that the split is the one that this run began with; writes nothing.
+
+    Raises:
+        UserError: the data under `dataset.root` are not those that the run began with.
+    """
     data: DataModule = build(
         cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
         evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir, interpolation=cfg.pixels.interpolation,
     )  # fmt: skip
-    begun = split_record(run_dir)
-    if begun["hash"] not in (None, data.digest):
+    begun = facts.read(run_dir)["split"] if (run_dir / facts.RUN).exists() else None
+    if begun is not None and begun["hash"] != data.digest:
         raise UserError(
             f"{run_dir} was begun with the split {begun['hash']}, but {cfg.dataset.root} now gives {data.digest}",
             "The images, labels or groups under dataset.root changed. Restore them, or choose another run_dir.",
@@ -32,14 +34,8 @@ def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
     return data
 
 
-def begin_split(run_dir: Path, data: DataModule, root: str | None) -> None:
-    """Writes name, hash and root of the split into the folder of a run that begins."""
-    if is_first_process() and split_record(run_dir)["hash"] is None:
-        known = {"name": data.split.name, "hash": data.digest, "root": root}
-        write_atomic(run_dir / "split.json", json.dumps(known))
-
-
-def split_record(run_dir: Path) -> dict[str, Any]:
-    """Name, hash and root of the split in the run's folder; None for all of them where no run began."""
-    file = run_dir / "split.json"
-    return json.loads(file.read_text()) if file.exists() else {"hash": None, "root": None}
+def begin_data(run_dir: Path, data: DataModule, root: str | None) -> None:
+    """Records split and pixels of a run that begins; one that continues keeps what it began with."""
+    if facts.read(run_dir)["split"] is None:
+        split = {"name": data.split.name, "hash": data.digest, "root": root}
+        facts.add(run_dir, split=split, pixels=data.pixels)

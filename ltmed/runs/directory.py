@@ -1,18 +1,29 @@
-"""The folder of a run: named by the configuration alone, claimed by the first, refused to a different one."""
+"""The folder of a run: named by its command, claimed by the first, refused to a different configuration.
+
+The name says the overrides of the plain command, so two names may stand for one computation (`method=focal` and
+`method=erm loss=focal`, or a setting that is written out with its default). Names decide where results are, and
+`fingerprint` decides what is equal: a run that another folder already holds finished says so before it trains
+(`ltmed.runs.facts.equal_run`), and reports count equal runs once.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config.overrides import setting
+from ltmed.config.resolve import OPTIONAL_GROUPS
 from ltmed.errors import UserError
 from ltmed.utils.files import write_atomic
+
+CONFIG, METRICS = "config.yaml", "metrics.json"
 
 # Where and how fast a run happens, not what it computes: neither part of its folder's name nor compared on resume.
 PLACE = (
@@ -37,22 +48,34 @@ _IN_PATH = ("dataset", "method", "fold", "seed")
 _LONGEST = 100
 
 
-def run_dir_name(cfg: DictConfig, dataset: str, overrides: list[str]) -> Path:
+_NAMES = ("method.name", *OPTIONAL_GROUPS)
+"""What the stages already hold under another name: a method's name, and the groups that it is put together from."""
+
+
+def run_dir_name(dataset: str, method: str, fold: int, seed: int, overrides: Iterable[str]) -> Path:
     """`<dataset>/<method>/<overrides>/fold<f>-seed<s>`: the same on every rank, machine, device count and day.
 
     Args:
-        cfg: the composed config.
         dataset: the choice of the group `dataset`.
-        overrides: the command line's `key=value` words, in any order.
+        method: the method's name.
+        fold: of the split.
+        seed: of the training.
+        overrides: of the plain command, in any order.
     """
-    kept = sorted(_as_swept(word) for word in overrides if not _is_place(word) and _key(word) not in _IN_PATH)
+    kept = own_settings(overrides)
     text = ",".join(re.sub(r"[^\w.=+@-]+", "_", word.replace("method.stages.", "")) for word in kept)
     if len(text) > _LONGEST or any(re.search(r"[^\w.=+@-]", word) for word in kept):
-        # Long or lossy names stay unique through a hash of the exact words.
+        # Long or lossy names stay unique through a hash of the exact overrides.
         text = f"{text[: _LONGEST - 9]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
-    return Path(dataset, str(cfg.method.name), text or "default", f"fold{cfg.fold}-seed{cfg.seed}")
+    return Path(dataset, method, text or "default", f"fold{fold}-seed{seed}")
 
 
+def own_settings(overrides: Iterable[str]) -> list[str]:
+    """Sorted overrides that tell the runs of one method on one data set apart, but for fold and seed."""
+    return sorted(_as_swept(word) for word in overrides if not _is_place(word) and _key(word) not in _IN_PATH)
+
+
+@cache
 def _as_swept(word: str) -> str:
     """The word as Hydra's sweeper hands it to a job (`lr=1e-3`: `lr=0.001`), so that a sweep finds a single run."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -73,14 +96,29 @@ def _is_place(word: str) -> bool:
 
 
 def without_place(overrides: Sequence[str]) -> list[str]:
-    """Those of the words that say what is computed, and not where or how fast."""
+    """Those overrides that say what is computed, and not where or how fast."""
     return [word for word in overrides if not _is_place(word)]
+
+
+def only_place(overrides: Sequence[str]) -> list[str]:
+    """Those overrides that say where or how fast a run happens; every configuration has these settings."""
+    return [word for word in overrides if _is_place(word)]
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The flat `{dotted key: value}` of everything that changes a run's numbers."""
     flat = flatten(OmegaConf.to_container(cfg, resolve=True))
     return {key: value for key, value in flat.items() if not _is_place(key)}
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """Sixteen hex digits, equal for two resolved configurations that compute the same numbers from the same images."""
+    kept = {
+        key: value
+        for key, value in identity(cfg).items()
+        if not any(key == name or key.startswith(name + ".") for name in _NAMES)
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -101,7 +139,7 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
         UserError: the folder belongs to a run with another configuration; names the keys that differ. Or it cannot
             be written.
     """
-    file = run_dir / "config.yaml"
+    file = run_dir / CONFIG
     if file.exists():
         require_same(run_dir, cfg)
         return
@@ -125,7 +163,7 @@ def require_same(run_dir: Path, cfg: DictConfig) -> None:
     Raises:
         UserError: it has another one; names the keys that differ.
     """
-    file = run_dir / "config.yaml"
+    file = run_dir / CONFIG
     if not file.exists():
         return
     there = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_place(k)}
@@ -138,3 +176,15 @@ def require_same(run_dir: Path, cfg: DictConfig) -> None:
             f"{run_dir} holds a run with another configuration ({shown}{more})",
             "Choose another run_dir, or delete that folder.",
         )
+
+
+class DamagedRunError(UserError):
+    """A file of a run cannot be read, or is not what the run wrote.
+
+    Args:
+        file: in the run's folder.
+        what: is wrong with it.
+    """
+
+    def __init__(self, file: Path, what: str) -> None:
+        super().__init__(f"{file} {what}", f"Delete the folder {file.parent} and start its command again.")

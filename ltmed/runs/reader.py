@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,16 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ltmed.errors import UserError
-from ltmed.runs import record
-from ltmed.runs.record import DamagedRunError
+from ltmed.runs import facts, record
+from ltmed.runs.directory import CONFIG, DamagedRunError
 
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
-
-CONFIG = "config.yaml"
-_TRACES = (record.METRICS, "split.json", "stages")
-"""What tells a run whose configuration cannot be read from some other program's config.yaml."""
 
 
 class Division(NamedTuple):
@@ -54,14 +49,27 @@ class Run:
         return _config(self.path)
 
     @cached_property
+    def facts(self) -> dict[str, Any]:
+        """run.json; see `ltmed.runs.facts`.
+
+        Raises:
+            DamagedRunError: it is missing, or is not what a run writes.
+        """
+        return facts.read(self.path)
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """Hydra's overrides of the plain command that began the run.
+
+        Raises:
+            DamagedRunError: they are missing, or are not a list.
+        """
+        return facts.read_overrides(self.path)
+
+    @property
     def split_seeds(self) -> dict[str, int]:
-        """Dotted key -> value of every seed below `split`."""
-        from omegaconf import OmegaConf
-
-        from ltmed.runs.directory import flatten
-
-        found = flatten({"split": OmegaConf.to_container(self.config.split)})
-        return {key: value for key, value in sorted(found.items()) if key.rpartition(".")[2] == "seed"}
+        """Dotted key -> value of every seed that the images were divided with."""
+        return self.facts["split_seeds"]
 
     @cached_property
     def division(self) -> Division:
@@ -108,7 +116,7 @@ def read_run(path: Path) -> Run | None:
     if found is None:
         return None
     run = Run(path, found)
-    _ = run.config
+    _ = run.config, run.facts
     _check_columns(run)
     return run
 
@@ -116,8 +124,8 @@ def read_run(path: Path) -> Run | None:
 def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
     """All runs in and below the given folders: the finished ones, and the folders of those that are not.
 
-    A damaged run below a folder is a warning, and not finished; without a configuration it is left out. Hidden folders,
-    those of W&B, and configurations of something else are no runs.
+    A damaged run below a folder is a warning, and not finished; without configuration or record it is left out. Hidden
+    folders, those of W&B, and configurations of something else are no runs.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any of them.
@@ -133,12 +141,12 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
             try:
                 run = read_run(folder)
                 if run is None:
-                    _config(folder)
+                    _require_begun(folder)
             except DamagedRunError as error:
                 if folder == path:
                     raise
                 warnings.warn(str(error), stacklevel=2)
-                if not _has_config(folder):
+                if not _is_begun(folder):
                     continue
                 run = None
             if run is None:
@@ -154,27 +162,27 @@ def _folders(top: Path) -> Iterator[Path]:
     """The folders in and below `top` that are of runs, damaged ones too, in order."""
     for place, below, files in os.walk(top):
         below[:] = sorted(name for name in below if name != "wandb" and not name.startswith("."))
-        folder = Path(place)
-        if {CONFIG, record.METRICS} & set(files) and _is_run(folder):
-            yield folder
+        # run.json may be lost where others are; another program's metrics.json is no run.
+        if facts.RUN in files or (record.METRICS in files and _has_results(Path(place))):
+            yield Path(place)
 
 
-def _is_run(folder: Path) -> bool:
-    file = folder / CONFIG
-    if not file.exists():
-        try:
-            return record.read(folder) is not None
-        except DamagedRunError:  # Another program's metrics.json.
-            return False
-    # Not parsed here, which is slow, and impossible where it is damaged.
-    keys = re.findall(r"^(\w+):", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    named = re.fullmatch(r"fold\d+-seed\d+", folder.name)
-    return {"method", "fold", "seed"} <= set(keys) or bool(named) or any((folder / one).exists() for one in _TRACES)
-
-
-def _has_config(folder: Path) -> bool:
+def _has_results(folder: Path) -> bool:
     try:
-        _config(folder)
+        return record.read(folder) is not None
+    except DamagedRunError:
+        return False
+
+
+def _require_begun(folder: Path) -> None:
+    _config(folder)
+    facts.read(folder)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether it is known which run this is."""
+    try:
+        _require_begun(folder)
     except DamagedRunError:
         return False
     return True

@@ -12,6 +12,7 @@ metrics.json is strict JSON (an undefined number is null), written last of all, 
                 imbalance {rule, ratio, n0, rounding, fixed_test, achieved_ratio, available {class: n},
                 requested {class: n}, achieved {class: n}} or null
     tiers       rule, head [class], medium [class], tail [class]
+    stages      {stage: {epochs, seconds, device, processes, peak_memory_bytes}}: what training took
     skipped     [{image, reason}]: unreadable images that took no part
     warnings    [sentence]: what reading the data set warned of
     versions    {package: version or null}
@@ -29,7 +30,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltmed.errors import UserError
+from ltmed.runs.directory import METRICS, DamagedRunError
 from ltmed.utils.files import replacing, write_atomic
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ltmed.data.manifest import Manifest
     from ltmed.evaluation.metrics import Evaluation, Report
 
-METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
+PREDICTIONS = "predictions.parquet"
 _PARTS = {
     "run": ("dataset", "method", "fold", "seed"),
     "test": ("scalars", "per_class", "intervals"),
@@ -75,25 +76,16 @@ def read(run_dir: Path) -> dict[str, Any] | None:
     return found
 
 
-class DamagedRunError(UserError):
-    """A file of a run cannot be read, or is not what the run wrote.
-
-    Args:
-        file: in the run's folder.
-        what: is wrong with it.
-    """
-
-    def __init__(self, file: Path, what: str) -> None:
-        super().__init__(f"{file} {what}", f"Delete the folder {file.parent} and start its command again.")
-
-
-def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation]) -> dict[str, Any]:
+def collect(
+    cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation], stages: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """Everything that metrics.json holds (see the top of this file).
 
     Args:
         cfg: the run's config, for its name, fold and seed.
         data: the opened data set.
         evaluations: predictions for "val" and "test".
+        stages: what training took (`ltmed.runs.facts.durations`).
     """
     from ltmed.data.imbalance import LongTailedSplit
     from ltmed.evaluation.bootstrap import bootstrap
@@ -144,6 +136,7 @@ def collect(cfg: DictConfig, data: DataModule, evaluations: dict[str, Evaluation
             "rule": "listed by the data set; the rest is medium" if listed else RULE,
             **{tier: [manifest.classes[k] for k in members] for tier, members in data.tiers.items()},
         },
+        "stages": stages,
         "skipped": [
             {"image": manifest.images[row], "reason": reason} for row, reason in (data.cache.bad if data.cache else ())
         ],

@@ -1,8 +1,8 @@
-"""A paper's table as one command: `python run.py -m +lmd=table3` trains its cells, `table("lmd/table3")` collects them.
+"""A paper's table as one command: `python run.py -m +lmd=table3` trains it, `ltmed report lmd/table3` collects it.
 
-A study is a file `experiments/<paper>/<table>.yaml` (experiments/study.yaml lists its keys). Each of its cells is a
-plain run: its overrides are put together here and composed anew, so that its folder is that of its plain command, a
-cell that stands in two tables is trained once, and finished cells are skipped. Nothing here is slow to import.
+A study is a file `experiments/<paper>/<table>.yaml` (experiments/study.yaml lists its keys), read here and not by
+Hydra. Each of its cells is a plain run: a list of overrides, so that its folder is that of its plain command, a cell
+that stands in two tables is trained once, and finished cells are skipped. Nothing here is slow to import.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-_OWN = ("row", "column", "data", "scale", "study")
+_SCALE = "scale"
 
 
 def files() -> dict[str, Path]:
     """Every study, as `<paper>/<table>`, and its file; those that begin with `_` are parts of several studies."""
     found = sorted(file for folder in study_folders() for file in folder.glob("*/[!_]*.yaml"))
-    apart = {"scale", *groups()}
+    apart = {_SCALE, *groups()}
     return {f"{file.parent.name}/{file.stem}": file for file in found if file.parent.name not in apart}
 
 
@@ -41,17 +41,32 @@ def suggest_study(name: str) -> str:
     return suggest(name, names())
 
 
-def require_known(given: Sequence[str]) -> None:
-    """Refuses `+lmdd=table3`, which Hydra takes for a new setting.
+def split_study(given: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The study that overrides name (`+lmd=table3` -> `lmd/table3`), or None; and the other overrides.
 
     Raises:
-        UserError: a word adds a setting at the top, where nothing reads it.
+        UserError: there is no such study, there are two of them, or `+scale=` has none. Also for any other setting
+            that is added at the top of the configuration (`+lmdd=table3`), where nothing would read it.
     """
+    further, chosen = [], []
     for word in given:
-        found = re.match(r"\+(\w+)=(.*)", word)
-        if found and not any((folder / found[1]).is_dir() for folder in {*study_folders(), *config_folders()}):
-            name = f"{found[1]}/{found[2]}"
+        key, _, value = word.partition("=")
+        group = key.lstrip("+")
+        name = f"{group}/{value}"
+        if not key.startswith("+") or not re.fullmatch(r"\w+", group) or group == _SCALE:
+            further.append(word)
+        elif name in names():
+            chosen.append(name)
+        elif any((folder / group).is_dir() for folder in config_folders()):
+            further.append(word)
+        else:
             raise UserError(f"There is no study '{name}'", suggest_study(name))
+    if len(set(chosen)) > 1:
+        raise UserError(f"{' and '.join(chosen)} are two studies", "Give one command for each.")
+    scales = [word for word in further if overrides.setting(word).lstrip("+") == _SCALE]
+    if scales and not chosen:
+        raise UserError(f"{scales[0]} belongs to a study", "For instance +lmd=table3 +scale=smoke.")
+    return (chosen[0] if chosen else None), further
 
 
 def load(name: str, scale: str | None = None) -> Study:
@@ -78,9 +93,9 @@ class NamedStudy(Study):
             raise UserError(f"There is no study '{name}'", suggest_study(name))
         parts = [study_file(f"{name}.yaml")]
         if scale is not None:
-            parts.append(study_file(f"scale/{scale}.yaml"))
+            parts.append(study_file(f"{_SCALE}/{scale}.yaml"))
             if not parts[-1].is_file():
-                known = [file.stem for folder in study_folders() for file in (folder / "scale").glob("*.yaml")]
+                known = [file.stem for folder in study_folders() for file in (folder / _SCALE).glob("*.yaml")]
                 raise UserError(f"There is no scale '{scale}'", suggest(scale, known))
         try:
             merged = OmegaConf.merge(*map(_read, parts))
@@ -91,7 +106,7 @@ class NamedStudy(Study):
 
 
 def _read(file: Path) -> DictConfig:
-    """A file on top of those that its defaults list names, as Hydra would merge them."""
+    """A file on top of those that its defaults list names, in the order and with the meaning that Hydra gives them."""
     from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError
 
@@ -121,38 +136,3 @@ def yaml_mistake(error: BaseException, file: Path | None = None) -> str:
     line = f", line {mark.line + 1}" if mark else ""
     what = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"{where}{line}: this is not YAML ({what})"
-
-
-def words_of_job(cfg: DictConfig, given: Sequence[str]) -> list[str]:
-    """The plain overrides of the cell that a job of a study is about.
-
-    Args:
-        cfg: the job's config, with a `study`.
-        given: the job's overrides.
-
-    Raises:
-        UserError: no cell is chosen, or it does not exist.
-    """
-    study = Study(cfg.study)
-    if cfg.row is None or cfg.column is None:
-        raise UserError(
-            f"{study.title} has {len(study.rerun)} rows and {len(study.columns)} columns",
-            "Run all of them with python run.py -m, or choose one with row=NAME column=NAME.",
-        )
-    mine = (*_OWN, study.paper)
-    further = [word for word in given if overrides.setting(word).lstrip("+").split(".")[0] not in mine]
-    repetition = {"fold": str(cfg.fold), "seed": str(cfg.seed)}
-    found = study.overrides(str(cfg.row), str(cfg.column), repetition)
-    if cfg.data is not None and study.scale is None:
-        found = (
-            *found,
-            f"dataset.root={overrides.quoted(str(Path(cfg.data, overrides.choice(found, 'dataset') or '')))}",
-        )
-    return overrides.last_of_each([*found, *further])
-
-
-def register() -> None:
-    """Makes `${study_sweep:KEY}` known, with which experiments/study.yaml fills `hydra.sweeper.params`."""
-    from omegaconf import OmegaConf
-
-    OmegaConf.register_new_resolver("study_sweep", lambda key, _root_: Study(_root_.study).sweep(key), replace=True)

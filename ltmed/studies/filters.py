@@ -1,4 +1,4 @@
-"""The words after the name of a study in `ltmed report lmd/table3 row=LMD runs=DIR`."""
+"""What follows the name of a study: `python run.py -m +lmd=table3 row=LMD`, `ltmed report lmd/table3 row=LMD`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from ltmed.config import overrides
 from ltmed.errors import UserError
@@ -15,20 +16,20 @@ _FILTERS = ("row", "column", "fold", "seed")
 
 
 class Asked:
-    """What the words after the name of a study ask for, understood as `python run.py` understands them.
+    """The cells of a study that were chosen, and the overrides that hold for all of them.
 
     Args:
-        given: `row`, `column`, `fold` and `seed` choose cells, `scale` a size; `data` is where the data sets are; all
-            others are overrides of every cell.
+        given: `row`, `column`, `fold` and `seed` choose cells, `scale` a size; `data` is where the data sets are (the
+            variable LTMED_DATA without it); all others are overrides of every cell.
 
     Raises:
-        UserError: a word cannot be read, or is not one that a study takes.
+        UserError: an override cannot be read, or is not one that a study takes.
     """
 
     def __init__(self, given: Sequence[str]) -> None:
         self.filters: dict[str, list[str]] = {}
         """`row`, `column`, `fold`, `seed` -> values."""
-        self.data: str | None = None
+        self.data: str | None = os.environ.get("LTMED_DATA") or None
         self.scale: str | None = None
         further = []
         for word in given:
@@ -51,14 +52,24 @@ class Asked:
                 further.append(word)
         self.further = tuple(overrides.last_of_each(further))
 
-    def narrow(self, study: Study) -> Study:
-        """The part of a study that is asked for.
+    def select(self, study: Study) -> Study:
+        """The part of a study that was chosen.
 
         Raises:
-            UserError: a row or column does not exist, or an override is not one that its first cell takes.
+            UserError: a row or column does not exist.
         """
         for kind, chosen in self.filters.items():
             study = study.only(kind, chosen)
+        return study
+
+    def narrow(self, study: Study) -> Study:
+        """The same, and checks that the further overrides are settings of its first cell.
+
+        Raises:
+            UserError: a row or column does not exist.
+            HydraException: there is no such setting.
+        """
+        study = self.select(study)
         if any(overrides.setting(word) != "runs" for word in self.further):
             from ltmed.config.compose import compose
 
@@ -66,23 +77,55 @@ class Asked:
                 compose(cell.overrides)
         return study
 
+    def require_rerun(self, study: Study) -> None:
+        """Refuses a chosen row that is only quoted.
+
+        Raises:
+            UserError: names the rows that are run.
+        """
+        for row in self.filters.get("row", ()):
+            if study.rows[row] is None:
+                study.overrides(row, next(iter(study.columns)), {})
+
+    def only_cell(self, study: Study) -> tuple[str, ...]:
+        """The overrides of the plain command of the one cell that was chosen; of several repetitions the first.
+
+        Raises:
+            UserError: several cells are left.
+        """
+        whole, study = study, self.select(study)
+        self.require_rerun(study)
+        if len(study.rerun) > 1 or len(study.columns) > 1:
+            raise UserError(
+                f"{whole.title} has {len(whole.rerun)} rows and {len(whole.columns)} columns",
+                "Run all of them with python run.py -m, or choose one with row=NAME column=NAME.",
+            )
+        for kind in ("fold", "seed"):
+            if len(chosen := self.filters.get(kind, ())) > 1:
+                raise UserError(f"{kind}={','.join(chosen)} are several runs", "Run all of them with python run.py -m.")
+        cell = next(study.cells())
+        return study.overrides(cell.row, cell.column, cell.repetition, self.further, self.data)
+
     def command(self, name: str, cell: Repetition) -> str:
         """What trains a cell, in the study's own words, to be pasted into a shell."""
         paper, _, stem = name.partition("/")
         found = [f"+{paper}={stem}", *([f"+scale={self.scale}"] if self.scale else [])]
         found += [f"row={overrides.quoted(cell.row)}", f"column={overrides.quoted(cell.column)}"]
         found += [f"{key}={value}" for key, value in cell.repetition.items()]
-        if self.scale is None and (data := self.data or self._needed(cell)):
-            found.append(f"data={overrides.quoted(data)}")
+        if self.scale is None and _needs_data(cell):
+            found.append(f"data={overrides.quoted(self.data or 'DIR')}")
         return overrides.shell(["python", "run.py", *found, *self.further])
 
-    def _needed(self, cell: Repetition) -> str | None:
-        """The folder of data sets, if this one cannot do without; DIR if it is not known."""
-        from ltmed.config.paths import conf
 
-        dataset = overrides.choice(cell.overrides, "dataset")
-        file = conf() / "dataset" / f"{dataset}.yaml"
-        rooted = overrides.choice(cell.overrides, "dataset.root") is not None
-        if rooted or (file.is_file() and not re.search(r"^root: null", file.read_text(encoding="utf-8"), re.MULTILINE)):
-            return None
-        return os.environ.get("LTMED_DATA") or "DIR"
+def _needs_data(cell: Repetition) -> bool:
+    """Whether the cell's overrides leave open where its data set is."""
+    if overrides.choice(cell.overrides, "dataset.root") is not None:
+        return False
+    return _has_no_root(str(overrides.choice(cell.overrides, "dataset")))
+
+
+@cache
+def _has_no_root(dataset: str) -> bool:
+    from ltmed.config.compose import compose
+
+    return compose([f"dataset={dataset}"]).dataset.root is None

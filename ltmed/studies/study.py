@@ -113,21 +113,22 @@ class Study:
             raise UserError(f"{self.title} has no {kind} '{name}'", suggest(name, known))
         return name
 
-    def sweep(self, key: str) -> str:
-        """What a sweep over the whole table gives to `row`, `column`, `fold` or `seed`."""
-        lists = {"row": self.rerun, "column": list(self.columns), **self.repeat}
-        return ",".join(map(overrides.quoted, lists[key]))
-
     def overrides(
-        self, row: str, column: str, repetition: Mapping[str, str], further: Sequence[str] = ()
+        self,
+        row: str,
+        column: str,
+        repetition: Mapping[str, str],
+        further: Sequence[str] = (),
+        data: str | None = None,
     ) -> tuple[str, ...]:
-        """The words of a cell's plain command; of words about one key the last stays.
+        """The overrides of a cell's plain command; of several of one setting the last stays.
 
         Args:
             row: of the table.
             column: of the table.
             repetition: values of `fold` and `seed`.
             further: what comes last.
+            data: a folder with a folder for each data set, called as in `dataset=NAME`; a scale has data of its own.
 
         Raises:
             UserError: there is no such row or column, the row is only quoted, or nothing says which method or data set.
@@ -149,11 +150,14 @@ class Study:
         paper = [quick, own, small["overrides"]] if small else [self.shared, where["overrides"], own]
         values = {**where.get("values", {}), **small.get("values", {}), **repetition}
         found = [*self._filled(" ".join(paper), values, row, column), *(f"{k}={v}" for k, v in repetition.items())]
-        if overrides.choice(found, "dataset") is None:
+        dataset = overrides.choice(found, "dataset")
+        if dataset is None:
             raise UserError(
                 f"{self.title}: nothing says which data set the column '{column}' is",
                 "Write dataset=NAME in its overrides.",
             )
+        if data is not None and not self.scale:
+            found.append(f"dataset.root={overrides.quoted(str(Path(data, dataset)))}")
         return tuple(overrides.last_of_each([*found, *further]))
 
     def _filled(self, text: str, values: Mapping[str, Any], row: str, column: str) -> list[str]:
@@ -211,12 +215,10 @@ def _require_keys(plain: Any, where: object) -> None:
 
 
 def _run_dir(found: Sequence[str]) -> Path:
-    """Where the plain command with these words has its results, without the cost of composing its configuration."""
-    from omegaconf import OmegaConf
-
+    """Where the plain command with these overrides has its results, without the cost of composing its configuration."""
     from ltmed.runs.directory import run_dir_name
 
     given = {"fold": "0", "seed": "0", **dict(word.split("=", 1) for word in found if "=" in word)}
     runs = overrides.values(f"runs={given['runs']}")[0] if "runs" in given else None
-    cfg = OmegaConf.create({"method": {"name": given["method"]}, "fold": given["fold"], "seed": given["seed"]})
-    return Path(runs or "runs") / run_dir_name(cfg, given["dataset"], list(found))
+    name = run_dir_name(given["dataset"], given["method"], int(given["fold"]), int(given["seed"]), found)
+    return Path(runs or "runs", name)

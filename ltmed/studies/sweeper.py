@@ -1,105 +1,110 @@
-"""Sweeps that say of each failed job why it failed, and at their end how many did. Imports nothing slow."""
+"""The sweeper of `python run.py -m`: it runs every job, and then says of each that failed why it did.
+
+A job is a list of Hydra's overrides, which a launcher composes and runs: Hydra's own, joblib's or submitit's. Jobs are
+the combinations of the swept values, and with a study (`+lmd=table3`) the cells of it, each by its plain overrides.
+
+    command line --> cli.command_line --> Hydra, with what concerns it alone: launcher, sweeper, places
+                                            |
+                     all other overrides --> JobSweeper.sweep --> launcher.launch([[override, ...], ...])
+
+Hydra composes the configuration of a sweep from the overrides on its command line before any sweeper runs. There, a
+setting of the method that a cell chooses would be refused, since the default method does not have it. So the overrides
+that jobs are made from come here directly, as `JobSweeper.given`.
+
+Hydra takes plugins from its namespace only: `hydra_plugins/ltmed_sweeper` at the top of the repository has the subclass
+that it finds.
+"""
 
 from __future__ import annotations
 
-import sys
-import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from ltmed.config import overrides
 from ltmed.errors import UserError
+from ltmed.studies import catalogue
+from ltmed.studies.failures import FailedJob, SweepFailedError, was_reported
+from ltmed.studies.filters import Asked
 
-Explain = Callable[[BaseException], str | None]
-"""The line for a user's mistake, or None."""
 
+class JobSweeper(Sweeper):
+    """Runs a list of jobs through a launcher (`hydra/sweeper=ltmed`, the default)."""
 
-class SweepFailed(Exception):  # noqa: N818
-    """Some jobs of a sweep failed; each has said why.
+    given: ClassVar[Sequence[str]] = ()
+    """The overrides of the command line that jobs are made from; they need not fit the default configuration."""
 
-    Args:
-        failed: how many.
-        jobs: of how many.
-        mended: whether a user can mend all of them.
-    """
-
-    def __init__(self, failed: int, jobs: int, *, mended: bool) -> None:
-        self.code = 2 if mended else 1
-        super().__init__(
-            f"{failed} of {jobs} jobs failed. The same command runs what is missing, and skips what is finished."
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
         )
 
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
+        """Runs all jobs.
 
-def tell(error: BaseException, words: Sequence[str], explain: Explain) -> None:
-    """Says on stderr which job failed and why; `was_told` is true of the error afterwards.
+        Args:
+            arguments: the overrides that Hydra was given; `given` takes their place.
 
-    Args:
-        error: what ended the job.
-        words: the job's overrides.
-        explain: gives the line for a mistake that a user can mend; other errors show their traceback.
-    """
-    from ltmed.runs.directory import without_place
-
-    message = explain(error)
-    if message is None:
-        traceback.print_exception(error)
-        message = f"{type(error).__name__}: {error}"
-    print(f"error: {' '.join(without_place(words))}: {message}", file=sys.stderr, flush=True)
-    with suppress(AttributeError):
-        error.told = True  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def was_told(error: BaseException) -> bool:
-    """Whether `tell` was called for it, in this process or in that of its job."""
-    return getattr(error, "told", False)
-
-
-def report_all_failures(explain: Explain) -> None:
-    """Makes Hydra's sweeper look at all jobs; by itself it raises the error of the first one that failed, and no other.
-
-    Hydra takes sweepers from its own packages only, so that this one cannot be a class of ours.
-    """
-    from hydra.core.plugins import Plugins
-
-    Plugins.instance()  # It loads the modules of all plugins anew, so that a class imported before is another one.
-
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    plain = BasicSweeper.sweep
-
-    def sweep(self: BasicSweeper, arguments: list[str]) -> Any:
+        Raises:
+            UserError: the folder of results cannot be written, or the overrides do not say which jobs.
+            SweepFailedError: jobs failed.
+        """
         assert self.config is not None
-        _make_folder(self.config.hydra.sweep.dir)
-        self.launcher = _Reporting(self.launcher, explain)  # pyright: ignore[reportAttributeAccessIssue]
-        return plain(self, arguments)
-
-    BasicSweeper.sweep = sweep
-
-
-class _Reporting:
-    """A launcher that raises SweepFailed after its jobs if any of them failed."""
-
-    def __init__(self, launcher: Any, explain: Explain) -> None:
-        self.launcher, self.explain = launcher, explain
+        assert self.launcher is not None
+        _make_folder(str(self.config.hydra.sweep.dir))
+        jobs = jobs_of(self.given or arguments)
+        # Before the first of them starts: a misspelt setting would otherwise end the sweep in its middle.
+        self.validate_batch_is_legal(_distinct(jobs))
+        returns = self.launcher.launch(jobs, initial_job_idx=0)
         # Jobs of submitit write into files of their own, also what they say of their failure.
-        self.elsewhere = "submitit" in type(launcher).__module__
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        returns = self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
-        failures = [(job, error) for job in returns if (error := _error(job)) is not None]
-        for job, error in failures:
-            if self.elsewhere or not was_told(error):
-                tell(error, job.overrides, self.explain)
-        if failures:
-            mended = all(self.explain(error) is not None for _, error in failures)
-            raise SweepFailed(len(failures), len(returns), mended=mended)
+        elsewhere = "submitit" in type(self.launcher).__module__
+        failed = [
+            FailedJob(list(job.overrides or ()), job._return_value, was_reported(job._return_value) and not elsewhere)
+            for job in returns
+            if job.status == JobStatus.FAILED
+        ]
+        if failed:
+            raise SweepFailedError(failed, len(returns))
         return returns
 
 
-def _error(job: Any) -> BaseException | None:
-    """What ended a job, or None; its `return_value` would also print all of its words."""
-    return job._return_value if job.status.name == "FAILED" else None
+def jobs_of(given: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job.
+
+    Args:
+        given: of the command line: sweeps of values, or a study with filters and further overrides.
+
+    Raises:
+        UserError: an override cannot be read, or chooses what the study does not have.
+    """
+    name, further = catalogue.split_study(given)
+    if name is None:
+        return overrides.expand(overrides.last_of_each(further))
+    asked = Asked(further)
+    study = asked.select(catalogue.load(name, asked.scale))
+    asked.require_rerun(study)
+    variants = overrides.expand(asked.further)
+    return [
+        list(study.overrides(cell.row, cell.column, cell.repetition, variant, asked.data))
+        for cell in study.cells()
+        for variant in variants
+    ]
+
+
+def _distinct(jobs: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The first of all jobs that differ in fold and seed only, which every configuration has."""
+    found: dict[tuple[str, ...], Sequence[str]] = {}
+    for job in jobs:
+        found.setdefault(tuple(one for one in job if overrides.setting(one) not in ("fold", "seed")), job)
+    return list(found.values())
 
 
 def _make_folder(folder: str) -> None:

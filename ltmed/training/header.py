@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltmed.config.instantiate import build, per_stage
+from ltmed.config.instantiate import build
 from ltmed.runs.record import METRICS
 from ltmed.utils.processes import is_first_process
 from ltmed.utils.seeding import derive
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
 
 
-def announce(cfg: DictConfig) -> None:
+def announce(cfg: DictConfig, dataset: str, run_dir: Path) -> None:
     """Prints what the configuration alone says of a run that is not finished, on the first rank.
 
     It is called before anything slow: torch takes seconds to import, and nobody should wait for a sign of life.
 
     Args:
-        cfg: with `run_dir` filled in, not checked yet.
+        cfg: not checked yet.
+        dataset: the choice of that group.
+        run_dir: the run's folder.
     """
-    if not is_first_process() or (Path(str(cfg.run_dir)) / METRICS).exists():
+    if not is_first_process() or (run_dir / METRICS).exists():
         return
-    dataset = str(cfg.dataset._target_).split(".")[-2]  # A reader is one module named like its data set.
     title = f"{cfg.method.name} on {dataset}, fold {cfg.fold}, seed {cfg.seed}"
-    print(_lines(run=title, folder=str(cfg.run_dir)), flush=True)
+    print(_lines(run=title, folder=str(run_dir)), flush=True)
 
 
 def announce_details(cfg: DictConfig, data: DataModule, accelerator: str, devices: int) -> None:
@@ -63,16 +64,14 @@ def _device(accelerator: str, processes: int) -> str:
 
 def _steps(cfg: DictConfig, data: DataModule) -> list[str]:
     """Epochs, steps and batch size of every stage."""
-    names = list(cfg.method.stages)
-    given = {key: per_stage(cfg[key], names, key) for key in ("epochs", "batch_size")}
     labels = data.manifest.labels[data.split.train]
     found = []
-    for name in names:
-        recipe = cfg.method.stages[name]
-        epochs, size = (recipe[key] if values[name] is None else values[name] for key, values in given.items())
-        sampler = build(recipe.sampler)(labels=labels, batch_size=size, epochs=epochs, seed=derive(cfg.seed, name))
+    for name, recipe in cfg.method.stages.items():
+        sampler = build(recipe.sampler)(
+            labels=labels, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=derive(cfg.seed, name)
+        )
         views = " in 2 views" if recipe.views == 2 else ""
-        steps = f"{_count(epochs, 'epoch')} of {_count(sampler.steps, 'step')}"
+        steps = f"{_count(recipe.epochs, 'epoch')} of {_count(sampler.steps, 'step')}"
         found.append(f"{name} {steps} of {sampler.batch_size} images{views}")
     return found
 

@@ -1,8 +1,8 @@
 """Starts the other ranks of a run on this machine.
 
 Lightning would start them by repeating the command line, which under `-m` repeats the whole sweep in every rank.
-Here each rank receives the resolved config of its one job, so that a sweep of many jobs with several ranks each
-needs no stray folder, and leaves nothing behind for the next job.
+Here each rank receives its one job, so that a sweep of many jobs with several ranks each needs no stray folder, and
+leaves nothing behind for the next job.
 """
 
 from __future__ import annotations
@@ -71,35 +71,9 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
     return "gpu" if on_gpu else "cpu", wanted
 
 
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """`auto` -> bf16-mixed where the device computes in bfloat16, else 32-true; any other choice stays.
-
-    Args:
-        precision: `trainer.precision`.
-        accelerator: `trainer.accelerator`, which may be `auto`.
-
-    Raises:
-        UserError: a precision that the device would silently replace by another one.
-    """
-    import torch
-
-    on_gpu = accelerator != "cpu" and torch.cuda.device_count() > 0
-    if precision == "16-mixed" and not on_gpu:
-        raise UserError(
-            "trainer.precision=16-mixed needs a GPU: CPUs would compute in bfloat16 instead",
-            "Use trainer.precision=bf16-mixed or 32-true.",
-        )
-    if precision != "auto":
-        return precision
-    if on_gpu:
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if fast else "32-true"
-
-
 @contextmanager
-def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
-    """Runs the body as local rank 0 of `devices` processes; the others run `ltmed.cli.worker` on the same config.
+def ranks(job: dict[str, Any], devices: int) -> Iterator[None]:
+    """Runs the body as local rank 0 of `devices` processes; the others run `ltmed.cli.worker` on the same job.
 
     They end with the body, whatever ends it, and this process ends soon after any of them breaks.
     """
@@ -112,7 +86,7 @@ def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
     threads = max(1, (os.cpu_count() or 1) // devices)
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "OMP_NUM_THREADS": str(threads)}
     before = {name: os.environ.get(name) for name in (*common, "LOCAL_RANK")}
-    workers = [_start(config, {**os.environ, **common, "LOCAL_RANK": str(rank)}) for rank in range(1, devices)]
+    workers = [_start(job, {**os.environ, **common, "LOCAL_RANK": str(rank)}) for rank in range(1, devices)]
     done = threading.Event()
     threading.Thread(target=_watch, args=(workers, done), daemon=True).start()
     os.environ.update({**common, "LOCAL_RANK": "0"})
@@ -134,11 +108,11 @@ def ranks(config: dict[str, Any], devices: int) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
-def _start(config: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A worker reads its config from stdin; that pipe stays open as the sign that this process lives."""
+def _start(job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A worker reads its job from stdin; that pipe stays open as the sign that this process lives."""
     worker = subprocess.Popen([sys.executable, "-m", "ltmed.cli.worker"], stdin=subprocess.PIPE, env=environment)
     assert worker.stdin is not None
-    worker.stdin.write(json.dumps(config).encode() + b"\n")
+    worker.stdin.write(json.dumps(job).encode() + b"\n")
     worker.stdin.flush()
     return worker
 

@@ -15,9 +15,9 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.strategies import DDPStrategy
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from ltmed.config.instantiate import build
+from ltmed.config.instantiate import build, without
 from ltmed.config.targets import trusted
 from ltmed.data.datamodule import DataModule
 from ltmed.errors import TrainingError, UserError
@@ -57,9 +57,7 @@ def make_trainer(
     theirs = callbacks_of(node)
     if any(isinstance(callback, ProgressBar) for callback in theirs):
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-    node = node.copy()
-    OmegaConf.set_struct(node, False)
-    node.pop("callbacks", None)
+    node = without(node, "callbacks")
     with trusted():
         return build(
             node, accelerator=accelerator, devices=devices, plugins=[WholeCheckpointIO(), *_environment()],

@@ -78,15 +78,14 @@ def test_nothing_to_compare_is_said(few, tmp_path, capsys):
     assert "Nothing to compare" in capsys.readouterr().out
 
 
-def test_learning_rate_is_that_of_the_schedule(tmp_path):
-    schedule = {"_target_": "ltmed.training.schedules.cosine", "_partial_": True}
-    run = read_run(make_run(tmp_path / "run", stages={"train": {"schedule": schedule}}))
+def test_learning_rate_is_the_logged_one(tmp_path):
+    run = read_run(make_run(tmp_path / "run"))
     assert run
     figure = figures(run)["training_curves"]()
     assert figure is not None
     epochs, rates = (np.asarray(values) for values in figure.axes[2].lines[0].get_data())
-    np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * epochs / 4)))
-    assert len(epochs) == 40
+    np.testing.assert_allclose(rates, [0.4, 0.3, 0.2, 0.1])
+    assert epochs.tolist() == [0, 1, 2, 3]
 
 
 def test_a_picture_that_fails_is_a_warning_and_stops_no_other(tmp_path):

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from ltmed.config import validate
 from ltmed.errors import UserError
 from ltmed.evaluation.scalars import SCALARS, better
-from ltmed.train import train
+from ltmed.runs.job import plan
 from tests.harness import ROOT
 
 STAGE = "method.stages.train"
@@ -113,5 +113,5 @@ def test_an_optimiser_that_cannot_be_made_is_named() -> None:
 def test_nothing_is_written_before(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(UserError, match="seed=null"):
-        train(changed("seed=null", f"run_dir={run}"))
+        plan(changed("seed=null", f"run_dir={run}"), [], {"dataset": "phantom"})
     assert not run.exists()

@@ -7,6 +7,7 @@ import json
 import shutil
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,12 +20,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from ltmed.errors import UserError
 from ltmed.logging.csv import CSVLogger
 from ltmed.logging.wandb import WandbLogger, run_id
+from ltmed.runs.job import RunName
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "logger"
-CONFIG = {
-    "dataset": {"_target_": "ltmed.data.readers.isic2018.ISIC2018", "root": "/data"},
-    "method": {"name": "erm"}, "fold": 1, "seed": 3,
-}  # fmt: skip
+NAME = RunName("isic2018", "erm", "grouped", ("loss=focal",), fold=1, seed=3)
+OFFLINE: Any = {"project": "ltmed", "entity": None, "offline": True}
+CONFIG = {"dataset": {"root": "/data"}, "method": {"name": "erm"}, "fold": 1, "seed": 3}
 
 
 def found(classes: int = 3) -> dict:
@@ -111,7 +112,7 @@ def whole_run(run_dir: Path, make, killed_in: int | None = None) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("run")
-    whole_run(run_dir, lambda: CSVLogger(run_dir, CONFIG))
+    whole_run(run_dir, lambda: CSVLogger(run_dir, NAME, CONFIG))
     return run_dir
 
 
@@ -137,26 +138,26 @@ def test_csv_has_a_row_per_number(uninterrupted):
 
 @pytest.mark.parametrize("killed_in", [0, 1, 2])
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, killed_in):
-    whole_run(tmp_path, lambda: CSVLogger(tmp_path, CONFIG), killed_in)
+    whole_run(tmp_path, lambda: CSVLogger(tmp_path, NAME, CONFIG), killed_in)
     assert rows(tmp_path) == rows(uninterrupted)
 
 
 def test_rewind_drops_one_stage_from_an_epoch_on(tmp_path):
-    logger = CSVLogger(tmp_path, CONFIG)
+    logger = CSVLogger(tmp_path, NAME, CONFIG)
     for stage in ("a", "b"):
         for epoch in range(3):
             logger.log_metrics({f"{stage}/train/loss": 1 / 3, "epoch": epoch}, step=epoch)
     logger.save()
     with logger.file.open("a") as file:
         file.write("b,2,2,b/val/accu")  # Killed while writing.
-    CSVLogger(tmp_path, CONFIG).rewind("a", 1)
+    CSVLogger(tmp_path, NAME, CONFIG).rewind("a", 1)
     assert [(row["stage"], row["epoch"]) for row in rows(tmp_path)] == [("a", "0"), ("b", "0"), ("b", "1"), ("b", "2")]
-    CSVLogger(tmp_path, CONFIG).rewind("b", 0)
+    CSVLogger(tmp_path, NAME, CONFIG).rewind("b", 0)
     assert [(row["stage"], row["epoch"], float(row["value"])) for row in rows(tmp_path)] == [("a", "0", 1 / 3)]
 
 
 def test_final_numbers_are_there_once(tmp_path):
-    logger = CSVLogger(tmp_path, CONFIG)
+    logger = CSVLogger(tmp_path, NAME, CONFIG)
     logger.log_metrics({"test/balanced_accuracy": 0.5, "epoch": 3}, step=12)
     logger.save()
     logger.log_final(found())
@@ -168,7 +169,7 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    logger = CSVLogger(tmp_path, CONFIG)
+    logger = CSVLogger(tmp_path, NAME, CONFIG)
     logger.rewind("a", 0)
     logger.log_metrics({"a/train/loss": 1.0}, step=0)
     logger.save()
@@ -181,7 +182,7 @@ def test_configs_have_a_description_and_name_real_arguments(name, tmp_path, monk
     file = CONF / f"{name}.yaml"
     assert file.read_text().startswith("# ")
     monkeypatch.setattr("ltmed.logging.wandb._start", lambda *args, **kwargs: None)
-    logger = instantiate(OmegaConf.load(file))(run_dir=tmp_path, config=CONFIG)
+    logger = instantiate(OmegaConf.load(file))(run_dir=tmp_path, name=NAME, config=CONFIG)
     assert isinstance(logger, CSVLogger)
     assert (logger.name, logger.version) == ("isic2018-erm", "fold1-seed3")
 
@@ -236,7 +237,7 @@ def key_of(item) -> str:
 
 def test_one_offline_run_over_stages_and_restarts(tmp_path, no_account):
     run_dir = tmp_path / "run"
-    whole_run(run_dir, lambda: WandbLogger(run_dir, CONFIG, project="ltmed", entity=None, offline=True), killed_in=1)
+    whole_run(run_dir, lambda: WandbLogger(run_dir, NAME, CONFIG, **OFFLINE), killed_in=1)
 
     folders = sorted((run_dir / "wandb").glob("*run-*"))
     assert {folder.name.split("-")[0] for folder in folders} == {"offline"}
@@ -248,7 +249,7 @@ def test_one_offline_run_over_stages_and_restarts(tmp_path, no_account):
                 run = record.run
                 assert run.run_id == run_id(run_dir, CONFIG)
                 assert (run.project, run.run_group, run.job_type) == ("ltmed", "isic2018-erm", "erm")
-                assert list(run.tags) == ["isic2018", "erm"]
+                assert list(run.tags) == ["isic2018", "erm", "grouped"]
             if record.HasField("history"):
                 history.append({key_of(item): json.loads(item.value_json) for item in record.history.item})
     # Steps restart with each stage, and no row is refused for it: every epoch of both stages is there.
@@ -264,7 +265,7 @@ def test_an_offline_run_that_was_killed_has_its_history_in_the_next_folder(tmp_p
     """Killed with -9, W&B has lost what it had not yet written; metrics.csv has it."""
 
     def make() -> WandbLogger:
-        return WandbLogger(tmp_path, CONFIG, project="ltmed", entity=None, offline=True)
+        return WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=True)
 
     fit(tmp_path, make(), "contrast")
     with pytest.raises(KilledError):
@@ -319,7 +320,7 @@ def test_what_wandb_says_is_one_line_with_the_way_out(tmp_path, no_account, monk
 
     monkeypatch.setattr(wandb, "init", fail)
     with pytest.raises(UserError) as refused:
-        WandbLogger(tmp_path, CONFIG, project="ltmed", entity=None, offline=False)
+        WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=False)
     assert said in refused.value.hint
     assert "\n" not in str(refused.value)
 
@@ -342,7 +343,7 @@ def test_waiting_for_wandb_is_said(tmp_path, no_account, monkeypatch, capsys):
 def test_config_and_final_numbers_are_in_the_offline_run(tmp_path, no_account):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    logger = WandbLogger(run_dir, CONFIG, project="ltmed", entity=None, offline=True)
+    logger = WandbLogger(run_dir, NAME, CONFIG, **OFFLINE)
     logger.log_final(found(classes=120))
     config, summary = {}, {}
     for record in records(next((run_dir / "wandb").glob("offline-run-*/*.wandb"))):
@@ -361,7 +362,7 @@ def test_a_second_run_in_one_process_is_another_run(tmp_path, no_account):
     first, second = tmp_path / "first", tmp_path / "second"
     for run_dir in (first, second):
         run_dir.mkdir()
-        WandbLogger(run_dir, CONFIG, project="ltmed", entity=None, offline=True)  # Never finished, as after an error.
+        WandbLogger(run_dir, NAME, CONFIG, **OFFLINE)  # Never finished, as after an error.
     assert len(list((first / "wandb").glob("offline-run-*"))) == 1
     assert len(list((second / "wandb").glob(f"offline-run-*-{run_id(second, CONFIG)}"))) == 1
 
@@ -371,7 +372,7 @@ def test_environment_can_choose_offline(tmp_path, no_account, monkeypatch):
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     wandb.teardown()
-    WandbLogger(tmp_path, CONFIG, project="ltmed", entity=None, offline=False)
+    WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=False)
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
 
 

@@ -16,6 +16,7 @@ from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.evaluation.tiers import tiers
 from ltmed.plots import style
 from ltmed.runs import record
+from tests.run_json import write_facts
 
 LONG = "ulcerative colitis, grade {} (endoscopy of the lower tract)"
 
@@ -97,6 +98,7 @@ def make_run(
     }  # fmt: skip
     folder.mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    write_facts(folder, config)
     columns: dict[str, Any] = {"image": [f"{n}.png" for n in range(30)], "label": [codes[k] for k in labels.tolist()]}
     columns["predicted"] = [codes[k] for k in probabilities.argmax(1).tolist()]
     columns.update({f"prob_{code}": probabilities[:, k].numpy() for k, code in enumerate(codes)})
@@ -104,6 +106,7 @@ def make_run(
     lines = ["stage,epoch,step,name,value"]
     for name in stages:
         for epoch in range(4):
+            lines += [f"{name},{epoch},{10 * epoch},{name}/train/lr,{0.1 * (4 - epoch)}"]
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/train/loss,{1 / (epoch + 1)}"]
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/val/{m},{0.1 * epoch}" for m in report.scalars()]
     (folder / "metrics.csv").write_text("\n".join(lines) + "\ntest,,,test/accuracy,0.5\n")

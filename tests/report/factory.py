@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_sc
 
 from ltmed.evaluation.scalars import SCALARS
 from ltmed.runs.reader import Run, read_run
+from tests.run_json import write_facts
 
 CLASSES = ["A", "B", "C"]
 LABELS = list("AAAAAABBBBCC")
@@ -26,11 +27,14 @@ def config(method: str, fold: int, seed: int, **settings: Any) -> dict[str, Any]
     """A resolved configuration, `settings` by dotted key."""
     cfg = OmegaConf.create(
         {
-            "seed": seed, "fold": fold, "epochs": None, "image_size": 64, "cache_dir": "/cache",
+            "seed": seed, "fold": fold, "image_size": 64, "cache_dir": "/cache",
             "split": {"_target_": "ltmed.data.splits.grouped", "folds": 5, "test": None, "val": 0.1, "seed": 0},
             "dataset": {"_target_": "reader", "root": "/data", "image_size": 64, "head": None, "fit": "squash"},
             "loss": {"_target_": "ltmed.losses.classification.cross_entropy"},
-            "method": {"name": method, "stages": {"train": {"epochs": 7, "optimizer": {"lr": 0.1}}}},
+            "method": {
+                "name": method,
+                "stages": {"train": {"epochs": 7, "module": {"_target_": method}, "optimizer": {"lr": 0.1}}},
+            },
         }
     )  # fmt: skip
     for key, value in settings.items():
@@ -60,7 +64,11 @@ def write(
     """A run's folder; a fold has images and a hash of its own unless they are given."""
     folder = runs / dataset / method / overrides / f"fold{fold}-seed{seed}"
     folder.mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(config(method, fold, seed, **(settings or {}))), folder / "config.yaml")
+    cfg = config(method, fold, seed, **(settings or {}))
+    OmegaConf.save(OmegaConf.create(cfg), folder / "config.yaml")
+    words = [f"method={method}", f"dataset={dataset}", "dataset.root=/data", f"fold={fold}", f"seed={seed}"]
+    words += [] if overrides == "default" else overrides.split(",")
+    write_facts(folder, cfg, words, folder.relative_to(runs).as_posix())
     if not finished:
         return Run(folder, {})
     images = images if images is not None else [f"f{fold}/{n}.png" for n in range(len(labels))]
@@ -106,5 +114,8 @@ def _metrics(labels: Sequence[str], predicted: Sequence[str], given: dict[str, f
         },
         "val": {"images": 10, "scalars": scalars},
         "tiers": {"rule": "thirds", "head": ["A"], "medium": ["B"], "tail": ["C"]},
+        "stages": {
+            "train": {"epochs": 7, "seconds": 300.0, "device": "CPU", "processes": 1, "peak_memory_bytes": 2**30},
+        },
         "skipped": [], "versions": {}, "git": {"commit": "0123456789abcdef", "dirty": False},
     }  # fmt: skip

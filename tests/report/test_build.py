@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from ltmed.errors import UserError
 from ltmed.report.build import from_runs, separate
 from ltmed.report.formatting import distinguishing_keys, settings_text
 from ltmed.report.model import Cell, Table
+from ltmed.runs.reader import read_run
 from ltmed.studies.published import Published
-from tests.report.factory import write
+from tests.report.factory import config, write
+from tests.run_json import write_facts
 
 
 def test_folds_of_one_protocol_share_a_column_and_seeds_a_cell(tmp_path):
@@ -158,22 +162,36 @@ def test_labels_are_short():
 
 
 def test_unfinished_runs_are_missing_with_their_commands(tmp_path):
-    overrides = "epochs=5,train.optimizer.lr=1e-3"
+    overrides = "epochs=5,method.stages.train.optimizer.lr=1e-3"
     done = write(tmp_path, "erm", seed=0, overrides=overrides)
     half = write(tmp_path, "erm", seed=1, overrides=overrides, finished=False)
     alone = write(tmp_path, "proco", seed=0, finished=False)
     table = from_runs([done], [half.path, alone.path])
-    start = f"python run.py method={{}} dataset=toy dataset.root=/data runs={tmp_path}{{}} fold=0 seed={{}}"
+    start = f"python run.py method={{}} dataset=toy dataset.root=/data{{}} runs={tmp_path} fold=0 seed={{}}"
     words = " epochs=5 method.stages.train.optimizer.lr=1e-3"
     assert table.cells["erm", table.columns[0]].missing == (start.format("erm", words, 1),)
     assert table.cells["proco", table.columns[0]].missing == tuple(start.format("proco", "", s) for s in (0, 1))
 
 
-def test_a_command_that_the_folder_does_not_hold_is_not_made_up(tmp_path):
-    done = write(tmp_path, "erm", overrides="loss=focal,long-0123abcd")
-    half = write(tmp_path, "erm", seed=1, overrides="loss=focal,long-0123abcd", finished=False)
-    (missing,) = from_runs([done], [half.path]).cells["erm", "toy, grouped, 5 folds"].missing
-    assert missing.startswith("# fold=0 seed=1 and else as ")
+def test_a_folder_that_was_chosen_is_named_for_its_own_run_only(tmp_path):
+    done, half = write(tmp_path, "erm"), write(tmp_path, "erm", seed=1, finished=False)
+    for run in (done, half):
+        write_facts(run.path, config("erm", 0, run.seed), ["method=erm", f"run_dir={run.path}", "loss=focal"])
+    (cell,) = from_runs([read_run(done.path)], [half.path]).cells.values()
+    assert cell.missing == (f"python run.py method=erm loss=focal run_dir={half.path} fold=0 seed=1",)
+    other = write(tmp_path / "o", "proco", seed=2)
+    cells = from_runs([read_run(done.path), other], [half.path]).cells
+    assert "python run.py method=erm loss=focal fold=0 seed=2" in cells["erm", "toy, grouped, 5 folds"].missing
+
+
+def test_long_and_odd_overrides_are_in_the_command(tmp_path):
+    odd = ["dataset.head=['a b',c]", "epochs={train:3}", *(f"method.stages.train.option_{i}={i}" for i in range(20))]
+    done, half = write(tmp_path, "erm", overrides="x-0123abcd"), write(tmp_path, "erm", seed=1, finished=False)
+    write_facts(half.path, config("erm", 0, 1), ["method=erm", *odd], "toy/erm/default/fold0-seed1")
+    (cell,) = from_runs([done], [half.path]).cells.values()
+    assert shlex.split(cell.missing[0]) == [
+        "python", "run.py", "method=erm", *odd, f"runs={tmp_path}", "fold=0", "seed=1",
+    ]  # fmt: skip
 
 
 def test_nothing_finished(tmp_path):
@@ -187,6 +205,16 @@ def test_copies_count_once(tmp_path):
     table = from_runs([first, copy])
     assert len(table.cells["erm", table.columns[0]].runs) == 1
     assert "repeats" in table.notes[0]
+
+
+def test_one_computation_under_two_methods_is_named(tmp_path):
+    stage = {"method.stages.train.module._target_": "erm with focal loss"}
+    first = write(tmp_path, "erm", overrides="loss=focal", settings={**stage, "loss._target_": "focal"})
+    other = write(tmp_path, "focal", settings=stage)
+    table = from_runs([first, other])
+    assert len(table.rows) == 2
+    assert table.notes == (f"{other.path} computes the same as {first.path}, under the name of another method.",)
+    assert not from_runs([first, write(tmp_path, "focal", seed=1)]).notes
 
 
 def test_a_studys_column_of_two_splits_is_divided(tmp_path):

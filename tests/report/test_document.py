@@ -60,7 +60,8 @@ def test_protocol_in_words(three):
     assert cells(grid(shown, "Runs"), "erm") == {
         heading: FormattedCell(text)
         for heading, text in {
-            "runs": "2", "folds": "0", "seeds": "0, 1", "epochs": "7", "image size": "64", "commit": "012345678",
+            "runs": "2", "folds": "0", "seeds": "0, 1", "epochs": "7", "image size": "64",
+            "training": "5 min (CPU)", "commit": "012345678",
         }.items()
     }  # fmt: skip
     assert "a single run of aduni, proco" in shown.warnings[0]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import claim, flatten, identity, run_dir_name
+from ltmed.runs.directory import claim, fingerprint, flatten, identity, run_dir_name
 
 CFG = OmegaConf.create(
     {
@@ -24,7 +24,7 @@ CFG = OmegaConf.create(
 
 
 def named(*words: str) -> str:
-    return str(run_dir_name(CFG, "phantom", list(words)))
+    return str(run_dir_name("phantom", "erm", 1, 0, words))
 
 
 def test_name_is_readable_and_in_the_order_of_the_alphabet() -> None:
@@ -81,6 +81,27 @@ def test_a_folder_that_cannot_be_made_is_named(place: str) -> None:
 def test_flatten_and_identity() -> None:
     assert flatten({"a": {"b": 1, "c": [1, 2]}, "d": {}}) == {"a.b": 1, "a.c": [1, 2], "d": {}}
     assert set(identity(CFG)) == {"seed", "fold", "method.name", "method.stages.train.epochs", "trainer.precision"}
+
+
+def changed(**settings: object) -> DictConfig:
+    cfg = CFG.copy()
+    for key, value in settings.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value)
+    return cfg
+
+
+def test_a_fingerprint_is_of_what_is_computed() -> None:
+    same = [
+        {"method__name": "focal"},
+        {"loss": {"_target_": "focal"}, "sampler": {"q": 0}},  # What is used of them is in the stages.
+        {"dataset__root": "/there", "trainer__devices": 8, "run_dir": "y", "logger": {"project": "p"}},
+    ]
+    assert {fingerprint(changed(**settings)) for settings in same} == {fingerprint(CFG)}
+    other = [
+        {"method__stages__train__epochs": 4}, {"seed": 1}, {"fold": 2}, {"trainer__precision": "bf16-mixed"},
+        {"method__stages__train__loss": {"_target_": "focal"}}, {"dataset__fit": "crop"}, {"lossy": 1},
+    ]  # fmt: skip
+    assert len({fingerprint(changed(**settings)) for settings in [{}, *other]}) == 1 + len(other)
 
 
 def test_a_job_of_a_sweep_has_the_folder_of_the_plain_command() -> None:

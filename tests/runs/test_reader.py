@@ -46,6 +46,9 @@ DAMAGES = {
     "predictions less a column": (without_lesion, "predictions.parquet has no column 'lesion'", True),
     "config broken": (replaced("config.yaml", "method: {name: erm\nfold: 0"), "config.yaml cannot be read", False),
     "config of 0 bytes": (replaced("config.yaml", ""), "config.yaml has no 'method.name'", False),
+    "run.json cut": (cut("run.json"), "run.json cannot be read", False),
+    "run.json of another program": (replaced("run.json", "{}"), "run.json has no 'choices'", False),
+    "run.json lost": (lambda run: (run / "run.json").unlink(), "run.json is missing", False),
     "config missing": (lambda run: (run / "config.yaml").unlink(), "config.yaml is missing", False),
 }
 

@@ -29,6 +29,8 @@ CLASSES = ("MEL", "NV", "BCC", "DF")
 NAMES = ("Melanoma", "Nevus", "Basal cell carcinoma", "DF")
 CONFIG = OmegaConf.create({"method": {"name": "proco"}, "fold": 1, "seed": 7, "dataset": {"head": None}})
 
+STAGES = {"train": {"epochs": 2, "seconds": 3.5, "device": "CPU", "processes": 1, "peak_memory_bytes": 10**9}}
+
 
 def dataset(grouped: bool = True) -> SimpleNamespace:
     """What `collect` uses of a data module: 120 images, three of each lesion, no test image of DF."""
@@ -65,7 +67,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def found(data):
-    return record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")})
+    return record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")}, STAGES)
 
 
 def test_found_holds_the_report_and_how_it_came_about(found, data):
@@ -88,6 +90,7 @@ def test_found_holds_the_report_and_how_it_came_about(found, data):
     assert found["split"]["counts"]["train"] == dict(zip(CLASSES, data.counts.tolist(), strict=True))
     assert found["split"]["hash"] == data.digest
     assert found["split"]["leakage"]["leaking"] > 0
+    assert found["stages"] == STAGES
     assert found["skipped"] == [{"image": "img/003.jpg", "reason": "truncated"}]
     assert found["warnings"] == ["isic2018: 120 images, not 10015"]
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
@@ -96,7 +99,7 @@ def test_found_holds_the_report_and_how_it_came_about(found, data):
 
 def test_without_groups_images_are_drawn_and_leakage_is_unknown():
     data = dataset(grouped=False)
-    found = record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")})
+    found = record.collect(CONFIG, data, {part: predictions(data, part) for part in ("val", "test")}, STAGES)
     assert found["test"]["intervals"]["unit"] == "image"
     assert found["test"]["intervals"]["units"] == len(data.split.test)
     assert found["split"]["leakage"] is None

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.config.compose import compose
-from ltmed.config.overrides import choice, shell, values
+from ltmed.cli.command_line import for_hydra
+from ltmed.config.overrides import expand, shell, values
 from ltmed.errors import UserError
 from ltmed.report.model import Table
 from ltmed.report.study_table import table
-from ltmed.runs.directory import run_dir_name
-from ltmed.studies import catalogue
+from ltmed.runs.job import job_of
 from ltmed.studies.catalogue import load
 from ltmed.studies.filters import Asked
 from ltmed.studies.study import Repetition
@@ -24,12 +23,11 @@ def missing(found: Table) -> list[str]:
 
 
 def as_run_py_has_it(command: str) -> tuple[list[str], Path]:
-    """The plain words of the one job that a command is, and its folder."""
+    """The overrides of the one job that a command is, and its folder."""
     python, run, *words = shlex.split(command)
     assert (python, run) == ("python", "run.py")
-    plain = catalogue.words_of_job(compose(words), words)
-    cfg = compose(plain)
-    return plain, Path(cfg.runs) / run_dir_name(cfg, str(choice(plain, "dataset")), plain)
+    plain, _ = for_hydra(words)
+    return plain, job_of(plain).run_dir
 
 
 def only_cell(name: str, scale: str | None, row: str, *further: str) -> Repetition:
@@ -102,6 +100,18 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
 
     with pytest.raises(HydraException, match="notakey"):
         table("lmd/table1", None, ["notakey=3"])
+
+
+def test_every_combination_of_swept_values() -> None:
+    assert expand(["seed=0,1", "~x", "row='a, b',c", "lr=1e-3", "fold=range(2)"])[:3] == [
+        ["seed=0", "~x", "row='a, b'", "lr=1e-3", "fold=0"],
+        ["seed=0", "~x", "row='a, b'", "lr=1e-3", "fold=1"],
+        ["seed=0", "~x", "row=c", "lr=1e-3", "fold=0"],
+    ]
+    assert expand([]) == [[]]
+    assert expand(["a=[1,2]", "b={x:1,y:2}", "c=${seed}"]) == [["a=[1,2]", "b={x:1,y:2}", "c=${seed}"]]
+    with pytest.raises(UserError, match="optuna"):
+        expand(["lr=interval(0,1)"])
 
 
 def test_values_of_a_word() -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from ltmed.cli.explain import explain
+from ltmed.cli.command_line import for_hydra
 from ltmed.errors import UserError
 from ltmed.report.study_table import table
-from ltmed.studies.catalogue import load, register
+from ltmed.studies.catalogue import load
+from ltmed.studies.sweeper import jobs_of
 
-START = "# @package _global_\n# mine\ndefaults: [/study, _self_]\n"
+START = "# mine\ndefaults: [/study, _self_]\n"
 STUDY = """
 study:
   paper: mine
@@ -52,7 +50,7 @@ def test_the_method_may_be_shared_at_every_scale(mine: Path) -> None:
         ("metrics: [accuracy]", "", "lr.yaml has no study.metrics"),
         ("metrics: [accuracy]", "metrics: [acuracy]", "has no choice 'acuracy'. Did you mean 'accuracy'"),
         ("metrics: [accuracy]", "metrics: accuracy", "study.metrics of .*lr.yaml is not a list"),
-        ("rows: {low", "rows: [low", "lr.yaml, line 10: this is not YAML"),
+        ("rows: {low", "rows: [low", "lr.yaml, line 9: this is not YAML"),
         ("low: method.stages.represent.optimizer.lr=0.01", "low: [1]", "study.rows.low of .*lr.yaml"),
         ("overrides: dataset=phantom", "override: x", "study.columns.phantom of .*lr.yaml has no overrides"),
         ("values: {rate: 1}", "values: {}", r"\$rate has no value"),
@@ -69,21 +67,9 @@ def test_mistakes_name_the_file_and_the_key(mine: Path, old: str, new: str, said
     assert "\n" not in str(raised.value)
 
 
-def test_a_study_that_is_not_yaml_is_one_line_of_run_py_too(mine: Path) -> None:
-    from ltmed.config.compose import compose
-
+@pytest.mark.parametrize("multirun", [[], ["-m"]])
+def test_a_study_that_is_not_yaml_is_one_line_of_run_py_too(mine: Path, multirun: list[str]) -> None:
     mine.write_text(START + STUDY.replace("rows: {low", "rows: [low"))
-    with pytest.raises(YAMLError) as raised:
-        compose(["+mine=lr"])
-    said = explain(raised.value)
-    assert said is not None
-    assert "lr.yaml, line 10: this is not YAML" in said
-    assert "\n" not in said
-
-
-def test_a_sweep_over_a_study_with_a_mistake_says_no_more_than_the_mistake(mine: Path) -> None:
-    register()
-    node = OmegaConf.create({"study": {"paper": "mine"}, "sweep": "${study_sweep:row}"})
-    with pytest.raises(OmegaConfBaseException) as raised:
-        _ = node.sweep
-    assert str(explain(raised.value)).startswith("The study has no study.title.")
+    with pytest.raises(UserError, match="lr.yaml, line 9: this is not YAML") as raised:
+        jobs_of(for_hydra([*multirun, "+mine=lr"])[1])
+    assert "\n" not in str(raised.value)

@@ -5,25 +5,26 @@ from __future__ import annotations
 import csv
 import itertools
 import os
-import re
 import shlex
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
+from ltmed.cli.command_line import for_hydra
 from ltmed.cli.help import help_screen
-from ltmed.config.compose import compose as composed
 from ltmed.config.overrides import choice, setting
 from ltmed.data.phantom import write_phantom
 from ltmed.errors import UserError
 from ltmed.evaluation.scalars import SCALARS
 from ltmed.report.study_table import table
 from ltmed.runs.directory import run_dir_name
+from ltmed.runs.job import job_of
 from ltmed.studies import catalogue
 from ltmed.studies.catalogue import load
+from ltmed.studies.filters import Asked
 from ltmed.studies.study import Study
+from ltmed.studies.sweeper import jobs_of
 from tests.harness import METHODS, PRESETS, ROOT, ok, run_command
 
 PAPERS = ("pcct", "proco", "aduni", "lmd", "alpa")
@@ -85,11 +86,16 @@ def test_every_method_of_a_row_exists() -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_hydra_composes_the_same_study_as_load(name: str) -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"+{name.replace('/', '=')}"])
-    assert Study(cfg.study).__dict__ == load(name).__dict__
+def test_metrics_of_a_study_exist(name: str) -> None:
     assert set(load(name).metrics) <= set(SCALARS)
+
+
+def test_a_study_is_merged_as_hydra_would() -> None:
+    """Defaults lists, their order and interpolations mean what they mean in configurations."""
+    for name in ("lmd/table1", "pcct/table4", "alpa/table5"):
+        with initialize_config_dir(str(ROOT / "experiments"), version_base="1.3"):
+            cfg = compose(name)
+        assert Study(cfg.get(name.split("/")[0], cfg).study).__dict__ == load(name).__dict__
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -104,8 +110,8 @@ def test_cells_are_the_plain_runs_that_they_name(paper: str) -> None:
                     continue
                 seen |= parts
                 cfg = compose("config", list(cell.overrides))
-                dataset = choice(cell.overrides, "dataset")
-                assert Path("runs") / run_dir_name(cfg, dataset, list(cell.overrides)) == cell.run_dir
+                named = str(choice(cell.overrides, "dataset")), cfg.method.name, cfg.fold, cfg.seed
+                assert Path("runs") / run_dir_name(*named, cell.overrides) == cell.run_dir
                 assert shlex.split(cell.command) == ["python", "run.py", *cell.overrides]
 
 
@@ -164,35 +170,45 @@ def test_the_last_of_words_about_one_key_counts() -> None:
     assert [choice(words, "method.stages.calibrate.module.virtual_per_class") for words in small] == ["1000", "200"]
 
 
-def job(*words: str) -> list[str]:
-    cfg = composed(list(words))
-    assert isinstance(cfg, DictConfig)
-    return catalogue.words_of_job(cfg, words)
+def test_jobs_of_a_study_are_its_cells() -> None:
+    study = load("proco/table2")
+    jobs = jobs_of(["+proco=table2", "data=/my data", "logger=wandb", "split.seed=7"])
+    cells = list(study.cells())
+    assert len(jobs) == len(cells) > 10
+    for job, cell in zip(jobs, cells, strict=True):
+        assert choice(job, "dataset.root") == f"'/my data/{choice(job, 'dataset')}'"
+        assert (choice(job, "logger"), choice(job, "split.seed")) == ("wandb", "7")
+        shared = [word for word in cell.overrides if not word.startswith("split.seed")]
+        assert [word for word in job if word in shared] == shared
+        assert not {word for word in job if word.startswith(("row", "column", "data=", "+proco", "study"))}
 
 
-def test_words_of_a_job() -> None:
-    words = job(
-        "+lmd=table3", "row='LMD w/o RRL'", "column=isic2019_lt_r300", "data=/my data", "logger=wandb", "fold=0"
-    )
-    assert "split.ratio=300" in words
-    assert "dataset.root='/my data/isic2019_lt'" in words
-    assert words[-1] == "logger=wandb" or words.index("logger=wandb") > words.index("split.ratio=300")
-    assert not {word for word in words if word.startswith(("row", "column", "data=", "+lmd", "study"))}
-    assert composed(words).dataset.root == "/my data/isic2019_lt"
+def test_chosen_cells_with_swept_settings() -> None:
+    jobs = jobs_of(["+lmd=table3", "row='LMD w/o RRL',CE", "column=isic2019_lt_r300", "seed=0,4", "epochs=1,2"])
+    chosen = [tuple(choice(job, key) for key in ("method", "split.ratio", "seed", "epochs")) for job in jobs]
+    assert chosen == [
+        (method, "300", seed, epochs) for method in ("lmd", "erm") for seed in ("0", "4") for epochs in ("1", "2")
+    ]
+    plain = jobs_of(["seed=0,1", "method=erm,lmd", "seed=2"])
+    assert plain == [["seed=2", "method=erm"], ["seed=2", "method=lmd"]]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["row=LDM", "column=hyper_kvasir"], "has no row 'LDM'"),
-        (["row=LMD", "column=kvasir"], "Did you mean 'hyper_kvasir'"),
-        (["row=FCD", "column=hyper_kvasir"], "reported, not re-run"),
-        (["row=LMD"], "python run.py -m"),
-    ],
-)
-def test_a_job_without_a_cell_says_so(words: list[str], said: str) -> None:
-    with pytest.raises(UserError, match=re.escape(said)):
-        job("+lmd=table1", *words)
+def test_any_setting_of_a_method_may_follow_a_study(tmp_path: Path) -> None:
+    """It is no setting of the default method, which a sweep is composed from before its jobs."""
+    words = ["row=ProCo", "fold=0", "method.stages.train.module.queue_reduction=sum", f"runs={tmp_path}"]
+    assert for_hydra(["-m", "+ham10000=methods", *words])[0] == ["--multirun", words[-1]]
+    (job,) = jobs_of(["+ham10000=methods", *words])
+    made = job_of(job)
+    assert made.cfg.method.stages.train.module.queue_reduction == "sum"
+    assert job_of(for_hydra(["+ham10000=methods", *words])[0]).run_dir == made.run_dir
+    asked = Asked(words)
+    (cell,) = asked.narrow(load("ham10000/methods")).cells(asked.further)
+    assert cell.run_dir == made.run_dir
+
+
+def test_rows_that_are_only_quoted_have_no_jobs() -> None:
+    with pytest.raises(UserError, match="reported, not re-run"):
+        jobs_of(["+lmd=table1", "row=FCD,CE"])
 
 
 def test_unknown_study_or_scale() -> None:
@@ -201,8 +217,9 @@ def test_unknown_study_or_scale() -> None:
     with pytest.raises(UserError, match="Did you mean 'smoke'"):
         load("lmd/table1", "smok")
     with pytest.raises(UserError, match="There is no study 'lmdd/table3'"):
-        catalogue.require_known(["method=erm", "+lmdd=table3"])
-    catalogue.require_known(["+lmd=table3", "+scale=smoke", "+dataset.columns.label=x", "+sampler@method.x=y", "a=+1"])
+        catalogue.split_study(["method=erm", "+lmdd=table3"])
+    others = ["+scale=smoke", "+dataset.columns.label=x", "+sampler@method.x=y", "a=+1", "+augment=weak"]
+    assert catalogue.split_study(["+lmd=table3", *others]) == ("lmd/table3", others)
 
 
 def test_help_lists_every_study() -> None:

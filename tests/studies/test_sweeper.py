@@ -2,64 +2,130 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
-from ltmed.cli.explain import explain
+from ltmed.cli.boundary import one_line_errors
 from ltmed.errors import UserError
-from ltmed.studies import sweeper
-from tests.harness import run_command
+from ltmed.studies.sweeper import JobSweeper
+from tests.harness import ROOT, ok, run_command
 
 MINE, BUG = UserError("fold 9 is out of range", "Set fold."), ZeroDivisionError("division by zero")
 
 
-def launch(*errors: Exception | None, elsewhere: bool = False) -> list[Any]:
-    """What the sweeper gets of jobs that ended so."""
-    jobs = [
-        JobReturn([f"seed={seed}", "runs=r"], status=JobStatus.FAILED if error else JobStatus.COMPLETED)
-        for seed, error in enumerate(errors)
-    ]
-    for job, error in zip(jobs, errors, strict=True):
-        job.return_value = error
-    reporting = sweeper._Reporting(SimpleNamespace(launch=lambda words, initial_job_idx: jobs), explain)
-    reporting.elsewhere = elsewhere
-    return list(reporting.launch([], 0))
+class Launched:
+    """A launcher whose jobs end as they are told."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.errors = errors
+        self.jobs: Sequence[Sequence[str]] = ()
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        self.jobs = job_overrides
+        ended = []
+        for words, error in zip(job_overrides, self.errors, strict=True):
+            ended.append(JobReturn(words, status=JobStatus.FAILED if error else JobStatus.COMPLETED))
+            ended[-1].return_value = error
+        return ended
+
+
+class SubmititLaunched(Launched):
+    """One whose jobs write into files of their own."""
+
+
+SubmititLaunched.__module__ = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
+
+
+def sweep(launcher: Launched, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[JobReturn]:
+    """A job for each of the launcher's errors; composing them is left out."""
+    sweeper = JobSweeper()
+    sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    sweeper.launcher = launcher  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(sweeper, "validate_batch_is_legal", lambda batch: None)
+    seeds = ",".join(str(seed) for seed in range(len(launcher.errors)))
+    return list(sweeper.sweep([f"seed={seeds}", "runs=r"]))
+
+
+@pytest.fixture(autouse=True)
+def unreported() -> None:
+    for error in (MINE, BUG):
+        error.__dict__.clear()
 
 
 @pytest.mark.parametrize(
     ("errors", "said", "code"),
     [((MINE, None, MINE, None), "2 of 4", 2), ((None, BUG), "1 of 2", 1), ((MINE, BUG), "2 of 2", 1)],
 )
-def test_all_failures_are_counted(errors: tuple[Exception | None, ...], said: str, code: int) -> None:
-    with pytest.raises(sweeper.SweepFailed, match=f"{said} jobs failed") as failed:
-        launch(*errors)
-    assert failed.value.code == code
+def test_all_failures_are_said_and_counted(
+    errors: tuple[Exception | None, ...],
+    said: str,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended, one_line_errors(single=True):
+        sweep(Launched(*errors), tmp_path, monkeypatch)
+    assert ended.value.code == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    failed = [f"error: seed={seed}: " for seed, error in enumerate(errors) if error]
+    assert [line[: len(start)] for line, start in zip(lines, failed, strict=False)] == failed
+    assert lines[-1].startswith(f"error: {said} jobs failed. The same command runs what is missing")
 
 
-def test_without_failures_the_sweeper_gets_the_jobs() -> None:
-    assert len(launch(None, None)) == 2
+def test_without_failures_the_jobs_are_returned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = Launched(None, None)
+    assert len(sweep(launcher, tmp_path, monkeypatch)) == 2
+    assert launcher.jobs == [["seed=0", "runs=r"], ["seed=1", "runs=r"]]
 
 
-def test_jobs_with_files_of_their_own_are_named_here(capsys: pytest.CaptureFixture[str]) -> None:
-    told = UserError("What", "Mend.")
-    sweeper.tell(told, ["seed=0", "runs=r"], explain)
-    line = "error: seed=0: What. Mend.\n"
-    assert capsys.readouterr().err == line
-    for elsewhere in (False, True):
-        with pytest.raises(sweeper.SweepFailed):
-            launch(told, elsewhere=elsewhere)
-        assert capsys.readouterr().err == line * elsewhere
+def test_a_job_that_said_so_itself_is_not_said_again_unless_it_wrote_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError), one_line_errors(single=False):  # As in a job.
+        raise MINE
+    assert capsys.readouterr().err == "error: : fold 9 is out of range. Set fold.\n"
+    for launcher, times in ((Launched(MINE), 0), (SubmititLaunched(MINE), 1)):
+        with pytest.raises(SystemExit), one_line_errors(single=True):
+            sweep(launcher, tmp_path, monkeypatch)
+        assert capsys.readouterr().err.count("fold 9 is out of range") == times
 
 
 def test_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    sweeper.tell(ZeroDivisionError("division by zero"), ["seed=0"], explain)
-    first, *_, last = capsys.readouterr().err.splitlines()
-    assert "ZeroDivisionError: division by zero" in first
-    assert last == "error: seed=0: ZeroDivisionError: division by zero"
+    with pytest.raises(ZeroDivisionError), one_line_errors(single=False):
+        raise BUG
+    said = capsys.readouterr().err.splitlines()
+    assert any("Traceback" in line for line in said)
+    assert said[-1] == "error: : ZeroDivisionError: division by zero"
+
+
+def test_configurations_that_differ_in_fold_and_seed_only_are_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeper, checked = JobSweeper(), []
+    sweeper.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    sweeper.launcher = Launched(*[None] * 12)  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(sweeper, "validate_batch_is_legal", checked.extend)
+    sweeper.sweep(["method=erm,rs", "seed=0,1", "fold=0,1,2"])
+    assert checked == [["method=erm", "seed=0", "fold=0"], ["method=rs", "seed=0", "fold=0"]]
+
+
+def test_hydra_finds_the_sweeper() -> None:
+    """The subclass that it finds has what is given to the class of ours."""
+    from hydra.core.plugins import Plugins
+
+    name = OmegaConf.load(ROOT / "conf/hydra/sweeper/ltmed.yaml")._target_
+    found = Plugins.instance().class_name_to_class[name]
+    assert issubclass(found, JobSweeper)
+    assert Plugins.is_in_toplevel_plugins_module(name)
 
 
 def test_the_lines_of_a_sweep(tiny: list[str], tmp_path: Path) -> None:
@@ -76,3 +142,33 @@ def test_a_folder_for_the_sweep_that_cannot_be_made(tiny: list[str], tmp_path: P
     done = run_command("-m", *tiny, "runs=/dev/null", "seed=0,1", cwd=tmp_path)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "/dev/null cannot be written" in done.err
+
+
+@pytest.mark.slow
+def test_joblib_runs_jobs_in_processes_and_their_failures_are_said_once(tiny: list[str], tmp_path: Path) -> None:
+    words = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=erm", "fold=0,9", *tiny, "epochs=1")
+    # Not from the fork server: joblib's processes outlive a sweep, and only a whole interpreter ends them at its end.
+    command = [sys.executable, str(ROOT / "run.py"), *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2
+    assert "fold=9" in errors[0]
+    assert errors[1].startswith("error: 1 of 2 jobs failed. ")
+    assert len(list((tmp_path / "runs").rglob("metrics.json"))) == 1
+
+
+@pytest.mark.slow
+def test_optuna_searches_a_setting_of_a_cell(tiny: list[str], tmp_path: Path) -> None:
+    import yaml
+
+    small = [word for word in tiny if not word.startswith(("dataset=", "image_size=", "backbone="))]
+    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "hydra.sweeper.direction=maximize")
+    cell = ("+ham10000=methods", "row=ERM", "image_size=32", "epochs=1")
+    lr = "method.stages.train.optimizer.lr=interval(0.01,0.02)"
+    ok(run_command("-m", *search, *cell, lr, *small, cwd=tmp_path))
+    (file,) = (tmp_path / "runs").rglob("metrics.json")
+    best = yaml.safe_load((tmp_path / "runs" / "optimization_results.yaml").read_text())
+    assert best["best_value"] == pytest.approx(json.loads(file.read_text())["val"]["scalars"]["balanced_accuracy"])
+    assert 0.01 <= OmegaConf.load(file.parent / "config.yaml").method.stages.train.optimizer.lr <= 0.02

@@ -111,16 +111,3 @@ def test_a_worker_whose_end_is_seen_late_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(launcher, "_watch", lambda *_: None)
     with pytest.raises(UserError, match="Rank 1 ended with code -9"), launcher.ranks({}, 2):
         raise RuntimeError("Connection reset by peer")
-
-
-@pytest.mark.parametrize(("fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_precision_auto_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch, fast: bool, expected: str) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert launcher.resolve_precision("auto", "cpu") == launcher.resolve_precision("auto", "auto") == expected
-    with pytest.raises(UserError, match="16-mixed"):
-        launcher.resolve_precision("16-mixed", "cpu")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: not fast)
-    assert launcher.resolve_precision("auto", "gpu") == ("32-true" if fast else "bf16-mixed")
-    assert launcher.resolve_precision("auto", "cpu") == expected

@@ -1,0 +1,126 @@
+"""From a composed configuration to the one that a run is computed with. Nothing is changed after this point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ltmed.config.instantiate import per_stage
+from ltmed.config.overrides import setting
+from ltmed.config.pixels import resolve_pixels
+from ltmed.errors import UserError
+
+OPTIONAL_GROUPS = ("loss", "sampler", "augment", "weak_augment")
+"""Config groups that a method may be put together from; some methods have no use for some of them."""
+
+
+def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
+    """A read-only copy without interpolations, with folder, precision, pixels and every stage's own settings filled in.
+
+    The shorthands `epochs` and `batch_size` are spread over the stages and left out, and `dataset.image_size` is
+    `image_size`, which readers are given: a setting stands in one place, so that two commands that compute the same
+    have the same values.
+
+    Args:
+        cfg: as composed, and checked by `ltmed.config.validate`.
+        run_dir: the run's folder.
+
+    Raises:
+        UserError: a precision that the device does not have, or weights that cannot be read.
+    """
+    plain = to_plain(cfg)
+    stages = plain["method"]["stages"]
+    for key in ("epochs", "batch_size"):
+        for name, value in per_stage(plain.pop(key), list(stages), key).items():
+            if value is not None:
+                stages[name][key] = value
+    plain["run_dir"] = str(run_dir)
+    plain["dataset"]["image_size"] = plain["image_size"]
+    plain["pixels"] = resolve_pixels(cfg, run_dir)
+    plain["trainer"]["precision"] = resolve_precision(plain["trainer"]["precision"], plain["trainer"]["accelerator"])
+    return frozen(plain)
+
+
+def frozen(plain: dict[str, Any]) -> DictConfig:
+    """A resolved configuration, which refuses every change."""
+    cfg = OmegaConf.create(plain)
+    OmegaConf.set_struct(cfg, True)
+    OmegaConf.set_readonly(cfg, True)
+    return cfg
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """Nested dictionaries and lists, without interpolations."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """`auto` -> bf16-mixed where the device computes in bfloat16, else 32-true; any other choice stays.
+
+    Args:
+        precision: `trainer.precision`.
+        accelerator: `trainer.accelerator`, which may be `auto`.
+
+    Raises:
+        UserError: a precision that the device would silently replace by another one.
+    """
+    import torch
+
+    on_gpu = accelerator != "cpu" and torch.cuda.device_count() > 0
+    if precision == "16-mixed" and not on_gpu:
+        raise UserError(
+            "trainer.precision=16-mixed needs a GPU: CPUs would compute in bfloat16 instead",
+            "Use trainer.precision=bf16-mixed or 32-true.",
+        )
+    if precision != "auto":
+        return precision
+    if on_gpu:
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def used_groups(cfg: DictConfig) -> tuple[str, ...]:
+    """Those of `OPTIONAL_GROUPS` that the method is made from: replacing one changes what `cfg.method` resolves to.
+
+    Args:
+        cfg: as composed, with its interpolations.
+    """
+    before = OmegaConf.to_container(cfg.method, resolve=True)
+
+    def matters(group: str) -> bool:
+        other = cfg.copy()
+        OmegaConf.set_readonly(other, False)
+        other[group] = {"_target_": "another choice"}
+        try:
+            return OmegaConf.to_container(other.method, resolve=True) != before
+        except OmegaConfBaseException:  # The method reads a setting that only the replaced choice has.
+            return True
+
+    return tuple(group for group in OPTIONAL_GROUPS if group in cfg and matters(group))
+
+
+def require_used(cfg: DictConfig, overrides: Sequence[str], used: Sequence[str]) -> None:
+    """Refuses the choice of a group that the method does not use: a run of its own name with the numbers of another.
+
+    Args:
+        cfg: as composed.
+        overrides: of the command line.
+        used: from `used_groups`.
+
+    Raises:
+        UserError: names the override.
+    """
+    for override in overrides:
+        group = setting(override).lstrip("+~").split(".")[0].rpartition("@")[2]
+        if group in OPTIONAL_GROUPS and group not in used:
+            raise UserError(
+                f"method={cfg.method.name} does not use {group}, so {override} would change nothing",
+                "Leave it out, or choose another method.",
+            )

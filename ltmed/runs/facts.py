@@ -1,0 +1,149 @@
+"""What a run writes about itself as it becomes known, so that no later command has to guess it from names.
+
+`overrides.yaml` is the list of Hydra's overrides of the plain command. `run.json`, from the start of the run:
+
+    choices       {config group: choice}: the data set, split, loss, ... by the names on the command line
+    uses          [group]: which optional groups the method is made from
+    fingerprint   equal for runs that compute the same from the same images (`ltmed.runs.directory.fingerprint`)
+    folder        the run's folder below `runs`; null where the user chose it with run_dir
+    split_seeds   {setting: seed}: what the images were divided with
+    split         name, hash, root: once the labels were read; null before
+    pixels        store ("raw" or "jpeg"), side, fit, mean, std: once the images were decoded; null before
+    stages        {stage: {epochs: [seconds of each], device, processes, peak_memory_bytes}}: epoch by epoch
+
+Only the first process of a run writes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltmed.runs.directory import METRICS, DamagedRunError
+from ltmed.utils.files import write_atomic
+from ltmed.utils.processes import is_first_process
+
+if TYPE_CHECKING:
+    from ltmed.runs.job import Job
+
+RUN, OVERRIDES = "run.json", "overrides.yaml"
+_KEYS = ("choices", "uses", "fingerprint", "folder", "split_seeds", "split", "pixels", "stages")
+
+
+def begin(job: Job) -> None:
+    """Writes both files into the run's folder, unless it was begun before."""
+    if not is_first_process() or (job.run_dir / RUN).exists():
+        return
+    from omegaconf import OmegaConf
+
+    write_atomic(job.run_dir / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(job.overrides))))
+    _write(job.run_dir, {**job.facts, "split": None, "pixels": None, "stages": {}})
+
+
+def add(run_dir: Path, **facts: Any) -> None:
+    """Fills facts in that have become known.
+
+    Args:
+        run_dir: of a run that was begun.
+        facts: by key of run.json.
+    """
+    if is_first_process():
+        _write(run_dir, {**read(run_dir), **facts})
+
+
+def add_epoch(run_dir: Path, stage: str, epoch: int, seconds: float, **facts: Any) -> None:
+    """Adds the duration of an epoch; what was written of it and of later ones before a restart is replaced.
+
+    Args:
+        run_dir: of a run that was begun.
+        stage: its name.
+        epoch: counted from 0.
+        seconds: since the end of the one before.
+        facts: about the stage; `peak_memory_bytes` stays at its highest.
+    """
+    if not is_first_process():
+        return
+    known = read(run_dir)
+    stages = known["stages"]
+    before = stages.get(stage, {})
+    peaks = [one for one in (before.get("peak_memory_bytes"), facts.get("peak_memory_bytes")) if one is not None]
+    stages[stage] = {
+        "epochs": [*before.get("epochs", ())[:epoch], round(seconds, 3)],
+        **facts,
+        "peak_memory_bytes": max(peaks, default=None),
+    }
+    _write(run_dir, known)
+
+
+def durations(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """For metrics.json: stage -> epochs, seconds, device, processes, peak_memory_bytes."""
+    return {
+        stage: {**known, "epochs": len(known["epochs"]), "seconds": round(sum(known["epochs"]), 3)}
+        for stage, known in read(run_dir)["stages"].items()
+    }
+
+
+def read(run_dir: Path) -> dict[str, Any]:
+    """The content of run.json.
+
+    Raises:
+        DamagedRunError: it is missing, or is not what a run writes.
+    """
+    file = run_dir / RUN
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedRunError(file, "is missing") from None
+    except (OSError, ValueError) as error:
+        raise DamagedRunError(file, f"cannot be read ({error})") from None
+    for key in _KEYS:
+        if not isinstance(known, dict) or key not in known:
+            raise DamagedRunError(file, f"has no '{key}'")
+    return known
+
+
+def read_overrides(run_dir: Path) -> list[str]:
+    """Hydra's overrides of the plain command that began the run.
+
+    Raises:
+        DamagedRunError: the file is missing, or is not a list of overrides.
+    """
+    from omegaconf import ListConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    file = run_dir / OVERRIDES
+    try:
+        overrides = OmegaConf.load(file)
+    except FileNotFoundError:
+        raise DamagedRunError(file, "is missing") from None
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError):
+        raise DamagedRunError(file, "cannot be read") from None
+    plain = OmegaConf.to_container(overrides) if isinstance(overrides, ListConfig) else None
+    if not isinstance(plain, list) or not all(isinstance(one, str) for one in plain):
+        raise DamagedRunError(file, "is not a list of overrides")
+    return plain
+
+
+def equal_run(job: Job, split_hash: str) -> Path | None:
+    """The folder of another finished run that computed the same from the same images, if there is one.
+
+    Looks below `runs`, among the run folders of the data set with the same fold and seed.
+    """
+    runs = Path(job.cfg.runs, job.name.dataset)
+    for file in sorted(runs.glob(f"*/*/{job.name.version}/{RUN}")):
+        folder = file.parent
+        if folder.resolve() == job.run_dir.resolve() or not (folder / METRICS).exists():
+            continue
+        try:
+            other = read(folder)
+        except DamagedRunError:
+            continue
+        if other["fingerprint"] == job.facts["fingerprint"] and (other["split"] or {}).get("hash") == split_hash:
+            return folder
+    return None
+
+
+def _write(run_dir: Path, known: dict[str, Any]) -> None:
+    write_atomic(run_dir / RUN, json.dumps(known, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
