@@ -11,7 +11,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ltmed.config.instantiate import per_stage
 from ltmed.config.overrides import setting
-from ltmed.config.pixels import resolve_pixels
 from ltmed.errors import UserError
 
 OPTIONAL_GROUPS = ("loss", "sampler", "augment", "weak_augment")
@@ -32,6 +31,8 @@ def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
     Raises:
         UserError: a precision that the device does not have, or weights that cannot be read.
     """
+    from ltmed.config.pixels import resolve_pixels  # Imports torch, which reading a finished run does not need.
+
     plain = to_plain(cfg)
     stages = plain["method"]["stages"]
     for key in ("epochs", "batch_size"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 from pathlib import Path
 
@@ -71,8 +73,7 @@ class Durations(Callback):
 def _peak_of_process() -> int | None:
     """The largest resident size of this process so far, in bytes; None where the system does not tell."""
     try:
-        import resource
-        import sys
+        resource = importlib.import_module("resource")
     except ImportError:  # Windows.
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

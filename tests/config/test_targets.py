@@ -12,7 +12,7 @@ from ltmed.config.instantiate import build
 from ltmed.config.targets import UntrustedTargetError, known, require_known, trusted
 from tests.harness import ROOT
 
-LOADED = {"lightning.pytorch.Trainer"}
+LOADED = {"lightning.pytorch.Trainer", "hydra_plugins.ltmed_sweeper.JobSweeper"}
 """Targets that only training builds, from the user's own command."""
 
 

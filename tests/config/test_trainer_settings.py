@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ltmed.config import validate
 from ltmed.config.trainer import OFFERED, REFUSED, check_trainer
 from ltmed.errors import UserError
-from ltmed.train import train
+from ltmed.runs.job import plan
 from tests.config.test_validate import changed, composed
 from tests.harness import ROOT
 
@@ -37,7 +37,7 @@ def test_every_default_is_offered_and_every_offer_has_its_values() -> None:
 def test_a_setting_without_effect_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(UserError) as refused:
-        train(changed(f"run_dir={run}", base=composed(f"+trainer.{name}=1")))
+        plan(changed(f"run_dir={run}", base=composed(f"+trainer.{name}=1")), [], {"dataset": "phantom"})
     assert f"trainer.{name}" in refused.value.message
     assert refused.value.hint
     assert not run.exists()

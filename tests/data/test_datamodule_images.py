@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -70,9 +72,10 @@ def test_the_setting_reaches_the_images(tmp_path, option, white):
 def test_a_new_image_is_treated_as_the_images_of_the_run(option):
     pixels = ("pixels.mean=[0.5,0.5,0.5]", "pixels.std=[0.5,0.5,0.5]", "pixels.interpolation=bilinear")
     cfg = composed("method=erm", "dataset=phantom", f"dataset.intensity={option}", *pixels)
-    made = _preprocessing(cfg, {"split": {"images": {"train": 1}}, "skipped": []})
-    data = cv2.imencode(".png", TWELVE)[1].tobytes()
     intensity = Intensity.of([0, 8000] if "[" in option else option)
+    cached = {"side": 73, "fit": "squash", "store": "raw", "intensity": asdict(intensity)}
+    made = _preprocessing(SimpleNamespace(config=cfg, facts={"pixels": cached}))  # pyright: ignore
+    data = cv2.imencode(".png", TWELVE)[1].tobytes()
     expected = decode_square(data, made.cache_size, made.fit, intensity=intensity)
     seen = np.empty((made.size, made.size, 3), np.uint8)
     made.view(expected, np.random.default_rng(0), seen)

@@ -48,7 +48,7 @@ def sent(clean: Path, folder: Path, key: str, value: Any) -> Path:
     """A copy of the run whose configuration says something else."""
     run = folder / "sent"
     run.mkdir()
-    for name in ("metrics.json", "stages"):
+    for name in ("metrics.json", "run.json", "stages"):
         (run / name).symlink_to(clean / name)
     cfg = OmegaConf.load(clean / "config.yaml")
     OmegaConf.update(cfg, key, value, merge=False, force_add=True)
