@@ -58,7 +58,7 @@ def test_it_holds_the_package_the_configuration_and_the_studies_and_nothing_else
     with zipfile.ZipFile(wheel) as opened:
         names = {name for name in opened.namelist() if ".dist-info/" not in name}
     moved = {f"ltmed/{name}" for name in tracked("conf", "experiments") if not name.endswith(".py")}
-    assert names == tracked("ltmed") | moved
+    assert names == tracked("ltmed", "hydra_plugins") | moved
 
 
 def test_the_image_for_docker_has_what_the_wheel_is_made_of() -> None:
