@@ -32,8 +32,8 @@ class Features:
         """Name of the map's file: what differs from all test images is in it."""
         from ltmed.plots.style import file_name
 
-        words = [*([self.part] if self.part != "test" else []), *self.classes]
-        return file_name("-".join([f"features_{self.how}", *words]))
+        parts = [*([self.part] if self.part != "test" else []), *self.classes]
+        return file_name("-".join([f"features_{self.how}", *parts]))
 
 
 @click.command()

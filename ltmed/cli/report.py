@@ -1,4 +1,4 @@
-"""`ltmed report`: finished runs, a study, or kept results, as tables."""
+"""`ltmed report`: finished runs, a study, or saved results, as tables."""
 
 from __future__ import annotations
 

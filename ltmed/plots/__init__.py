@@ -1,1 +1,1 @@
-"""Figures of finished runs, drawn from their folders; knows no method by name."""
+"""Figures of finished runs and studies, from their folders, and of losses; knows no method by name."""

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 from ltmed.plots import style, titles
 
 MOST_THICK = 30
-"""Classes up to which points and intervals are drawn large."""
+"""Classes up to which points and intervals are large."""
 _PARTS = {"val": ("D", style.GREY), "test": ("|", style.BLACK)}
 
 

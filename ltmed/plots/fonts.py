@@ -83,7 +83,7 @@ def printable(text: str) -> str:
 def width(text: str, size: float) -> float:
     """Inches that the longest line of `text` takes at `size` points."""
     lines = (_line_width(line, size) for line in printable(text).splitlines())
-    return 1.04 * max(lines, default=0.0) / 72  # Drawn at another resolution, letters are rounded to other widths.
+    return 1.04 * max(lines, default=0.0) / 72  # At another resolution letters are rounded to other widths.
 
 
 def _line_width(line: str, size: float) -> float:

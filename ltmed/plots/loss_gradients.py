@@ -84,7 +84,7 @@ def _derivative(loss: Loss, z: float, place: int, label: int, counts: Sequence[i
 
     torch.manual_seed(0)
     logit = torch.tensor(z, dtype=torch.float64, requires_grad=True)
-    place_of_logit = torch.zeros(2, 2, dtype=torch.float64)  # Of two images, the first of which is looked at.
+    place_of_logit = torch.zeros(2, 2, dtype=torch.float64)  # [images, classes], of the first image.
     place_of_logit[0, place] = 1
     logits, labels = (logit * place_of_logit).repeat(draws, 1), torch.tensor([label, 1 - label]).repeat(draws)
     (gradient,) = torch.autograd.grad(loss(logits, labels, torch.tensor(counts)), logit)

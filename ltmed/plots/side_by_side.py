@@ -217,8 +217,8 @@ def _lines(
         if named is None:
             axes.plot(sizes, row, ls="", ms=3, alpha=0.25, mec="none", **look)
         x, y = _curve(row, sizes, named is not None)
-        (drawn,) = axes.plot(x, y, ls=line, ms=5, lw=1.2, label=name, **look)
-        handles.append(drawn)
+        (curve,) = axes.plot(x, y, ls=line, ms=5, lw=1.2, label=name, **look)
+        handles.append(curve)
     _class_axis(axes, sizes, named, 8, rotation)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04))
     axes.set_xlabel(titles.wrap(caption, width - 0.7, 8), fontsize=8)
@@ -239,7 +239,7 @@ def _curve(row: np.ndarray, sizes: list[int], each: bool) -> tuple[np.ndarray, n
 def _class_axis(axes: Axes, sizes: list[int], named: list[str] | None, size: float, rotation: float) -> None:
     if named is None:
         size_axis(axes, sizes)
-        axes.set_xlim(max(sizes) * 1.4, min(sizes) / 1.4)  # Large classes on the left, as in the other pictures.
+        axes.set_xlim(max(sizes) * 1.4, min(sizes) / 1.4)  # Large classes on the left, as in the other figures.
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if max(sizes) < 300 * min(sizes) else (1,)))
         axes.tick_params(which="minor", length=0)
         return

@@ -93,7 +93,7 @@ def _look() -> Iterator[None]:
         mpl.rcdefaults()
         for key, value in {**_RC, "font.family": fonts.families()}.items():
             mpl.rcParams[key] = value
-        finder.setLevel(logging.ERROR)  # It says that a fallback font comes in another weight than asked for.
+        finder.setLevel(logging.ERROR)  # It reports every fallback font whose weight is not the requested one.
         try:
             yield
         finally:
@@ -159,7 +159,7 @@ def label(text: str, longest: int = _LONGEST) -> str:
 
     Args:
         text: any name.
-        longest: letters that are kept.
+        longest: the largest number of letters.
     """
     text = fonts.printable(" ".join(text.split()))
     if len(text) <= longest:

@@ -42,7 +42,7 @@ def title(figure: Figure, text: str, note: str = "") -> None:
 
     Args:
         figure: of its final width.
-        text: the title; nothing is drawn if it is empty.
+        text: the title; an empty one takes no room.
         note: what a reader must know besides.
     """
     inches = figure.get_figwidth() - 0.3
@@ -76,11 +76,11 @@ def legend(figure: Figure, handles: Sequence[Any], text: str = "", note: str = "
     rows = -(-len(widths) // columns)
     lines = "\n".join(wrap(line, total, _TITLE_SIZE) for line in (text, note) if line)
     figure.set_figheight(figure.get_figheight() + rows * _LINE * letter + title_height(figure, text, note))
-    drawn = figure.legend(
+    added = figure.legend(
         handles=list(handles), loc="outside upper center", ncols=columns, title=lines or None, fontsize=LEGEND_SIZE,
         title_fontsize=_TITLE_SIZE, handlelength=_HANDLE, handletextpad=_BESIDE, columnspacing=_BETWEEN,
     )  # fmt: skip
-    drawn.get_title().set_multialignment("center")
+    added.get_title().set_multialignment("center")
 
 
 def _needed(widths: Sequence[float], columns: int) -> float:

@@ -2,7 +2,7 @@
 
 Those of one data set under one *protocol*: the name of the split, the settings under `split` but its seeds, and those
 under `dataset` that choose images or tiers (not where they are or at what size they are read). Folds, and divisions
-drawn with other split seeds, are repetitions of one protocol, each with a hash of its own. Split seeds are where a row
+made with other split seeds, are repetitions of one protocol, each with a hash of its own. Split seeds are where a row
 was run with several of them (papers that repeat over random divisions); where every row has one, nothing says that
 they belong together, and they stay apart.
 
@@ -68,12 +68,12 @@ class Entry:
     @cached_property
     def protocol(self) -> Settings:
         """What the runs of one column have in common, less the hashes."""
-        kept = {
+        images = {
             key: value
             for key, value in self.settings.items()
             if key.startswith(("split.", "dataset.")) and key not in (*_READING, *_PLACE_OF_A_SET, "split.of")
         } | dict.fromkeys(self.run.split_seeds)
-        return {**kept, "name": protocol_name(self.run) if self.finished else None}
+        return {**images, "name": protocol_name(self.run) if self.finished else None}
 
     @cached_property
     def row(self) -> str:
@@ -92,7 +92,7 @@ class Entry:
 
 
 def protocol_name(run: Run) -> str:
-    """The split's name; of a paper's division without the paper, since several papers divide alike."""
+    """The split's name; of a paper's division without the paper, since several papers divide equally."""
     return re.sub(r"^paper \([^,]+, ", "paper (", run.found["split"]["name"])
 
 
@@ -129,7 +129,7 @@ def _agreeing(group: Sequence[Entry]) -> list[list[Entry]]:
     for entry in group:
         rows.setdefault(entry.row, []).append(entry)
     for row, mine in list(rows.items()):
-        if _contradicts(mine):  # Nobody can tell which of its runs belong together.
+        if _contradicts(mine):  # It is unknown which of its runs belong together.
             del rows[row]
             for entry in mine:
                 rows.setdefault((row, entry.division, entry.hash), []).append(entry)

@@ -128,8 +128,8 @@ def _paired(paired: Paired | str) -> tuple[FormattedCell, FormattedCell]:
     if isinstance(paired, str):
         return FormattedCell(paired, mark=MISSING), FormattedCell("")
     between = f"[{signed(paired.low)}, {signed(paired.high)}]"
-    drawn = f"{paired.units:,} {paired.unit}s" + ("" if paired.unit == "image" else f"\n{paired.images:,} images")
-    return FormattedCell(signed(paired.difference), between), FormattedCell(p_value(paired.p), drawn)
+    resampled = f"{paired.units:,} {paired.unit}s" + ("" if paired.unit == "image" else f"\n{paired.images:,} images")
+    return FormattedCell(signed(paired.difference), between), FormattedCell(p_value(paired.p), resampled)
 
 
 def _ranks(found: SignedRank) -> FormattedCell:

@@ -182,7 +182,7 @@ def document_of_results(file: Path) -> Document:
     grids = tuple(_grid(column, rows) for column, rows in columns.items())
     notes = (
         "Fractions: mean ± standard deviation over the runs of a row; 95 % intervals are Student's t, of a single run "
-        "from its test images drawn again. ltmed report says more of the runs themselves.",
+        "a bootstrap of its test images.",
     )
     return Document(f"Results in {file}", (), grids, (), (), notes)
 

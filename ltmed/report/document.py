@@ -1,6 +1,6 @@
 """A table of runs as a document of formatted text; the renderers only lay it out.
 
-Figures are percent with one decimal. Marks are decided on what is shown, so that equal figures are marked alike.
+Figures are percent with one decimal. Marks are decided on what is shown, so that equal ones have equal marks.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def document(table: Table) -> Document:
     notes = [
         "Figures are percent: mean ± standard deviation of the sample, over folds or random splits (each the mean over "
         "its seeds), or over the seeds of one.",
-        "In brackets 95 % intervals: of the same mean Student's t; of one run from its test images drawn again, which "
-        "says nothing on another seed.",
+        "In brackets 95 % intervals: of the same mean Student's t; of a single run a bootstrap of its test images, "
+        "which does not cover another seed.",
         *table.notes,
     ]
     return Document(
@@ -44,10 +44,10 @@ def document(table: Table) -> Document:
     )
 
 
-def _once(said: Sequence[tuple[str, str]], table: Table) -> Iterator[str]:
-    """Sentences of columns; what is said of several columns is said once."""
+def _once(sentences: Sequence[tuple[str, str]], table: Table) -> Iterator[str]:
+    """One sentence for all columns that it is true of."""
     columns: dict[str, list[str]] = {}
-    for column, sentence in said:
+    for column, sentence in sentences:
         columns.setdefault(sentence, []).append(column)
     for sentence, where in columns.items():
         every = len(where) > 1 and len(where) == len(table.columns)

@@ -1,4 +1,4 @@
-"""Text of a report: numbers, names, settings that tell rows apart, and grids that are too wide for their place."""
+"""Text of a report: numbers, names, settings that distinguish rows, and grids that are too wide for their place."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def division_names(some: Iterable[Division], among: Iterable[Division]) -> str:
 
 
 def distinguishing_keys(groups: Sequence[Sequence[Settings]]) -> list[str]:
-    """The keys that tell apart all different settings of each group; settings of two groups need not differ.
+    """The keys that distinguish all different settings of each group; settings of two groups need not differ.
 
-    Greedy: the key that separates most of what is not yet told apart comes first, of equals one that all settings have
-    (`loss` rather than an argument of one of the losses), nearest to the top of the configuration, a choice, the
+    Greedy: the key that separates most of what is not yet distinguished comes first, of equals one that all settings
+    have (`loss` rather than an argument of one of the losses), nearest to the top of the configuration, a choice, the
     shortest. What follows from another key (`augment.crop.size` from `image_size`) is so left out.
     """
     pairs = [pair for group in groups for pair in combinations(group, 2) if pair[0] != pair[1]]

@@ -1,4 +1,4 @@
-"""How much better one row is than another on the same test images, from images (or whole groups) drawn again.
+"""Differences between rows on the same test images, with a paired bootstrap of images or of whole groups.
 
 Letters: N images that a run tests, G groups of images (lesions, patients, or single images) over all divisions, K
 classes, R resamples.
@@ -46,8 +46,8 @@ class PairedBootstrap:
     """Compares rows with one reference on the divisions that both were run on.
 
     A row's figure is the mean over these divisions of the mean over its seeds, as in the tables. A resample draws
-    groups of all their test images together, so that an image or group that several divisions test is drawn for all
-    of them alike; classes that a resample does not have are left out of its averages.
+    groups of all their test images together, so that an image or group that several divisions test is resampled for
+    all of them together; classes that a resample does not have are left out of its averages.
 
     Args:
         reference: its runs.
@@ -66,7 +66,7 @@ class PairedBootstrap:
         self._drawn: dict[frozenset[Division], tuple[_Images, np.ndarray]] = {}
 
     def __call__(self, row: Sequence[Run]) -> Paired | str:
-        """`row` less the reference, or a few words on why they cannot be compared."""
+        """The difference of `row` to the reference, or why they cannot be compared."""
         shared = frozenset(run.division for run in row) & {run.division for run in self.reference}
         if not shared:
             return "no fold in common"
@@ -80,14 +80,14 @@ class PairedBootstrap:
             mine = self._scores(row, images)
         except FileNotFoundError:
             return "predictions.parquet is missing"
-        difference, *drawn = np.round(mine - theirs, 12)
-        drawn = np.array([one for one in drawn if not np.isnan(one)])
-        if np.isnan(difference) or not len(drawn):
+        difference, *resampled = np.round(mine - theirs, 12)
+        resampled = np.array([one for one in resampled if not np.isnan(one)])
+        if np.isnan(difference) or not len(resampled):
             return "undefined"
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
         # Draws at zero speak against either side; one is added so that p is never 0 (Davison and Hinkley 1997, 4.2).
-        tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-        p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+        tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
+        p = min(1.0, 2 * (tail + 1) / (len(resampled) + 1))
         return Paired(float(difference), low, high, p, images.number, images.units, images.unit or "image")
 
     def _scores(self, runs: Iterable[Run], images: _Images) -> np.ndarray:
@@ -131,11 +131,13 @@ class _Images:
             for mine, theirs in zip(_tested(run), self.tested[run.division], strict=True)
         )
 
-    def weights(self, asked: PairedBootstrap) -> np.ndarray:
-        """uint16 `[1 + R, G]`: every group once, then how often each is drawn."""
+    def weights(self, bootstrap: PairedBootstrap) -> np.ndarray:
+        """uint16 `[1 + R, G]`: every group once, then how often each resample has it."""
         if self._weights is None:
-            drawn = (chunk.astype(np.uint16) for chunk in draw(np.arange(self.units), asked.resamples, asked.seed))
-            self._weights = np.concatenate([np.ones((1, self.units), np.uint16), *drawn])
+            resamples = (
+                chunk.astype(np.uint16) for chunk in draw(np.arange(self.units), bootstrap.resamples, bootstrap.seed)
+            )
+            self._weights = np.concatenate([np.ones((1, self.units), np.uint16), *resamples])
         return self._weights
 
 
@@ -173,8 +175,8 @@ def _count_scorer(run: Run, metric: str, members: np.ndarray, tiers: dict[str, l
     known, member = np.unique(members, return_inverse=True)
     groups, classes = len(known), len(run.classes)
 
-    def sums(classes_of: np.ndarray, kept: np.ndarray) -> np.ndarray:
-        place = (member * classes + classes_of)[kept]
+    def sums(classes_of: np.ndarray, included: np.ndarray) -> np.ndarray:
+        place = (member * classes + classes_of)[included]
         return np.bincount(place, minlength=groups * classes).reshape(groups, classes)
 
     every, hit = np.ones(len(label), bool), label == predicted

@@ -47,7 +47,7 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
         ("intervals of single runs", f"{intervals['resamples']:,} resamples of {intervals['unit']}s"),
     ]
     if len(several := sorted(split_seeds(runs))) > 1:
-        found.insert(4, ("split seeds", f"{', '.join(map(split_seed, several))}: the images are divided anew for each"))
+        found.insert(4, ("split seeds", f"{', '.join(map(split_seed, several))}: each divides the images differently"))
     if parts[0].get("imbalance"):
         cut = parts[0]["imbalance"]
         found.append(("long tail", f"{cut['ratio']:g} : 1 requested, {cut['achieved_ratio']:.1f} : 1 achieved"))
@@ -78,7 +78,9 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
         if skipped := max((len(run.found["skipped"]) for run in runs), default=0):
             yield column, f"{skipped:,} unreadable images took no part"
         # These name the data set themselves.
-        yield from (("", said) for said in sorted({one for run in runs for one in run.found.get("warnings", ())}))
+        yield from (
+            ("", sentence) for sentence in sorted({one for run in runs for one in run.found.get("warnings", ())})
+        )
 
 
 def runs_grid(table: Table) -> Grid:
@@ -143,7 +145,7 @@ def _tiers(run: Run) -> str:
 
 
 def _leakage(runs: Sequence[Run]) -> str:
-    """In words, for one run of each division of a column."""
+    """A sentence, for one run of each division of a column."""
     splits = [run.found["split"] for run in runs]
     if len(splits) == 1 or any(not split["leakage"] or not split["leakage"]["leaking"] for split in splits):
         return _added(splits)

@@ -1,8 +1,8 @@
 """Mean, spread and tests over the repetitions of a row.
 
-Repetitions are divisions (folds, and splits drawn with another seed) and seeds of the training. Seeds of one division
+Repetitions are divisions (folds, and splits with another seed) and seeds of the training. Seeds of one division
 share their test images and most of their training, so a cell with several divisions counts them as its independent
-units, each the mean over its seeds; only a cell with one division counts its seeds. Everything that is said of a cell
+units, each the mean over its seeds; only a cell with one division counts its seeds. Every statistic of a cell
 (mean, deviation, interval, difference to a paper, signed-rank test) is of these units.
 
 Folds differ in how hard they are, so rows are ranked on the divisions (folds, random splits) that more than half of
@@ -27,7 +27,7 @@ from ltmed.runs.reader import Division, Run
 LEVEL = 0.95
 
 FEWEST_PAIRS = 5
-"""The signed-rank test of fewer pairs says nothing: all of four in favour of one method have p = 2 / 2^4 = 0.125."""
+"""The signed-rank test of fewer pairs has no use: all of four in favour of one method have p = 2 / 2^4 = 0.125."""
 
 Found = dict[tuple[Division, int], float]
 """(division, seed) -> value."""
@@ -152,7 +152,7 @@ def basis(rows: Iterable[Sequence[Run]]) -> Basis:
 
 
 def lacking(runs: Sequence[Run], needed: Basis) -> str:
-    """Why a row is not ranked, in a few words; empty where it is."""
+    """Why a row is not ranked; empty where it is."""
     own = Counter(run.division for run in runs)
     if not needed:
         return "most rows have other folds"

@@ -43,9 +43,10 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
         )
         if cell.runs or cell.missing or cell.published or cell.note:
             cells[row, column] = cell
+    title = study.title + (f" (scale {asked.scale})" if asked.scale else "")
     notes = [f"At the scale '{asked.scale}' the figures mean nothing."] if asked.scale else []
     return Table(
-        title=study.title, rows=tuple(study.rows), columns=tuple(study.columns), cells=cells,
+        title=title, rows=tuple(study.rows), columns=tuple(study.columns), cells=cells,
         metrics=study.metrics, notes=(*study.notes, *notes), axis=study.axis,
     )  # fmt: skip
 

@@ -14,8 +14,12 @@ from ltmed.cli.main import main
 from ltmed.plots import run_figures
 from ltmed.plots.comparisons import comparisons
 from ltmed.plots.run_figures import figures
+from ltmed.report import study_table
+from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import read_run
+from ltmed.studies.axis import Axis
 from tests.plots.cases import add_checkpoint, make_run
+from tests.report.factory import write
 
 ALWAYS = {"class_distribution", "confusion_matrix", "recall_by_size", "reliability", "training_curves"}
 
@@ -71,7 +75,7 @@ def test_seeds_are_averaged_and_data_sets_kept_apart(tmp_path):
     np.testing.assert_allclose(shown, expected)
 
 
-def test_nothing_to_compare_is_said(few, tmp_path, capsys):
+def test_nothing_to_compare_is_reported(few, tmp_path, capsys):
     for seed in (0, 1):
         make_run(tmp_path / str(seed), seed=seed)
     main(["plot", str(tmp_path), "--features", "none"])
@@ -88,7 +92,7 @@ def test_learning_rate_is_the_logged_one(tmp_path):
     assert epochs.tolist() == [0, 1, 2, 3]
 
 
-def test_a_picture_that_fails_is_a_warning_and_stops_no_other(tmp_path):
+def test_a_figure_that_fails_is_a_warning_and_stops_no_other(tmp_path):
     folder = make_run(tmp_path / "run")
     run = read_run(folder)
     assert run
@@ -102,7 +106,7 @@ def test_a_picture_that_fails_is_a_warning_and_stops_no_other(tmp_path):
     assert curves == f"{folder / 'metrics.csv'} is missing: training curves are not plotted"
 
 
-def test_a_damaged_checkpoint_is_said_once(tmp_path):
+def test_a_damaged_checkpoint_is_reported_once(tmp_path):
     folder = make_run(
         tmp_path / "run", "proco", stages={"train": {"module": {"_target_": "ltmed.methods.proco.ProCo"}}}
     )
@@ -132,7 +136,7 @@ def test_one_damaged_run_stops_no_other(file, text, few, tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_maps_of_several_runs_say_which_is_drawn(few, tmp_path, capsys, monkeypatch):
+def test_maps_of_several_runs_show_progress(few, tmp_path, capsys, monkeypatch):
     for fold, method in enumerate(("erm", "proco")):
         make_run(tmp_path / method, method, seed=fold)
     monkeypatch.setattr(plot, "_map", lambda *_: [])
@@ -152,6 +156,17 @@ def test_maps_of_several_runs_say_which_is_drawn(few, tmp_path, capsys, monkeypa
         ("run", ["run", "--output", "run/config.yaml"], "--output=run/config.yaml cannot be made: it is a file"),
         ("run", ["run", "--output", "/proc/x"], "--output=/proc/x cannot be made"),
         ("run", ["run", "--output", "run/config.yaml/x"], "cannot be made: Not a directory"),
+        ("run", [], "Nothing to plot"),
+        ("run", ["run", "--loss", "ce"], "--loss is plotted alone"),
+        ("run", ["run", "--metric", "mcc"], "--metric is for studies"),
+        ("run", ["run", "--scale", "smoke"], "--scale is for studies"),
+        ("run", ["run", "--class", "A"], "has no class 'A'"),
+        ("run", ["run", "--side-by-side", "--features", "none"], "class_losses=true"),
+        ("run", ["lmd/curve_r"], "is finished"),
+        ("run", ["lmd/curve_r", "--metric", "mc"], "Did you mean 'mcc'"),
+        ("run", ["--loss", "alpha"], "Did you mean 'alpa'"),
+        ("run", ["--loss", "ce", "--counts", "1000"], "--counts=1000"),
+        ("run", ["--loss", "ce", "--counts", "0,1"], "--counts=0,1"),
     ],
 )
 def test_mistakes(make, words, message, tmp_path, capsys, monkeypatch):
@@ -167,3 +182,48 @@ def test_mistakes(make, words, message, tmp_path, capsys, monkeypatch):
         main(["plot", *words])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_losses_need_no_run(tmp_path, capsys):
+    main(["plot", "--loss", "ce", "--loss", "alpa gamma_neg=2", "--output", str(tmp_path), "--format", "svg"])
+    assert capsys.readouterr().out == f"Written: {tmp_path / 'loss_gradients.svg'}\n"
+    assert (tmp_path / "loss_gradients.svg").read_text().startswith("<?xml")
+
+
+def test_a_study_is_plotted_and_what_is_missing_is_named(tmp_path, capsys, monkeypatch):
+    given = {}
+
+    def table(*words) -> Table:
+        given["words"] = words
+        run = write(tmp_path / "x", "m", scalars={"accuracy": 0.25})
+        cells = {("R=1", "toy"): Cell((run,)), ("R=2", "toy"): Cell(missing=("command",))}
+        return Table("A curve", ("R=1", "R=2"), ("toy",), cells, axis=Axis.read({"row": "R={x}"}, "f"))
+
+    monkeypatch.setattr(study_table, "table", table)
+    words = ["runs=" + str(tmp_path / "runs"), "row=LMD"]
+    main(["plot", "lmd/curve_r", *words, "--scale", "smoke", "--metric", "accuracy"])
+    printed = capsys.readouterr()
+    assert given["words"] == ("lmd/curve_r", "smoke", tuple(words))
+    assert printed.out == f"Written: {tmp_path / 'runs/figures/lmd-curve_r.png'}\n"
+    assert printed.err == "not run: R=2\n"
+
+
+def test_a_column_of_several_splits_is_refused(tmp_path, capsys, monkeypatch):
+    runs = [write(tmp_path, method, split_hash=method) for method in "ab"]
+    cells = {(f"R={k}", "toy"): Cell((run,)) for k, run in enumerate(runs)}
+    table = Table("A curve", ("R=0", "R=1"), ("toy",), cells, axis=Axis.read({"row": "R={x}"}, "f"))
+    monkeypatch.setattr(study_table, "table", lambda *_: table)
+    with pytest.raises(SystemExit):
+        main(["plot", "lmd/curve_r"])
+    assert "several splits" in capsys.readouterr().err
+
+
+def test_several_runs_side_by_side(tmp_path, capsys):
+    for number, method in enumerate(("erm", "aduni")):
+        folder = make_run(tmp_path / "runs" / method, method, seed=number)
+        with (folder / "metrics.csv").open("a") as file:
+            file.writelines(f"train,{e},{e},train/train/class_loss/{c},0.5\n" for e in range(2) for c in "abc")
+    main(["plot", str(tmp_path / "runs"), "--side-by-side", "--features", "none"])
+    file = tmp_path / "runs" / "figures" / "class_losses-side_by_side.png"
+    assert capsys.readouterr().out == f"Written: {file}\n"
+    assert file.exists()

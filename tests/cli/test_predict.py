@@ -47,6 +47,14 @@ def test_csv_on_stdout_holds_what_python_gives(capsys, run, images):
     assert table["error"].isna().tolist() == [True] * 3
 
 
+def test_a_file_named_like_a_formula_is_text_in_a_spreadsheet(capsys, run, images, monkeypatch):
+    monkeypatch.chdir(images)
+    Path("=1+1.jpg").write_bytes(Path("a.jpg").read_bytes())
+    table = pd.read_csv(io.StringIO(said(capsys, "predict", str(run), "=1+1.jpg", "a.jpg")))
+    assert table["image"].tolist() == ["'=1+1.jpg", "a.jpg"]
+    assert table.iloc[0, 1:].equals(table.iloc[1, 1:]), "and nothing else"
+
+
 def test_files_hold_the_same_and_replace_what_was_there(capsys, run, images):
     Path("new").mkdir()
     Path("new/out.csv").write_text("old")
