@@ -30,7 +30,7 @@ def _require_options(words: Sequence[str]) -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> None:
-        raise UserError(f"The command line cannot be read: {message}", "python run.py --help has examples.")
+        raise UserError(f"The command line cannot be read: {message}", "ltmed train --help has examples.")
 
     parser.error = refuse  # pyright: ignore[reportAttributeAccessIssue]
     chosen, unknown = parser.parse_known_args(words)

@@ -104,7 +104,7 @@ def _neither(word: str, known: Sequence[str]) -> UserError:
     if "=" in word and not word.startswith("="):
         return UserError(f"{word} is for studies", "What is reported comes first, for instance lmd/table1 runs=DIR.")
     return UserError(
-        f"{word} does not exist", "Give folders of runs, or one study; python run.py --help lists the studies."
+        f"{word} does not exist", "Give folders of runs, or one study; ltmed train --help lists the studies."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ltmed.config.overrides import quoted, setting, shell
+from ltmed.config.overrides import PROGRAM, quoted, setting, shell
 from ltmed.runs.reader import Division, Run
 
 
@@ -33,7 +33,7 @@ def command(run: Run, division: Division, seed: int) -> str:
         here = Path.cwd()
         choices.append(f"runs={quoted(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}")
     kept = [word for word in words if setting(word) not in other]
-    return shell(["python", "run.py", *choices, *kept, *last])
+    return shell([*PROGRAM, *choices, *kept, *last])
 
 
 def _words(run: Run) -> list[str] | None:

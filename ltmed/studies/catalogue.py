@@ -1,4 +1,4 @@
-"""A paper's table as one command: `python run.py -m +lmd=table3` trains its cells, `table("lmd/table3")` collects them.
+"""A paper's table as one command: `ltmed train -m +lmd=table3` trains its cells, `table("lmd/table3")` collects them.
 
 A study is a file `experiments/<paper>/<table>.yaml` (experiments/study.yaml lists its keys). Each of its cells is a
 plain run: its overrides are put together here and composed anew, so that its folder is that of its plain command, a
@@ -137,7 +137,7 @@ def words_of_job(cfg: DictConfig, given: Sequence[str]) -> list[str]:
     if cfg.row is None or cfg.column is None:
         raise UserError(
             f"{study.title} has {len(study.rerun)} rows and {len(study.columns)} columns",
-            "Run all of them with python run.py -m, or choose one with row=NAME column=NAME.",
+            "Run all of them with ltmed train -m, or choose one with row=NAME column=NAME.",
         )
     mine = (*_OWN, study.paper)
     further = [word for word in given if overrides.setting(word).lstrip("+").split(".")[0] not in mine]

@@ -15,7 +15,7 @@ _FILTERS = ("row", "column", "fold", "seed")
 
 
 class Asked:
-    """What the words after the name of a study ask for, understood as `python run.py` understands them.
+    """What the words after the name of a study ask for, understood as `ltmed train` understands them.
 
     Args:
         given: `row`, `column`, `fold` and `seed` choose cells, `scale` a size; `data` is where the data sets are; all
@@ -74,7 +74,7 @@ class Asked:
         found += [f"{key}={value}" for key, value in cell.repetition.items()]
         if self.scale is None and (data := self.data or self._needed(cell)):
             found.append(f"data={overrides.quoted(data)}")
-        return overrides.shell(["python", "run.py", *found, *self.further])
+        return overrides.shell([*overrides.PROGRAM, *found, *self.further])
 
     def _needed(self, cell: Repetition) -> str | None:
         """The folder of data sets, if this one cannot do without; DIR if it is not known."""

@@ -74,7 +74,7 @@ def test_split_seeds_of_one_row_are_repetitions(tmp_path):
     table = from_runs(runs)
     assert table.columns == ("toy, grouped, 5 folds",)
     assert {row: len(table.cells[row, table.columns[0]].runs) for row in table.rows} == {"erm": 5, "proco": 3}
-    start = f"python run.py method=proco dataset=toy dataset.root=/data runs={tmp_path}"
+    start = f"ltmed train method=proco dataset=toy dataset.root=/data runs={tmp_path}"
     start += " split.seed={0} fold=0 seed={0}"
     assert table.cells["proco", table.columns[0]].missing == (start.format(3), start.format(4))
 
@@ -163,7 +163,7 @@ def test_unfinished_runs_are_missing_with_their_commands(tmp_path):
     half = write(tmp_path, "erm", seed=1, overrides=overrides, finished=False)
     alone = write(tmp_path, "proco", seed=0, finished=False)
     table = from_runs([done], [half.path, alone.path])
-    start = f"python run.py method={{}} dataset=toy dataset.root=/data runs={tmp_path}{{}} fold=0 seed={{}}"
+    start = f"ltmed train method={{}} dataset=toy dataset.root=/data runs={tmp_path}{{}} fold=0 seed={{}}"
     words = " epochs=5 method.stages.train.optimizer.lr=1e-3"
     assert table.cells["erm", table.columns[0]].missing == (start.format("erm", words, 1),)
     assert table.cells["proco", table.columns[0]].missing == tuple(start.format("proco", "", s) for s in (0, 1))

@@ -26,7 +26,7 @@ def missing(found: Table) -> list[str]:
 def as_run_py_has_it(command: str) -> tuple[list[str], Path]:
     """The plain words of the one job that a command is, and its folder."""
     python, run, *words = shlex.split(command)
-    assert (python, run) == ("python", "run.py")
+    assert (python, run) == ("ltmed", "train")
     plain = catalogue.words_of_job(compose(words), words)
     cfg = compose(plain)
     return plain, Path(cfg.runs) / run_dir_name(cfg, str(choice(plain, "dataset")), plain)

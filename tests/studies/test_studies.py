@@ -106,7 +106,7 @@ def test_cells_are_the_plain_runs_that_they_name(paper: str) -> None:
                 cfg = compose("config", list(cell.overrides))
                 dataset = choice(cell.overrides, "dataset")
                 assert Path("runs") / run_dir_name(cfg, dataset, list(cell.overrides)) == cell.run_dir
-                assert shlex.split(cell.command) == ["python", "run.py", *cell.overrides]
+                assert shlex.split(cell.command) == ["ltmed", "train", *cell.overrides]
 
 
 def test_every_cell_of_every_study_is_a_run_at_the_scale_smoke() -> None:
@@ -187,7 +187,7 @@ def test_words_of_a_job() -> None:
         (["row=LDM", "column=hyper_kvasir"], "has no row 'LDM'"),
         (["row=LMD", "column=kvasir"], "Did you mean 'hyper_kvasir'"),
         (["row=FCD", "column=hyper_kvasir"], "reported, not re-run"),
-        (["row=LMD"], "python run.py -m"),
+        (["row=LMD"], "ltmed train -m"),
     ],
 )
 def test_a_job_without_a_cell_says_so(words: list[str], said: str) -> None:
@@ -218,7 +218,7 @@ def test_table_without_runs(tmp_path: Path) -> None:
     assert found.cells["FCD", "hyper_kvasir"].note == "reported, not re-run"
     assert not found.cells["FCD", "hyper_kvasir"].missing
     (command,) = found.cells["LMD", "hyper_kvasir"].missing
-    assert shlex.split(command)[:3] == ["python", "run.py", "+lmd=table1"]
+    assert shlex.split(command)[:3] == ["ltmed", "train", "+lmd=table1"]
     assert len(found.cells["LMD", "hyper_kvasir"].published) == 5
 
 
