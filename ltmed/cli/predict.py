@@ -116,7 +116,15 @@ def _print(text: str) -> None:
 
 
 def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, header=False, lineterminator="\n")
+    """Lines for spreadsheets: a file may be named like a formula."""
+    texts = {name: table[name].map(_as_text) for name in ("image", "predicted", "name", "error")}
+    return table.assign(**texts).to_csv(index=False, header=False, lineterminator="\n")
+
+
+def _as_text(cell: object) -> object:
+    from ltmed.utils.spreadsheets import as_text
+
+    return as_text(cell) if isinstance(cell, str) else cell
 
 
 def _csv_line(columns: dict[str, type]) -> str:

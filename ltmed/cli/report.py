@@ -1,4 +1,4 @@
-"""`ltmed report`: finished runs, or a study, as tables."""
+"""`ltmed report`: finished runs, a study, or kept results, as tables."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from ltmed.utils.files import require_writable, whole_file
 
 if TYPE_CHECKING:
     from ltmed.report.html import FigureGroup
-    from ltmed.report.model import Table
+    from ltmed.report.model import Document, Table
 
 FORMATS = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html", ".htm": "html"}
+RESULTS = "results"
+"""The format of results.csv, one line for each run and metric, which no ending of a file means."""
 
 
 @click.command()
 @click.argument("what", nargs=-1, required=True)
-@click.option("--format", "form", type=click.Choice(list(dict.fromkeys(FORMATS.values()))), help="Default: terminal.")
+@click.option(
+    "--format", "form", type=click.Choice([*dict.fromkeys(FORMATS.values()), RESULTS]), help="Default: terminal."
+)
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write a file; its ending says which format."
 )
@@ -39,31 +43,74 @@ def command(
     scale: str | None,
     figures: bool,
 ) -> None:
-    """Reports on WHAT: folders of runs, for instance runs/isic2018, or one study, for instance lmd/table1 [runs=DIR].
+    """Reports on WHAT: folders of runs, for instance runs/isic2018; one study, for instance lmd/table1 [runs=DIR]; or a
+    file of results that --format results wrote.
 
     Means over folds and seeds, intervals, significance, head/medium/tail, splits and leakage. Runs of different splits
-    are never in one column.
+    are never in one column. An HTML page has figures as well.
     """
     form = form or _format_of(output)
     if output is not None:
         require_writable(output)
+    if len(what) == 1 and what[0].endswith(".csv") and os.path.isfile(what[0]):
+        from ltmed.report.csv import document_of_results
+
+        _require_plain(form, metrics, reference, scale)
+        _show(document_of_results(Path(what[0])), form, output, ())
+        return
     table = _chosen(_table(what, scale), metrics, reference)
+    if form in ("csv", RESULTS):
+        from ltmed.report import csv
+
+        _write(csv.render(table) if form == "csv" else csv.render_results(table), output)
+        return
+    from ltmed.report.document import document
+
+    _show(document(table), form, output, _figures(table) if form == "html" and figures else ())
+
+
+def _require_plain(form: str, metrics: Sequence[str], reference: str | None, scale: str | None) -> None:
+    """Refuses what needs the runs themselves."""
+    given = {
+        "--metric": metrics,
+        "--reference": reference,
+        "--scale": scale,
+        f"--format {form}": form in ("csv", RESULTS),
+    }
+    for option, value in given.items():
+        if value:
+            raise UserError(f"--{option} needs the runs", "A file of results is shown as it is.")
+
+
+def _show(document: Document, form: str, output: Path | None, figures: Sequence[FigureGroup]) -> None:
+    from ltmed.report import html, latex, markdown, terminal
+
     if form == "terminal" and output is None:
         from rich.console import Console
 
-        from ltmed.report import terminal
-        from ltmed.report.document import document
-
         console = Console()
-        terminal.show(document(table), console if console.is_terminal else Console(width=terminal.WIDTH))
-        return
-    text = _rendered(table, form, figures=figures)
+        terminal.show(document, console if console.is_terminal else Console(width=terminal.WIDTH))
+    elif form == "html":
+        _write(html.render(document, figures), output)
+    else:
+        renderers = {"terminal": terminal, "markdown": markdown, "latex": latex}
+        _write(renderers[form].render(document), output)
+
+
+def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
     with whole_file(output) as partial:
         partial.write_text(text, encoding="utf-8")
     click.echo(f"Written: {output}")
+
+
+def _figures(table: Table) -> list[FigureGroup]:
+    """Here and not in the renderer: what plots is a room above what reports."""
+    from ltmed.plots.report_figures import report_figures
+
+    return report_figures(table)
 
 
 def _format_of(output: Path | None) -> str:
@@ -83,28 +130,28 @@ def _table(what: tuple[str, ...], scale: str | None) -> Table:
     first, *further = what
     if first in catalogue.names() and not Path(first).is_dir():
         return separate(study_table.table(first, scale, further))
-    for word in what:
-        if not os.path.isdir(word):
-            raise _neither(word, catalogue.names())
+    for given in what:
+        if not os.path.isdir(given):
+            raise _neither(given, catalogue.names())
     if scale is not None:
         raise UserError("--scale is for studies", "Leave it out for folders of runs.")
     from ltmed.runs.reader import find_runs
 
-    runs, unfinished = find_runs(Path(word) for word in what)
+    runs, unfinished = find_runs(Path(given) for given in what)
     return from_runs(runs, unfinished, title=f"Runs in {', '.join(what)}")
 
 
-def _neither(word: str, known: Sequence[str]) -> UserError:
-    """What to say of a word that is no folder and no study."""
-    if os.path.exists(word):
-        return UserError(f"{word} is a file", "Give the folder of a run, or one that holds runs.")
-    close = suggest(word, known)
-    if close.startswith("Did you mean") and word.count("/") < 2 and not os.path.isdir(word.split("/")[0]):
-        return UserError(f"There is no study or folder '{word}'", close)
-    if "=" in word and not word.startswith("="):
-        return UserError(f"{word} is for studies", "What is reported comes first, for instance lmd/table1 runs=DIR.")
+def _neither(given: str, known: Sequence[str]) -> UserError:
+    """The error about an argument that is neither a folder nor a study."""
+    if os.path.exists(given):
+        return UserError(f"{given} is a file", "Give the folder of a run, or one that holds runs.")
+    close = suggest(given, known)
+    if close.startswith("Did you mean") and given.count("/") < 2 and not os.path.isdir(given.split("/")[0]):
+        return UserError(f"There is no study or folder '{given}'", close)
+    if "=" in given and not given.startswith("="):
+        return UserError(f"{given} is for studies", "What is reported comes first, for instance lmd/table1 runs=DIR.")
     return UserError(
-        f"{word} does not exist", "Give folders of runs, or one study; ltmed train --help lists the studies."
+        f"{given} does not exist", "Give folders of runs, or one study; ltmed train --help lists the studies."
     )
 
 
@@ -118,22 +165,3 @@ def _chosen(table: Table, metrics: tuple[str, ...], reference: str | None) -> Ta
             raise UserError(f"--reference: there is no row '{reference}'", suggest(reference, table.rows))
         table = replace(table, reference=reference)
     return replace(table, metrics=tuple(dict.fromkeys(metrics))) if metrics else table
-
-
-def _rendered(table: Table, form: str, *, figures: bool) -> str:
-    from ltmed.report import csv, html, latex, markdown, terminal
-    from ltmed.report.document import document
-
-    if form == "csv":
-        return csv.render(table)
-    if form == "html":
-        # Here and not in the renderer: what plots is a room above what reports.
-        return html.render(document(table), _figures(table) if figures else ())
-    renderers = {"terminal": terminal, "markdown": markdown, "latex": latex}
-    return renderers[form].render(document(table))
-
-
-def _figures(table: Table) -> list[FigureGroup]:
-    from ltmed.plots.report_figures import report_figures
-
-    return report_figures(table)

@@ -88,9 +88,9 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     try:
         with trusted():  # The user's own words.
             build(
-            cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
-            cache_dir=cfg.cache_dir,
-        )  # fmt: skip
+                cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
+                cache_dir=cfg.cache_dir,
+            )  # fmt: skip
     except UserError:
         if not found:  # Else it is about training, for instance a class without images, which the caller reports.
             raise

@@ -48,6 +48,10 @@ def timm_encoder(
     packaged = pretrained and weights is None and package is not None
     fetch = pretrained and weights is None and package is None
     made_for = _made_for(facts, image_size, options)
+    if options.get("in_chans", 3) != 3:
+        raise UserError(
+            f"backbone.in_chans={options['in_chans']} is not possible: images always have 3 channels", "Leave it out."
+        )
     try:
         with reached(name) if fetch else nullcontext():
             options = {"num_classes": 1000 if packaged else 0, **options, **made_for}

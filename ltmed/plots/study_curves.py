@@ -64,7 +64,8 @@ def study_figure(table: Table) -> Figure:
     Raises:
         UserError: no cell of the study has a finished run or a published value.
     """
-    known = [metric for metric in (*table.metrics, HOURS) if any(_values(table, metric))]
+    hours = (HOURS,) if table.axis is not None and table.axis.hours else ()
+    known = [metric for metric in (*table.metrics, *hours) if any(_values(table, metric))]
     if not known:
         raise UserError(
             f"No run of '{table.title}' is finished, and no value of it is published",

@@ -231,7 +231,7 @@ def class_shades(order: Sequence[int], tiers: Sequence[str]) -> dict[int, tuple[
     for tier, look in TIERS.items():
         members = [k for k in order if tiers[k] == tier]
         own = np.array(to_rgb(look.colour))
-        places = np.linspace(-0.5, 0.6, len(members)) if len(members) > 1 else [0.0]
+        places = np.linspace(-0.45, 0.45, len(members)) if len(members) > 1 else [0.0]
         for k, place in zip(members, places, strict=False):
             mixed = own * (1 + place) if place < 0 else own + (1 - own) * place
             shades[k] = (float(mixed[0]), float(mixed[1]), float(mixed[2]))

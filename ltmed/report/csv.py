@@ -1,28 +1,46 @@
-"""A report's figures as one long table: a row per cell, metric and part. Fractions, with ten significant digits.
+"""A report's numbers as long tables, in fractions: of cells (`--format csv`), and of single runs (`--format results`).
 
-Column `status`: "measured", "partial" (some repetitions are missing), "undefined" (no run defines the metric), "not
-measured" (only the paper has it), "missing" (no run yet) or "quoted" (no run is expected).
+Of cells there is a line for each metric and part, with ten significant digits. Column `status`: "measured", "partial"
+(some repetitions are missing), "undefined" (no run defines the metric), "not measured" (only the paper has it),
+"missing" (no run yet) or "quoted" (no run is expected).
+
+Of runs there is a line for each metric of the test part, with all digits and the run's own bootstrap interval. Such a
+file is kept beside a study, so that its tables can be computed when the runs are gone (`document_of_results`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from ltmed.evaluation.scalars import SCALARS
+import numpy as np
+
+from ltmed.errors import UserError
+from ltmed.evaluation.scalars import LOWEST, SCALARS
 from ltmed.report import protocol
 from ltmed.report.comparison import figure
 from ltmed.report.document import TIERS
-from ltmed.report.formatting import split_seed
-from ltmed.report.model import Cell, Published, Table
-from ltmed.report.statistics import collect, mean, summary
+from ltmed.report.formatting import metric_name, split_seed
+from ltmed.report.model import Cell, Document, FormattedCell, Grid, Published, Table
+from ltmed.report.statistics import collect, mean, summary, t_interval
+from ltmed.utils.spreadsheets import as_text
 
 COLUMNS = (
     "row", "column", "metric", "part", "status", "mean", "std", "low95", "high95", "interval", "runs", "missing",
     "folds", "split_seeds", "seeds", "published", "published_std", "difference", "split", "split_hashes", "commits",
 )  # fmt: skip
 PER_CLASS = ("precision", "recall", "f1", "auroc")
+RESULT_COLUMNS = (
+    "row", "column", "dataset", "method", "fold", "seed", "split", "split_hash", "commit", "metric", "value", "low95",
+    "high95",
+)  # fmt: skip
+_HINT = "ltmed report --format results writes such files."
+_MAIN = "balanced_accuracy"
+_BESIDE = ("macro_f1", "accuracy", "macro_auroc")
+_TIERS = ("head", "medium", "tail")
 
 
 def render(table: Table) -> str:
@@ -49,9 +67,11 @@ def _status(cell: Cell, line: dict[str, object]) -> str:
 
 
 def _written(value: object) -> object:
-    """Floats without the noise of binary arithmetic (0.4662, not 0.46619999999999995)."""
+    """Floats without the noise of binary arithmetic (0.4662, not 0.46619999999999995), and text that is no formula."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return as_text(value)
     return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
@@ -108,3 +128,128 @@ def _published(cell: Cell, one: Published | None) -> dict[str, object]:
 
 def _join(found: Iterable) -> str:
     return " ".join(map(str, sorted(found)))
+
+
+# --- single runs ------------------------------------------------------------------------------------------------------
+
+
+def render_results(table: Table) -> str:
+    """One line for each finished run of a table and each metric of its test part."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(RESULT_COLUMNS)
+    for line in _result_lines(table):
+        writer.writerow([as_text(cell) if isinstance(cell, str) else cell for cell in line])
+    return text.getvalue()
+
+
+def _result_lines(table: Table) -> Iterator[list[object]]:
+    for column in table.columns:
+        for row in table.rows:
+            cell = table.cells.get((row, column))
+            for run in cell.runs if cell else ():
+                about, split, test = run.found["run"], run.found["split"], run.found["test"]
+                place = [row, column, about["dataset"], about["method"], about["fold"], about["seed"]]
+                place += [split["name"], split["hash"], run.found["git"]["commit"] or "unknown"]
+                for metric, value in test["scalars"].items():
+                    low, high = test["intervals"]["scalars"].get(metric) or (None, None)
+                    yield [*place, metric, *("" if one is None else one for one in (value, low, high))]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A metric of one run."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+_Runs = dict[tuple[str, ...], dict[str, _Result]]
+"""(fold, seed, split hash) -> metric -> result."""
+
+
+def document_of_results(file: Path) -> Document:
+    """The tables of a file of results: rows by their mean balanced accuracy, a table for each column.
+
+    Args:
+        file: as `render_results` writes it.
+
+    Raises:
+        UserError: it cannot be read, or is not such a file.
+    """
+    columns = _read(file)
+    grids = tuple(_grid(column, rows) for column, rows in columns.items())
+    notes = (
+        "Fractions: mean ± standard deviation over the runs of a row; 95 % intervals are Student's t, of a single run "
+        "from its test images drawn again. ltmed report says more of the runs themselves.",
+    )
+    return Document(f"Results in {file}", (), grids, (), (), notes)
+
+
+def _read(file: Path) -> dict[str, dict[str, _Runs]]:
+    """Column -> row -> runs; of two lines on one metric of one run the later one counts."""
+    columns: dict[str, dict[str, _Runs]] = {}
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            lines = csv.DictReader(opened)
+            if missing := [name for name in RESULT_COLUMNS if name not in (lines.fieldnames or ())]:
+                raise UserError(
+                    f"{file} has no column '{missing[0]}'", "ltmed report --format results writes such files."
+                )
+            for line in lines:
+                if line["value"] == "":
+                    continue
+                value, low, high = (float(line[key]) if line[key] else None for key in ("value", "low95", "high95"))
+                assert value is not None
+                runs = columns.setdefault(line["column"], {}).setdefault(line["row"], {})
+                place = (line["fold"], line["seed"], line["split_hash"])
+                runs.setdefault(place, {})[line["metric"]] = _Result(value, low, high)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {error}", _HINT) from None
+    return columns
+
+
+def _grid(column: str, rows: dict[str, _Runs]) -> Grid:
+    ordered = sorted(rows.items(), key=lambda item: -(_mean_of(list(item[1].values()), _MAIN) or 0))
+    headings = ("runs", metric_name(_MAIN), "95 % interval", *map(metric_name, _BESIDE), " / ".join(_TIERS))
+    lines = [(row, tuple(map(FormattedCell, _cells(list(runs.values()))))) for row, runs in ordered]
+    return Grid(column, headings, tuple(lines))
+
+
+def _cells(runs: Sequence[dict[str, _Result]]) -> Iterator[str]:
+    yield str(len(runs))
+    yield _spread(runs, _MAIN)
+    yield _interval(runs)
+    for metric in _BESIDE:
+        yield _spread(runs, metric)
+    recalls = (_mean_of(runs, f"{tier}_recall") for tier in _TIERS)
+    yield " / ".join("-" if recall is None else f"{recall:.2f}" for recall in recalls)
+
+
+def _values_of(runs: Sequence[dict[str, _Result]], metric: str) -> list[float]:
+    return [run[metric].value for run in runs if metric in run]
+
+
+def _mean_of(runs: Sequence[dict[str, _Result]], metric: str) -> float | None:
+    values = _values_of(runs, metric)
+    return float(np.mean(values)) if values else None
+
+
+def _spread(runs: Sequence[dict[str, _Result]], metric: str) -> str:
+    values = _values_of(runs, metric)
+    if not values:
+        return "-"
+    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def _interval(runs: Sequence[dict[str, _Result]]) -> str:
+    """Student's over the runs; of a single one its own."""
+    found = [run[_MAIN] for run in runs if _MAIN in run]
+    if len(found) == 1:
+        low, high = found[0].low, found[0].high
+    else:
+        low, high = t_interval([one.value for one in found]) if found else (None, None)
+    if low is None or high is None:
+        return "-"
+    return f"{max(low, LOWEST[_MAIN]):.3f} to {min(high, 1.0):.3f}"

@@ -11,7 +11,7 @@ from ltmed.training.stage import Stage
 
 
 def require_images_fit(network: Network, image_size: int, backbone: str) -> None:
-    """Sends two black images through the network.
+    """Sends two black images through the network: `timm_encoder` looks at its own model, others do not.
 
     Args:
         network: on the CPU; its state is left alone.
@@ -19,7 +19,7 @@ def require_images_fit(network: Network, image_size: int, backbone: str) -> None
         backbone: its name, for the message.
 
     Raises:
-        UserError: it cannot compute them: vision transformers have one size, and `in_chans` may be another than 3.
+        UserError: it cannot compute them.
     """
     modes = {module: module.training for module in network.modules()}
     network.eval()
@@ -30,28 +30,11 @@ def require_images_fit(network: Network, image_size: int, backbone: str) -> None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"backbone '{backbone}' cannot compute images of 3 x {image_size} x {image_size}: {reason}",
-            _hint(network, image_size),
+            "Choose another image_size, or another backbone; images always have 3 channels.",
         ) from error
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def _hint(network: Network, image_size: int) -> str:
-    """What to set, from what timm says about the model."""
-    about = getattr(network.encoder, "pretrained_cfg", None) or getattr(network.encoder, "default_cfg", None) or {}
-    channels, size = _channels(network.encoder), about.get("input_size", (3, 0, 0))[-1]
-    if channels not in (None, 3):
-        return f"Images always have 3 channels: leave out backbone.in_chans={channels}."
-    if size and size != image_size:
-        return f"Set image_size={size}, or +backbone.img_size={image_size} where the model takes it."
-    return "Choose another image_size or another backbone."
-
-
-def _channels(encoder: nn.Module) -> int | None:
-    """Of the first layer that has any."""
-    layers = (module for module in encoder.modules() if isinstance(module, nn.Conv2d))
-    return next((layer.in_channels for layer in layers), None)
 
 
 def require_batch_statistics(stage: Stage, images: int) -> None:

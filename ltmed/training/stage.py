@@ -133,7 +133,8 @@ class Stage(LightningModule):
             )
         for code, mean in zip(self.context.classes, means, strict=True):
             if not mean.isnan():
-                self.log(f"{self.context.name}/train/class_loss/{code}", mean.float(), batch_size=1)
+                name = f"{self.context.name}/train/class_loss/{code}"
+                self.log(name, mean.float(), on_step=False, on_epoch=True, batch_size=1)
 
     def _read_losses(self, step: int) -> None:
         """Adds up the losses since the last look; ends the run, on all ranks alike, if one was NaN or infinite."""

@@ -1,11 +1,9 @@
-"""What Weights & Biases gets besides curves, offline; and the script that builds a report."""
+"""What Weights & Biases gets besides curves, offline."""
 
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +15,6 @@ from ltmed.plots import style
 from tests.logging.test_loggers import CONFIG, found, key_of, no_account, records
 
 __all__ = ["no_account"]
-SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "wandb_workspace.py"
 
 
 def test_tags_name_data_set_method_and_split():
@@ -54,42 +51,6 @@ def test_pictures_and_tags_are_in_the_offline_run(tmp_path, no_account, monkeypa
     assert copied.read_bytes() == (tmp_path / "figures" / "alpha.png").read_bytes()
 
 
-@pytest.fixture
-def script():
-    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
-
-
-def test_dry_run_prints_a_section_for_each_data_set(script, capsys):
-    script.main(["phantom", "isic2018", "--project", "p", "--split", "grouped", "--dry-run"])
-    planned = json.loads(capsys.readouterr().out)
-    assert [section["tags"] for section in planned["sections"]] == [["phantom", "grouped"], ["isic2018", "grouped"]]
-    shown = [name for panel in planned["sections"][0]["panels"] for name in panel.get("metrics", ())]
-    assert {"test/balanced_accuracy", "test/tail_recall"} <= set(shown)
-
-
-def test_plan_names_what_runs_log(script, tmp_path):
-    from ltmed.evaluation.scalars import SCALARS
-    from ltmed.plots.run_figures import figures
-    from ltmed.runs.reader import read_run
-    from tests.plots.cases import make_run
-
-    names = {name for metrics in script.SCORES.values() for name in metrics}
-    assert names <= {f"test/{name}" for name in SCALARS}
-    run = read_run(make_run(tmp_path / "run"))
-    assert run
-    assert set(script.PICTURES) <= {f"figures/{name}" for name in figures(run)}
-
-
-@pytest.mark.parametrize(("package", "message"), [(object(), "wandb login"), (None, "ltmed[reports]")])
-def test_without_account_or_library_it_says_what_to_do(package, message, script, no_account, monkeypatch, capsys):
-    monkeypatch.setitem(script.main.__globals__, "find_spec", lambda name: package)
-    with pytest.raises(SystemExit) as ended:
-        script.main(["phantom"])
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-
-
 @pytest.mark.parametrize(
     ("folder", "row"),
     [
@@ -101,17 +62,6 @@ def test_without_account_or_library_it_says_what_to_do(package, message, script,
 )
 def test_a_row_is_a_method_with_its_settings(folder, row):
     assert row_name(Path(folder), "erm") == row
-
-
-def test_report_is_built_as_planned(script):
-    report = script.build(script.plan(["phantom", "isic2018"], "team", "p"))
-    grids = [block for block in report.blocks if type(block).__name__ == "PanelGrid"]
-    assert [grid.runsets[0].name for grid in grids] == ["phantom", "isic2018"]
-    assert "phantom" in grids[0].runsets[0].filters
-    assert grids[0].runsets[0].groupby == ["config.row"]
-    assert len(grids[0].panels) == len(script.plan(["phantom"], "team", "p")["sections"][0]["panels"])
-    corners = {(panel.layout.x, panel.layout.y) for panel in grids[0].panels}
-    assert len(corners) == len(grids[0].panels)
 
 
 def test_a_setting_that_wandb_refuses_is_one_line(tmp_path, no_account, monkeypatch):

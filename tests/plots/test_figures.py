@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ltmed.evaluation.metrics import ECE_BINS
 from ltmed.plots import classes, confusion, curves, features, reliability, side_by_side, style
 from tests.plots.cases import LONG, case, saved
+from tests.plots.test_side_by_side import require_readable
 
 pytestmark = pytest.mark.filterwarnings("error")  # Missing letters, axes without room and the like.
 
@@ -110,24 +111,62 @@ def test_reliability_bins_agree_with_the_calibration_error(tmp_path):
 def test_feature_map(many, tmp_path):
     labels = np.arange(400) % len(many.classes)
     points = np.random.default_rng(0).normal(size=(400, 2))
-    figure = saved(
-        features.feature_map([features.Points("", points, labels)], many.classes, many.tiers, many.counts), tmp_path
-    )
+    panels = [features.Points("", points, labels)]
+    figure = saved(features.feature_map(panels, many.classes, many.tiers, many.counts, "title"), tmp_path)
     assert sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections) == 400
 
 
 def test_feature_map_has_shades_of_the_tiers_and_names_by_size():
     classes, tiers = ["a", "b", "c", "d"], ["tail", "head", "medium", "head"]
     points = np.random.default_rng(0).normal(size=(40, 2))
-    figure = features.feature_map([features.Points("", points, np.arange(40) % 4)], classes, tiers, [5, 100, 30, 300])
+    panels = [features.Points("", points, np.arange(40) % 4)]
+    figure = features.feature_map(panels, classes, tiers, [5, 100, 30, 300])
     legend = figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["d (head)", "b (head)", "c (medium)", "a (tail)"]
-    names = [text.get_text()[0] for text in legend.get_texts()]
-    handles = legend.legend_handles
-    colours = {name: to_rgb(h.get_markerfacecolor()) for name, h in zip(names, handles, strict=True)}
+    colours = {classes[int(str(c.get_label()))]: to_rgb(c.get_facecolor()[0]) for c in figure.axes[0].collections}
     assert colours["a"] == to_rgb(style.TIERS["tail"].colour)
     assert len(set(colours.values())) == 4
     assert sum(colours["d"]) < sum(colours["b"]), "the larger class is darker"
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_feature_maps_of_several_runs_are_panels(many, number, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % len(many.classes)
+    panels = [features.Points(f"run {i}", rng.normal(size=(300, 2)), labels) for i in range(number)]
+    figure = saved(features.feature_map(panels, many.classes, many.tiers, many.counts, "title"), tmp_path)
+    assert [axes.get_title() for axes in figure.axes] == [f"run {i}" for i in range(number)]
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        shown = np.concatenate([np.asarray(c.get_offsets()) for c in axes.collections])
+        assert {tuple(point) for point in shown.tolist()} == {tuple(point) for point in panel.places.tolist()}
+    require_readable(figure)
+
+
+def test_chosen_classes_are_told_apart_by_colour_though_they_are_of_one_tier(tmp_path):
+    classes, tiers = list("abcde"), ["head", "tail", "tail", "tail", "tail"]
+    panels = [features.Points("", np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 4 + 1)]
+    figure = saved(features.feature_map(panels, classes, tiers, [90, 5, 4, 3, 2], chosen=[1, 2, 3, 4]), tmp_path)
+    colours = [to_rgb(c.get_facecolor()[0]) for c in figure.axes[0].collections]
+    assert len(set(colours)) == 4
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{code} (tail)" for code in "bcde"]
+
+
+def test_losses_by_class(many, tmp_path):
+    losses = {code: [(e, 1.0 + k / 10 - e / 5) for e in range(4)] for k, code in enumerate(many.classes[:-1])}
+    del losses[many.classes[0]][1]  # No image of it in the second epoch.
+    panels = {"one": losses, "two": losses}
+    figure = saved(curves.class_losses(panels, many.classes, many.tiers, many.counts, "title"), tmp_path)
+    assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
+    lines = [np.asarray(line.get_xydata()) for line in figure.axes[0].lines][: len(many.classes)]
+    order = style.by_size(many.counts)
+    np.testing.assert_allclose(lines[order.index(0)], [[e + 1, loss] for e, loss in losses[many.classes[0]]])
+    means = figure.axes[0].lines[len(many.classes) :]
+    assert len(means) == (0 if len(many.classes) <= curves.MOST_LINES else 3)
+    if means:
+        tail = [k for k, tier in enumerate(many.tiers) if tier == "tail" and many.classes[k] in losses and k]
+        expected = np.mean([1 + k / 10 - 1 / 5 for k in tail])
+        assert np.asarray(means[2].get_ydata())[1] == pytest.approx(expected)
+    require_readable(figure)
 
 
 def test_embedding_keeps_clusters_apart_and_is_repeatable():

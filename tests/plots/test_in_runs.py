@@ -1,4 +1,4 @@
-"""Figures at the end of a run, and the map of its features afterwards."""
+"""Figures at the end of a run, and the maps of its features afterwards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ltmed.cli.main import main
+from ltmed.errors import UserError
 from ltmed.plots.feature_maps import encode
 from ltmed.runs.reader import read_run
 from tests.harness import ok, only_run, run_command
@@ -13,18 +14,31 @@ from tests.harness import ok, only_run, run_command
 
 @pytest.mark.slow
 def test_a_run_plots_itself_and_its_features(tiny, tmp_path, capsys):
-    words = [*tiny, "method=aduni", "epochs=2", "figures=true"]
+    words = [*tiny, "method=aduni", "epochs=2", "figures=true", "class_losses=true"]
     ok(run_command(*words, cwd=tmp_path))
     folder = only_run(tmp_path / "runs")
     assert "figures" not in str(folder.relative_to(tmp_path / "runs"))
-    drawn = {file.stem for file in (folder / "figures").glob("*.png")}
-    assert drawn >= {"class_distribution", "confusion_matrix", "training_curves", "reliability", "alpha"}
+    plotted = {file.stem for file in (folder / "figures").glob("*.png")}
+    assert plotted == {
+        "class_distribution", "confusion_matrix", "recall_by_size", "training_curves", "reliability", "alpha",
+        "class_losses",
+    }  # fmt: skip
     run = read_run(folder)
     assert run
     features, labels = encode(run)
     assert features.shape[0] == len(labels) == len(run.predictions)
     assert np.isfinite(features).all()
     assert [run.classes[k] for k in labels] == run.predictions["label"].tolist()
+    counts = run.found["split"]["counts"]["train"]
+    _, labels = encode(run, "train", ["DF", "NV"])
+    assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == {
+        run.classes.index(code): counts[code] for code in ("NV", "DF")
+    }
+    with pytest.raises(UserError, match="no class 'df'"):
+        encode(run, "train", ["df"])
     main(["plot", str(folder)])
     assert (folder / "figures" / "features_tsne.png").exists()
     assert not capsys.readouterr().err
+    main(["plot", str(folder), "--side-by-side", "--part", "val", "--class", "NV", "--output", str(tmp_path / "out")])
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {"features_tsne-val-NV-side_by_side.png", "class_losses-side_by_side.png"}

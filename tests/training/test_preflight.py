@@ -22,7 +22,6 @@ class Fixed(nn.Module):
     """A stand-in for a network of one input size."""
 
     num_features = 4
-    default_cfg = {"input_size": (3, 24, 24)}  # noqa: RUF012  # As timm has it.
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
@@ -33,18 +32,12 @@ class Fixed(nn.Module):
         return self.layer(images).flatten(1)
 
 
-def test_another_size_is_refused_with_the_one_that_fits() -> None:
-    network = Network(Fixed(), Linear, K)
-    require_images_fit(network, 24, "fixed")
-    with pytest.raises(UserError, match=r"'fixed'.*3 x 32 x 32.*match model \(24\)") as refused:
-        require_images_fit(network, 32, "fixed")
-    assert "image_size=24" in refused.value.hint
-
-
-def test_other_channels_are_refused_with_the_setting() -> None:
-    with pytest.raises(UserError, match=r"3 x 24 x 24") as refused:
-        require_images_fit(Network(Fixed(1), Linear, K), 24, "fixed")
-    assert "backbone.in_chans=1" in refused.value.hint
+@pytest.mark.parametrize(("channels", "size", "reason"), [(3, 32, r"match model \(24\)"), (1, 24, "1 channels")])
+def test_what_a_network_cannot_compute_is_refused(channels: int, size: int, reason: str) -> None:
+    require_images_fit(Network(Fixed(), Linear, K), 24, "fixed")
+    with pytest.raises(UserError, match=rf"'fixed'.*3 x {size} x {size}.*{reason}") as refused:
+        require_images_fit(Network(Fixed(channels), Linear, K), size, "fixed")
+    assert "image_size" in refused.value.hint
 
 
 def test_the_network_is_left_as_it_was() -> None:

@@ -1,23 +1,11 @@
-"""Builds a Weights & Biases report that compares methods on each data set, from the runs of a project.
-
-    python experiments/wandb_workspace.py --entity TEAM --project ltmed phantom isic2018
-    python experiments/wandb_workspace.py --project ltmed phantom --dry-run
-
-Needs `pip install 'ltmed[reports]'` and `wandb login`; --dry-run needs neither and prints what would be built. The runs
-are those of `logger=wandb`, found by the tag of their data set and grouped by method and settings (`row` in their
-configuration); offline ones count after `wandb sync`. The result is a draft of yours, in the project's tab of reports;
-each call makes another. Mistakes end in one line and exit code 2.
-"""
+"""A Weights & Biases report that compares methods on each data set, from the runs of a project."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from ltmed.cli.boundary import one_line_errors
 from ltmed.errors import UserError
 
 SCORES = {
@@ -27,7 +15,7 @@ SCORES = {
     "calibration error": ["test/ece"],
 }
 CURVES = {"validation: balanced accuracy": r".*/val/balanced_accuracy", "training loss": r".*/train/loss"}
-PICTURES = ["figures/confusion_matrix", "figures/recall_by_size", "figures/reliability"]
+FIGURES = ["figures/confusion_matrix", "figures/recall_by_size", "figures/reliability"]
 ROW = "row"
 """Key of what all folds and seeds of a method with its settings have in common."""
 WIDTH, HEIGHT = 12, 8
@@ -55,7 +43,7 @@ def plan(datasets: Sequence[str], entity: str | None, project: str, split: str |
                 "panels": [
                     *({"kind": "bars", "title": title, "metrics": names} for title, names in SCORES.items()),
                     *({"kind": "lines", "title": title, "regex": regex} for title, regex in CURVES.items()),
-                    {"kind": "pictures", "title": "pictures", "keys": PICTURES},
+                    {"kind": "figures", "title": "figures", "keys": FIGURES},
                     {"kind": "settings", "title": "settings that differ"},
                 ],
             }
@@ -96,30 +84,17 @@ def _panel(wr: Any, panel: dict[str, Any], number: int, groupby: str) -> Any:
     if panel["kind"] == "lines":
         x = wr.Metric("trainer/global_step")
         return wr.LinePlot(title=panel["title"], x=x, metric_regex=panel["regex"], layout=layout, **grouped)
-    if panel["kind"] == "pictures":
+    if panel["kind"] == "figures":
         return wr.MediaBrowser(title=panel["title"], media_keys=panel["keys"], num_columns=2, layout=layout)
     return wr.RunComparer(diff_only="split", layout=layout)
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="A Weights & Biases report that compares methods on each data set.")
-    parser.add_argument("datasets", nargs="+", help="names of data sets, for instance phantom isic2018")
-    parser.add_argument("--project", default="ltmed", help="where the runs are (default: ltmed)")
-    parser.add_argument("--entity", help="user or team (default: the account's)")
-    parser.add_argument("--split", help="only runs of this split, for instance grouped")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan; needs no network")
-    chosen = parser.parse_args(words)
-    planned = plan(chosen.datasets, chosen.entity, chosen.project, chosen.split)
-    if chosen.dry_run:
-        print(json.dumps(planned, indent=2))
-        return
-    with one_line_errors(single=True):
-        print(_save(planned))
+def save(planned: dict[str, Any]) -> str:
+    """Builds and saves the report; gives its address.
 
-
-def _save(planned: dict[str, Any]) -> str:
-    """Builds and saves the report; gives its address."""
+    Raises:
+        UserError: the library is not installed, nobody is logged in, or W&B refuses the report.
+    """
     if find_spec("wandb_workspaces") is None:
         raise UserError("wandb-workspaces is not installed", "pip install 'ltmed[reports]', or look with --dry-run.")
     import wandb
@@ -137,7 +112,3 @@ def _save(planned: dict[str, Any]) -> str:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"The report cannot be saved: {reason}", "Check --entity and --project.") from error
     return report.url
-
-
-if __name__ == "__main__":
-    main()
