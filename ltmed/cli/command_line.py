@@ -105,7 +105,7 @@ def parse(arguments: Sequence[str]) -> CommandLine:
         raise UserError(f"There is no option '{error.option_name}'", suggest(error.option_name, known)) from None
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
-        raise UserError(f"The command line cannot be read: {message}", "python run.py --help has examples.") from None
+        raise UserError(f"The command line cannot be read: {message}", "ltmed train --help has examples.") from None
     words = list(chosen.pop("overrides"))
     options = {name: value for name, value in chosen.items() if value not in (None, False)}
     several = [f"--{name.replace('_', '-')}" for name in _ALONE if name in options]

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from ltmed.errors import UserError
 
+PROGRAM = ("ltmed", "train")
+"""What printed commands begin with: the program of a checkout is the same, but only there."""
+
 
 def setting(word: str) -> str:
     """The key that a word is about, with Hydra's `+` or `~`."""

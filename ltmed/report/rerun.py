@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltmed.config.overrides import last_of_each, quoted, setting, shell
+from ltmed.config.overrides import PROGRAM, last_of_each, quoted, setting, shell
 from ltmed.runs.reader import Division, Run
 
 
@@ -24,7 +24,7 @@ def command(run: Run, division: Division, seed: int) -> str:
     else:
         runs = path.parents[len(Path(folder).parts) - 1]
         where = [] if runs == Path("runs").absolute() else [f"runs={quoted(str(_seen(runs)))}"]
-    return shell(["python", "run.py", *last_of_each(own), *where, *last.values()])
+    return shell([*PROGRAM, *last_of_each(own), *where, *last.values()])
 
 
 def _seen(path: Path) -> Path:

@@ -90,7 +90,7 @@ class Job:
 
 
 def job_of(overrides: Sequence[str]) -> Job:
-    """The job of `python run.py OVERRIDES`.
+    """The job of `ltmed train OVERRIDES`.
 
     Raises:
         UserError: a setting or a choice that cannot be.

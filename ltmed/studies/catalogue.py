@@ -1,4 +1,4 @@
-"""A paper's table as one command: `python run.py -m +lmd=table3` trains it, `ltmed report lmd/table3` collects it.
+"""A paper's table as one command: `ltmed train -m +lmd=table3` trains it, `ltmed report lmd/table3` collects it.
 
 A study is a file `experiments/<paper>/<table>.yaml` (experiments/study.yaml lists its keys), read here and not by
 Hydra. Each of its cells is a plain run: a list of overrides, so that its folder is that of its plain command, a cell

@@ -1,4 +1,4 @@
-"""What follows the name of a study: `python run.py -m +lmd=table3 row=LMD`, `ltmed report lmd/table3 row=LMD`."""
+"""What follows the name of a study: `ltmed train -m +lmd=table3 row=LMD`, `ltmed report lmd/table3 row=LMD`."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ class Asked:
         if len(study.rerun) > 1 or len(study.columns) > 1:
             raise UserError(
                 f"{whole.title} has {len(whole.rerun)} rows and {len(whole.columns)} columns",
-                "Run all of them with python run.py -m, or choose one with row=NAME column=NAME.",
+                "Run all of them with ltmed train -m, or choose one with row=NAME column=NAME.",
             )
         for kind in ("fold", "seed"):
             if len(chosen := self.filters.get(kind, ())) > 1:
-                raise UserError(f"{kind}={','.join(chosen)} are several runs", "Run all of them with python run.py -m.")
+                raise UserError(f"{kind}={','.join(chosen)} are several runs", "Run all of them with ltmed train -m.")
         cell = next(study.cells())
         return study.overrides(cell.row, cell.column, cell.repetition, self.further, self.data)
 
@@ -114,7 +114,7 @@ class Asked:
         found += [f"{key}={value}" for key, value in cell.repetition.items()]
         if self.scale is None and _needs_data(cell):
             found.append(f"data={overrides.quoted(self.data or 'DIR')}")
-        return overrides.shell(["python", "run.py", *found, *self.further])
+        return overrides.shell([*overrides.PROGRAM, *found, *self.further])
 
 
 def _needs_data(cell: Repetition) -> bool:

@@ -43,7 +43,7 @@ class Repetition:
     @property
     def command(self) -> str:
         """What trains, continues or reports this run alone; `overrides` must say where the data is."""
-        return overrides.shell(["python", "run.py", *self.overrides])
+        return overrides.shell([*overrides.PROGRAM, *self.overrides])
 
 
 class Study:

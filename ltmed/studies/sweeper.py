@@ -1,4 +1,4 @@
-"""The sweeper of `python run.py -m`: it runs every job, and then says of each that failed why it did.
+"""The sweeper of `ltmed train -m`: it runs every job, and then says of each that failed why it did.
 
 A job is a list of Hydra's overrides, which a launcher composes and runs: Hydra's own, joblib's or submitit's. Jobs are
 the combinations of the swept values, and with a study (`+lmd=table3`) the cells of it, each by its plain overrides.

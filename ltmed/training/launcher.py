@@ -60,7 +60,7 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
     if num_nodes > 1 and not launched_from_outside():
         raise UserError(
             f"trainer.num_nodes={num_nodes} needs one process per device on every machine",
-            "Start run.py with srun or torchrun (docs/howto/devices.md has an example).",
+            "Start ltmed train with srun or torchrun (docs/howto/devices.md has an example).",
         )
     tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", wanted))
     if is_slurm_task() and tasks != wanted:

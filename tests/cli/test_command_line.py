@@ -88,7 +88,7 @@ def test_another_sweeper_gets_one_cell() -> None:
         ("-m +lmd=table9", "no study 'lmd/table9'"),
         ("+lmd=table1 +pcct=table3", "are two studies"),
         ("+scale=smoke", "belongs to a study"),
-        ("+lmd=table1 row=LMD,CE", "rows and 1 columns. Run all of them with python run.py -m"),
+        ("+lmd=table1 row=LMD,CE", "rows and 1 columns. Run all of them with ltmed train -m"),
         ("+lmd=table1 row=LMD fold=0,1", "several runs"),
         ("+lmd=table1 row=FCD", "reported, not re-run"),
         ("+lmd=table1 row=LDM", "has no row 'LDM'"),

@@ -79,3 +79,10 @@ def test_own_folders_are_taken_from_the_command_line(
 def test_no_folder_is_a_mistake(given: list[str]) -> None:
     with pytest.raises(UserError, match="--config-dir"):
         train._take_own_folders(given)
+
+
+def test_no_printed_command_needs_a_checkout() -> None:
+    """The help of `run.py` itself names it."""
+    for file in (ROOT / "ltmed").rglob("*.py"):
+        if file != ROOT / "ltmed/cli/train.py":
+            assert "run.py" not in file.read_text(encoding="utf-8"), file

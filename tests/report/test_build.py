@@ -78,7 +78,7 @@ def test_split_seeds_of_one_row_are_repetitions(tmp_path):
     table = from_runs(runs)
     assert table.columns == ("toy, grouped, 5 folds",)
     assert {row: len(table.cells[row, table.columns[0]].runs) for row in table.rows} == {"erm": 5, "proco": 3}
-    start = f"python run.py method=proco dataset=toy dataset.root=/data runs={tmp_path}"
+    start = f"ltmed train method=proco dataset=toy dataset.root=/data runs={tmp_path}"
     start += " split.seed={0} fold=0 seed={0}"
     assert table.cells["proco", table.columns[0]].missing == (start.format(3), start.format(4))
 
@@ -167,7 +167,7 @@ def test_unfinished_runs_are_missing_with_their_commands(tmp_path):
     half = write(tmp_path, "erm", seed=1, overrides=overrides, finished=False)
     alone = write(tmp_path, "proco", seed=0, finished=False)
     table = from_runs([done], [half.path, alone.path])
-    start = f"python run.py method={{}} dataset=toy dataset.root=/data{{}} runs={tmp_path} fold=0 seed={{}}"
+    start = f"ltmed train method={{}} dataset=toy dataset.root=/data{{}} runs={tmp_path} fold=0 seed={{}}"
     words = " epochs=5 method.stages.train.optimizer.lr=1e-3"
     assert table.cells["erm", table.columns[0]].missing == (start.format("erm", words, 1),)
     assert table.cells["proco", table.columns[0]].missing == tuple(start.format("proco", "", s) for s in (0, 1))
@@ -178,10 +178,10 @@ def test_a_folder_that_was_chosen_is_named_for_its_own_run_only(tmp_path):
     for run in (done, half):
         write_facts(run.path, config("erm", 0, run.seed), ["method=erm", f"run_dir={run.path}", "loss=focal"])
     (cell,) = from_runs([read_run(done.path)], [half.path]).cells.values()
-    assert cell.missing == (f"python run.py method=erm loss=focal run_dir={half.path} fold=0 seed=1",)
+    assert cell.missing == (f"ltmed train method=erm loss=focal run_dir={half.path} fold=0 seed=1",)
     other = write(tmp_path / "o", "proco", seed=2)
     cells = from_runs([read_run(done.path), other], [half.path]).cells
-    assert "python run.py method=erm loss=focal fold=0 seed=2" in cells["erm", "toy, grouped, 5 folds"].missing
+    assert "ltmed train method=erm loss=focal fold=0 seed=2" in cells["erm", "toy, grouped, 5 folds"].missing
 
 
 def test_long_and_odd_overrides_are_in_the_command(tmp_path):
@@ -190,7 +190,7 @@ def test_long_and_odd_overrides_are_in_the_command(tmp_path):
     write_facts(half.path, config("erm", 0, 1), ["method=erm", *odd], "toy/erm/default/fold0-seed1")
     (cell,) = from_runs([done], [half.path]).cells.values()
     assert shlex.split(cell.missing[0]) == [
-        "python", "run.py", "method=erm", *odd, f"runs={tmp_path}", "fold=0", "seed=1",
+        "ltmed", "train", "method=erm", *odd, f"runs={tmp_path}", "fold=0", "seed=1",
     ]  # fmt: skip
 
 

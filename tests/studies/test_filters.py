@@ -25,7 +25,7 @@ def missing(found: Table) -> list[str]:
 def as_run_py_has_it(command: str) -> tuple[list[str], Path]:
     """The overrides of the one job that a command is, and its folder."""
     python, run, *words = shlex.split(command)
-    assert (python, run) == ("python", "run.py")
+    assert (python, run) == ("ltmed", "train")
     plain, _ = for_hydra(words)
     return plain, job_of(plain).run_dir
 

@@ -112,7 +112,7 @@ def test_cells_are_the_plain_runs_that_they_name(paper: str) -> None:
                 cfg = compose("config", list(cell.overrides))
                 named = str(choice(cell.overrides, "dataset")), cfg.method.name, cfg.fold, cfg.seed
                 assert Path("runs") / run_dir_name(*named, cell.overrides) == cell.run_dir
-                assert shlex.split(cell.command) == ["python", "run.py", *cell.overrides]
+                assert shlex.split(cell.command) == ["ltmed", "train", *cell.overrides]
 
 
 def test_every_cell_of_every_study_is_a_run_at_the_scale_smoke() -> None:
@@ -235,7 +235,7 @@ def test_table_without_runs(tmp_path: Path) -> None:
     assert found.cells["FCD", "hyper_kvasir"].note == "reported, not re-run"
     assert not found.cells["FCD", "hyper_kvasir"].missing
     (command,) = found.cells["LMD", "hyper_kvasir"].missing
-    assert shlex.split(command)[:3] == ["python", "run.py", "+lmd=table1"]
+    assert shlex.split(command)[:3] == ["ltmed", "train", "+lmd=table1"]
     assert len(found.cells["LMD", "hyper_kvasir"].published) == 5
 
 
