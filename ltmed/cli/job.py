@@ -13,7 +13,7 @@ from ltmed.cli.boundary import one_line_errors
 from ltmed.config.data_root import require_root
 from ltmed.config.overrides import choice
 from ltmed.config.paths import conf
-from ltmed.errors import DivergedError, UserError
+from ltmed.errors import DivergedError, PrunedError, UserError
 from ltmed.studies import catalogue, search
 
 _PARTS = ("loss", "sampler", "augment", "weak_augment")
@@ -29,7 +29,13 @@ def run_job(cfg: DictConfig) -> float | None:
                 require_root(cfg)
             from ltmed.train import train
 
-            return train(with_run_dir(cfg))
+            try:
+                return train(with_run_dir(cfg))
+            except PrunedError as pruned:
+                if not search.is_search():
+                    raise
+                print(pruned.message, flush=True)
+                return pruned.value
     except DivergedError:  # Reported already.
         if not search.is_search():
             raise

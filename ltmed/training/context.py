@@ -32,5 +32,9 @@ class StageContext:
     """`(optimizer, total_steps) -> scheduler`, stepped once per training step; None keeps the rate."""
     interpolation: str = "bilinear"
     """How whole images became squares; checkpoints say it beside `mean` and `std`."""
+    layer_decay: float | None = None
+    """See `ltmed.nn.param_groups.build_optimizer`."""
+    head_lr_scale: float = 1.0
+    """Likewise."""
     checkpoint: Path | None = None
     """Where the last good checkpoint of this stage is, for messages."""
