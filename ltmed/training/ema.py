@@ -40,6 +40,9 @@ class Ema(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follows the network to its device."""
         self.average = {name: tensor.to(pl_module.device) for name, tensor in self.average.items()}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts on; only now Lightning has the number of steps of a checkpoint."""
         self._steps = trainer.global_step
 
     @torch.no_grad()

@@ -65,15 +65,17 @@ def test_what_is_evaluated_is_the_average_and_the_weights_come_back() -> None:
     assert not torch.allclose(expected, stage.network.eval()(images).softmax(1), atol=1e-4)
 
 
-def test_a_checkpoint_has_the_average_and_training_goes_on_from_the_weights(tmp_path: Path) -> None:
-    whole, _, ours, _ = fitted(epochs=3)
-    _, trainer, half, _ = fitted(epochs=2)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_checkpoint_has_the_average_and_training_goes_on_from_the_weights(accumulate: int, tmp_path: Path) -> None:
+    whole, _, ours, _ = fitted(epochs=3, accumulate=accumulate)
+    _, trainer, half, _ = fitted(epochs=2, accumulate=accumulate)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     for name, tensor in half.average.items():
         assert torch.equal(saved[f"network.{name}"], tensor)
     resumed, again = make(ERM, Linear, loss=cross_entropy), Ema(0.9)
     trainer = trainer_for(3)
+    trainer.accumulate_grad_batches = accumulate
     trainer.callbacks.append(again)  # pyright: ignore
     trainer.fit(resumed, datamodule=Data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert_same_weights(whole.state_dict(), resumed.state_dict())
