@@ -248,3 +248,16 @@ def test_a_stage_ends_early(tiny: list[str], tmp_path: Path) -> None:
     done = ok(run_command(*tiny, *words, cwd=tmp_path))
     assert "train 2/30" in done.out
     assert "train 3/30" not in done.out
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_as_if_never_stopped(tiny: list[str], tmp_path: Path) -> None:
+    from tests.harness import SignalAt, run_torchrun
+
+    words = [*tiny, "method=erm", "epochs=3", *ALL["warm-up"], "finetune.ema=0.5"]
+    for done in run_torchrun(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path):
+        ok(done)
+    run_torchrun(*words, cwd=tmp_path, before=SignalAt(epoch=2, step=3))
+    for done in run_torchrun(*words, cwd=tmp_path):
+        ok(done)
+    assert_same_weights(weights(tmp_path / "straight"), weights(tmp_path / "runs"))
