@@ -25,7 +25,6 @@ from tests.harness import (
     weights,
 )
 
-
 OURS = ("warning: isic2018: ", "warning: The backbone is frozen with random weights")
 
 
