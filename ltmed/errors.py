@@ -31,6 +31,22 @@ class DivergedError(TrainingError):
     """The loss became NaN or infinite: with these settings the run will never end, a search may try others."""
 
 
+class PrunedError(TrainingError):
+    """A search has given up a trial whose metric was worse than that of others at the same epoch.
+
+    Args:
+        value: of the monitored metric, at its last epoch.
+        epochs: that it was trained for in this stage.
+    """
+
+    def __init__(self, value: float, epochs: int) -> None:
+        self.value, self.epochs = value, epochs
+        super().__init__(f"The search gave up this trial after {epochs} epochs, at {value:.4f}")
+
+    def __reduce__(self) -> tuple[type[PrunedError], tuple[float, int]]:
+        return type(self), (self.value, self.epochs)
+
+
 def suggest(word: str, known: Iterable[str], most: int = 3) -> str:
     """Says which known names look like `word`: "Did you mean 'a' or 'b'?", or lists all of a short set."""
     names = sorted(set(known))

@@ -98,13 +98,13 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
             f"Cached features of a frozen backbone train in one process, not in {devices * wanted.num_nodes}",
             "Use trainer.devices=1, or features.cache=false.",
         )
-    _rehearse(cfg, network, data, devices * wanted.num_nodes)
+    _rehearse(cfg, network, data, accelerator, devices * wanted.num_nodes)
     return data, network, accelerator, devices
 
 
-def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -> None:
+def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: str, world: int) -> None:
     """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
-    from ltmed.training import frozen, preflight
+    from ltmed.training import frozen, preflight, recipes
     from ltmed.training.trainer import callbacks_of
 
     callbacks_of(cfg.trainer)
@@ -115,6 +115,7 @@ def _rehearse(cfg: DictConfig, network: Network, data: DataModule, world: int) -
     for name, recipe in cfg.method.stages.items():
         stage = _build_stage(cfg, name, recipe, network, data, Path(cfg.run_dir, "stages", name))
         frozen.require_possible(stage, data)
+        recipes.require_possible(recipes.recipe_of(cfg, name), stage, accelerator)
         loaders.append(data.train_loader(0, world))
         images = loaders[-1].images_per_process
         preflight.require_batch_statistics(stage, images * (world if cfg.trainer.get("sync_batchnorm") else 1))
@@ -139,10 +140,11 @@ def _train(job: Job, data: DataModule, network: Network, accelerator: str, devic
 
 def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
     """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
-    from ltmed.training.callbacks import progress
-    from ltmed.training.checkpoints import EpochCheckpoints
+    from ltmed.training.callbacks.progress import progress
+    from ltmed.training.callbacks.checkpoints import EpochCheckpoints
     from ltmed.training.frozen import link_encoder
-    from ltmed.training.recorders import Durations, LearningRates
+    from ltmed.training.recipes import apply, callbacks, recipe_of
+    from ltmed.training.callbacks.recorders import Durations, LearningRates
     from ltmed.training.trainer import fit_stage, make_trainer, stage_start
 
     cfg, run_dir = job.cfg, job.run_dir
@@ -150,12 +152,15 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
     trainer = stage = None
     for name, recipe in cfg.method.stages.items():
         folder, monitor = run_dir / "stages" / name, f"{name}/val/{cfg.monitor}"
-        stage = _build_stage(cfg, name, recipe, network, data, folder)
+        tuning = recipe_of(cfg, name)
+        stage = apply(tuning, _build_stage(cfg, name, recipe, network, data, folder))
         trainer = make_trainer(
             cfg.trainer, accelerator, devices, max_epochs=recipe.epochs, logger=logger,
             default_root_dir=run_dir,
+            accumulate_grad_batches=tuning.accumulate * cfg.trainer.get("accumulate_grad_batches", 1),
             callbacks=[
                 LearningRates(name), Durations(name, run_dir),
+                *callbacks(tuning, monitor, cfg.monitor_mode),
                 *progress(monitor, cfg.trainer.enable_progress_bar),
                 EpochCheckpoints(folder, monitor, cfg.monitor_mode),
             ],
@@ -196,19 +201,22 @@ def _build_stage(
     from ltmed.data.datamodule import StageData
     from ltmed.training.context import StageContext
     from ltmed.training.frozen import described
+    from ltmed.training.recipes import recipe_of
 
+    tuning = recipe_of(cfg, name)
     seed = derive(cfg.seed, name)
     data.use(
         StageData(
             batch_size=recipe.batch_size, views=recipe.views, sampler=build(recipe.sampler),
             augment=build(recipe.augment), epochs=recipe.epochs, seed=seed,
             described=described(recipe.augment, recipe.views), passes=cfg.features.views,
+            accumulate=tuning.accumulate,
         )
     )  # fmt: skip
     context = StageContext(
         name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
         counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
-        interpolation=cfg.pixels.interpolation,
+        interpolation=cfg.pixels.interpolation, layer_decay=tuning.layer_decay, head_lr_scale=tuning.head_lr_scale,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
         class_losses=cfg.class_losses,
     )  # fmt: skip

@@ -88,7 +88,7 @@ class KillInWrite:
             original(file, state)
 
         checkpoint.write = write
-        from ltmed.training import checkpoints
+        from ltmed.training.callbacks import checkpoints
 
         checkpoints.write = write
 

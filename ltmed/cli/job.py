@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from ltmed.cli.boundary import one_line_errors
 from ltmed.config.data_root import require_root
 from ltmed.config.paths import conf
-from ltmed.errors import DivergedError, UserError
+from ltmed.errors import DivergedError, PrunedError, UserError
 from ltmed.studies import search
 
 
@@ -30,7 +30,13 @@ def run_job(cfg: DictConfig) -> float | None:
 
             from ltmed.train import train  # Imports torch.
 
-            return train(plan(cfg, overrides, choices))
+            try:
+                return train(plan(cfg, overrides, choices))
+            except PrunedError as pruned:
+                if not search.is_search():
+                    raise
+                print(pruned.message, flush=True)
+                return pruned.value
     except DivergedError:  # Reported already.
         if not search.is_search():
             raise

@@ -97,6 +97,15 @@ def per_stage(value: Any, stages: list[str], key: str) -> dict[str, Any]:
     return {stage: value.get(stage) for stage in stages}
 
 
+def _adapted(encoder: Any, peft: DictConfig, *, frozen: bool) -> Any:
+    from ltmed.nn.adapters import Adapted
+
+    if frozen:
+        raise UserError("finetune.peft trains the encoder, and backbone.freeze=true", "Leave out one of them.")
+    targets = None if peft.targets is None else list(peft.targets)
+    return Adapted(encoder, peft.rank, peft.alpha, targets, peft.dropout)
+
+
 def without(node: DictConfig, key: str) -> DictConfig:
     """A copy of a node of a config, in its place, that lacks a key."""
     node = node.copy()
@@ -124,5 +133,8 @@ def build_network(cfg: DictConfig, num_classes: int) -> Network:
     encoder = build(without(cfg.backbone, "freeze"))
     if is_frozen(cfg):
         encoder = Frozen(encoder)
+    peft = OmegaConf.select(cfg, "finetune.peft")
+    if peft is not None and peft.rank is not None:
+        encoder = _adapted(encoder, peft, frozen=is_frozen(cfg))
     network = Network(encoder, num_classes=num_classes, **build(cfg.method.network))
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

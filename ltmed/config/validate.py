@@ -53,6 +53,10 @@ def _or_null(kind: Kind, meaning: str = "") -> Kind:
     return Kind(lambda value: value is None or kind.fits(value), words, kind.choices)
 
 
+def _or_map(kind: Kind) -> Kind:
+    return Kind(lambda value: isinstance(value, dict) or kind.fits(value), f"{kind.words}, or a map {{stage: value}}")
+
+
 _FLAG = Kind(lambda value: type(value) is bool, "true or false")
 _TEXT = Kind(lambda value: isinstance(value, str) and bool(value.strip()), "a name")
 _PATH = Kind(_TEXT.fits, "a path (an empty one may be an unset variable of the shell; 2026 is written ./2026)")
@@ -101,6 +105,17 @@ _STAGE = {
     "optimizer.lr": _number(0),
     "optimizer.momentum": _number(0),
     "optimizer.weight_decay": _number(0),
+}
+_FINETUNE = {
+    "freeze_epochs": _whole(0),
+    "head_lr_scale": _number(0),
+    "layer_decay": _or_null(Kind(lambda value: type(value) in (int, float) and 0 < value <= 1, "a number up to 1")),
+    "ema": _or_null(_FRACTION),
+    "ema_warmup": _FLAG,
+    "class_means": _or_null(_number(1e-6)),
+    "accumulate": _whole(1),
+    "early_stopping": _or_null(_whole(0)),
+    "compile": _FLAG,
 }
 SETTINGS: dict[str, Kind] = {
     "seed": _whole(0),
@@ -164,6 +179,15 @@ SETTINGS: dict[str, Kind] = {
     "features.cache": _FLAG,
     "features.views": _or_null(_whole(1, 64)),
     "features.dtype": _one_of("float32", "float16"),
+    **{
+        f"finetune.{option}{part}": kind
+        for option, kind in _FINETUNE.items()
+        for part, kind in (("", _or_map(kind)), (".*", _or_null(kind)))
+    },
+    "finetune.peft.rank": _or_null(_whole(1)),
+    "finetune.peft.alpha": _or_null(_number(0)),
+    "finetune.peft.targets": _or_null(_NAMES),
+    "finetune.peft.dropout": _number(0),
     "method.stages": Kind(lambda value: isinstance(value, dict) and bool(value), "a map of stages"),
     **{f"method.stages.*.{key}": kind for key, kind in _STAGE.items()},
 }

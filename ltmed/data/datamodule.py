@@ -44,6 +44,8 @@ class StageData:
     seed: int
     described: tuple[str, ...] = ()
     """The configuration of the augmentation of every view as text, by which its features are found."""
+    accumulate: int = 1
+    """Parts that each process computes its share of a batch in."""
     passes: int | None = None
     """Of features: how many of a random view are kept; None where views must not be random."""
 
@@ -219,7 +221,7 @@ class DataModule(LightningDataModule):
             views = [View(one, text) for one, text in zip(each, wanted.described, strict=True)]
             return FeatureTrainLoader(
                 self.features, rows, labels, sampler, views, passes=wanted.passes, seed=wanted.seed, rank=rank,
-                world=world,
+                world=world, parts=wanted.accumulate,
             )  # fmt: skip
         return TrainLoader(
             self.cache,
@@ -234,6 +236,7 @@ class DataModule(LightningDataModule):
             threads=self.threads,
             workers=self.workers,
             pin_memory=pin_memory,
+            parts=wanted.accumulate,
         )
 
     def val_dataloader(self) -> EvalLoader | FeatureEvalLoader:
@@ -259,16 +262,9 @@ class DataModule(LightningDataModule):
                 rank=self.trainer.global_rank, world=self.trainer.world_size,
             )  # fmt: skip
         return EvalLoader(
-            self.cache,
-            rows,
-            self.manifest.labels[rows],
-            self.evaluation,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
-            threads=self.threads,
-            workers=self.workers,
-            pin_memory=self._on_gpu(),
-        )
+            self.cache, rows, self.manifest.labels[rows], self.evaluation, rank=self.trainer.global_rank,
+            world=self.trainer.world_size, threads=self.threads, workers=self.workers, pin_memory=self._on_gpu(),
+        )  # fmt: skip
 
     def require_images(self, world: int) -> None:
         """Raises UserError if a part of the split has fewer images than there are processes."""

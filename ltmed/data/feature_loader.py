@@ -37,6 +37,7 @@ class FeatureTrainLoader:
         seed: of the choice of passes.
         rank: this process's number.
         world: number of processes.
+        parts: that each batch of this process comes in.
 
     Raises:
         UserError: a view draws random numbers and `passes` is None; the two views of an image would be one.
@@ -54,11 +55,13 @@ class FeatureTrainLoader:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        parts: int = 1,
     ) -> None:
         assert cache.images is not None
         self.cache, self.rows, self.labels, self.views = cache, torch.from_numpy(rows), labels, views
         self.seed, self.rank, self.world, self.epoch, self._sampler = seed, rank, world, 0, sampler
-        self.images_per_process = shard(sampler.batches(0), rank, world).shape[1]
+        self.parts = parts
+        self.images_per_process = shard(sampler.batches(0), rank, world, parts).shape[1]
         random = [draws(view.augment, cache.images.pixels.shape[1]) for view in views]
         if any(random) and passes is None:
             raise UserError("The features of a frozen backbone are kept, but augment draws random numbers", _HINT)
@@ -78,7 +81,7 @@ class FeatureTrainLoader:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self._sampler.steps
+        return self._sampler.steps * self.parts
 
     def prepare(self) -> None:
         """Computes what is not there yet."""
@@ -88,8 +91,10 @@ class FeatureTrainLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         batches = self._sampler.batches(self.epoch)
-        chosen = [torch.from_numpy(shard(one, self.rank, self.world)) for one in self._choose(batches.shape)]
-        own = torch.from_numpy(np.ascontiguousarray(shard(batches, self.rank, self.world)))
+        chosen = [
+            torch.from_numpy(shard(one, self.rank, self.world, self.parts)) for one in self._choose(batches.shape)
+        ]
+        own = torch.from_numpy(np.ascontiguousarray(shard(batches, self.rank, self.world, self.parts)))
         labels, kept = torch.from_numpy(self.labels), self._kept()
         for step, positions in enumerate(own):
             rows = self.rows[positions]

@@ -53,6 +53,7 @@ class TrainLoader:
         threads: None takes one per usable core, divided among the processes of this machine.
         workers: processes that make the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
+        parts: that each batch of this process comes in.
 
     Raises:
         UserError: the batch cannot be divided evenly among the processes, or augmentations and views do not fit.
@@ -73,11 +74,13 @@ class TrainLoader:
         threads: int | None = None,
         workers: int = 0,
         pin_memory: bool = False,
+        parts: int = 1,
     ) -> None:
         self.rows, self.labels, self.seed, self.rank, self.world = rows, labels, seed, rank, world
+        self.parts = parts
         self.epoch = 0
         self._sampler = sampler
-        own = shard(sampler.batches(0), rank, world).shape[1]
+        own = shard(sampler.batches(0), rank, world, parts).shape[1]
         self.images_per_process = own
         each = list(augment) if isinstance(augment, Sequence) else [augment] * views
         if len(each) != views:
@@ -96,13 +99,13 @@ class TrainLoader:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self._sampler.steps
+        return self._sampler.steps * self.parts
 
     def __iter__(self) -> Iterator[Batch]:
         # Nothing may be read before the first batch is asked for: Lightning names the epoch only then.
         batches = self._sampler.batches(self.epoch)
-        places = shard(np.arange(batches.size).reshape(batches.shape), self.rank, self.world)
-        own = shard(batches, self.rank, self.world)
+        places = shard(np.arange(batches.size).reshape(batches.shape), self.rank, self.world, self.parts)
+        own = shard(batches, self.rank, self.world, self.parts)
         steps = (
             Step(self.rows[positions], self.labels[positions], place)
             for positions, place in zip(own, places, strict=True)

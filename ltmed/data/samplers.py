@@ -210,11 +210,17 @@ class EpochBatches:
         yield from shard(self._sampler.batches(self.epoch), self._rank, self._world).tolist()
 
 
-def shard(batches: np.ndarray, rank: int, world: int) -> np.ndarray:
-    """This rank's contiguous slice of every batch, [steps, B] -> [steps, B / world].
+def shard(batches: np.ndarray, rank: int, world: int, parts: int = 1) -> np.ndarray:
+    """This rank's contiguous slice of every batch, [steps, B] -> [steps parts, B / (world parts)].
+
+    Args:
+        batches: of all ranks together.
+        rank: this process's number.
+        world: number of processes.
+        parts: that each slice is divided into, one after the other.
 
     Raises:
-        UserError: B is not divisible by `world`.
+        UserError: B is not divisible by `world`, or the slice by `parts`.
     """
     batch_size = batches.shape[1]
     if batch_size % world:
@@ -223,4 +229,9 @@ def shard(batches: np.ndarray, rank: int, world: int) -> np.ndarray:
             f"batch_size counts all processes together: choose a multiple of {world}.",
         )
     own = batch_size // world
-    return batches[:, rank * own : (rank + 1) * own]
+    if own % parts:
+        raise UserError(
+            f"The {own} images that a process has of a batch cannot be computed in {parts} equal parts",
+            f"Choose a batch_size that {parts * world} divides, or another finetune.accumulate.",
+        )
+    return batches[:, rank * own : (rank + 1) * own].reshape(-1, own // parts)

@@ -54,6 +54,7 @@ def load_network(run: Run) -> Network:
 
     from ltmed.config.instantiate import build_network, is_frozen
     from ltmed.data.features import ENCODER
+    from ltmed.nn.adapters import Adapted
 
     cfg = run.config.copy()
     # The weights that are read below replace any pretrained ones.
@@ -75,6 +76,8 @@ def load_network(run: Run) -> Network:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{file} is not of the network that {run.path}/config.yaml says: {reason}", _AGAIN) from error
+    if isinstance(network.encoder, Adapted):
+        network.encoder = network.encoder.merge()
     return network.eval()
 
 

@@ -57,6 +57,8 @@ class AdUni(Stage):
         UserError: a network without a projector, or an option out of range.
     """
 
+    compares_images = True
+
     log_prior: Tensor
 
     def __init__(

@@ -72,6 +72,8 @@ class Represent(Stage):
         UserError: `ce_view` is neither.
     """
 
+    compares_images = True
+
     def __init__(
         self,
         network: Network,

@@ -62,6 +62,8 @@ class _PCCTStage(Stage):
         UserError: a network without the head, or an option out of range.
     """
 
+    compares_images = True
+
     def __init__(
         self, network: Network, context: StageContext, *, metric_loss: MetricLoss, margin: float, beta: float
     ) -> None:

@@ -69,6 +69,8 @@ class ProCo(Stage):
         UserError: a network without the two heads, or an option out of range.
     """
 
+    compares_images = True
+
     omega: Tensor
 
     def __init__(

@@ -50,6 +50,8 @@ class Contrast(Stage):
         UserError: a network without a projector, or an option out of range.
     """
 
+    compares_images = True
+
     def __init__(self, network: Network, context: StageContext, *, temperature: float = 0.1) -> None:
         super().__init__(network, context)
         network.require_projector()

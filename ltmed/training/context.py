@@ -34,5 +34,9 @@ class StageContext:
     """How whole images became squares; checkpoints say it beside `mean` and `std`."""
     class_losses: bool = False
     """Whether the training loss of each class is logged."""
+    layer_decay: float | None = None
+    """See `ltmed.nn.param_groups.build_optimizer`."""
+    head_lr_scale: float = 1.0
+    """Likewise."""
     checkpoint: Path | None = None
     """Where the last good checkpoint of this stage is, for messages."""

@@ -16,6 +16,7 @@ from ltmed.errors import DivergedError
 from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.losses.traits import Loss
 from ltmed.nn.network import Network
+from ltmed.nn.param_groups import build_optimizer
 from ltmed.nn.pixels import RUN_KEY
 from ltmed.training.class_losses import ClassLosses
 from ltmed.training.context import StageContext
@@ -33,6 +34,8 @@ class Stage(LightningModule):
 
     needs_images: ClassVar[bool] = False
     """Whether training changes pixels, so that kept features of a frozen encoder cannot take the images' place."""
+    compares_images: ClassVar[bool] = False
+    """Whether the loss of a batch is more than the mean over its images, so that it cannot be computed in parts."""
     class_counts: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -76,7 +79,10 @@ class Stage(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One optimiser over all parameters that want a gradient, one schedule over all steps of the stage."""
-        optimizer = self.context.optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = build_optimizer(
+            self.context.optimizer, self, self.network.encoder, layer_decay=self.context.layer_decay,
+            head_lr_scale=self.context.head_lr_scale,
+        )  # fmt: skip
         if self.context.schedule is None:
             return optimizer
         scheduler = self.context.schedule(optimizer, int(self.trainer.estimated_stepping_batches))

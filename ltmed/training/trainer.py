@@ -22,7 +22,7 @@ from ltmed.config.targets import trusted
 from ltmed.data.datamodule import DataModule
 from ltmed.errors import TrainingError, UserError
 from ltmed.runs import checkpoint
-from ltmed.training.checkpoints import WholeCheckpointIO, was_stopped_early
+from ltmed.training.callbacks.checkpoints import WholeCheckpointIO, was_stopped_early
 from ltmed.training.stage import Stage
 from ltmed.training.termination import SigtermCallback, Terminated
 from ltmed.utils import processes

@@ -9,6 +9,7 @@ from tests.bench import (
     bench_cache,
     bench_data_path,
     bench_feature_losses,
+    bench_features,
     bench_framework,
     bench_lmd,
     bench_losses,
@@ -16,6 +17,7 @@ from tests.bench import (
     bench_pcct,
     bench_predict,
     bench_proco,
+    bench_scale,
     bench_splits,
     bench_training,
     bench_views,
@@ -29,7 +31,8 @@ def main() -> None:
         "memory": bench_memory.main, "framework": bench_framework.main, "pcct": bench_pcct.main,
         "proco": bench_proco.main, "aduni_alpa": bench_aduni_alpa.main, "lmd": bench_lmd.main,
         "losses": bench_losses.main, "feature_losses": bench_feature_losses.main, "training": bench_training.main,
-        "predict": bench_predict.main, "splits": bench_splits.main,
+        "predict": bench_predict.main, "features": bench_features.main,
+        "scale": bench_scale.main, "splits": bench_splits.main,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", choices=[*benches, []], default=list(benches))

@@ -28,7 +28,7 @@ from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from ltmed.training.checkpoints import EpochCheckpoints
+from ltmed.training.callbacks.checkpoints import EpochCheckpoints
 from ltmed.training.context import StageContext
 from ltmed.training.trainer import make_trainer
 

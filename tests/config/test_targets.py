@@ -12,7 +12,11 @@ from ltmed.config.instantiate import build
 from ltmed.config.targets import UntrustedTargetError, known, require_known, trusted
 from tests.harness import ROOT
 
-LOADED = {"lightning.pytorch.Trainer", "hydra_plugins.ltmed_sweeper.JobSweeper"}
+LOADED = {
+    "lightning.pytorch.Trainer", "lightning.pytorch.callbacks.DeviceStatsMonitor",
+    "lightning.pytorch.callbacks.LearningRateMonitor", "ltmed.training.callbacks.pruning.PruneTrial", "optuna.pruners.MedianPruner",
+    "hydra_plugins.ltmed_sweeper.JobSweeper",
+}  # fmt: skip
 """Targets that only training builds, from the user's own command."""
 
 

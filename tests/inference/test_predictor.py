@@ -36,6 +36,7 @@ def run(tmp_path_factory) -> Path:
         ["method=erm"],
         ["method=erm", "dataset.cache_budget_gb=0", "dataset.fit=crop", "dataset.cache_scale=1.3"],
         ["method=pcct", "evaluation.crop=false", "split.test=0.3"],
+        ["method=erm", "pixels.mean=[0.9,0.5,0.1]", "pixels.std=[0.1,0.2,0.3]", "pixels.interpolation=bicubic"],
     ],
 )
 def test_predictions_of_the_test_part_are_those_of_the_run(words, tmp_path):

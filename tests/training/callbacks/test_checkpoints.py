@@ -21,7 +21,7 @@ from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.runs import checkpoint
 from ltmed.runs.checkpoint import DamagedCheckpointError
-from ltmed.training.checkpoints import EpochCheckpoints
+from ltmed.training.callbacks.checkpoints import EpochCheckpoints
 from ltmed.training.trainer import fit_stage, is_finished, make_trainer, stage_start
 from tests.harness import ROOT
 from tests.methods.small_decoupling import Data, make

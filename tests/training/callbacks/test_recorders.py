@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from ltmed.logging.csv import CSVLogger
 from ltmed.runs import facts
 from ltmed.runs.job import RunName
-from ltmed.training.recorders import Durations, LearningRates
+from ltmed.training.callbacks.recorders import Durations, LearningRates
 from ltmed.training.schedules import cosine
 from tests.run_json import write_facts
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
-from ltmed.training import callbacks
-from ltmed.training.callbacks import EpochLines, StageBar
+from ltmed.training.callbacks import progress
+from ltmed.training.callbacks.progress import EpochLines, StageBar
 
 LINE = r"train (\d)/4  loss 0\.5000  val/mcc 0\.2500  \d\.\d s(?:, about (\d+) s left)?"
 
@@ -39,7 +39,7 @@ def test_a_line_per_epoch_with_the_time_left_of_the_stage(
     """A continued stage, of which this process has seen one epoch of ten seconds and has two to go."""
     lines = EpochLines("train/val/mcc")
     clock = [100.0]
-    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     lines.on_train_start(trainer(1), module())
     lines.on_train_epoch_start(trainer(1), module())
     clock[0] += 10
@@ -82,14 +82,14 @@ def test_the_bar_counts_as_the_lines_do(monkeypatch: pytest.MonkeyPatch) -> None
     bar._trainer = trainer()
     assert bar._get_train_description(0).strip() == "train 1/4"
     assert bar._get_train_description(3).strip() == "train 4/4"
-    monkeypatch.setattr(callbacks.RichProgressBar, "get_metrics", lambda *_: {"loss": 1.0, "v_num": "fold0-seed0"})
+    monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {"loss": 1.0, "v_num": "fold0-seed0"})
     assert bar.get_metrics(trainer(), module()) == {"loss": 1.0}
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
-    made = callbacks.progress("train/val/mcc", bar=True)
+    made = progress.progress("train/val/mcc", bar=True)
     assert any(isinstance(one, StageBar) for one in made) == terminal
     assert [one.every is None for one in made if isinstance(one, EpochLines)] == [terminal]
-    assert len(callbacks.progress("train/val/mcc", bar=False)) == 1
+    assert len(progress.progress("train/val/mcc", bar=False)) == 1

@@ -1,0 +1,263 @@
+"""Recipes of fine-tuning: what each does to a stage, and where it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ltmed.data.augment import EvaluationView
+from ltmed.data.cache import ImageCache
+from ltmed.data.loader import TrainLoader
+from ltmed.data.samplers import InstanceSampler, shard
+from ltmed.errors import UserError
+from ltmed.losses.classification import cross_entropy
+from ltmed.methods.erm import ERM
+from ltmed.methods.proco import ProCo
+from ltmed.nn.frozen import Frozen
+from ltmed.nn.heads import Linear
+from ltmed.nn.network import Network
+from ltmed.nn.standardised import StandardisedLinear
+from ltmed.training import recipes
+from ltmed.training.recipes import ClassMeans, HeadWarmup, Recipe, recipe_of, require_possible
+from ltmed.training.stage import Stage
+from tests.harness import assert_same_weights, ok, only_run, run_command, weights
+from tests.methods.small import Encoder
+from tests.methods.small_decoupling import Data, make, trainer_for
+from tests.methods.small_decoupling import features as features_of
+from tests.trained_runs import config
+
+
+def erm(head: Any = Linear) -> ERM:
+    return make(ERM, head, loss=cross_entropy)
+
+
+def fit(stage: Stage, epochs: int, *callbacks) -> Stage:
+    trainer = trainer_for(epochs)
+    trainer.callbacks += callbacks  # pyright: ignore
+    trainer.fit(stage, datamodule=Data())
+    return stage
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+# --- heads first ----------------------------------------------------------------------------------------------
+
+
+def test_only_heads_are_trained_at_first() -> None:
+    stage = erm()
+    before = state(stage.network)
+    fit(stage, 1, HeadWarmup(1))
+    assert_same_weights(
+        state(stage.network.encoder),
+        {k.removeprefix("encoder."): v for k, v in before.items() if k.startswith("encoder.")},
+    )
+    assert not torch.equal(stage.network.classifier.weight, before["classifier.weight"])
+    assert all(parameter.requires_grad for parameter in stage.parameters()), "for the next stage"
+    stage = erm()
+    fit(stage, 2, HeadWarmup(1))
+    assert all(not torch.equal(v, before[k]) for k, v in state(stage.network).items() if k != "nothing")
+
+
+def test_dropped_gradients_are_what_absent_ones_are() -> None:
+    """The first is what several processes do, the second what one does."""
+    assert_same_weights(state(fit(erm(), 3, HeadWarmup(2)).network), state(fit(erm(), 3, Dropping(2)).network))
+
+
+class Dropping(HeadWarmup):
+    """As with several processes."""
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        pl_module.network.encoder.train(not self._is_warming(trainer))
+
+
+# --- class means ----------------------------------------------------------------------------------------------
+
+
+def test_a_head_starts_from_the_class_means() -> None:
+    class StopError(Exception):
+        pass
+
+    class Before(ERM):
+        def training_step(self, batch, batch_idx):
+            raise StopError
+
+    stage = make(Before, Linear, loss=cross_entropy)
+    with pytest.raises(StopError):
+        fit(stage, 1, ClassMeans(10.0))
+    whole = Data().train_part
+    features = features_of(stage, whole).numpy()
+    labels = whole.labels.numpy()
+    centred = features - features.mean(0)
+    radius = np.linalg.norm(centred, axis=1)
+    unit = centred / radius[:, None]
+    means = np.stack([unit[labels == c].mean(0) for c in range(3)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    expected = 10 * centred @ means.T / radius.mean()
+    found = stage.network.classifier(torch.from_numpy(features).float()).detach().numpy()
+    assert np.abs(found - expected).max() < 1e-3
+    assert np.abs(found).max() < 60
+
+
+# --- batches in parts -----------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_batch_have_the_pixels_of_the_whole() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), np.uint8)
+    labels = np.arange(40) % 3
+
+    def loader(parts: int) -> TrainLoader:
+        sampler = InstanceSampler(labels, batch_size=12, epochs=1, seed=0)
+        view, cache = EvaluationView(size=8), ImageCache(pixels)  # pyright: ignore[reportArgumentType]
+        return TrainLoader(cache, np.arange(40), labels, sampler, view, seed=0, rank=1, world=2, parts=parts)
+
+    whole, parts = ([type(b)(*(None if t is None else t.clone() for t in b)) for b in loader(n)] for n in (1, 3))
+    assert len(parts) == len(loader(3)) == 3 * len(whole)
+    for number, batch in enumerate(whole):
+        for field in ("images", "labels", "indices"):
+            joined = torch.cat([getattr(part, field) for part in parts[3 * number : 3 * number + 3]])
+            assert torch.equal(joined, getattr(batch, field))
+
+
+def test_parts_that_do_not_divide_a_batch_are_refused() -> None:
+    with pytest.raises(UserError, match="batch_size"):
+        shard(np.zeros((2, 12), int), 0, 2, parts=4)
+
+
+# --- refusals -------------------------------------------------------------------------------------------------
+
+
+def on(encoder: nn.Module, head: Any = Linear) -> ERM:
+    stage = erm()
+    return ERM(Network(encoder, head, 3), replace(stage.context, epochs=2), loss=cross_entropy)
+
+
+def only_the_encoder() -> ERM:
+    stage = on(Encoder())
+    stage.network.classifier.requires_grad_(False)
+    return stage
+
+
+def proco() -> ProCo:
+    from tests.methods.small import make as make_proco
+
+    return make_proco()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "said"),
+    [
+        (Recipe(layer_decay=0.5), lambda: on(Encoder()), "layer_decay"),
+        (Recipe(layer_decay=0.5), lambda: on(Frozen(Encoder())), "backbone.freeze"),
+        (Recipe(freeze_epochs=1), lambda: on(Frozen(Encoder())), "backbone.freeze"),
+        (Recipe(freeze_epochs=2), lambda: on(Encoder()), "backbone.freeze=true, or fewer"),
+        (Recipe(freeze_epochs=1), only_the_encoder, "trains only the encoder"),
+        (Recipe(class_means=10.0), lambda: on(Encoder(), StandardisedLinear), "linear classifier"),
+        (Recipe(accumulate=2), proco, "finetune.accumulate"),
+    ],
+)
+def test_what_a_stage_cannot_do_is_refused(recipe: Recipe, stage: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        require_possible(recipe, stage(), "cpu")
+    require_possible(Recipe(), stage(), "cpu")
+
+
+def test_a_compiler_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes.shutil, "which", lambda _: None)
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError, match="compiler"):
+        require_possible(Recipe(compile=True), on(Encoder()), "cpu")
+
+
+def test_options_are_of_all_stages_or_of_those_that_are_named() -> None:
+    cfg = config("method=decoupling", "finetune.freeze_epochs={represent:2}", "finetune.ema=0.5")
+    assert recipe_of(cfg, "represent") == Recipe(freeze_epochs=2, ema=0.5)
+    assert recipe_of(cfg, "classify") == Recipe(ema=0.5)
+    with pytest.raises(UserError, match="Did you mean 'classify'"):
+        recipe_of(config("method=decoupling", "finetune.ema={clasify:0.5}"), "classify")
+
+
+def test_nothing_is_on_by_default() -> None:
+    assert recipe_of(config("method=decoupling"), "represent") == Recipe()
+
+
+# --- whole runs -----------------------------------------------------------------------------------------------
+
+ALL = {
+    "warm-up": ["finetune.freeze_epochs=1", "finetune.head_lr_scale=10"],
+    "layers": ["finetune.layer_decay=0.5"],
+    "average": ["finetune.ema=0.5", "finetune.accumulate=2"],
+    "class means": ["finetune.class_means=10"],
+    "adapters": ["finetune.peft.rank=2", "finetune.peft.targets=[conv1]"],
+    "callbacks": ["callbacks=learning_rate"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_a_run_goes_on_as_if_never_stopped(name: str, tiny: list[str], tmp_path: Path) -> None:
+    from tests.harness import SignalAt
+
+    words = [*tiny, "method=erm", "epochs=2", *ALL[name]]
+    ok(run_command(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path))
+    assert run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=3)).code < 0
+    ok(run_command(*words, cwd=tmp_path))
+    run, straight = only_run(tmp_path / "runs"), only_run(tmp_path / "straight")
+    for file in ("best", "last"):
+        assert_same_weights(weights(tmp_path / "straight", file), weights(tmp_path / "runs", file))
+    assert (run / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_batch_in_parts_takes_the_steps_of_the_whole(tiny: list[str], tmp_path: Path) -> None:
+    """With a network without BatchNorm, whose statistics are those of a part."""
+    for parts in (1, 2):
+        words = ["method=erm", "epochs=2", f"finetune.accumulate={parts}", f"runs={tmp_path / str(parts)}"]
+        ok(run_command(*tiny, "backbone=timm", "backbone.name=test_vit", *words, cwd=tmp_path))
+    one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
+    for key in one:
+        assert torch.allclose(one[key].float(), two[key].float(), atol=1e-4), key
+
+
+@pytest.mark.slow
+def test_adapters_are_merged_when_a_run_is_used(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    import ltmed
+    from ltmed.inference.predictor import Predictor
+
+    ok(run_command(*tiny, "method=erm", "epochs=1", *ALL["adapters"], cwd=tmp_path))
+    run = only_run(tmp_path / "runs")
+    assert not any("lora" in key for key in ltmed.load(run).state_dict())
+    expected = pd.read_parquet(run / "predictions.parquet")
+    table = Predictor(run, device="cpu")([tiny_ham / image for image in expected["image"]])
+    columns = [name for name in expected if name.startswith("prob_")]
+    assert np.abs(table[columns].to_numpy() - expected[columns].to_numpy()).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_a_stage_ends_early(tiny: list[str], tmp_path: Path) -> None:
+    words = ["method=erm", "epochs=30", "finetune.early_stopping=0", "method.stages.train.optimizer.lr=0"]
+    done = ok(run_command(*tiny, *words, cwd=tmp_path))
+    assert "train 2/30" in done.out
+    assert "train 3/30" not in done.out
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_as_if_never_stopped(tiny: list[str], tmp_path: Path) -> None:
+    from tests.harness import SignalAt, run_torchrun
+
+    words = [*tiny, "method=erm", "epochs=3", *ALL["warm-up"], "finetune.ema=0.5"]
+    for done in run_torchrun(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path):
+        ok(done)
+    run_torchrun(*words, cwd=tmp_path, before=SignalAt(epoch=2, step=3))
+    for done in run_torchrun(*words, cwd=tmp_path):
+        ok(done)
+    assert_same_weights(weights(tmp_path / "straight"), weights(tmp_path / "runs"))
