@@ -140,11 +140,11 @@ def _train(job: Job, data: DataModule, network: Network, accelerator: str, devic
 
 def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
     """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
-    from ltmed.training.callbacks.progress import progress
     from ltmed.training.callbacks.checkpoints import EpochCheckpoints
+    from ltmed.training.callbacks.progress import progress
+    from ltmed.training.callbacks.recorders import Durations, LearningRates
     from ltmed.training.frozen import link_encoder
     from ltmed.training.recipes import apply, callbacks, recipe_of
-    from ltmed.training.callbacks.recorders import Durations, LearningRates
     from ltmed.training.trainer import fit_stage, make_trainer, stage_start
 
     cfg, run_dir = job.cfg, job.run_dir
@@ -186,7 +186,7 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
 
 
 def _plot(run_dir: Path, found: dict[str, Any]) -> None:
-    from ltmed.plots import run_figures
+    from ltmed.plots.run import figures as run_figures
     from ltmed.runs.reader import Run
 
     run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ltmed.config.instantiate import build
 from ltmed.data.batch import Batch
-from ltmed.data.samplers import Sampler
+from ltmed.data.samplers.single import Sampler
 from ltmed.errors import UserError
 from ltmed.nn.network import Network
 from ltmed.training.context import StageContext

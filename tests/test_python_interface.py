@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ltmed
-from ltmed.data.samplers import EpochBatches, PowerSampler
+from ltmed.data.samplers.single import EpochBatches, PowerSampler
 from ltmed.errors import UserError
 from ltmed.studies.catalogue import load
 from ltmed.studies.study import Study

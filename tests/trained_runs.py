@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build_network
-from ltmed.data.intensity import Intensity
+from ltmed.data.cache.intensity import Intensity
 from ltmed.runs import facts
 from ltmed.runs.directory import claim
 from ltmed.runs.job import plan

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
 
-    from ltmed.data.contents import Contents
+    from ltmed.data.audit.contents import Contents
     from ltmed.data.manifest import Manifest
-    from ltmed.data.splits import Split
+    from ltmed.data.splits.protocols import Split
 
 _NAMES = ("image", "path", "file", "filename", "image_id", "isic_id", "id_code", "file-name", "video file")
 
@@ -41,7 +41,7 @@ def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: b
     split makes of it: sizes, classes without validation images, leakage. Then common images with other data.
     """
     from ltmed.config.compose import compose, read_manifest
-    from ltmed.data import overview
+    from ltmed.data.audit import overview
 
     cfg = compose(overrides)
     with _kept_warnings() as said:
@@ -50,7 +50,7 @@ def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: b
     _say([*overview.groups(manifest), *overview.sources(manifest), *overview.left_out(manifest, said)])
     contents = copies = None
     if not labels_only:
-        from ltmed.data.copies import find_copies
+        from ltmed.data.audit.copies import find_copies
 
         contents = _read(manifest, cfg)
         copies = find_copies(contents.digests, contents.looks)
@@ -72,7 +72,8 @@ def _protocols(manifest: Manifest, cfg: DictConfig) -> list[tuple[str, Callable[
 
     from ltmed.config.instantiate import build
     from ltmed.config.targets import trusted
-    from ltmed.data import papers, splits
+    from ltmed.data.splits import papers
+    from ltmed.data.splits import protocols as splits
 
     with trusted():  # The user's own overrides.
         chosen = build(cfg.split)
@@ -87,8 +88,8 @@ def _protocols(manifest: Manifest, cfg: DictConfig) -> list[tuple[str, Callable[
 
 
 def _read(manifest: Manifest, cfg: DictConfig) -> Contents:
-    from ltmed.data.contents import read_contents
-    from ltmed.data.intensity import Intensity
+    from ltmed.data.audit.contents import read_contents
+    from ltmed.data.cache.intensity import Intensity
     from ltmed.utils.progress import bar
 
     intensity = Intensity.of(cfg.dataset.get("intensity", "auto"))
@@ -101,8 +102,8 @@ def _overlap(manifest: Manifest, contents: Contents | None, other: str, everythi
     import numpy as np
 
     from ltmed.config.compose import compose, read_manifest
-    from ltmed.data.audit import overlap
-    from ltmed.data.copies import find_copies
+    from ltmed.data.audit.copies import find_copies
+    from ltmed.data.audit.problems import overlap
     from ltmed.data.readers._files import column, read_table
 
     path = Path(other).expanduser()
@@ -137,7 +138,7 @@ def _where(manifest: Manifest, rows: np.ndarray, everything: bool) -> list[str]:
     """Images per class among `rows`, and the first of them."""
     import numpy as np
 
-    from ltmed.data.overview import first_lines
+    from ltmed.data.audit.overview import first_lines
 
     counts = np.bincount(manifest.labels[rows], minlength=len(manifest.classes))
     named = [f"{code} {count:,}" for code, count in zip(manifest.classes, counts, strict=True) if count]

@@ -167,7 +167,7 @@ def _common(runs: Sequence[Run]) -> Path:
 
 def _plot_runs(runs: list[Run], output: Path | None, features: Features, kind: str) -> None:
     """The figures of each run, and comparisons of their methods."""
-    from ltmed.plots import run_figures
+    from ltmed.plots.run import figures as run_figures
 
     common = _common(runs)
     for number, run in enumerate(runs, 1):
@@ -186,7 +186,7 @@ def _plot_runs(runs: list[Run], output: Path | None, features: Features, kind: s
 
 def _compare(runs: list[Run], folder: Path, kind: str) -> None:
     from ltmed.plots import style
-    from ltmed.plots.comparisons import comparisons
+    from ltmed.plots.runs.comparisons import comparisons
 
     left_out: dict[str, None] = {}
     number = 0
@@ -222,10 +222,11 @@ def _map(run: Run, folder: Path, features: Features, kind: str) -> list[Path]:
 
 def _plot_side_by_side(runs: list[Run], output: Path | None, features: Features, kind: str) -> None:
     """One figure with a panel for each run."""
-    from ltmed.plots import curves, feature_maps
-    from ltmed.plots.comparisons import run_titles
-    from ltmed.plots.run_data import RunData
-    from ltmed.plots.run_figures import FOLDER
+    from ltmed.plots import feature_maps
+    from ltmed.plots.run import curves
+    from ltmed.plots.run.data import RunData
+    from ltmed.plots.run.figures import FOLDER
+    from ltmed.plots.runs.comparisons import run_titles
 
     titled = run_titles(runs)
     folder = output or _common(runs) / FOLDER
@@ -254,8 +255,8 @@ def _plot_study(
 ) -> None:
     from ltmed.config import overrides
     from ltmed.evaluation.scalars import SCALARS
-    from ltmed.plots.run_figures import FOLDER
-    from ltmed.plots.study_curves import missing_cells, study_figure
+    from ltmed.plots.run.figures import FOLDER
+    from ltmed.plots.runs.study_curves import missing_cells, study_figure
     from ltmed.plots.style import file_name
     from ltmed.report import study_table
     from ltmed.report.build import separate

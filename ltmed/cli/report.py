@@ -14,8 +14,8 @@ from ltmed.errors import UserError, require_choice, suggest
 from ltmed.utils.files import require_writable, whole_file
 
 if TYPE_CHECKING:
-    from ltmed.report.html import FigureGroup
     from ltmed.report.model import Document, Table
+    from ltmed.report.renderers.html import FigureGroup
 
 FORMATS = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html", ".htm": "html"}
 RESULTS = "results"
@@ -53,14 +53,14 @@ def command(
     if output is not None:
         require_writable(output)
     if len(what) == 1 and what[0].endswith(".csv") and os.path.isfile(what[0]):
-        from ltmed.report.csv import document_of_results
+        from ltmed.report.renderers.csv import document_of_results
 
         _require_plain(form, metrics, reference, scale)
         _show(document_of_results(Path(what[0])), form, output, ())
         return
     table = _chosen(_table(what, scale), metrics, reference)
     if form in ("csv", RESULTS):
-        from ltmed.report import csv
+        from ltmed.report.renderers import csv
 
         _write(csv.render(table) if form == "csv" else csv.render_results(table), output)
         return
@@ -83,7 +83,7 @@ def _require_plain(form: str, metrics: Sequence[str], reference: str | None, sca
 
 
 def _show(document: Document, form: str, output: Path | None, figures: Sequence[FigureGroup]) -> None:
-    from ltmed.report import html, latex, markdown, terminal
+    from ltmed.report.renderers import html, latex, markdown, terminal
 
     if form == "terminal" and output is None:
         from rich.console import Console
@@ -108,7 +108,7 @@ def _write(text: str, output: Path | None) -> None:
 
 def _figures(table: Table) -> list[FigureGroup]:
     """Here and not in the renderer: what plots is a room above what reports."""
-    from ltmed.plots.report_figures import report_figures
+    from ltmed.plots.runs.report_figures import report_figures
 
     return report_figures(table)
 

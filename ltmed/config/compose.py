@@ -76,7 +76,7 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
 
     from ltmed.config.instantiate import build
     from ltmed.config.targets import trusted
-    from ltmed.data.splits import Split
+    from ltmed.data.splits.protocols import Split
 
     found: list[Manifest] = []
 

@@ -19,9 +19,8 @@ from hydra.utils import get_object
 from ltmed.errors import UserError
 
 _MODULES = (
-    "ltmed.data.augment", "ltmed.data.class_batches", "ltmed.data.imbalance", "ltmed.data.paired", "ltmed.data.papers",
-    "ltmed.data.readers", "ltmed.data.samplers", "ltmed.data.split_file", "ltmed.data.splits", "ltmed.data.subset",
-    "ltmed.logging", "ltmed.losses", "ltmed.methods", "ltmed.nn", "ltmed.training.schedules",
+    "ltmed.data.augment", "ltmed.data.readers", "ltmed.data.samplers", "ltmed.data.splits", "ltmed.logging",
+    "ltmed.losses", "ltmed.methods", "ltmed.nn", "ltmed.training.schedules",
 )  # fmt: skip
 """Of this package: what a run is made of, and nothing that writes, fetches or starts anything."""
 _CLASSES = {

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config.instantiate import build, per_stage
 from ltmed.config.trainer import check_trainer
-from ltmed.data.intensity import MODES
+from ltmed.data.cache.intensity import MODES
 from ltmed.errors import UserError, suggest
 from ltmed.evaluation.scalars import SCALARS, better
 

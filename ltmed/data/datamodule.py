@@ -14,16 +14,16 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 
 from ltmed.data.augment import Augmentation
-from ltmed.data.cache import BUDGET_GB, ImageCache, open_cache
+from ltmed.data.cache.features import FeatureCache, View
+from ltmed.data.cache.images import BUDGET_GB, ImageCache, open_cache
+from ltmed.data.cache.intensity import Intensity
 from ltmed.data.download import Download
-from ltmed.data.feature_loader import FeatureEvalLoader, FeatureTrainLoader
-from ltmed.data.features import FeatureCache, View
-from ltmed.data.intensity import Intensity
-from ltmed.data.loader import EvalLoader, TrainLoader
+from ltmed.data.loading.feature_loader import FeatureEvalLoader, FeatureTrainLoader
+from ltmed.data.loading.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._labels import spelled
-from ltmed.data.samplers import Sampler
-from ltmed.data.splits import Split, require_training_images, warn_of_unseen_classes
+from ltmed.data.samplers.single import Sampler
+from ltmed.data.splits.protocols import Split, require_training_images, warn_of_unseen_classes
 from ltmed.errors import UserError, require_between
 from ltmed.evaluation.tiers import tiers
 
@@ -67,7 +67,7 @@ class DataModule(LightningDataModule):
         fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
         interpolation: of that resize, `bilinear` or `bicubic`, both with antialiasing.
         intensity: what becomes of images of more than eight bits: `auto`, `window`, `range` or `[low, high]`, see
-            `ltmed.data.intensity.Intensity`.
+            `ltmed.data.cache.intensity.Intensity`.
         cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
         threads: decoding and augmentation threads; None takes one per core that this process may use.

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from ltmed.config.targets import trusted
 from ltmed.data.batch import normalise
-from ltmed.data.build import UNREADABLE, silent_opencv
+from ltmed.data.cache.build import UNREADABLE, silent_opencv
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
 from ltmed.errors import UserError
 from ltmed.inference.preprocessing import open_run

@@ -10,9 +10,9 @@ import numpy as np
 
 from ltmed.config.instantiate import build
 from ltmed.data.augment import Augmentation
-from ltmed.data.decode import decode_square
-from ltmed.data.intensity import Intensity
-from ltmed.data.store import JPEG, from_jpeg, to_jpeg
+from ltmed.data.cache.decode import decode_square
+from ltmed.data.cache.intensity import Intensity
+from ltmed.data.cache.store import JPEG, from_jpeg, to_jpeg
 from ltmed.inference.restore import finished_run, load_network
 from ltmed.runs.reader import Run
 
@@ -27,7 +27,7 @@ class Preprocessing:
     cache_size: int
     """Side of the square that the whole image, or its centre, becomes first."""
     fit: str
-    """How it becomes one: `squash` or `crop`, see `ltmed.data.decode.decode_square`."""
+    """How it becomes one: `squash` or `crop`, see `ltmed.data.cache.decode.decode_square`."""
     intensity: Intensity
     """What becomes of more than eight bits."""
     jpeg: bool

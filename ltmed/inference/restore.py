@@ -53,7 +53,7 @@ def load_network(run: Run) -> Network:
     from omegaconf import OmegaConf
 
     from ltmed.config.instantiate import build_network, is_frozen
-    from ltmed.data.features import ENCODER
+    from ltmed.data.cache.features import ENCODER
     from ltmed.nn.adapters import Adapted
 
     cfg = run.config.copy()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.data.paired import PairedSampler
+from ltmed.data.samplers.paired import PairedSampler
 from ltmed.errors import UserError
 from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM

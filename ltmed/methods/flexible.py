@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from ltmed.data.batch import Batch
-from ltmed.data.subset import SubsetSampler
+from ltmed.data.samplers.subset import SubsetSampler
 from ltmed.errors import UserError, require_between
 from ltmed.losses.traits import Loss
 from ltmed.methods.erm import ERM

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltmed.data.batch import Batch
-from ltmed.data.samplers import Sampler
+from ltmed.data.samplers.single import Sampler
 from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses import lmd
 from ltmed.nn.frozen import start_anew

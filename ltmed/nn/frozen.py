@@ -41,7 +41,7 @@ class Frozen(nn.Module):
     """An encoder that stays as it is: in evaluation mode, without gradient, and not part of any state dict.
 
     Features that were computed before pass through, so that a method works on them as it does on images. Copies
-    (momentum teachers) share the encoder. A run keeps its weights once, beside the checkpoints (`ltmed.data.features`).
+    (momentum teachers) share the encoder. A run keeps its weights once, beside the checkpoints.
 
     Args:
         model: `[B, 3, H, W] -> [B, D]`, with `num_features` (= D).

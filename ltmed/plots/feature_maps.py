@@ -9,7 +9,7 @@ import numpy as np
 
 from ltmed.errors import UserError, suggest
 from ltmed.plots import features
-from ltmed.plots.run_data import RunData
+from ltmed.plots.run.data import RunData
 from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def encode(
     import torch
 
     from ltmed.data.batch import normalise
-    from ltmed.data.loader import EvalLoader
+    from ltmed.data.loading.loader import EvalLoader
     from ltmed.inference.restore import load_network
     from ltmed.runs.dataset import open_dataset
 

@@ -87,7 +87,7 @@ def collect(
         evaluations: predictions for "val" and "test".
         stages: what training took (`ltmed.runs.facts.durations`).
     """
-    from ltmed.data.imbalance import LongTailedSplit
+    from ltmed.data.splits.imbalance import LongTailedSplit
     from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.evaluation.metrics import evaluate
     from ltmed.evaluation.tiers import RULE

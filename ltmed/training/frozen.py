@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ltmed.data import features
+from ltmed.data.cache import features
 from ltmed.errors import UserError
 from ltmed.nn.frozen import Frozen
 from ltmed.nn.network import Network

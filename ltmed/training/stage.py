@@ -60,7 +60,7 @@ class Stage(LightningModule):
         """Figures of what this stage alone learns: name of the file -> `(data, stage) -> Figure | None`.
 
         A subclass imports them inside, so that training does not import matplotlib. `data` is the finished run's
-        (`ltmed.plots.run_data.RunData`), `stage` this stage's name in it; None where it has nothing to plot.
+        (`ltmed.plots.run.data.RunData`), `stage` this stage's name in it; None where it has nothing to plot.
         """
         return {}
 

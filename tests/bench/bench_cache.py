@@ -23,10 +23,10 @@ import torch
 from PIL import Image
 
 from ltmed.data.batch import normalise
-from ltmed.data.cache import open_cache
-from ltmed.data.loader import TrainLoader
+from ltmed.data.cache.images import open_cache
+from ltmed.data.loading.loader import TrainLoader
 from ltmed.data.manifest import Manifest
-from ltmed.data.samplers import InstanceSampler
+from ltmed.data.samplers.single import InstanceSampler
 from ltmed.data.threads import usable_cores
 from tests.bench.bench_data_path import moco
 from tests.bench.loading import (

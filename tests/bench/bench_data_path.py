@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 from torchvision import transforms
 
-from ltmed.data.loader import TrainLoader
-from ltmed.data.samplers import InstanceSampler
+from ltmed.data.loading.loader import TrainLoader
+from ltmed.data.samplers.single import InstanceSampler
 from tests.bench.loading import BATCH, IMAGES, MEAN, SIZE, STD, augmentation, cached_images, pillow_loader, race
 
 GOAL = 6.0

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from ltmed.data.augment import EvaluationView
-from ltmed.data.cache import ImageCache
-from ltmed.data.feature_loader import FeatureEvalLoader, FeatureTrainLoader
-from ltmed.data.features import FeatureCache, View
-from ltmed.data.loader import EvalLoader, TrainLoader
-from ltmed.data.samplers import InstanceSampler
+from ltmed.data.cache.features import FeatureCache, View
+from ltmed.data.cache.images import ImageCache
+from ltmed.data.loading.feature_loader import FeatureEvalLoader, FeatureTrainLoader
+from ltmed.data.loading.loader import EvalLoader, TrainLoader
+from ltmed.data.samplers.single import InstanceSampler
 from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM
 from ltmed.nn.encoder import timm_encoder

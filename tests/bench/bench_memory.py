@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from ltmed.data.augment import CenterCrop, RandomCrop
-from ltmed.data.cache import ImageCache
-from ltmed.data.loader import EvalLoader, TrainLoader
-from ltmed.data.samplers import InstanceSampler
-from ltmed.data.store import JPEG, JPEGS, PIXELS, RAW, SPANS, Store
+from ltmed.data.cache.images import ImageCache
+from ltmed.data.cache.store import JPEG, JPEGS, PIXELS, RAW, SPANS, Store
+from ltmed.data.loading.loader import EvalLoader, TrainLoader
+from ltmed.data.samplers.single import InstanceSampler
 from tests.bench.loading import timed
 from tests.bench.timing import memory
 

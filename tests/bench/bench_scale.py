@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from ltmed.data.augment import EvaluationView
-from ltmed.data.cache import ImageCache
-from ltmed.data.feature_loader import FeatureTrainLoader
-from ltmed.data.features import FeatureCache, View
+from ltmed.data.cache.features import FeatureCache, View
+from ltmed.data.cache.images import ImageCache
+from ltmed.data.loading.feature_loader import FeatureTrainLoader
 from ltmed.data.readers.manifest import ManifestFile
-from ltmed.data.samplers import InstanceSampler
-from ltmed.data.splits import grouped
+from ltmed.data.samplers.single import InstanceSampler
+from ltmed.data.splits.protocols import grouped
 from ltmed.evaluation.bootstrap import bootstrap
 from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.nn.frozen import Frozen

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from ltmed.data.apportion import apportion
-from ltmed.data.class_batches import ClassBatchSampler
-from ltmed.data.manifest import Manifest
-from ltmed.data.samplers import InstanceSampler, PowerSampler
-from ltmed.data.splits import grouped, random
 from tests.data.test_apportion import loop
+
+from ltmed.data.manifest import Manifest
+from ltmed.data.samplers.class_batches import ClassBatchSampler
+from ltmed.data.samplers.single import InstanceSampler, PowerSampler
+from ltmed.data.splits.apportion import apportion
+from ltmed.data.splits.protocols import grouped, random
 
 IMAGES, CLASSES = 1_000_000, 15
 

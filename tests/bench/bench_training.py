@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ltmed.config.resolve import resolve_precision
 from ltmed.data.batch import Batch, normalise
-from ltmed.data.loader import TrainLoader
-from ltmed.data.samplers import InstanceSampler
+from ltmed.data.loading.loader import TrainLoader
+from ltmed.data.samplers.single import InstanceSampler
 from ltmed.data.threads import usable_cores
 from tests.bench.bench_data_path import moco
 from tests.bench.loading import MEAN, SIZE, STD, Views, augmentation, cached_images, pillow_loader

@@ -13,8 +13,8 @@ import argparse
 import numpy as np
 from torchvision import transforms
 
-from ltmed.data.loader import EvalLoader, TrainLoader
-from ltmed.data.samplers import InstanceSampler
+from ltmed.data.loading.loader import EvalLoader, TrainLoader
+from ltmed.data.samplers.single import InstanceSampler
 from tests.bench.loading import BATCH, CACHED, IMAGES, MEAN, SIZE, STD, augmentation, cached_images, pillow_loader, race
 
 ADUNI_GOAL, EVALUATION_GOAL = 5.0, 10.0

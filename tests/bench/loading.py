@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ltmed.data.batch import normalise
-from ltmed.data.cache import ImageCache, open_cache
-from ltmed.data.loader import EvalLoader, TrainLoader
+from ltmed.data.cache.images import ImageCache, open_cache
+from ltmed.data.loading.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest
 
 IMAGES, BATCH, SIZE = 500, 50, 224

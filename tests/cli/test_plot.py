@@ -11,9 +11,9 @@ import torch
 
 from ltmed.cli import plot
 from ltmed.cli.main import main
-from ltmed.plots import run_figures
-from ltmed.plots.comparisons import comparisons
-from ltmed.plots.run_figures import figures
+from ltmed.plots.run import figures as run_figures
+from ltmed.plots.run.figures import figures
+from ltmed.plots.runs.comparisons import comparisons
 from ltmed.report import study_table
 from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import read_run

@@ -9,7 +9,7 @@ from ltmed.config.instantiate import build
 from ltmed.errors import UserError
 
 FOCAL = {"_target_": "ltmed.losses.reweighted.focal", "_partial_": True}
-POWER = "ltmed.data.samplers.PowerSampler"
+POWER = "ltmed.data.samplers.single.PowerSampler"
 ERM = "ltmed.methods.erm.ERM"
 
 

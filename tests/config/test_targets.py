@@ -14,7 +14,8 @@ from tests.harness import ROOT
 
 LOADED = {
     "lightning.pytorch.Trainer", "lightning.pytorch.callbacks.DeviceStatsMonitor",
-    "lightning.pytorch.callbacks.LearningRateMonitor", "ltmed.training.callbacks.pruning.PruneTrial", "optuna.pruners.MedianPruner",
+    "lightning.pytorch.callbacks.LearningRateMonitor", "ltmed.training.callbacks.pruning.PruneTrial",
+    "optuna.pruners.MedianPruner",
     "hydra_plugins.ltmed_sweeper.JobSweeper",
 }  # fmt: skip
 """Targets that only training builds, from the user's own command."""
@@ -56,7 +57,7 @@ def test_parts_of_libraries_are_known(target: str) -> None:
         "ltmed.training.launcher._start", "ltmed.data.download.fetch", "ltmed.data.download.unpack",
         "ltmed.train.train", "ltmed.cli.main.main", "ltmed.utils.files.write_atomic", "ltmed.runs.record.git_state",
         "ltmed.inference.export.load_export", "ltmed.config.instantiate.build", "ltmed.config.targets.trusted",
-        "ltmed.data.phantom.write.write", "ltmed.data.cache.open_cache",
+        "ltmed.data.phantom.write.write", "ltmed.data.cache.images.open_cache",
         # Of libraries, what is no class of the listed kind.
         "torch.nn.modules.module.torch.load", "torch.optim.optimizer.functools.partial", "timm.create_model",
         "timm.layers.config.os.system", "torch.optim.lr_scheduler.warnings.warn", "torch.nn.init.torch.hub.load",

@@ -12,7 +12,7 @@ from ltmed import train
 from ltmed.data.augment import EvaluationView
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
-from ltmed.data.splits import random
+from ltmed.data.splits.protocols import random
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
 from tests.data.manifests import manifest_of

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from ltmed.data.augment import EvaluationView
+from ltmed.data.cache.decode import decode_square
+from ltmed.data.cache.intensity import Intensity
 from ltmed.data.datamodule import DataModule
-from ltmed.data.decode import decode_square
-from ltmed.data.intensity import Intensity
 from ltmed.data.manifest import Manifest
-from ltmed.data.splits import Split
+from ltmed.data.splits.protocols import Split
 from ltmed.inference.preprocessing import _preprocessing
 from tests.data.images import encoded, folder_of, picture
 from tests.test_presets import composed

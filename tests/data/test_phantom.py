@@ -287,6 +287,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 def test_configuration_brings_its_own_parts_and_can_be_overruled():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        assert compose("config", ["dataset=phantom"]).split._target_ == "ltmed.data.splits.official"
-        assert compose("config", ["dataset=phantom", "split=grouped"]).split._target_ == "ltmed.data.splits.grouped"
+        assert compose("config", ["dataset=phantom"]).split._target_ == "ltmed.data.splits.protocols.official"
+        assert (
+            compose("config", ["dataset=phantom", "split=grouped"]).split._target_
+            == "ltmed.data.splits.protocols.grouped"
+        )
         assert compose("config", ["dataset=phantom", "cache_dir=/x"]).dataset.root == "/x/phantom-v1"

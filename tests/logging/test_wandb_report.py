@@ -9,7 +9,7 @@ import pytest
 from ltmed.cli.main import main
 from ltmed.evaluation.scalars import SCALARS
 from ltmed.logging import wandb_report
-from ltmed.plots.run_figures import figures
+from ltmed.plots.run.figures import figures
 from ltmed.runs.reader import read_run
 from tests.logging.test_loggers import no_account
 from tests.plots.cases import make_run

@@ -15,7 +15,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.data.samplers import InstanceSampler, Sampler
+from ltmed.data.samplers.single import InstanceSampler, Sampler
 from ltmed.losses.classification import cross_entropy
 from ltmed.methods.flexible import Curriculum
 from ltmed.nn.dropout_head import DropoutLinear

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ltmed.config.targets import UntrustedTargetError, trusted
 from ltmed.methods.erm import ERM
 from ltmed.methods.figures import aduni, lmd, pcct, proco
-from ltmed.plots import run_figures
+from ltmed.plots.run import figures as run_figures
 from ltmed.runs.reader import read_run
 from tests.plots.cases import LONG, Case, add_checkpoint, case, make_run, saved
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build
-from ltmed.data.samplers import EffectiveNumberSampler
+from ltmed.data.samplers.single import EffectiveNumberSampler
 from ltmed.losses.gcl import gcl
 from ltmed.methods.decoupling import Retrain
 from ltmed.nn.cosine import Cosine

@@ -17,7 +17,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.data.samplers import InstanceSampler, PowerSampler, Sampler
+from ltmed.data.samplers.single import InstanceSampler, PowerSampler, Sampler
 from ltmed.errors import UserError
 from ltmed.losses import lmd
 from ltmed.methods.lmd import Calibrate, Represent, decay

@@ -91,7 +91,7 @@ def make_run(
     config = {
         "method": {"name": method, "stages": {name: {**recipe, **more} for name, more in stages.items()}},
         "dataset": {"_target_": "ltmed.data.readers.isic2018.ISIC2018", "root": "/no/such/folder", "threads": 1},
-        "split": {"_target_": "ltmed.data.splits.grouped", "_partial_": True},
+        "split": {"_target_": "ltmed.data.splits.protocols.grouped", "_partial_": True},
         "evaluation": {"_target_": "ltmed.data.augment.EvaluationView", "size": 32, "crop": True},
         "pixels": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}, "cache_scale": 1.0,
         "monitor": "balanced_accuracy", "fold": 0, "seed": seed, "image_size": 32, "cache_dir": "/no/such/cache",

@@ -10,7 +10,8 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from ltmed.plots import confusion, fonts
+from ltmed.plots import fonts
+from ltmed.plots.run import confusion
 from tests.plots.cases import case, saved
 
 LETTER, ABSENT = "\uf8f0", "\uf8f1"

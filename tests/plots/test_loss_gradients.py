@@ -10,7 +10,7 @@ from ltmed.config.paths import choices
 from ltmed.errors import UserError
 from ltmed.plots.loss_gradients import gradients, loss_gradients, named_loss
 from tests.plots.cases import saved
-from tests.plots.test_side_by_side import require_readable
+from tests.plots.runs.test_side_by_side import require_readable
 
 NAMES = sorted(choices("loss"))
 NEED_A_HEAD = {"ldam": "ldam method=ldam", "gcl": "gcl method=gcl"}

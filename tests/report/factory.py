@@ -28,7 +28,9 @@ def config(method: str, fold: int, seed: int, **settings: Any) -> dict[str, Any]
     cfg = OmegaConf.create(
         {
             "seed": seed, "fold": fold, "image_size": 64, "cache_dir": "/cache",
-            "split": {"_target_": "ltmed.data.splits.grouped", "folds": 5, "test": None, "val": 0.1, "seed": 0},
+            "split": {
+                "_target_": "ltmed.data.splits.protocols.grouped", "folds": 5, "test": None, "val": 0.1, "seed": 0,
+            },
             "dataset": {"_target_": "reader", "root": "/data", "image_size": 64, "head": None, "fit": "squash"},
             "loss": {"_target_": "ltmed.losses.classification.cross_entropy"},
             "method": {

@@ -33,7 +33,7 @@ def test_folds_of_one_protocol_share_a_column_and_seeds_a_cell(tmp_path):
 @pytest.mark.parametrize(
     "other",
     [
-        {"name": "random", "split_hash": "other", "settings": {"split._target_": "ltmed.data.splits.random"}},
+        {"name": "random", "split_hash": "other", "settings": {"split._target_": "ltmed.data.splits.protocols.random"}},
         {"split_hash": "other", "settings": {"split.seed": 1}},
         {"split_hash": "other", "settings": {"split.folds": 10}},
         {"settings": {"dataset.head": ["A"]}},

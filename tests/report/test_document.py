@@ -166,7 +166,7 @@ def test_five_random_splits_are_one_column(tmp_path):
 
 def test_two_splits_have_two_columns(tmp_path):
     write(tmp_path, "erm")
-    other = {"split._target_": "ltmed.data.splits.random"}
+    other = {"split._target_": "ltmed.data.splits.protocols.random"}
     write(tmp_path, "proco", name="random", split_hash="else", settings=other)
     whole = document(from_runs(*find_runs([tmp_path])))
     shown = grid(whole, "Test results: balanced accuracy")

@@ -12,11 +12,11 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from ltmed.report import csv as as_csv
-from ltmed.report import html, latex, markdown, terminal
 from ltmed.report.build import from_runs
 from ltmed.report.document import document
 from ltmed.report.model import Cell, Document, Table
+from ltmed.report.renderers import csv as as_csv
+from ltmed.report.renderers import html, latex, markdown, terminal
 from ltmed.studies.published import Published
 from tests.report.factory import HOSTILE, METRIC, write
 

@@ -11,9 +11,9 @@ from scipy import stats
 
 from ltmed.cli.main import main
 from ltmed.errors import UserError
-from ltmed.report import csv as report_csv
-from ltmed.report import markdown
 from ltmed.report.build import from_runs
+from ltmed.report.renderers import csv as report_csv
+from ltmed.report.renderers import markdown
 from tests.report.factory import METRIC, write
 
 VALUES = {"erm": (0.5, 0.6, 0.4), "proco": (0.7,)}

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from ltmed.data.manifest import Manifest
-from ltmed.data.splits import Split
+from ltmed.data.splits.protocols import Split
 from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.evaluation.scalars import SCALARS
 from ltmed.evaluation.tiers import tiers

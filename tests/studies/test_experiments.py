@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ltmed.config.paths import experiments
-from ltmed.report import csv as report_csv
-from ltmed.report import markdown
+from ltmed.report.renderers import csv as report_csv
+from ltmed.report.renderers import markdown
 
 ROOT = Path(__file__).parents[2]
 KEPT = sorted(experiments().glob("*/results.csv"))

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ltmed.data.augment import EvaluationView
-from ltmed.data.cache import ImageCache
-from ltmed.data.loader import TrainLoader
-from ltmed.data.samplers import InstanceSampler, shard
+from ltmed.data.cache.images import ImageCache
+from ltmed.data.loading.loader import TrainLoader
+from ltmed.data.samplers.single import InstanceSampler, shard
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
 from ltmed.methods.erm import ERM

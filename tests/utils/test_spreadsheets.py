@@ -7,9 +7,9 @@ import io
 
 import pytest
 
-from ltmed.report import csv as report_csv
 from ltmed.report.build import from_runs
 from ltmed.report.model import Cell, Table
+from ltmed.report.renderers import csv as report_csv
 from ltmed.utils.spreadsheets import as_text
 from tests.report.factory import write
 

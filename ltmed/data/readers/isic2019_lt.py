@@ -1,4 +1,4 @@
-"""ISIC-2019-LT: the images of ISIC 2019, divided by a split that makes them long-tailed (ltmed/data/imbalance.py)."""
+"""ISIC-2019-LT: the images of ISIC 2019, divided by a split that makes them long-tailed (data/splits/imbalance.py)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Figures of what single methods learn besides their network; each is declared by its stage (`Stage.figures`).
 
-A figure is a function `(data, stage) -> Figure | None` of a finished run's data (`ltmed.plots.run_data.RunData`) and
+A figure is a function `(data, stage) -> Figure | None` of a finished run's data (`ltmed.plots.run.data.RunData`) and
 the stage's name in that run.
 """

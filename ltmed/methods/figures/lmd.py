@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ltmed.plots import style
-from ltmed.plots.run_data import RunData
+from ltmed.plots.run.data import RunData
 
 
 def em_trajectory(data: RunData, stage: str) -> Figure | None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ltmed.plots import style, titles
-from ltmed.plots.run_data import RunData
+from ltmed.plots.run.data import RunData
 
 MOST_NUMBERED = 15
 """Classes up to which the cells have numbers."""

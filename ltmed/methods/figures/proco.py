@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from ltmed.plots import style
-from ltmed.plots.run_data import RunData
+from ltmed.plots.run.data import RunData
 
 
 def omega(data: RunData, stage: str) -> Figure | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltmed.data.readers.aptos2019 import APTOS2019
-from ltmed.data.splits import grouped, official
+from ltmed.data.splits.protocols import grouped, official
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import classes_of, put, reader, together, write
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.data.cache import open_cache
+from ltmed.data.cache.images import open_cache
 from ltmed.data.readers.bone_marrow import COUNTS, LEFT_OUT_BY_ALPA, BoneMarrow
-from ltmed.data.splits import grouped, random
+from ltmed.data.splits.protocols import grouped, random
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import classes_of, put, reader, write
 

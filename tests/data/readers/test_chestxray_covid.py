@@ -14,7 +14,7 @@ import pytest
 
 from ltmed.data.readers._chestxray import parse
 from ltmed.data.readers.chestxray_covid import COUNTS, NAMES, ChestXrayCOVID
-from ltmed.data.splits import grouped, official
+from ltmed.data.splits.protocols import grouped, official
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import classes_of, put, reader, together, write
 

@@ -10,7 +10,7 @@ import pytest
 from ltmed.config.compose import read_manifest
 from ltmed.config.instantiate import build
 from ltmed.config.paths import conf
-from ltmed.data.splits import Split
+from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import challenge
 from tests.data.readers.isic2019_trees import archive, isic2019

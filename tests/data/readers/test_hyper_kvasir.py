@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltmed.data.readers.hyper_kvasir import OFFICIAL_NAMES, HyperKvasir
-from ltmed.data.splits import official, random
+from ltmed.data.splits.protocols import official, random
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import classes_of, put, reader, write
 

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from ltmed.config.instantiate import build
 from ltmed.data.readers.image_folder import ImageFolder
-from ltmed.data.splits import official, random
+from ltmed.data.splits.protocols import official, random
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import reader
 from tests.data.readers.isic2018_trees import images

@@ -10,7 +10,7 @@ import pytest
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers.isic2018 import ISIC2018
-from ltmed.data.splits import grouped, official, random, require_training_images
+from ltmed.data.splits.protocols import grouped, official, random, require_training_images
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import (
     CODES,

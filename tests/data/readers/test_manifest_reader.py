@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from ltmed.config.instantiate import build
 from ltmed.data.readers.manifest import ManifestFile
-from ltmed.data.splits import grouped, official
+from ltmed.data.splits.protocols import grouped, official
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import images
 from tests.harness import ROOT

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ltmed.data.splits import grouped, official
+from ltmed.data.splits.protocols import grouped, official
 from ltmed.errors import UserError
 from tests.data.readers.reading import classes, labels, module, put, read, together, write
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltmed.data.readers.sd198 import SD198
-from ltmed.data.splits import official, random
+from ltmed.data.splits.protocols import official, random
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import classes_of, put, reader, write
 

@@ -1,0 +1,1 @@
+"""Batches of augmented images, or of features, from the cache."""

@@ -1,0 +1,1 @@
+"""Which training images make up each batch of an epoch."""

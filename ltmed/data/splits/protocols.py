@@ -1,0 +1,298 @@
+"""Training, validation and test parts: group-disjoint by default, per image as in the papers, or the data set's own."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ltmed.data.manifest import Manifest
+from ltmed.data.splits.apportion import apportion, groups_per_class, reach_all_classes
+from ltmed.errors import UserError, suggest
+from ltmed.utils.seeding import derive
+
+PARTS = ("train", "val", "test")
+_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which rows of a manifest are trained on, chosen on and tested on; rows in no part are unused."""
+
+    name: str
+    """The protocol: "grouped", "random", "official", "file", ..."""
+    train: np.ndarray
+    """int64 `[n]`, sorted rows of the manifest; so are the other two."""
+    val: np.ndarray
+    test: np.ndarray
+
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """The three arrays by name, in the order train, val, test."""
+        return {part: getattr(self, part) for part in PARTS}
+
+    def without(self, rows: Iterable[int]) -> Split:
+        """The same split with `rows` left out of every part (images that cannot be decoded)."""
+        bad = np.fromiter(rows, dtype=np.int64)
+        return replace(self, **{part: kept[~np.isin(kept, bad)] for part, kept in self.parts.items()})
+
+    def counts(self, manifest: Manifest) -> dict[str, np.ndarray]:
+        """int64 `[K]` images per class, for each part."""
+        number = len(manifest.classes)
+        return {part: np.bincount(manifest.labels[rows], minlength=number) for part, rows in self.parts.items()}
+
+    def digest(self, manifest: Manifest) -> str:
+        """12 hex characters that name this division: a hash over the sorted lines "part image label".
+
+        Images are named without folder and extension where that is unique, so it is the same in every layout.
+        """
+        names, classes = _names(manifest.images), manifest.classes
+        lines: list[str] = []
+        for part, rows in self.parts.items():
+            pairs = zip(rows.tolist(), manifest.labels[rows].tolist(), strict=True)
+            lines += [f"{part} {names[row]} {classes[label]}\n" for row, label in pairs]
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:12]
+
+    def leakage(self, manifest: Manifest) -> dict[str, Any] | None:
+        """Test images whose group (lesion, patient) also has an image in the training part.
+
+        Returns:
+            None where the data set has no groups, else `images` (test images), `leaking` (how many of them),
+            `fraction` (in [0, 1]; 0 for an empty test part) and `per_class` (class code -> `images`, `leaking`).
+        """
+        if manifest.groups is None:
+            return None
+        leaks = np.isin(manifest.groups[self.test], manifest.groups[self.train])
+        labels, number = manifest.labels[self.test], len(manifest.classes)
+        images, leaking = np.bincount(labels, minlength=number), np.bincount(labels[leaks], minlength=number)
+        return {
+            "images": len(leaks),
+            "leaking": int(leaks.sum()),
+            "fraction": float(leaks.mean()) if len(leaks) else 0.0,
+            "per_class": {
+                code: {"images": int(total), "leaking": int(part)}
+                for code, total, part in zip(manifest.classes, images, leaking, strict=True)
+            },
+        }
+
+    def absent(self, manifest: Manifest, part: str) -> np.ndarray:
+        """Classes that are trained on and have no image in `part`; int64 indices."""
+        counts = self.counts(manifest)
+        return np.flatnonzero((counts["train"] > 0) & (counts[part] == 0))
+
+    def describe(self, manifest: Manifest) -> str:
+        """A table of images per class and part, and one line that says which protocol this is and what it leaks."""
+        parts = self.counts(manifest).values()
+        rows = [["class", *PARTS]]
+        rows += [[code, *(f"{part[index]:,}" for part in parts)] for index, code in enumerate(manifest.classes)]
+        rows += [["total", *(f"{part.sum():,}" for part in parts)]]
+        wide = max(len(row[0]) for row in rows)
+        table = [row[0].ljust(wide) + "".join(cell.rjust(9) for cell in row[1:]) for row in rows]
+        leak, unused = self.leakage(manifest), len(manifest) - sum(map(len, self.parts.values()))
+        line = f"split {self.name} {self.digest(manifest)}: no {manifest.group_name} ids, so leakage is unknown"
+        if leak is not None:
+            shared = f"share a {manifest.group_name} with a training image"
+            line = f"split {self.name} {self.digest(manifest)}: {leak['fraction']:.1%} of the test images {shared}"
+        return "\n".join([*table, line + (f"; {unused:,} images unused" if unused else "")])
+
+
+def grouped(
+    manifest: Manifest,
+    fold: int,
+    *,
+    folds: int = 5,
+    test: float | None = None,
+    val: float = 0.1,
+    seed: int = 0,
+    pool: str = "train",
+) -> Split:
+    """Divides by group, stratified by class: no lesion (patient) has images in two parts.
+
+    `ltmed.data.splits.apportion` has the rule. Every class of three groups or more that the test part leaves two of has
+    a validation group, also where that is more than its share.
+
+    Args:
+        manifest: the images.
+        fold: which fold is the test part.
+        folds: number of outer folds, each of them the test part once.
+        test: instead of folds, one hold-out with this fraction of the images; only fold 0 exists then.
+        val: fraction of the images outside the test part that is held out for choosing, by the same rule.
+        seed: of the division alone; it does not depend on the run's seed, so that runs can be compared.
+        pool: "train" leaves a data set's own validation and test images unused, "all" divides them too.
+
+    Raises:
+        UserError: no groups, a fold that does not exist, a fraction outside (0, 1), a part without images.
+    """
+    if manifest.groups is None:
+        need = f"Add {manifest.group_source}, or use" if manifest.group_source else "Use"
+        raise UserError(
+            f"split=grouped needs {manifest.group_name} ids, and {manifest.name} in {manifest.root} has none",
+            f"{need} split=random (per image: images of one {manifest.group_name} may be in train and test).",
+        )
+    return _divide("grouped", manifest, manifest.groups, fold, folds, test, val, seed, pool)
+
+
+def random(
+    manifest: Manifest,
+    fold: int,
+    *,
+    folds: int = 5,
+    test: float | None = None,
+    val: float = 0.1,
+    seed: int = 0,
+    pool: str = "train",
+) -> Split:
+    """Divides image by image, stratified by class, as most papers do: images of one lesion end up in train and test.
+
+    Arguments, result and errors are those of `grouped`, except that no groups are needed.
+    """
+    return _divide("random", manifest, np.arange(len(manifest)), fold, folds, test, val, seed, pool)
+
+
+def official(
+    manifest: Manifest, fold: int, name: str = "official", *, val: float | None = None, seed: int = 0
+) -> Split:
+    """Takes the parts, or the cross-validation folds, that come with the data set.
+
+    Args:
+        manifest: the images.
+        fold: which of the data set's own folds is the test part; 0 where it has one test part.
+        name: what the split is called in messages and results.
+        val: None takes the data set's own validation part, or a tenth of the training images (by group where
+            groups are known) if it has none. A fraction always takes that from the training images instead.
+        seed: of the choice of validation images.
+
+    Raises:
+        UserError: the data set has no own parts, or no such fold; a part is without images.
+    """
+    if manifest.folds is not None:
+        number = int(manifest.folds.max()) + 1
+        given = np.where(manifest.folds == fold, "test", np.where(manifest.folds >= 0, "train", ""))
+    elif manifest.parts is not None:
+        number, given = 1, manifest.parts
+    else:
+        raise UserError(
+            f"{manifest.name} in {manifest.root} has no parts of its own, which split=official needs",
+            "Use split=grouped or split=random.",
+        )
+    _check_fold(name, fold, number)
+    train, chosen = np.flatnonzero(given == "train"), np.flatnonzero(given == "val")
+    if val is not None or not len(chosen):
+        groups = np.arange(len(manifest)) if manifest.groups is None else manifest.groups
+        share = 0.1 if val is None else val
+        train, chosen = _choose(manifest, groups, train, np.flatnonzero(given != ""), share, seed, fold)
+    return _checked(Split(name, train, chosen, np.flatnonzero(given == "test")), manifest)
+
+
+def warn_of_unseen_classes(split: Split, manifest: Manifest) -> None:
+    """Warns where a validation part lacks a class: the best epoch is chosen without it."""
+    absent = split.absent(manifest, "val")
+    if len(absent) and len(split.val):
+        named = ", ".join(manifest.classes[index] for index in absent[:_SHOWN])
+        more = f" and {len(absent) - _SHOWN:,} more" if len(absent) > _SHOWN else ""
+        trained = int((split.counts(manifest)["train"] > 0).sum())
+        warnings.warn(
+            f"{len(absent):,} of {trained:,} classes have no validation image ({named}{more}): the validation metrics, "
+            "and the checkpoint that they choose, do not depend on them",
+            stacklevel=2,
+        )
+
+
+def require_training_images(split: Split, manifest: Manifest) -> None:
+    """Makes sure that every class can be learned.
+
+    Raises:
+        UserError: naming the classes that have no training image.
+    """
+    missing = np.flatnonzero(split.counts(manifest)["train"] == 0)
+    if len(missing):
+        named = ", ".join(f"{manifest.classes[index]} ({manifest.counts[index]} in all)" for index in missing)
+        raise UserError(
+            f"split={split.name} of {manifest.name} has no training image of class {named}",
+            "Check the data set folder, or hold out fewer images (split.test, split.val).",
+        )
+
+
+@lru_cache(maxsize=2)
+def _names(images: tuple[str, ...]) -> tuple[str, ...]:
+    """What a digest calls each image: its name without folder and extension in lower case, or else its path."""
+    names = []
+    for image in images:
+        name = image.rpartition("/")[2].lower()
+        dot = name.rfind(".")
+        names.append(name[:dot] if 0 < dot < len(name) - 1 else name)
+    return tuple(names) if len(set(names)) == len(names) else images
+
+
+def _divide(
+    name: str,
+    manifest: Manifest,
+    groups: np.ndarray,
+    fold: int,
+    folds: int,
+    test: float | None,
+    val: float,
+    seed: int,
+    pool: str,
+) -> Split:
+    """The nested division of the pool: test fold (or hold-out) first, validation images from the rest."""
+    if pool not in ("train", "all"):
+        raise UserError(f"split.pool={pool} does not exist", suggest(pool, ("train", "all")))
+    rows = np.arange(len(manifest))
+    if manifest.parts is not None:
+        rows = np.flatnonzero(manifest.parts == "train" if pool == "train" else manifest.parts != "")
+    if test is None:
+        if folds < 2:
+            raise UserError(f"split.folds={folds} leaves nothing to train on", "Use at least 2, or split.test=0.2.")
+        _check_fold(name, fold, folds)
+        place = apportion(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seed))
+        rest, tested = rows[place != fold], rows[place == fold]
+    else:
+        _check_fold(f"{name} with split.test={test}", fold, 1)
+        held = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seed))
+        rest, tested = rows[~held], rows[held]
+    train, chosen = _choose(manifest, groups, rest, rows, val, seed, fold)
+    return _checked(Split(name, train, chosen, tested), manifest)
+
+
+def _choose(
+    manifest: Manifest, groups: np.ndarray, rest: np.ndarray, rows: np.ndarray, share: float, seed: int, fold: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divides `rest`, what is not tested of `rows`, into training and validation rows."""
+    held = _hold_out(manifest, groups, rest, share, "split.val", derive("split", seed, "val", fold))
+    if not len(rest):
+        return rest, rest
+    known = groups_per_class(manifest.labels[rows], groups[rows], len(manifest.classes))
+    again = derive("split", seed, "val", fold, "classes")
+    held = reach_all_classes(held, manifest.labels[rest], groups[rest], share, again, known)
+    return rest[~held], rest[held]
+
+
+def _hold_out(
+    manifest: Manifest, groups: np.ndarray, rows: np.ndarray, share: float | None, key: str, seed: int
+) -> np.ndarray:
+    """Which of `rows` are in the fraction `share` that is held out, bool."""
+    if share is None or not 0 < share < 1:
+        raise UserError(f"{key}={share} is not a fraction between 0 and 1", f"For instance {key}=0.2.")
+    return apportion(manifest.labels[rows], groups[rows], [1 - share, share], seed) == 1
+
+
+def _check_fold(name: str, fold: int, folds: int) -> None:
+    if not 0 <= fold < folds:
+        have = f"folds 0-{folds - 1}" if folds > 1 else "fold 0 only"
+        raise UserError(f"fold {fold} is out of range: split={name} has {have}", "Set fold to one of them.")
+
+
+def _checked(split: Split, manifest: Manifest) -> Split:
+    for part in reversed(PARTS):
+        if not len(split.parts[part]):
+            raise UserError(
+                f"split={split.name} has no {part} image of {manifest.name} in {manifest.root}",
+                "Add the missing images, or change split, split.folds, split.test or split.val.",
+            )
+    return split

@@ -1,0 +1,71 @@
+"""A division of the images that a file lists, for instance one that a paper's authors published."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ltmed.data.manifest import Manifest
+from ltmed.data.readers._files import column, part_of, read_table, stem
+from ltmed.data.splits.protocols import Split, official
+from ltmed.errors import UserError
+
+
+def from_file(
+    manifest: Manifest, fold: int, *, path: str | None = None, val: float | None = None, seed: int = 0
+) -> Split:
+    """Takes the parts that a table with the columns `image` and `part` gives.
+
+    Images are named by their path as in the data set, or by file name without folders and extension. Images that the
+    table does not list are in no part.
+
+    Args:
+        manifest: the images.
+        fold: 0; a file describes one division.
+        path: the table (CSV or TSV); `part` is train, val or test, or empty for an image that is not used.
+        val: None takes the table's validation part, or a tenth of its training part (by group where groups are
+            known) if it has none. A fraction always takes that from the training part instead.
+        seed: of the choice of validation images.
+
+    Raises:
+        UserError: no or an unreadable table, an image that the data set does not have, one that is listed in two
+            parts, a part that is none; the message names the file and the line.
+    """
+    if path is None:
+        raise UserError("split=file needs a table", "Say split.path=FILE, a CSV with the columns image and part.")
+    table = read_table(Path(path).expanduser())
+    rows = _rows_by_name(manifest)
+    given: dict[int, tuple[str, int]] = {}
+    names, words = column(table, table.path, "image"), column(table, table.path, "part", "split")
+    for line, (name, word) in enumerate(zip(names, words, strict=True)):
+        part = part_of(word, table.where(line))
+        row = rows.get(name, rows.get(stem(name)))
+        if row is None:
+            raise UserError(
+                f"{table.where(line)}: {manifest.name} in {manifest.root} has no image '{name[:120]}'",
+                "Correct or remove that row, or add the image.",
+            )
+        if row < 0:
+            raise UserError(f"{table.where(line)}: several images are called '{name[:120]}'", "Write the whole path.")
+        before, first = given.setdefault(row, (part, line))
+        if before != part:
+            raise UserError(
+                f"{table.where(line)}: '{name[:120]}' is in part '{part}' here and in part '{before}' in line "
+                f"{table.lines[first]}",
+                "An image is in one part only; correct the file.",
+            )
+    parts = np.full(len(manifest), "", dtype="<U5")
+    for row, (part, _) in given.items():
+        parts[row] = part
+    return official(replace(manifest, parts=parts, folds=None), fold, "file", val=val, seed=seed)
+
+
+def _rows_by_name(manifest: Manifest) -> dict[str, int]:
+    """Row by path and by stem; -1 for a stem that several images have."""
+    rows: dict[str, int] = {}
+    for row, image in enumerate(manifest.images):
+        short = stem(image)
+        rows[short] = -1 if short in rows else row
+    return rows | {image: row for row, image in enumerate(manifest.images)}

@@ -1,0 +1,151 @@
+"""The figures of an HTML report: for each column its classes, method beside method, and what each method confuses."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ltmed.errors import UserError
+from ltmed.plots import style
+from ltmed.plots.run import classes, confusion, reliability
+from ltmed.plots.runs import comparisons, side_by_side
+from ltmed.report.model import Cell, Table
+from ltmed.report.renderers.html import EmbeddedFigure, FigureGroup
+from ltmed.report.statistics import mean, values
+from ltmed.runs.reader import Run
+
+NARROW = 4.2
+"""Inches of figures for narrow screens."""
+MOST_ROWS = 8
+"""Methods of a column whose confusion and reliability are shown."""
+
+
+class _Row(NamedTuple):
+    """The runs of one method in one column, as one."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def title(self) -> str:
+        """The method, and how many runs are joined."""
+        return self.name if len(self.runs) == 1 else f"{self.name}, {len(self.runs)} runs"
+
+    @property
+    def codes(self) -> list[str]:
+        return self.runs[0].classes
+
+    @property
+    def tiers(self) -> list[str]:
+        return [row["tier"] for row in self.runs[0].found["test"]["per_class"]]
+
+    @property
+    def counts(self) -> list[int]:
+        parts = [list(run.found["split"]["counts"]["train"].values()) for run in self.runs]
+        return [round(float(number)) for number in np.mean(parts, 0)]
+
+
+def report_figures(table: Table) -> list[FigureGroup]:
+    """Recall by class size and F1 by class, confusion matrices and reliability diagrams of every column.
+
+    A figure that cannot be plotted (predictions that were left behind, say) is a warning and stops no other.
+
+    Args:
+        table: of finished runs.
+    """
+    groups = []
+    for column in table.columns:
+        cells = {row: table.cells.get((row, column), Cell()).runs for row in table.rows}
+        rows = [_Row(row, runs) for row, runs in cells.items() if runs]
+        if not rows:
+            continue
+        title = f"Classes: {column}"
+        if found := tuple(_by_class(rows)):
+            groups.append(FigureGroup(title, found))
+        best = sorted(rows, key=lambda row: -(mean(values(row.runs, table.metrics[0])) or 0))[:MOST_ROWS]
+        note = f"The {MOST_ROWS} best of {len(rows)} methods." if len(rows) > MOST_ROWS else ""
+        if found := tuple(figure for row in best for figure in _of_row(row)):
+            groups.append(
+                FigureGroup(f"Confusion and reliability: {column}", found, note, folded=len(table.columns) > 1)
+            )
+    return groups
+
+
+def _by_class(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
+    codes = f"{len(rows[0].codes)} classes"
+    alike = comparisons.alike_runs({row.name: row.runs for row in rows})
+    if alike is None:
+        row = rows[0]
+        plot = partial(_recall, row)
+        yield from _embedded(f"{row.title}: recall of each class", f"Recall of {codes} by size", plot, wide=True)
+        f1 = {row.name: comparisons.mean_by_class(row.runs, "f1")}
+        plot = partial(side_by_side.scores, f1, row.codes, row.tiers, row.counts)
+        yield from _embedded(f"{row.title}: F1 of each class", f"F1 of {codes}", plot, wide=True, narrow=NARROW)
+        return
+    end = f", {alike.repetitions}" + (f"; {alike.note}" if alike.note else "")
+    # Of more methods the figures are tables and panels, which cannot be made narrower.
+    narrow = NARROW if len(alike.runs) <= side_by_side.MOST_TOGETHER else None
+    for name, plot in (("Recall", comparisons.recall_by_size), ("F1", comparisons.f1_by_class)):
+        description = f"{name} of {codes} for {len(alike.runs)} methods"
+        plot = partial(plot, alike)
+        yield from _embedded(f"{name} of each class{end}", description, plot, wide=True, narrow=narrow)
+
+
+def _recall(row: _Row) -> Figure:
+    first, *others = row.runs
+    if others:
+        found = {row.name: comparisons.mean_by_class(row.runs, "recall")}
+        return side_by_side.recall_by_size(found, row.codes, row.tiers, row.counts)
+    test = first.found["test"]
+    recall = [one["recall"] for one in test["per_class"]]
+    bounds = [test["intervals"]["per_class"][code]["recall"] for code in row.codes]
+    return classes.recall_by_size(recall, bounds, row.codes, row.tiers, row.counts)
+
+
+def _of_row(row: _Row) -> Iterator[EmbeddedFigure]:
+    yield from _embedded(f"{row.title}: confusion", f"Confusion matrix of {row.name}", partial(_confusion, row))
+    yield from _embedded(f"{row.title}: reliability", f"Reliability diagram of {row.name}", partial(_reliability, row))
+
+
+def _confusion(row: _Row) -> Figure:
+    matrix = np.sum([run.found["test"]["confusion"] for run in row.runs], 0)
+    return confusion.confusion_matrix(matrix.tolist(), row.codes, row.tiers, row.counts)
+
+
+def _reliability(row: _Row) -> Figure:
+    confidence, correct = (np.concatenate(parts) for parts in zip(*map(reliability.confidences, row.runs), strict=True))
+    return reliability.reliability_diagram(confidence, correct, mean(values(row.runs, "ece")))
+
+
+def _embedded(
+    caption: str, description: str, plot: Callable[..., Figure], *, wide: bool = False, narrow: float | None = None
+) -> Iterator[EmbeddedFigure]:
+    """The figure of a caption; nothing and a warning where it cannot be plotted.
+
+    Args:
+        caption: below it.
+        description: for readers who cannot see it.
+        plot: of it, with an option `width` if there is a narrow one.
+        wide: see `EmbeddedFigure`.
+        narrow: inches of a narrow figure besides.
+    """
+    try:
+        svg = _svg(plot())
+        narrow_svg = None if narrow is None else _svg(plot(width=narrow))
+    except Exception as error:  # A figure must never cost the report.
+        reason = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        warnings.warn(f"no figure '{caption}': {' '.join(str(reason).split())}", stacklevel=2)
+        return
+    yield EmbeddedFigure(caption, description, svg, wide, narrow_svg)
+
+
+def _svg(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    style.write(figure, file, "svg")
+    return file.getvalue()
