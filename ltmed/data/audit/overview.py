@@ -77,8 +77,8 @@ def groups(manifest: Manifest) -> list[str]:
         return [f"! no {word} ids: images of one {word} may be in training and test part, and nobody can tell", *notes]
     sizes = np.bincount(np.unique(manifest.groups, return_inverse=True)[1])
     repeated = sizes[sizes > 1]
-    several = f"{len(repeated):,} have several images ({repeated.sum():,} in all, at most {sizes.max()})"
-    lines = [f"{len(sizes):,} {word}s; {several}", *notes]
+    of_several = f"{len(repeated):,} have several images ({repeated.sum():,} in all, at most {sizes.max()})"
+    lines = [f"{len(sizes):,} {word}s; {of_several}", *notes]
     if manifest.multilabel:
         return [*lines, *several.flags_of_groups(manifest)]
     if mixed := int((np.bincount(_pairs(manifest)[0]) > 1).sum()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._several import groups_always_agree
 
 MOST_PAIRS = 3
 
@@ -69,20 +70,3 @@ def flags_of_groups(manifest: Manifest) -> list[str]:
         return []
     word = manifest.group_name
     return [f"! all images of every {word} have the same labels: they may describe the {word}, not the image"]
-
-
-def groups_always_agree(labels: np.ndarray, groups: np.ndarray) -> bool:
-    """Whether all images of every group have the same labels, though groups of several images differ from each other.
-
-    Args:
-        labels: float `[N, K]` of 0, 1 and NaN.
-        groups: int64 `[N]`.
-    """
-    plain = np.nan_to_num(labels, nan=-1.0)
-    sets = np.unique(plain, axis=0, return_inverse=True)[1].ravel()
-    numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
-    several = sizes[numbers] > 1
-    if len(np.unique(sets[several])) < 2:
-        return False
-    pairs = np.unique(np.stack([numbers[several], sets[several]]), axis=1)
-    return pairs.shape[1] == len(np.unique(numbers[several]))
