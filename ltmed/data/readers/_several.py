@@ -163,7 +163,7 @@ def without_absence(
     name = absent_label(labels)
     if name is None:
         raise UserError(
-            f"dataset.no_finding=absence, but none of the labels says that there is no finding: {shortened(labels, 40)}",
+            f"dataset.no_finding=absence, but no label says that there is no finding: {shortened(labels, 40)}",
             "Use dataset.no_finding=label.",
         )
     place = list(labels).index(name)
