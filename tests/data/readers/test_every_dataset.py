@@ -41,6 +41,15 @@ def medmnist(root):
     np.savez(root / "dermamnist.npz", **images, **labels)
 
 
+def odir(root):
+    put(root, *(f"{n}_{side}.jpg" for n in range(40) for side in ("left", "right")))
+    header = "ID,filename,Left-Diagnostic Keywords,Right-Diagnostic Keywords"
+    words = ["normal fundus", "cataract", "glaucoma", "drusen", "pathological myopia", "hypertensive retinopathy"]
+    words += ["diabetic retinopathy", "age-related macular degeneration"]
+    rows = [f"{n},{n}_{side}.jpg,{words[n % 8]},{words[n // 8]}" for n in range(40) for side in ("left", "right")]
+    write(root / "full_df.csv", header, *rows)
+
+
 TREES = {
     "aptos2019": aptos2019,
     "bone_marrow": folders("ABE", "ART", "BAS"),
@@ -53,6 +62,7 @@ TREES = {
     "isic_archive_lt": archive,
     "manifest": manifest,
     "medmnist": medmnist,
+    "odir": odir,
     "sd198": folders("Acne_Vulgaris", "Beau's_Lines", prefix="images/"),
 }
 """A small folder for data sets whose images are not made by the program itself."""
