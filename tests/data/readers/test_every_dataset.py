@@ -10,6 +10,7 @@ import pytest
 from ltmed.config.compose import read_manifest
 from ltmed.config.instantiate import build
 from ltmed.config.paths import conf
+from ltmed.data.readers.chestxray14 import FINDINGS
 from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import challenge
@@ -50,9 +51,20 @@ def odir(root):
     write(root / "full_df.csv", header, *rows)
 
 
+def chestxray14(root):
+    names = [f"{n // 2:08d}_{n % 2:03d}.png" for n in range(112)]
+    put(root, *(f"images_001/images/{name}" for name in names))
+    header = "Image Index,Finding Labels,Follow-up #,Patient ID,OriginalImage[Width,Height]"
+    rows = [f"{name},{FINDINGS[n // 2 % 14]},0,{n // 2},2682,2749" for n, name in enumerate(names)]
+    write(root / "Data_Entry_2017.csv", header, *rows)
+    write(root / "train_val_list.txt", *names[:84])
+    write(root / "test_list.txt", *names[84:])
+
+
 TREES = {
     "aptos2019": aptos2019,
     "bone_marrow": folders("ABE", "ART", "BAS"),
+    "chestxray14": chestxray14,
     "chestxray_covid": folders("Covid-19", "No_findings", "Pneumonia"),
     "hyper_kvasir": folders("cecum", "polyps", prefix="labeled-images/lower-gi-tract/x/"),
     "image_folder": folders("x", "y"),
