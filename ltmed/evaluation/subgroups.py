@@ -86,7 +86,8 @@ def categories(values: np.ndarray, attribute: str) -> np.ndarray:
             f"The attribute '{attribute}' has {len(distinct)} different values", f"Use one with at most {MOST_VALUES}."
         ) from None
     ages = np.nanmin(numbers) >= 0 and np.nanmax(numbers) <= 120
-    edges = np.array(AGE_EDGES if ages else np.nanquantile(numbers, [0, 0.25, 0.5, 0.75]))
+    # Quartiles coincide where many values are equal.
+    edges = np.unique(AGE_EDGES if ages else np.nanquantile(numbers, [0, 0.25, 0.5, 0.75]))
     place = np.searchsorted(edges, numbers, "right") - 1
     names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"{edges[-1]:g} or more"]
     return np.array([names[k] if ok else None for k, ok in zip(place, known, strict=True)], dtype=object)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import as_arrays
 from ltmed.data.readers._columns import chosen_columns
 from ltmed.data.readers._files import require_folder
 from ltmed.data.readers._groups import (
@@ -40,8 +41,9 @@ class ManifestFile(DataModule):
         file: the table, relative to `root`; or one table per part, `{train: ..., val: ..., test: ...}`.
         classes: class names in the order that class numbers shall have; needed for labels that are numbers, which then
             are positions in it.
-        columns: role (`image`, `label`, `group`, `part`, `fold`, `source`) -> name of the column, where
-            `ltmed.data.readers._columns.ALIASES` do not have it or have another one; `image` and `group` may be lists.
+        columns: role (`image`, `label`, `group`, `part`, `fold`, `source`, `attribute`) -> name of the column, where
+            `ltmed.data.readers._columns.ALIASES` do not have it or have another one; `image`, `group` and `attribute`
+            may be lists. Age, sex, localization, skin type, race and device are found without being named.
         label_columns: the columns of a one-hot table, one per class, in the order of the classes.
         allow_group_leakage: accept a table that puts one group into two parts; results report the leakage.
         group_pattern: a regular expression that finds the patient in an image's path, in addition to columns of ids.
@@ -113,6 +115,7 @@ class ManifestFile(DataModule):
             parts=np.array(listed.parts) if listed.parts else None,
             folds=None if folds is None else np.array(folds, dtype=np.int64),
             sources=np.array(listed.sources) if listed.sources else None,
+            attributes=as_arrays(listed.attributes),
             notes=(*notes, *([groups.how] if groups else [])),
         )
 
