@@ -38,8 +38,8 @@ ALIASES = {
     "source": ("source", "hospital", "center", "centre", "institution", "collection"),
     "attribute": (),
 }
-"""What the columns may be called, first match first; case, blanks, `_`, `-` and `.` do not matter. Columns of attributes
-that are found without being chosen are in `ltmed.data.readers._attributes.NAMES`."""
+"""What the columns may be called, first match first; case, blanks, `_`, `-` and `.` do not matter.
+Attributes that are found without being chosen are in `ltmed.data.readers._attributes.NAMES`."""
 
 LISTS = ("image", "group", "attribute")
 """Roles that several columns may have."""
