@@ -163,3 +163,84 @@ def test_an_attribute_of_many_values_is_refused(capsys, run, hospital):
     words = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}"]
     error = refused(capsys, "evaluate", str(run), *words, "dataset.columns.attribute=[image]", "--by", "image")
     assert "'image' has 56 different values" in error
+
+
+def decided(run: Path, name: str = "test") -> dict:
+    return json.loads((run / "decisions" / name / "decisions.json").read_text())
+
+
+def test_decide_works_from_the_folder_alone(capsys, run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("stages", "evaluations"))
+    out = said(capsys, "decide", str(copy), "--sensitivity", "mel=0.9", "--specificity", "NV=0.8", "--sets", "0.9")
+    found = decided(copy)
+    assert [(row["class"], row["criterion"], row["target"]) for row in found["points"]] == [
+        ("MEL", "sensitivity", 0.9), ("NV", "specificity", 0.8),
+    ]  # fmt: skip
+    table = pd.read_parquet(copy / "predictions.parquet")
+    truth = (table["label"] == "MEL").to_numpy()
+    scores = table.filter(like="prob_").to_numpy(float)
+    scaled = scores ** (1 / found["calibration"]["temperature"])
+    positive = (scaled / scaled.sum(1, keepdims=True))[:, 0] >= found["points"][0]["threshold"] - 1e-9
+    assert found["points"][0]["test"]["sensitivity"]["value"] == pytest.approx(positive[truth].mean())
+    assert found["points"][0]["test"]["specificity"]["value"] == pytest.approx((~positive[~truth]).mean())
+    assert len(found["sets"]["kinds"]) == 6
+    figures = {file.name for file in (copy / "decisions/test/figures").iterdir()}
+    assert figures == {
+        "roc_pr_MEL.png", "roc_pr_NV.png", "net_benefit_MEL.png", "net_benefit_NV.png", "coverage_by_tier.png",
+    }  # fmt: skip
+    assert "MEL, sensitivity 90.0" in out
+
+
+def test_test_labels_change_nothing_that_is_fitted(capsys, run, tmp_path):
+    found = []
+    for name in ("as it is", "labels permuted"):
+        copy = tmp_path / name.replace(" ", "_")
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("stages", "evaluations"))
+        if name == "labels permuted":
+            table = pd.read_parquet(copy / "predictions.parquet")
+            table["label"] = np.random.default_rng(0).permutation(table["label"])
+            table.to_parquet(copy / "predictions.parquet", index=False)
+        said(capsys, "decide", str(copy), "--sets", "0.8", "--no-figures")
+        found.append(decided(copy))
+    one, other = found
+    assert len(one["points"]) == 14
+    assert one["calibration"]["temperature"] == other["calibration"]["temperature"]
+    for a, b in zip(one["points"], other["points"], strict=True):
+        assert a["test"] != b["test"] or a["threshold"] is None
+        assert {**a, "test": None} == {**b, "test": None}
+    for a, b in zip(one["sets"]["kinds"], other["sets"]["kinds"], strict=True):
+        assert (a["mean_size"]["value"], a["empty"]) == (b["mean_size"]["value"], b["empty"])
+
+
+def test_decide_on_another_hospital_and_by_cost(capsys, run, hospital):
+    words = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", f"map={hospital / 'map.yaml'}"]
+    said(capsys, "evaluate", str(run), *words, "--no-figures")
+    (hospital / "cost.yaml").write_text("MEL: {NV: 20}\n")
+    said(capsys, "decide", str(run), "--on", "clinic", "--cost", str(hospital / "cost.yaml"), "--no-figures")
+    found = decided(run, "clinic")
+    assert found["images"] == 56
+    assert found["on"] == "clinic"
+    rows = {(row["class"], row["criterion"]): row for row in found["points"]}
+    assert rows["BCC", "youden"]["test"]["sensitivity"]["value"] is None
+    assert found["costs"]["least_cost"]["recall"][0] >= found["costs"]["most_probable"]["recall"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sensitivity", "MLE=0.9"], "'MEL'"),
+        (["--sensitivity", "MEL"], "not CLASS=SHARE"),
+        (["--specificity", "MEL=90"], "not CLASS=SHARE"),
+        (["--sets", "90"], "--sets=90"),
+        (["--on", "nowhere"], "no evaluation 'nowhere'"),
+        (["--cost", "nothing.yaml"], "--cost=nothing.yaml cannot be read"),
+        (["seed=3"], "seed=3"),
+    ],
+)
+def test_decisions_that_cannot_be_made(capsys, run, tmp_path, words, message):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("evaluations"))
+    if "seed=3" in words:
+        (copy / "validation.parquet").unlink()
+    assert message in refused(capsys, "decide", str(copy), *words)
