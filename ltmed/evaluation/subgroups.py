@@ -14,7 +14,7 @@ import numpy as np
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import draw, percentile_interval
 from ltmed.evaluation.metrics import Evaluation, WeightedScorer
-from ltmed.evaluation.scalars import SCALARS
+from ltmed.evaluation.scalars import SCALARS, better
 
 LEAST_IMAGES = 30
 """Subgroups with fewer test images have no numbers."""
@@ -44,7 +44,7 @@ class Gap:
     best: str
     worst: str
     difference: float
-    """Best minus worst, at least 0."""
+    """By how much the best is better than the worst, at least 0."""
     interval: list[float]
     """[low, high], paired bootstrap: both subgroups from the same resamples."""
     simultaneous_p: float
@@ -153,10 +153,13 @@ def by_subgroup(
     scored = {name: value for name, value in found.items() if not np.isnan(value)}
     gap = None
     if len(scored) > 1:
-        best, worst = max(scored, key=lambda k: scored[k]), min(scored, key=lambda k: scored[k])
+        sign = -1 if better(metric) == "min" else 1
+        ranked = sorted(scored, key=lambda k: sign * scored[k])
+        worst, best = ranked[0], ranked[-1]
+        difference = sign * (scored[best] - scored[worst])
         gap = Gap(
-            best, worst, scored[best] - scored[worst], percentile_interval(samples[best] - samples[worst]),
-            _permuted(scorer, masks, list(scored), members, metric, scored[best] - scored[worst], permutations, seed),
+            best, worst, difference, percentile_interval(sign * (samples[best] - samples[worst])),
+            _permuted(scorer, masks, list(scored), members, metric, difference, permutations, seed),
         )  # fmt: skip
     return SubgroupReport(attribute, metric, subgroups, withheld, gap)
 

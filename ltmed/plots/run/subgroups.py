@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ltmed.evaluation.scalars import LOWEST
 from ltmed.plots import style
 
 
@@ -33,7 +34,9 @@ def forest(reports: Sequence[Mapping[str, Any]], overall: float | None, title: s
             continue
         names[-1] = f"{style.label(name)} (n = {group['images']:,})"
         if group["metric"] is None:
-            axes.text(0.02, place, "too few images", color=style.GREY, fontsize=8, va="center")
+            # x from the left edge, y in rows.
+            place_of = axes.get_yaxis_transform()
+            axes.text(0.02, place, "too few images", color=style.GREY, fontsize=8, va="center", transform=place_of)
             continue
         look: dict[str, Any] = (
             {"color": style.VERMILLION, "marker": "D"} if worst else {"color": style.BLUE, "marker": "o"}
@@ -52,6 +55,6 @@ def forest(reports: Sequence[Mapping[str, Any]], overall: float | None, title: s
     for tick, (_, group, _) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if group is None else "normal")
     metric = str(reports[0]["metric"]).replace("_", " ")
-    axes.set(xlim=(0, 1), xlabel=f"{metric}, with 95 % interval")
+    axes.set(xlim=(LOWEST[reports[0]["metric"]], 1), xlabel=f"{metric}, with 95 % interval")
     figure.legend(loc="outside upper center", ncols=2, title=title or None)
     return figure

@@ -65,9 +65,12 @@ def _warnings(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _metrics(found: dict[str, Any]) -> Grid:
-    columns = {"internal test": found["internal"]} if not found["data"]["own"] else {"metrics.json": found["internal"]}
-    columns |= {found["data"]["dataset"] if not found["data"]["own"] else "evaluated": found["test"]}
+    own = found["data"]["own"]
+    columns = {"metrics.json" if own else "internal test": found["internal"]}
+    columns["evaluated" if own else found["data"]["dataset"]] = found["test"]
     columns = {name: part for name, part in columns.items() if part is not None}
+    if own and found["reproduces"]["exact"]:
+        del columns["metrics.json"]
     rows = []
     for name in SCALARS:
         if all(part["scalars"].get(name) is None for part in columns.values()):
@@ -76,7 +79,8 @@ def _metrics(found: dict[str, Any]) -> Grid:
         cells = [show(part["scalars"].get(name), part["intervals"]["scalars"].get(name)) for part in columns.values()]
         rows.append((metric_name(name), cells))
     rows.append(("images", [count(part["images"]) for part in columns.values()]))
-    return grid("Metrics", columns, rows)
+    equal = ["Equal to metrics.json in every number."] if own and found["reproduces"]["exact"] else []
+    return grid("Metrics", columns, rows, equal)
 
 
 def _classes(found: dict[str, Any]) -> Grid:
