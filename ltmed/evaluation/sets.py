@@ -8,7 +8,7 @@ import numpy as np
 
 from ltmed.evaluation.bootstrap import draw, percentile_interval
 from ltmed.evaluation.conformal import Condition, ConformalSets, Score, calibrate, coverage
-from ltmed.evaluation.thresholds import LEAST_UNITS, Scores, exact_interval
+from ltmed.evaluation.thresholds import Scores, widened
 
 KINDS: tuple[tuple[Score, Condition], ...] = (
     ("lac", "marginal"),
@@ -92,12 +92,8 @@ def _row(sets: ConformalSets, test: Scores, tiers: dict[str, list[int]], resampl
                 drawn[name].append(weights @ (hit * mask) / (weights @ mask.astype(float)))
 
     def interval(name: str, mask: np.ndarray, value: float | None) -> list[float]:
-        found = percentile_interval(np.concatenate(drawn[name]))
-        units = test.units(mask)
-        if units >= LEAST_UNITS:
-            return found
-        exact = exact_interval((value or 0) * units, units)
-        return [float(np.fmin(found[0], exact[0])), float(np.fmax(found[1], exact[1]))]
+        rate = float("nan") if value is None else value
+        return widened(rate, percentile_interval(np.concatenate(drawn[name])), test.units(mask))
 
     cells = {
         name: {"value": values[name], "interval": interval(name, mask, values[name])} for name, mask in masks.items()

@@ -139,17 +139,22 @@ def _on_test(test: Scores, k: int, threshold: float, resamples: int, seed: int) 
     for name, value in decision.rates.items():
         interval = decision.intervals[name]
         if name in denominators:
-            interval = _widened(value, interval, test.units(denominators[name]))
+            interval = widened(value, interval, test.units(denominators[name]))
         found[name] = {"value": None if np.isnan(value) else value, "interval": interval}
     return found
 
 
-def _widened(value: float, interval: list[float], units: int) -> list[float]:
-    """The interval, joined with the exact one where it rests on few units.
+def widened(value: float, interval: list[float], units: int) -> list[float]:
+    """A bootstrap interval of a rate, joined with the exact one where it rests on few units, or is 0 or 1.
 
-    Resampling a handful of hits gives the same hits again, so that 3 of 3 would be 100 to 100 %.
+    Resampling hits alone gives the same hits again, so that 3 of 3 would be 100 to 100 %.
+
+    Args:
+        value: the rate; NaN where it is undefined.
+        interval: [low, high].
+        units: groups (or images) that the rate is of.
     """
-    if units >= LEAST_UNITS:
+    if units >= LEAST_UNITS and 0 < value < 1:
         return interval
     exact = [0.0, 1.0] if np.isnan(value) else exact_interval(value * units, units)
     return [float(np.fmin(interval[0], exact[0])), float(np.fmax(interval[1], exact[1]))]

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from ltmed.evaluation.calibrated import calibration
 from ltmed.evaluation.calibration import apply_temperature
 from ltmed.evaluation.sets import conformal_sets
-from ltmed.evaluation.thresholds import Scores, decision_curve, exact_interval, least_cost, operating_point
+from ltmed.evaluation.thresholds import Scores, decision_curve, exact_interval, least_cost, operating_point, widened
 
 CLASSES = ("a", "b", "c")
 TIERS = {"head": [0], "medium": [1], "tail": [2]}
@@ -77,6 +77,13 @@ def test_few_validation_images_are_said_and_intervals_are_wide(positives):
     assert high == 1
     assert found["test"]["sensitivity"]["value"] == 1
     assert found["test"]["sensitivity"]["interval"][0] == pytest.approx(0.025 ** (1 / 3))
+
+
+def test_a_rate_of_all_of_many_is_not_certain():
+    assert widened(1.0, [1.0, 1.0], 50)[0] == pytest.approx(0.025 ** (1 / 50))
+    assert widened(0.0, [0.0, 0.0], 50)[1] == pytest.approx(1 - 0.025 ** (1 / 50))
+    assert widened(0.9, [0.8, 0.95], 50) == [0.8, 0.95]
+    assert widened(float("nan"), [float("nan")] * 2, 0) == [0, 1]
 
 
 def test_a_test_part_without_the_class_has_no_sensitivity():

@@ -29,7 +29,8 @@ def decision_document(found: dict[str, Any], classes: Sequence[str]) -> Document
     grids += calibration_grids(found["calibration"])
     notes = [
         f"Intervals of 95 %: {found['resamples']:,} bootstrap resamples of {found['unit']}s; where a rate rests on "
-        "fewer than 30 of them, joined with the exact binomial interval. Thresholds are of calibrated probabilities.",
+        "fewer than 30 of them, or is 0 or 100 %, joined with the exact binomial interval. Thresholds are of "
+        "calibrated probabilities.",
     ]
     title = f"Decisions with {found['run']['name']} on {found['on']}: {found['images']:,} images"
     return document(title, grids, _warnings(found["points"]), notes)
