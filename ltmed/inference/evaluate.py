@@ -116,6 +116,11 @@ def _other(run: Run, request: Request) -> tuple[Labelled, dict[str, Any], dict[s
         words.append(f"cache_dir={quoted(str(run.config.cache_dir))}")
     cfg = compose(words)
     manifest, _ = read_manifest(cfg)
+    if manifest.multilabel:
+        raise UserError(
+            f"Images of {manifest.name} have several labels, and the run predicts one class",
+            "Use data with one class an image.",
+        )
     given = None if request.map_file is None else read_map(request.map_file)
     names = [row["name"] for row in run.found["test"]["per_class"]]
     # Classes without an image need no place.
