@@ -142,8 +142,8 @@ def read_rows(
             ids[ROW] = [f"{path} {row}" for row in range(len(table[roles.images[0]]))]
         for name, cells in ids.items():
             _append(rows.ids.setdefault(name, []), _taken(cells, order), before)
-        for name, column in roles.attributes.items():
-            _append(rows.attributes.setdefault(name, []), _taken(table[column], order), before)
+        for name, cells_of in roles.attributes.items():
+            _append(rows.attributes.setdefault(name, []), _taken(table[cells_of], order), before)
         rows.tables.append((table, order))
     for cells in (rows.parts, rows.folds, rows.sources, *rows.ids.values(), *rows.attributes.values()):
         if cells:
