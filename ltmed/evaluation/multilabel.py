@@ -80,7 +80,7 @@ class MultilabelScorer:
         self.gaps = [_gaps(probabilities[:, k], self.positive[:, k], self.known[:, k]) for k in columns]
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores R weightings of the images, float64 `[R, N]`, at once."""
+        """Scores R weightings of the images at once: float64 `[R, N]`, whole numbers below 2^24 in all."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self._scores(weights)
 
@@ -89,7 +89,8 @@ class MultilabelScorer:
         positives, negatives, hits, alarms, hits_at_half, alarms_at_half = sums
         scored = (positives > 0) & (negatives > 0)
         by_image = np.ascontiguousarray(weights.T)
-        areas = [ranking(by_image) for ranking in self.rankings]
+        whole = by_image.astype(np.float32)  # Sums of whole numbers are exact in it below 2^24, and twice as fast.
+        areas = [ranking(whole) for ranking in self.rankings]
         ap, auroc = (np.where(scored, np.stack(column, axis=1), np.nan) for column in zip(*areas, strict=True))
         known = positives + negatives
         ece = np.stack([np.abs(gaps @ by_image).sum(0) for gaps in self.gaps], axis=1) / known
@@ -136,11 +137,11 @@ class _Ranking:
         places = np.concatenate([first + after, 2 * m + 1 + step_of])
         members = np.concatenate([downs, ups])
         shape = (3 * m + 1, len(scores))
-        self.sums = sparse.csr_matrix((np.ones(len(members)), (places, members)), shape=shape)
+        self.sums = sparse.csr_matrix((np.ones(len(members), np.float32), (places, members)), shape=shape)
 
     def __call__(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Average precision `[R]` and area `[R]`; anything where the weight of positives or negatives is 0."""
-        sums, m = self.sums @ weights, self.steps
+        """Average precision `[R]` and area `[R]` for whole weights; anything where the weight of positives or negatives is 0."""
+        sums, m = (self.sums @ weights).astype(np.float64), self.steps
         above = sums[: 2 * m + 1].cumsum(0)
         positives = sums[2 * m + 1 :]
         found = positives.cumsum(0)
