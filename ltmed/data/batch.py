@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     images: Tensor
     """First (or only) view."""
     labels: Tensor
-    """int64 `[B]`, class indices."""
+    """int64 `[B]`, class indices; or float32 `[B, K]` of 0, 1 and NaN (not known) where images have several labels."""
     indices: Tensor
     """int64 `[B]`, rows of the manifest, so that every number can be traced to an image."""
     views: Tensor | None = None

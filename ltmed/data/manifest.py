@@ -22,7 +22,8 @@ class Manifest:
     images: tuple[str, ...]
     """N paths relative to `root`, with '/' on every system; unique."""
     labels: np.ndarray
-    """int64 `[N]`, indices into `classes`."""
+    """int64 `[N]`, indices into `classes`; or, where images have several labels, float32 `[N, K]`: 1 the label is there,
+    0 it is not, NaN nobody knows."""
     classes: tuple[str, ...]
     """K class codes in the data set's official order."""
     class_names: tuple[str, ...]
@@ -47,6 +48,23 @@ class Manifest:
         return len(self.images)
 
     @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.labels.ndim == 2
+
+    @property
     def counts(self) -> np.ndarray:
-        """int64 `[K]`: images per class in the whole table."""
-        return np.bincount(self.labels, minlength=len(self.classes))
+        """int64 `[K]`: images of each class in the whole table; positives of each label of a multi-label one."""
+        return count_labels(self.labels, len(self.classes))
+
+
+def count_labels(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Images of each class, or positives of each label, int64 `[K]`.
+
+    Args:
+        labels: int64 `[n]` class indices, or float `[n, K]` of 0, 1 and NaN, which counts as no positive.
+        classes: K.
+    """
+    if labels.ndim == 2:
+        return np.count_nonzero(labels == 1, axis=0)
+    return np.bincount(labels, minlength=classes)
