@@ -140,7 +140,7 @@ class _Ranking:
         self.sums = sparse.csr_matrix((np.ones(len(members), np.float32), (places, members)), shape=shape)
 
     def __call__(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Average precision `[R]` and area `[R]` for whole weights; anything where the weight of positives or negatives is 0."""
+        """Average precision `[R]` and area `[R]` for whole weights; anything where one kind weighs 0."""
         sums, m = (self.sums @ weights).astype(np.float64), self.steps
         above = sums[: 2 * m + 1].cumsum(0)
         positives = sums[2 * m + 1 :]
