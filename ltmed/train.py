@@ -104,10 +104,11 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
 
 def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: str, world: int) -> None:
     """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
-    from ltmed.training import frozen, preflight, recipes
+    from ltmed.training import frozen, preflight, recipes, targets
     from ltmed.training.trainer import callbacks_of
 
     callbacks_of(cfg.trainer)
+    targets.require_monitor(cfg, data)
     network = copy.deepcopy(network)
     preflight.require_images_fit(network, cfg.image_size, cfg.backbone.get("name", cfg.backbone._target_))
     data.require_images(world)
@@ -177,7 +178,7 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
         return {}
     link_encoder(network, data, run_dir)
     found = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
-    record.write_predictions(run_dir, data, stage.evaluations["test"])
+    record.write_predictions(run_dir, data, stage.evaluations["test"], record.thresholds(stage.evaluations))
     if cfg.figures:
         _plot(run_dir, found)
     logger.log_final(found)
@@ -199,11 +200,13 @@ def _build_stage(
     import torch
 
     from ltmed.data.datamodule import StageData
+    from ltmed.training import targets
     from ltmed.training.context import StageContext
     from ltmed.training.frozen import described
     from ltmed.training.recipes import recipe_of
 
-    tuning = recipe_of(cfg, name)
+    tuning, module = recipe_of(cfg, name), build(recipe.module)
+    targets.require_possible(module, tuning, cfg, data)
     seed = derive(cfg.seed, name)
     data.use(
         StageData(
@@ -215,13 +218,13 @@ def _build_stage(
     )  # fmt: skip
     context = StageContext(
         name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
-        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
+        counts=targets.counts_of(data), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
         interpolation=cfg.pixels.interpolation, layer_decay=tuning.layer_decay, head_lr_scale=tuning.head_lr_scale,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
         class_losses=cfg.class_losses,
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))
-    return build(recipe.module)(network=network, context=context)
+    return module(network=network, context=context)
 
 
 def from_overrides(overrides: Sequence[str] = ()) -> Run:

@@ -64,8 +64,8 @@ class MultilabelScorer:
         probabilities = evaluation.probabilities.detach().float().cpu().clamp(0, 1).numpy()
         targets = evaluation.labels.cpu().numpy()
         self.tiers, self.classes = tiers, len(evaluation.classes)
-        self.known = ~np.isnan(targets)
-        self.positive = targets == 1
+        self.known: np.ndarray = ~np.isnan(targets)
+        self.positive: np.ndarray = targets == 1
         negative = self.known & ~self.positive
         counted, right = [self.positive, negative], []
         for cut in (thresholds, np.full(self.classes, HALF)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import draw, percentile_interval
-from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.metrics import Evaluation, require_scorable
 from ltmed.evaluation.multilabel import HALF
 
 FEW_POSITIVES = 5
@@ -108,7 +108,11 @@ def label_thresholds(evaluation: Evaluation) -> np.ndarray:
 
     Unknown entries take no part. A label without a known positive or without a known negative has 0.5: its images
     say nothing about where to decide.
+
+    Raises:
+        UserError: there are no images, or the network's outputs are not finite.
     """
+    require_scorable(evaluation)
     probabilities, targets = evaluation.probabilities.cpu().numpy(), evaluation.labels.cpu().numpy()
     found = np.full(targets.shape[1], HALF)
     for k, column in enumerate(targets.T):

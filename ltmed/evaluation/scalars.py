@@ -39,9 +39,6 @@ MULTILABEL_SCALARS = (
 PER_LABEL = ("ap", "auroc", "f1", "precision", "recall", "prevalence", "ece")
 """Names of the numbers of each label, likewise."""
 
-MONITOR = {False: "balanced_accuracy", True: "macro_ap"}
-"""Whether images carry several labels -> the validation metric that chooses the checkpoint unless the user does."""
-
 _LOWER_IS_BETTER = ("ece", "macro_ece")
 
 LOWEST = {**dict.fromkeys((*SCALARS, *MULTILABEL_SCALARS), 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}

@@ -5,7 +5,10 @@ metrics.json is strict JSON (an undefined number is null), written last of all, 
     run         name, dataset, method, fold, seed
     test        images, scalars {name: value}, intervals {unit, units, resamples, level, seed, scalars, per_class},
                 per_class [{class, name, tier, support, precision, recall, f1, auroc}], absent [class],
-                confusion [true][predicted]
+                confusion [true][predicted];
+                of several labels (`ltmed.evaluation.multilabel`) other scalars, per_class [{..., support, unknown, ap,
+                auroc, f1, precision, recall, prevalence, ece, threshold}], and instead of the confusion
+                thresholds {label: probability}, chosen on the validation part
     val         images, scalars: the validation part at the chosen checkpoint
     split       name, hash, images {part: n}, counts {part: {class: n}}, group (what must not be divided, or null),
                 leakage {images, leaking, fraction, per_class} or null,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
     from ltmed.data.manifest import Manifest
     from ltmed.evaluation.metrics import Evaluation, Report
+    from ltmed.evaluation.multilabel import MultilabelReport
 
 PREDICTIONS = "predictions.parquet"
 _PARTS = {
@@ -89,13 +93,14 @@ def collect(
     """
     from ltmed.data.splits.imbalance import LongTailedSplit
     from ltmed.evaluation.bootstrap import bootstrap
-    from ltmed.evaluation.metrics import evaluate
+    from ltmed.evaluation.scoring import report_of
     from ltmed.evaluation.tiers import RULE
 
-    manifest, tested = data.manifest, evaluations["test"]
-    reports = {part: evaluate(evaluations[part], data.tiers) for part in ("val", "test")}
+    manifest, tested, cuts = data.manifest, evaluations["test"], thresholds(evaluations)
+    reports = {part: report_of(evaluations[part], data.tiers, cuts) for part in ("val", "test")}
     groups = None if manifest.groups is None else manifest.groups[tested.indices.cpu().numpy()]
-    intervals = bootstrap(tested, data.tiers, groups=groups, unit="image" if groups is None else manifest.group_name)
+    unit = "image" if groups is None else manifest.group_name
+    intervals = bootstrap(tested, data.tiers, thresholds=cuts, groups=groups, unit=unit)
     dataset, method, fold, seed = manifest.name, str(cfg.method.name), int(cfg.fold), int(cfg.seed)
     listed = bool(cfg.dataset.get("head") or cfg.dataset.get("tail"))
     found = {
@@ -120,7 +125,7 @@ def collect(
             },
             "per_class": _per_class(reports["test"], manifest, data.tiers),
             "absent": reports["test"].absent,
-            "confusion": reports["test"].confusion,
+            **_decisions(reports["test"], manifest, cuts),
         },
         "val": {"images": len(evaluations["val"].labels), "scalars": reports["val"].scalars()},
         "split": {
@@ -147,7 +152,22 @@ def collect(
     return _without_nan(found)
 
 
-def _per_class(report: Report, manifest: Manifest, tiers: dict[str, list[int]]) -> list[dict[str, Any]]:
+def thresholds(evaluations: dict[str, Evaluation]) -> np.ndarray | None:
+    """Where several labels are decided, `[K]`, by the validation part alone; None of images with one label."""
+    from ltmed.evaluation.operating_points import label_thresholds
+
+    return label_thresholds(evaluations["val"]) if evaluations["val"].multilabel else None
+
+
+def _decisions(report: Report | MultilabelReport, manifest: Manifest, cuts: np.ndarray | None) -> dict[str, Any]:
+    if cuts is None:
+        return {"confusion": getattr(report, "confusion")}  # noqa: B009
+    return {"thresholds": dict(zip(manifest.classes, cuts.tolist(), strict=True))}
+
+
+def _per_class(
+    report: Report | MultilabelReport, manifest: Manifest, tiers: dict[str, list[int]]
+) -> list[dict[str, Any]]:
     tier_of = {k: tier for tier, members in tiers.items() for k in members}
     return [
         {"class": row["class"], "name": manifest.class_names[k], "tier": tier_of[k], **row}
@@ -194,28 +214,33 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation) -> None:
+def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation, cuts: np.ndarray | None = None) -> None:
     """Writes predictions.parquet as a whole or not at all.
 
     It has one row per test image in manifest order: `image` (path under the data set's root),
     `label` and `predicted` (class codes), the group's number under its name (`lesion`, `patient`) where there are
-    groups, and `prob_<class>` (float32) for every class.
+    groups, and `prob_<class>` (float32) for every class. Of several labels, `label_<class>` (0, 1 or NaN) and
+    `predicted_<class>` (0 or 1) for every label in place of the two.
 
     Args:
         run_dir: folder of the run.
         data: the data set, for image names and groups.
         evaluation: predictions for the test part.
+        cuts: `[K]` of several labels, from `thresholds`.
     """
     import pandas as pd
 
     manifest, classes = data.manifest, evaluation.classes
     rows = evaluation.indices.cpu().numpy()
     probabilities = evaluation.probabilities.float().cpu().numpy()
-    columns: dict[str, Any] = {
-        "image": [manifest.images[row] for row in rows],
-        "label": [classes[k] for k in evaluation.labels.tolist()],
-        "predicted": [classes[k] for k in probabilities.argmax(1)],
-    }
+    columns: dict[str, Any] = {"image": [manifest.images[row] for row in rows]}
+    if cuts is None:
+        columns["label"] = [classes[k] for k in evaluation.labels.tolist()]
+        columns["predicted"] = [classes[k] for k in probabilities.argmax(1)]
+    else:
+        targets, decided = evaluation.labels.cpu().numpy(), probabilities >= cuts.astype(probabilities.dtype)
+        columns |= {f"label_{code}": targets[:, k] for k, code in enumerate(classes)}
+        columns |= {f"predicted_{code}": decided[:, k].astype("int8") for k, code in enumerate(classes)}
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
