@@ -23,7 +23,8 @@ from ltmed.data.loading.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest, count_labels
 from ltmed.data.readers._labels import spelled
 from ltmed.data.samplers.single import Sampler
-from ltmed.data.splits.protocols import Split, require_training_images, warn_of_unseen_classes
+from ltmed.data.splits.coverage import require_training_images, warn_of_unseen_classes
+from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError, require_between
 from ltmed.evaluation.tiers import tiers
 
