@@ -72,7 +72,7 @@ class MultilabelScorer:
             decided = probabilities >= cut.astype(np.float32)
             counted += [self.positive & decided, negative & decided]
             right.append(decided == self.positive)
-        usable = self.known.any(1)
+        usable: np.ndarray = self.known.any(axis=1)
         exact = usable & (right[0] | ~self.known).all(1)
         self.counted = np.concatenate([*counted, exact[:, None], usable[:, None]], axis=1).astype(np.float64)
         columns = range(self.classes)
