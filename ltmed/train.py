@@ -77,6 +77,7 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
     Returns:
         the decoded data, the network with its initial weights, accelerator and number of processes on this machine.
     """
+    from ltmed.training import targets
     from ltmed.training.frozen import attach_features
 
     cfg, run_dir = job.cfg, job.run_dir
@@ -87,6 +88,7 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
     if is_first_process():
         logger.func.require_usable(**logger.keywords)
     data = open_dataset(cfg, run_dir)
+    targets.require_possible(cfg, data)
     network = build_network(cfg, len(data.manifest.classes))
     header.announce_details(cfg, data, accelerator, devices)
     if is_first_process() and (other := facts.equal_run(job, data.digest)):
@@ -104,11 +106,10 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
 
 def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: str, world: int) -> None:
     """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
-    from ltmed.training import frozen, preflight, recipes, targets
+    from ltmed.training import frozen, preflight, recipes
     from ltmed.training.trainer import callbacks_of
 
     callbacks_of(cfg.trainer)
-    targets.require_monitor(cfg, data)
     network = copy.deepcopy(network)
     preflight.require_images_fit(network, cfg.image_size, cfg.backbone.get("name", cfg.backbone._target_))
     data.require_images(world)
@@ -205,8 +206,7 @@ def _build_stage(
     from ltmed.training.frozen import described
     from ltmed.training.recipes import recipe_of
 
-    tuning, module = recipe_of(cfg, name), build(recipe.module)
-    targets.require_possible(module, tuning, cfg, data)
+    tuning = recipe_of(cfg, name)
     seed = derive(cfg.seed, name)
     data.use(
         StageData(
@@ -224,7 +224,7 @@ def _build_stage(
         class_losses=cfg.class_losses,
     )  # fmt: skip
     torch.manual_seed(derive(seed, "module"))
-    return module(network=network, context=context)
+    return build(recipe.module)(network=network, context=context)
 
 
 def from_overrides(overrides: Sequence[str] = ()) -> Run:

@@ -72,8 +72,8 @@ class MultilabelScorer:
             decided = probabilities >= cut.astype(np.float32)
             counted += [self.positive & decided, negative & decided]
             right.append(decided == self.positive)
-        usable: np.ndarray = self.known.any(axis=1)
-        exact = usable & (right[0] | ~self.known).all(1)
+        usable = np.any(self.known, axis=1)
+        exact = usable & np.all(right[0] | ~self.known, axis=1)
         self.counted = np.concatenate([*counted, exact[:, None], usable[:, None]], axis=1).astype(np.float64)
         columns = range(self.classes)
         self.rankings = [_Ranking(probabilities[:, k], self.positive[:, k], negative[:, k]) for k in columns]

@@ -39,9 +39,12 @@ MULTILABEL_SCALARS = (
 PER_LABEL = ("ap", "auroc", "f1", "precision", "recall", "prevalence", "ece")
 """Names of the numbers of each label, likewise."""
 
+ALL_SCALARS = tuple(dict.fromkeys((*SCALARS, *MULTILABEL_SCALARS)))
+"""Of runs of either kind."""
+
 _LOWER_IS_BETTER = ("ece", "macro_ece")
 
-LOWEST = {**dict.fromkeys((*SCALARS, *MULTILABEL_SCALARS), 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}
+LOWEST = {**dict.fromkeys(ALL_SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}
 """The least that each can be; the greatest is 1 for all."""
 
 

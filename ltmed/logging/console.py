@@ -25,7 +25,7 @@ SPELLING = {
 _COLUMNS = {False: ("precision", "recall", "f1", "auroc"), True: ("ap", "auroc", "f1", "precision", "recall")}
 """Whether images carry several labels -> numbers of each class that are shown."""
 _WITH_INTERVAL = {False: "recall", True: "ap"}
-_HEADINGS = {"f1": "F1", "auroc": "AUROC", "ap": "AP"}
+_HEADINGS: dict[str, str] = {"f1": "F1", "auroc": "AUROC", "ap": "AP"}
 
 MIN_WIDTH = 110
 """Columns of output to a pipe or a file; a terminal with fewer is shown no full class names."""
@@ -108,8 +108,10 @@ def _classes(found: dict[str, Any], named: bool) -> Group:
         notes.append(f"! fewer than {LOW_SUPPORT} test images: neither the number nor its interval says much.")
     table = _table("class")
     table.add_column("tier", no_wrap=True)
-    headings: list[str] = [h for name in shown for h in (_HEADINGS.get(name, name), *["interval"] * (name == with_interval))]
-    for heading in ("train", "test", *headings):
+    headings = ["train", "test"]
+    for name in shown:
+        headings += [_HEADINGS.get(name, name), *["interval"] * (name == with_interval)]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)  # The name may be cut, a number not.
     if named:
         table.add_column("name", no_wrap=True)

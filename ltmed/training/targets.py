@@ -10,15 +10,16 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ltmed.config.instantiate import build
 from ltmed.errors import UserError
 from ltmed.evaluation.scalars import scalars_of
 from ltmed.losses.traits import is_multilabel
+from ltmed.training.recipes import Recipe, recipe_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ltmed.data.datamodule import DataModule
-    from ltmed.training.recipes import Recipe
 
 
 def counts_of(data: DataModule) -> Tensor:
@@ -32,12 +33,23 @@ def counts_of(data: DataModule) -> Tensor:
     return torch.stack([positives, torch.from_numpy(known_negatives)])
 
 
-def require_monitor(cfg: DictConfig, data: DataModule) -> None:
-    """Refuses a checkpoint chosen by a number that runs on such images do not have.
+def require_possible(cfg: DictConfig, data: DataModule) -> None:
+    """Refuses, before anything is made, what such images do not have: a metric, or exactly one class each.
+
+    Args:
+        cfg: of the run.
+        data: the data set.
 
     Raises:
-        UserError: names the setting.
+        UserError: in one line that says why, and what runs.
     """
+    _require_monitor(cfg, data)
+    if data.multilabel:
+        for name, recipe in cfg.method.stages.items():
+            _require_several(build(recipe.module), recipe_of(cfg, name), cfg, data)
+
+
+def _require_monitor(cfg: DictConfig, data: DataModule) -> None:
     names = scalars_of(data.multilabel)
     if cfg.monitor not in names:
         kind = "several labels" if data.multilabel else "one label"
@@ -47,20 +59,8 @@ def require_monitor(cfg: DictConfig, data: DataModule) -> None:
         )
 
 
-def require_possible(module: partial[Any], recipe: Recipe, cfg: DictConfig, data: DataModule) -> None:
-    """Refuses, before it is made, a stage that needs exactly one class per image on images with several labels.
-
-    Args:
-        module: the stage's class with its options, as the configuration builds it.
-        recipe: of fine-tuning.
-        cfg: of the run.
-        data: the data set.
-
-    Raises:
-        UserError: in one line that says why, and what runs.
-    """
-    if not data.multilabel:
-        return
+def _require_several(module: partial[Any], recipe: Recipe, cfg: DictConfig, data: DataModule) -> None:
+    """Refuses a stage that needs exactly one class per image; `module` is its class with its options."""
     several = f"and images of {data.manifest.name} carry several labels"
     if not getattr(module.func, "multilabel", False):
         raise UserError(
