@@ -15,8 +15,10 @@ from ltmed.errors import UserError, require_choice, suggest
 
 UNCERTAIN = ("ignore", "ones", "zeros")
 NO_FINDING = ("label", "absence")
+BLANK = ("ignore", "zeros")
 UNLABELLED = ("keep", "drop", "error")
 
+_MEANINGS = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0}
 _PRESENT = frozenset(("1", "yes", "y", "true", "t", "x", "present", "positive"))
 _ABSENT = frozenset(("0", "no", "n", "false", "f", "absent", "negative"))
 _UNCERTAIN = frozenset(("-1", "u", "uncertain", "maybe"))
@@ -30,13 +32,32 @@ def require_rules(uncertain: str, no_finding: str, unlabelled: str) -> None:
     require_choice("dataset.unlabelled", unlabelled, UNLABELLED)
 
 
+def label_sets(values: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """The different sets of labels that images have.
+
+    Args:
+        values: float32 `[N, K]`, 0, 1 or NaN.
+        labels: K labels.
+
+    Returns:
+        the number of every image's set, int64 `[N]`; how a message calls each of S sets; float32 `[S, K]`.
+    """
+    sets, first, numbers = np.unique(np.nan_to_num(values, nan=-1.0), axis=0, return_index=True, return_inverse=True)
+    texts = [
+        "|".join(name + "?" * (value < 0) for name, value in zip(labels, row, strict=True) if value)
+        or "without a label"
+        for row in sets.tolist()
+    ]
+    return numbers.ravel().astype(np.int64), tuple(texts), values[first]
+
+
 def read_columns(
     columns: Sequence[Sequence[str]],
     names: Sequence[str],
     where: Callable[[int], str],
     *,
     uncertain: str = "ignore",
-    empty: float = np.nan,
+    blank: str = "ignore",
 ) -> np.ndarray:
     """Targets from one column per label.
 
@@ -45,15 +66,16 @@ def read_columns(
         names: K labels, for messages.
         where: gives `file, line n` of a row.
         uncertain: -1 is unknown (`ignore`), present (`ones`) or absent (`zeros`).
-        empty: what an empty cell means, NaN or 0.
+        blank: likewise of an empty cell, unknown (`ignore`) or absent (`zeros`).
 
     Returns:
         float32 `[N, K]`, 0, 1 or NaN.
 
     Raises:
-        UserError: another cell; the message names row and column.
+        UserError: another cell; a label that is unknown wherever it is not present, so that nothing could be learned of
+            it; the message names row and column.
     """
-    doubtful = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0}[uncertain]
+    doubtful, empty = _MEANINGS[uncertain], _MEANINGS[blank]
     values = np.empty((len(columns[0]), len(columns)), np.float32)
     for place, (name, cells) in enumerate(zip(names, columns, strict=True)):
         known: dict[str, float] = {}
@@ -74,6 +96,13 @@ def read_columns(
                 "Write 1, 0, -1 (uncertain) or nothing.",
             )
         values[:, place] = [known[cell] for cell in cells]
+        column = values[:, place]
+        if np.isnan(column).any() and (column == 1).any() and not (column == 0).any():
+            raise UserError(
+                f"{where(int(np.isnan(column).argmax()))}: column '{name}' is unknown here and never 0, so that no "
+                "image is known to be without the label",
+                "Write 0, or say dataset.blank=zeros if empty cells mean that the label is absent.",
+            )
     return values
 
 

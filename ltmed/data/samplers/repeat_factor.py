@@ -3,8 +3,8 @@
     f_c = share of the training images that have label c                                    (1)
     r_c = max(1, sqrt(t / f_c)),   r_i = max over the labels c of image i of r_c            (2)
 
-Image i is in an epoch r_i times on average: floor(r_i) times, and once more with the probability r_i - floor(r_i), which
-is drawn anew in every epoch. Letters as in `single`.
+Image i is in an epoch r_i times on average: floor(r_i) times, and once more with the probability r_i - floor(r_i),
+drawn in every epoch. Letters as in `single`.
 """
 
 from __future__ import annotations
