@@ -65,7 +65,7 @@ RULES: dict[str, Callable[..., np.ndarray]] = {"pareto": pareto_counts, "lmd": l
 
 @dataclass(frozen=True, eq=False)
 class LongTailedSplit(Split):
-    """A split that leaves images out to be long-tailed, and what was asked of it."""
+    """A split that leaves images out to be long-tailed, and its target."""
 
     options: dict[str, Any]
     """rule, ratio, n0, rounding, fixed_test."""
