@@ -14,7 +14,7 @@ from ltmed.config.resolve import to_plain
 from ltmed.config.targets import trusted
 from ltmed.errors import UserError
 from ltmed.logging.console import print_summary
-from ltmed.runs import facts, record
+from ltmed.runs import facts, predictions, record
 from ltmed.runs.dataset import begin_data, open_dataset
 from ltmed.runs.directory import require_same
 from ltmed.runs.job import Job, job_of
@@ -77,6 +77,7 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
     Returns:
         the decoded data, the network with its initial weights, accelerator and number of processes on this machine.
     """
+    from ltmed.training import targets
     from ltmed.training.frozen import attach_features
 
     cfg, run_dir = job.cfg, job.run_dir
@@ -87,6 +88,7 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
     if is_first_process():
         logger.func.require_usable(**logger.keywords)
     data = open_dataset(cfg, run_dir)
+    targets.require_possible(cfg, data)
     network = build_network(cfg, len(data.manifest.classes))
     header.announce_details(cfg, data, accelerator, devices)
     if is_first_process() and (other := facts.equal_run(job, data.digest)):
@@ -177,8 +179,9 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
         return {}
     link_encoder(network, data, run_dir)
     found = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
-    record.write_predictions(run_dir, data, stage.evaluations["val"], record.VALIDATION)
-    record.write_predictions(run_dir, data, stage.evaluations["test"])
+    cuts = record.thresholds(evaluations := stage.evaluations)
+    predictions.write(run_dir, data, evaluations["val"], cuts, record.VALIDATION)
+    predictions.write(run_dir, data, evaluations["test"], cuts)
     if cfg.figures:
         _plot(run_dir, found)
     logger.log_final(found)
@@ -200,6 +203,7 @@ def _build_stage(
     import torch
 
     from ltmed.data.datamodule import StageData
+    from ltmed.training import targets
     from ltmed.training.context import StageContext
     from ltmed.training.frozen import described
     from ltmed.training.recipes import recipe_of
@@ -216,7 +220,7 @@ def _build_stage(
     )  # fmt: skip
     context = StageContext(
         name=name, seed=seed, epochs=recipe.epochs, classes=data.manifest.classes,
-        counts=torch.from_numpy(data.counts), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
+        counts=targets.counts_of(data), tiers=data.tiers, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std),
         interpolation=cfg.pixels.interpolation, layer_decay=tuning.layer_decay, head_lr_scale=tuning.head_lr_scale,
         optimizer=build(recipe.optimizer), schedule=build(recipe.schedule), checkpoint=folder / "last.ckpt",
         class_losses=cfg.class_losses,

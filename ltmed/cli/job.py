@@ -56,9 +56,9 @@ def _require_direction(monitor: str) -> None:
     """Refuses a search for the worst run: Optuna minimises by default."""
     from hydra.core.hydra_config import HydraConfig
 
-    from ltmed.evaluation.scalars import SCALARS, better
+    from ltmed.evaluation.scalars import ALL_SCALARS, better
 
-    if not is_sweep() or monitor not in SCALARS:
+    if not is_sweep() or monitor not in ALL_SCALARS:
         return
     wanted = {"min": "minimize", "max": "maximize"}[better(monitor)]
     given = HydraConfig.get().sweeper.get("direction")

@@ -254,7 +254,7 @@ def _plot_study(
     name: str, scale: str | None, further: Sequence[str], metrics: Sequence[str], output: Path | None, kind: str
 ) -> None:
     from ltmed.config import overrides
-    from ltmed.evaluation.scalars import SCALARS
+    from ltmed.evaluation.scalars import ALL_SCALARS
     from ltmed.plots.run.figures import FOLDER
     from ltmed.plots.runs.study_curves import missing_cells, study_figure
     from ltmed.plots.style import file_name
@@ -268,7 +268,7 @@ def _plot_study(
             "ltmed report tells them apart; choose one folder of runs with runs=DIR.",
         )
     for metric in metrics:
-        require_choice("--metric", metric, SCALARS)
+        require_choice("--metric", metric, ALL_SCALARS)
     figure = study_figure(replace(table, metrics=tuple(dict.fromkeys(metrics))) if metrics else table)
     for cell in missing_cells(table):
         click.echo(f"not run: {cell}", err=True)

@@ -156,10 +156,10 @@ def _neither(given: str, known: Sequence[str]) -> UserError:
 
 
 def _chosen(table: Table, metrics: tuple[str, ...], reference: str | None) -> Table:
-    from ltmed.evaluation.scalars import SCALARS
+    from ltmed.evaluation.scalars import ALL_SCALARS
 
     for metric in metrics:
-        require_choice("--metric", metric, SCALARS)
+        require_choice("--metric", metric, ALL_SCALARS)
     if reference is not None:
         if reference not in table.rows:
             raise UserError(f"--reference: there is no row '{reference}'", suggest(reference, table.rows))

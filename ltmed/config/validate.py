@@ -18,7 +18,7 @@ from ltmed.config.instantiate import build, per_stage
 from ltmed.config.trainer import check_trainer
 from ltmed.data.cache.intensity import MODES
 from ltmed.errors import UserError, suggest
-from ltmed.evaluation.scalars import SCALARS, better
+from ltmed.evaluation.scalars import ALL_SCALARS, better
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ SETTINGS: dict[str, Kind] = {
     "batch_size.*": _or_null(_whole(1), "the method's own"),
     "dataset.image_size": _whole(1),  # Before `image_size`, which is this one unless it is given.
     "image_size": _whole(1),
-    "monitor": _one_of(*SCALARS),
+    "monitor": _one_of(*ALL_SCALARS),
     "monitor_mode": _one_of("max", "min"),
     "class_losses": _FLAG,
     "figures": _FLAG,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltmed.evaluation.metrics import Evaluation, WeightedScorer
-from ltmed.evaluation.scalars import PER_CLASS
+from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.scoring import scorer_of
 from ltmed.utils.seeding import derive
 
 CHUNK_VALUES = 2**21
@@ -28,7 +28,7 @@ class Intervals:
     scalars: dict[str, list[float]]
     """Metric name (as in `Report.scalars`) -> [low, high]; NaN where no resample defines the metric."""
     per_class: list[dict[str, list[float]]]
-    """K rows: precision, recall, f1, auroc -> [low, high]."""
+    """K rows: precision, recall, f1, auroc (of several labels: `ltmed.evaluation.scalars.PER_LABEL`) -> [low, high]."""
     resamples: int
     level: float
     """Coverage aimed at, 0..1."""
@@ -43,13 +43,14 @@ def bootstrap(
     evaluation: Evaluation,
     tiers: dict[str, list[int]],
     *,
+    thresholds: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     unit: str = "image",
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Intervals:
-    """Percentile intervals of every number of `ltmed.evaluation.metrics.Report`; no stratification.
+    """Percentile intervals of every number of a report (`ltmed.evaluation.scoring.report_of`); no stratification.
 
     A class that has no image in a resample is left out of that resample's averages, as in a report, and the interval
     of its own numbers is over the resamples that have it. The result depends on the predictions, the groups and the
@@ -58,13 +59,14 @@ def bootstrap(
     Args:
         evaluation: predictions `[N, K]` of one split.
         tiers: class indices of `head`, `medium` and `tail`.
+        thresholds: `[K]` of several labels, from validation images.
         groups: int64 `[N]`, the group of each row of the evaluation; None draws single images.
         unit: what is drawn, for people.
         resamples: R.
         level: coverage, inside (0, 1).
         seed: of the draws.
     """
-    scorer = WeightedScorer(evaluation, tiers)
+    scorer = scorer_of(evaluation, tiers, thresholds)
     images = len(evaluation.labels)
     members = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
     chunks = [scorer(weights) for weights in draw(members, resamples, seed)]
@@ -72,7 +74,7 @@ def bootstrap(
     return Intervals(
         scalars={name: percentile_interval(column, level) for name, column in values.items() if column.ndim == 1},
         per_class=[
-            {name: percentile_interval(values[name][:, k], level) for name in PER_CLASS}
+            {name: percentile_interval(values[name][:, k], level) for name in scorer.per_class}
             for k in range(len(evaluation.classes))
         ],
         resamples=resamples,

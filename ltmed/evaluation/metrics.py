@@ -27,13 +27,35 @@ class Evaluation:
     """The predictions for one split, gathered from all ranks."""
 
     probabilities: Tensor
-    """float32 `[N, K]`, rows sum to 1."""
+    """float32 `[N, K]`; rows sum to 1 where an image has one label."""
     labels: Tensor
-    """int64 `[N]`, class indices."""
+    """int64 `[N]`, class indices; or float32 `[N, K]` of several labels, 0, 1 or NaN (unknown)."""
     indices: Tensor
     """int64 `[N]`, rows of the manifest."""
     classes: tuple[str, ...]
     """K class codes."""
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may carry several labels."""
+        return self.labels.ndim == 2
+
+
+def require_scorable(evaluation: Evaluation) -> None:
+    """Refuses predictions of no image, and outputs that are not finite.
+
+    Raises:
+        UserError: either.
+    """
+    probabilities = evaluation.probabilities
+    if not len(evaluation.labels):
+        raise UserError("There are no images to evaluate", "Check the split: its part is empty.")
+    if not bool(torch.isfinite(probabilities).all()):
+        bad = int((~torch.isfinite(probabilities)).any(1).sum())
+        raise UserError(
+            f"The network gave NaN or infinite outputs for {bad} of {len(probabilities)} images",
+            "Training has diverged: lower the learning rate, or train in float32 (trainer.precision=32-true).",
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +119,8 @@ class WeightedScorer:
     name -> `[R]` for single numbers, name -> `[R, K]` for numbers per class. Weights of 1 give the report, whole
     weights a bootstrap resample (`ltmed.evaluation.bootstrap`).
     """
+
+    per_class = PER_CLASS
 
     def __init__(self, evaluation: Evaluation, tiers: dict[str, list[int]]) -> None:
         probabilities = evaluation.probabilities.detach().float().cpu().clamp(0, 1)
@@ -220,15 +244,7 @@ def evaluate(evaluation: Evaluation, tiers: dict[str, list[int]]) -> Report:
     Raises:
         UserError: the split is empty, or the network's outputs are not finite.
     """
-    probabilities = evaluation.probabilities
-    if not len(evaluation.labels):
-        raise UserError("There are no images to evaluate", "Check the split: its part is empty.")
-    if not bool(torch.isfinite(probabilities).all()):
-        bad = int((~torch.isfinite(probabilities)).any(1).sum())
-        raise UserError(
-            f"The network gave NaN or infinite outputs for {bad} of {len(probabilities)} images",
-            "Training has diverged: lower the learning rate, or train in float32 (trainer.precision=32-true).",
-        )
+    require_scorable(evaluation)
     scorer = WeightedScorer(evaluation, tiers)
     scores = {name: values[0] for name, values in scorer(np.ones((1, len(evaluation.labels)))).items()}
     support = np.bincount(scorer.labels, minlength=scorer.classes)

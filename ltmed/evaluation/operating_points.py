@@ -12,6 +12,8 @@ import numpy as np
 
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import draw, percentile_interval
+from ltmed.evaluation.metrics import Evaluation, require_scorable
+from ltmed.evaluation.multilabel import HALF
 
 FEW_POSITIVES = 5
 """A threshold from fewer positive validation images is reported with a warning."""
@@ -99,6 +101,26 @@ def f1_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
     tp, fp = sensitivity * truth.sum(), (1 - specificity) * (~truth).sum()
     f1 = 2 * tp / (tp + fp + truth.sum())
     return float(thresholds[f1 >= f1.max() - 1e-12].max())
+
+
+def label_thresholds(evaluation: Evaluation) -> np.ndarray:
+    """The threshold of the largest F1 for each of several labels, float64 `[K]`, from validation predictions.
+
+    Unknown entries take no part. A label without a known positive or without a known negative has 0.5: its images
+    say nothing about where to decide.
+
+    Raises:
+        UserError: there are no images, or the network's outputs are not finite.
+    """
+    require_scorable(evaluation)
+    probabilities, targets = evaluation.probabilities.cpu().numpy(), evaluation.labels.cpu().numpy()
+    found = np.full(targets.shape[1], HALF)
+    for k, column in enumerate(targets.T):
+        known = ~np.isnan(column)
+        truth = column[known] == 1
+        if truth.any() and not truth.all():
+            found[k] = f1_threshold(probabilities[known, k], truth)
+    return found
 
 
 def minimum_cost(probabilities: np.ndarray, cost: np.ndarray) -> np.ndarray:

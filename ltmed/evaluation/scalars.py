@@ -21,10 +21,36 @@ SCALARS = (
 PER_CLASS = ("precision", "recall", "f1", "auroc")
 """Names of the numbers of each class."""
 
-_LOWER_IS_BETTER = ("ece",)
+MULTILABEL_SCALARS = (
+    "macro_ap",
+    "macro_auroc",
+    "head_ap",
+    "medium_ap",
+    "tail_ap",
+    "macro_f1",
+    "micro_f1",
+    "macro_f1_at_half",
+    "micro_f1_at_half",
+    "exact_match",
+    "macro_ece",
+)
+"""The same where an image carries several labels (`ltmed.evaluation.multilabel`)."""
 
-LOWEST = {**dict.fromkeys(SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}
+PER_LABEL = ("ap", "auroc", "f1", "precision", "recall", "prevalence", "ece")
+"""Names of the numbers of each label, likewise."""
+
+ALL_SCALARS = tuple(dict.fromkeys((*SCALARS, *MULTILABEL_SCALARS)))
+"""Of runs of either kind."""
+
+_LOWER_IS_BETTER = ("ece", "macro_ece")
+
+LOWEST = {**dict.fromkeys(ALL_SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}
 """The least that each can be; the greatest is 1 for all."""
+
+
+def scalars_of(multilabel: bool) -> tuple[str, ...]:
+    """Names of the single numbers of runs of one kind."""
+    return MULTILABEL_SCALARS if multilabel else SCALARS
 
 
 def better(metric: str) -> str:

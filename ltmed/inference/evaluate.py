@@ -17,9 +17,10 @@ from ltmed.evaluation.subgroups import by_subgroup, categories
 from ltmed.inference.class_map import DROP, ClassMap, match, read_map
 from ltmed.inference.overlap import trained_on
 from ltmed.inference.parts import Labelled, other_images, own_part, validation
-from ltmed.runs import record
+from ltmed.runs import predictions, record
 from ltmed.runs.predictions import Predictions, of_part
 from ltmed.runs.reader import Run
+from ltmed.utils.files import replacing, write_atomic
 
 FOLDER, RESULTS = "evaluations", "evaluation.json"
 
@@ -242,8 +243,8 @@ def write(folder: Path, done: Evaluated) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = record.predictions_table(done.labelled.manifest, done.labelled.evaluation)
-    with record.replacing(folder / record.PREDICTIONS) as partial:
+    table = predictions.table_of(done.labelled.manifest, done.labelled.evaluation)
+    with replacing(folder / record.PREDICTIONS) as partial:
         table.to_parquet(partial, index=False)
     group = None if done.labelled.manifest.groups is None else done.labelled.manifest.group_name
-    record.write_atomic(folder / RESULTS, record.to_json({**done.found, "group": group}))
+    write_atomic(folder / RESULTS, record.to_json({**done.found, "group": group}))

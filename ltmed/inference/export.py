@@ -1,7 +1,8 @@
 """A trained network as one file for other programs, checked against the network itself.
 
 Every format takes `images`, float32 [B, 3, S, S], RGB in [0, 1], and gives `probabilities`, float32 [B, K], for any B;
-the normalisation and the softmax are inside. The metadata say what to do to an image file before (`metadata`).
+the normalisation and the softmax (of several labels the sigmoid) are inside. The metadata say what to do to an image
+file before (`metadata`).
 
     onnx         for ONNX Runtime and others; metadata in metadata_props
     torchscript  for libtorch and Python without ltmed; metadata in the extra file metadata.json
@@ -45,20 +46,25 @@ class Classifier(nn.Module):
         network: normalised images [B, 3, S, S] -> logits [B, K].
         mean: per channel, of images in [0, 1].
         std: likewise.
+        multilabel: each class has a sigmoid of its own.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], multilabel: bool = False
+    ) -> None:
         super().__init__()
+        self.multilabel = multilabel
         self.network = network
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """float32 [B, 3, S, S] -> float32 [B, K], each row with sum 1."""
-        return self.network((images - self.mean) / self.std).float().softmax(1)
+        """float32 [B, 3, S, S] -> float32 [B, K], each row with sum 1 unless images carry several labels."""
+        logits = self.network((images - self.mean) / self.std).float()
+        return logits.sigmoid() if self.multilabel else logits.softmax(1)
 
 
 def export(
@@ -89,7 +95,7 @@ def export(
         trained = open_run(run_dir)
     file = Path(output).expanduser() if output else run_dir / f"model{chosen.suffix}"
     made = trained.preprocessing
-    classifier = Classifier(trained.network, made.mean, made.std).eval()
+    classifier = Classifier(trained.network, made.mean, made.std, trained.run.multilabel).eval()
     with whole_file(file) as partial, torch.no_grad(), _quiet():
         try:
             chosen.write(classifier, trained, partial)
@@ -115,6 +121,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "names": trained.names,
         "input": f"images: float32 [batch, 3, {made.size}, {made.size}], RGB in [0, 1], not normalised",
         "output": f"probabilities: float32 [batch, {len(trained.classes)}], in the order of classes",
+        **({} if trained.thresholds is None else {"thresholds": trained.thresholds}),
         "preprocessing": _in_words(made),
         "image_size": made.size,
         "cache_size": made.cache_size,
@@ -151,7 +158,7 @@ def load_export(file: str | Path, *, trust: bool = False) -> Classifier:
     assert isinstance(cfg, DictConfig)
     with trusted(trust):
         network = build_network(cfg, len(about["classes"]))
-    classifier = Classifier(network, about["mean"], about["std"])
+    classifier = Classifier(network, about["mean"], about["std"], "thresholds" in about)
     classifier.load_state_dict(saved["state_dict"])
     return classifier.eval()
 

@@ -28,6 +28,7 @@ from ltmed.runs import predictions, record
 from ltmed.runs.dataset import open_dataset
 from ltmed.runs.reader import Run
 from ltmed.training.frozen import attach_features, described
+from ltmed.utils.files import replacing
 from ltmed.utils.progress import bar
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Labelled:
     def predictions(self) -> predictions.Predictions:
         """The same as arrays with groups and attributes."""
         manifest = self.manifest
-        table = record.predictions_table(manifest, self.evaluation)
+        table = predictions.table_of(manifest, self.evaluation)
         return predictions.from_table(
             table, self.evaluation.classes, None if manifest.groups is None else manifest.group_name
         )
@@ -172,8 +173,8 @@ def validation(run: Run, overrides: Sequence[str] = (), device: str = "auto") ->
             "Say where its data are with dataset.root=DIR.",
         ) from None
     try:
-        with record.replacing(run.path / record.VALIDATION) as partial:
-            record.predictions_table(made.manifest, made.evaluation).to_parquet(partial, index=False)
+        with replacing(run.path / record.VALIDATION) as partial:
+            predictions.table_of(made.manifest, made.evaluation).to_parquet(partial, index=False)
     except OSError:  # A run on a read-only disk: computed again next time.
         pass
     return made.predictions

@@ -48,6 +48,10 @@ class Predictor:
     predicted class's centre) where the network has class centres; `error`, None or why the file cannot be read, and
     then everything else but `image` is missing.
 
+    Of a run whose images carry several labels: `predicted` and `name` are the labels whose probability reaches the
+    threshold that the run's validation part chose, joined by `|`; there is no `probability` and no `distance`, and
+    `predicted_<class>` (1 or 0) says the decision on each.
+
     Args:
         run_dir: folder of a finished run, or the run; its data are not needed.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
@@ -75,8 +79,10 @@ class Predictor:
         self.classes, self.names = trained.classes, trained.names
         self.network = trained.network.to(self.device)
         self.batch_size, self.threads = batch_size, threads or usable_cores()
+        cuts = trained.thresholds
+        self._cuts = None if cuts is None else torch.tensor(cuts, device=self.device)
         self._turns = None if self.device.type == "cpu" else Lock()
-        self._distances = _distances(self.network.classifier)
+        self._distances = _distances(self.network.classifier) if cuts is None else None
         self._mean, self._std = (
             255 * torch.tensor(values, device=self.device)
             for values in (self.preprocessing.mean, self.preprocessing.std)
@@ -85,11 +91,11 @@ class Predictor:
     @property
     def columns(self) -> dict[str, type]:
         """Columns of every table, with `str` or `float` (32 bits)."""
-        numbers = [
-            "probability",
-            *(f"prob_{code}" for code in self.classes),
-            *["distance"] * (self._distances is not None),
-        ]
+        probabilities = [f"prob_{code}" for code in self.classes]
+        if self._cuts is not None:
+            numbers = [*probabilities, *(f"predicted_{code}" for code in self.classes)]
+        else:
+            numbers = ["probability", *probabilities, *["distance"] * (self._distances is not None)]
         return {"image": str, "predicted": str, "name": str, **dict.fromkeys(numbers, float), "error": str}
 
     def __call__(self, files: Sequence[str | Path]) -> pd.DataFrame:
@@ -152,13 +158,14 @@ class Predictor:
         squares = [self._read(file) for file in files]
         numbers = [name for name, kind in self.columns.items() if kind is float]
         values = np.full((len(squares), len(numbers)), np.nan, np.float32)
-        predicted = np.full(len(squares), -1)
+        codes, names = (np.full(len(squares), None, object) for _ in range(2))
         readable = [row for row, square in enumerate(squares) if isinstance(square, np.ndarray)]
         if readable:
             pixels = torch.from_numpy(np.stack([squares[row] for row in readable]))
             with self._turns or nullcontext():
-                predicted[readable], values[readable] = self._predict(pixels)
-        codes, names = ([[*words, None][k] for k in predicted] for words in (self.classes, self.names))
+                predicted, values[readable] = self._predict(pixels)
+            for words, cells in ((self.classes, codes), (self.names, names)):
+                cells[readable] = [_JOIN.join(words[k] for k in chosen) for chosen in predicted]
         found: dict[str, Any] = {"image": shown, "predicted": codes, "name": names}
         found |= {name: values[:, place] for place, name in enumerate(numbers)}
         found["error"] = [square if isinstance(square, str) else None for square in squares]
@@ -166,18 +173,25 @@ class Predictor:
         return pd.DataFrame({name: pd.Series(found[name], dtype=_DTYPES[kind]) for name, kind in self.columns.items()})
 
     @torch.inference_mode()
-    def _predict(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [B, S, S, 3] -> classes [B] and the values of all columns of numbers [B, 1 + K (+ 1)]."""
+    def _predict(self, pixels: Tensor) -> tuple[list[list[int]], np.ndarray]:
+        """uint8 [B, S, S, 3] -> the classes of each image and the values of all columns of numbers, `[B, columns]`."""
         images = normalise(pixels.to(self.device, non_blocking=True), self._mean, self._std)
         features = self.network.encoder(images)
-        probabilities = self.network.classifier(features).float().softmax(1)
+        logits = self.network.classifier(features).float()
+        if self._cuts is not None:
+            probabilities = logits.sigmoid()
+            decided = probabilities >= self._cuts
+            chosen = [row.nonzero()[:, 0].tolist() for row in decided.cpu()]
+            return chosen, torch.cat([probabilities, decided.float()], 1).cpu().numpy()
+        probabilities = logits.softmax(1)
         most, predicted = probabilities.max(1, keepdim=True)
         values = [most, probabilities]
         if self._distances is not None:
             values.append(self._distances(features).gather(1, predicted))
-        return predicted[:, 0].cpu().numpy(), torch.cat(values, 1).cpu().numpy()
+        return predicted.tolist(), torch.cat(values, 1).cpu().numpy()
 
 
+_JOIN = "|"
 _DTYPES = {str: object, float: np.float32}
 
 

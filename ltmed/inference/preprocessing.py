@@ -75,6 +75,12 @@ class Trained:
     """K full names."""
     preprocessing: Preprocessing
 
+    @property
+    def thresholds(self) -> list[float] | None:
+        """Of several labels, K in the order of the logits: where validation decided on each; None of one label."""
+        found = self.run.found["test"].get("thresholds")
+        return None if found is None else [found[code] for code in self.classes]
+
 
 def open_run(run_dir: str | Path | Run) -> Trained:
     """Loads what is needed to use a run: from its folder alone, without its data.

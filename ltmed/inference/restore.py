@@ -68,7 +68,7 @@ def load_network(run: Run) -> Network:
     if frozen:
         kept = checkpoint.read(_required(run.path / ENCODER))["state_dict"]
         state |= {f"{_PREFIX}encoder.{key}": value for key, value in kept.items()}
-    network = build_network(cfg, len(run.found["test"]["confusion"]))
+    network = build_network(cfg, len(run.classes))
     try:
         network.load_state_dict(
             {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}

@@ -15,7 +15,17 @@ LOW_SUPPORT = 10
 MOST_ROWS = 40
 """Classes shown; of a data set with more, those with the lowest F1."""
 
-SPELLING = {"macro_f1": "macro F1", "macro_auroc": "macro AUROC", "mcc": "MCC", "ece": "ECE"}
+SPELLING = {
+    "macro_f1": "macro F1", "macro_auroc": "macro AUROC", "mcc": "MCC", "ece": "ECE", "macro_ap": "macro AP",
+    "head_ap": "head AP", "medium_ap": "medium AP", "tail_ap": "tail AP", "micro_f1": "micro F1",
+    "macro_ece": "macro ECE",
+    "macro_f1_at_half": "macro F1 at 0.5", "micro_f1_at_half": "micro F1 at 0.5",
+}  # fmt: skip
+
+_COLUMNS = {False: ("precision", "recall", "f1", "auroc"), True: ("ap", "auroc", "f1", "precision", "recall")}
+"""Whether images carry several labels -> numbers of each class that are shown."""
+_WITH_INTERVAL = {False: "recall", True: "ap"}
+_HEADINGS: dict[str, str] = {"f1": "F1", "auroc": "AUROC", "ap": "AP"}
 
 MIN_WIDTH = 110
 """Columns of output to a pipe or a file; a terminal with fewer is shown no full class names."""
@@ -48,7 +58,8 @@ def _protocol(found: dict[str, Any]) -> Text:
         lines.append(f"Long tail: {cut['achieved_ratio']:.1f} : 1, {cut['ratio']:g} : 1 requested ({counts})")
     if found["test"]["absent"]:
         absent = ", ".join(found["test"]["absent"])
-        lines.append(f"No test images of {absent}: not scored, not part of any average.")
+        lacking = "positive (or no negative) test images" if "thresholds" in found["test"] else "test images"
+        lines.append(f"No {lacking} of {absent}: not scored, not part of any average.")
     if found["skipped"]:
         lines.append(f"Unreadable, took no part: {len(found['skipped']):,} images (metrics.json lists them).")
     lines += [f"Warning: {sentence}." for sentence in found.get("warnings", ())]
@@ -77,7 +88,7 @@ def _overall(found: dict[str, Any]) -> Group:
             _number(value),
             _interval(intervals["scalars"][name]),
             _number(found["val"]["scalars"][name]),
-            style="bold" if name in ("balanced_accuracy", "macro_f1") else "",
+            style="bold" if name in ("balanced_accuracy", "macro_f1", "macro_ap") else "",
         )
     drawn = f"{intervals['resamples']:,} resamples of {intervals['units']:,} {intervals['unit']}s"
     return _titled(f"Test part, {test['images']:,} images", table, f"Intervals: percentiles over {drawn}.")
@@ -86,6 +97,10 @@ def _overall(found: dict[str, Any]) -> Group:
 def _classes(found: dict[str, Any], named: bool) -> Group:
     rows, intervals = found["test"]["per_class"], found["test"]["intervals"]["per_class"]
     trained, notes = found["split"]["counts"]["train"], [f"Tiers: {found['tiers']['rule']}."]
+    multilabel = "thresholds" in found["test"]
+    shown, with_interval = _COLUMNS[multilabel], _WITH_INTERVAL[multilabel]
+    if multilabel:
+        notes.append("F1, precision and recall are those at the thresholds that the validation part chose.")
     if len(rows) > MOST_ROWS:
         notes.append(f"The {MOST_ROWS} lowest F1 of {len(rows)} classes; metrics.json has all.")
         rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MOST_ROWS]
@@ -93,7 +108,10 @@ def _classes(found: dict[str, Any], named: bool) -> Group:
         notes.append(f"! fewer than {LOW_SUPPORT} test images: neither the number nor its interval says much.")
     table = _table("class")
     table.add_column("tier", no_wrap=True)
-    for heading in ("train", "test", "precision", "recall", "interval", "F1", "AUROC"):
+    headings = ["train", "test"]
+    for name in shown:
+        headings += [_HEADINGS.get(name, name), *["interval"] * (name == with_interval)]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)  # The name may be cut, a number not.
     if named:
         table.add_column("name", no_wrap=True)
@@ -103,9 +121,14 @@ def _classes(found: dict[str, Any], named: bool) -> Group:
             row["tier"],
             f"{trained[row['class']]:,}",
             f"{row['support']:,}{'!' if 0 < row['support'] < LOW_SUPPORT else ' '}",
-            *(_number(row[name]) for name in ("precision", "recall")),
-            _interval(intervals[row["class"]]["recall"]),
-            *(_number(row[name]) for name in ("f1", "auroc")),
+            *(
+                cell
+                for name in shown
+                for cell in (
+                    _number(row[name]),
+                    *[_interval(intervals[row["class"]][name])] * (name == with_interval),
+                )
+            ),
             Text("" if row["name"] == row["class"] else row["name"]),
         ]
         table.add_row(*cells[: len(table.columns)])

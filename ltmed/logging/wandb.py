@@ -16,6 +16,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
 from ltmed.errors import UserError
+from ltmed.evaluation.scalars import PER_CLASS, PER_LABEL
 from ltmed.logging.csv import CSVLogger
 from ltmed.logging.wandb_media import images, tags
 from ltmed.runs.directory import identity
@@ -123,7 +124,9 @@ class WandbLogger(CSVLogger):
         super().log_final(found)
         test, intervals = found["test"], found["test"]["intervals"]["scalars"]
         run = self.experiment
-        views = {"test/per_class": _class_table(found), "test/confusion_matrix": _confusion(test)}
+        views = {"test/per_class": _class_table(found)}
+        if "confusion" in test:
+            views["test/confusion_matrix"] = _confusion(test)
         run.log({**views, **images(self.file.parent / "figures")})
         for name, value in test["scalars"].items():
             low, high = intervals[name]
@@ -195,11 +198,13 @@ def _class_table(found: dict[str, Any]) -> wandb.Table:
     import wandb
 
     intervals = found["test"]["intervals"]["per_class"]
-    keys = ("class", "name", "tier", "support", "precision", "recall", "f1", "auroc")
+    several = "thresholds" in found["test"]
+    numbers = (*PER_LABEL, "threshold") if several else PER_CLASS
+    keys, main = ("class", "name", "tier", "support", *numbers), "ap" if several else "recall"
     rows: list[Any] = [
-        [*(row[key] for key in keys), *intervals[row["class"]]["recall"]] for row in found["test"]["per_class"]
+        [*(row[key] for key in keys), *intervals[row["class"]][main]] for row in found["test"]["per_class"]
     ]
-    return wandb.Table(columns=[*keys, "recall_low", "recall_high"], data=rows)
+    return wandb.Table(columns=[*keys, f"{main}_low", f"{main}_high"], data=rows)
 
 
 def _confusion(test: dict[str, Any]) -> Any:

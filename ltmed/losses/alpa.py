@@ -28,6 +28,8 @@ from torch import Tensor
 from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
+from ltmed.losses.sigmoid import only_known
+from ltmed.losses.traits import multilabel
 
 Coefficients = Literal["paper", "pade"]
 Ratio = tuple[tuple[float, ...], tuple[float, ...]]
@@ -37,6 +39,7 @@ LARGEST_ORDER = 5
 """Up to here float32 is enough, and no approximant has a pole in [0, 1]."""
 
 
+@multilabel
 @full_precision
 def alpa(
     logits: Tensor,
@@ -56,7 +59,8 @@ def alpa(
 
     Args:
         logits: `[B, K]`, any float type; half precision is computed in float32.
-        labels: int64 `[B]`, one class per image, or 0/1 `[B, K]`, any number of classes per image.
+        labels: int64 `[B]`, one class per image, or 0/1 `[B, K]`, any number of classes per image; NaN is unknown and
+            adds nothing.
         counts: training images per class `[K]`; not used, part of the common signature.
         alpha: weight of positives.
         beta: weight of negatives.
@@ -93,7 +97,7 @@ def alpa(
     up, down = (alpha, beta) if pade else (1.5 * alpha, beta)
     if labels.ndim == 2:
         terms = torch.where(labels > 0, up * positive((-logits).sigmoid()), down * negative(logits.sigmoid()))
-        return terms.sum() / len(logits)
+        return only_known(terms, labels).sum() / len(logits)
     # Without B x K masks: the labels' logits on their own, and -inf, which costs a negative nothing, in their place.
     column = labels[:, None]
     right, others = logits.gather(1, column), logits.scatter(1, column, -torch.inf)

@@ -100,9 +100,50 @@ def log_mitigation(counts: Tensor, p: float) -> Tensor:
     return p * (logs[None, :] - logs[:, None]).clamp_max(0)
 
 
+@once_per_counts
+def log_odds(counts: Tensor) -> Tensor:
+    """b_c = log(n_c / m_c), `[K]`, of the n_c images with and the m_c images without label c; 0 where either is 0.
+
+    `counts` is `[K]`, with m_c = N - n_c, or `[2, K]`: n and m.
+
+    Raises:
+        UserError: a class without images, of counts `[K]`.
+    """
+    with_it, without = _sides(counts)
+    both = (with_it > 0) & (without > 0)
+    return torch.where(both, with_it / without.where(both, 1), 1).log()
+
+
+@once_per_counts
+def odds_against(counts: Tensor, largest: float | None) -> Tensor:
+    """m_c / n_c, at most `largest`, `[K]`; 1 where either is 0. Counts and errors as for `log_odds`."""
+    with_it, without = _sides(counts)
+    both = (with_it > 0) & (without > 0)
+    ratio = torch.where(both, without / with_it.where(both, 1), 1)
+    return ratio if largest is None else ratio.clamp_max(largest)
+
+
+@once_per_counts
+def inverse_positives(counts: Tensor) -> Tensor:
+    """1 / n_c, `[K]`; 0 where n_c is 0. Counts and errors as for `log_odds`."""
+    with_it, _ = _sides(counts)
+    return torch.where(with_it > 0, 1 / with_it.clamp_min(1), 0)
+
+
+def _sides(counts: Tensor) -> tuple[Tensor, Tensor]:
+    if counts.ndim == 2:
+        return counts[0], counts[1]
+    return counts, counts.sum() - counts
+
+
 def _checked(counts: Tensor) -> Tensor:
-    """The counts as float64 on the CPU; a class without images ends the run."""
+    """The counts as float64 on the CPU; a class without images ends the run.
+
+    Of several labels per image, `[2, K]`, a label without positives is no mistake: nothing is learnt of it.
+    """
     numbers = counts.cpu().double()
+    if numbers.ndim == 2:
+        return numbers
     empty = [str(index) for index, number in enumerate(numbers.tolist()) if not number > 0]
     if empty:
         raise UserError(

@@ -1,7 +1,9 @@
 """Losses with one sigmoid per class, p = sigmoid(z). Letters: B images, K classes.
 
 All are summed over the classes and averaged over the batch. The classes are ranked by z itself. Targets are class
-numbers `[B]` or 0/1 `[B, K]`, any number of classes per image.
+numbers `[B]` or 0/1 `[B, K]`, any number of classes per image. A NaN among the latter is unknown: it adds nothing to
+the sum over classes, and its logit has gradient 0. The batch is divided by its images, not by its known entries, so
+that a batch computed in parts (processes, accumulation) has the same gradient as the whole.
 
 Focal: T.-Y. Lin et al., ICCV 2017, Eq. 5. ASL: T. Ridnik, E. Ben-Baruch, N. Zamir, A. Noy, I. Friedman, M. Protter,
 L. Zelnik-Manor, "Asymmetric Loss for Multi-Label Classification", ICCV 2021.
@@ -19,21 +21,46 @@ from torch import Tensor
 from ltmed.errors import require_between
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
+from ltmed.losses.traits import multilabel
 
 
+@multilabel
 @full_precision
 def bce(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     """Binary cross-entropy, -y log p - (1 - y) log(1 - p).
 
     Args:
         logits: z `[B, K]`, any float type; half precision is computed in float32.
-        labels: int64 `[B]`, or 0/1 `[B, K]`.
+        labels: int64 `[B]`, or 0/1/NaN `[B, K]`.
         counts: training images per class `[K]`; not used, part of the common signature.
     """
-    wanted = labels.to(logits.dtype) if labels.ndim == 2 else torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
-    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(logits)
+    wanted, known = targets(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, wanted, known, reduction="sum") / len(logits)
 
 
+def targets(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What the sigmoids should be, 0/1 `[B, K]` in the type of the logits, and 1 where that is known, else 0.
+
+    Args:
+        logits: z `[B, K]`.
+        labels: int64 `[B]`, or 0/1/NaN `[B, K]`; of an unknown entry the target is 0.
+
+    Returns:
+        targets, and the mask in the type of the logits, None where everything is known by the type of the labels.
+    """
+    if labels.ndim == 1:
+        return torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0), None
+    if not labels.is_floating_point():
+        return labels.to(logits.dtype), None
+    return labels.nan_to_num(0.0).to(logits.dtype), (~labels.isnan()).to(logits.dtype)
+
+
+def only_known(terms: Tensor, labels: Tensor) -> Tensor:
+    """The terms `[B, K]` with 0 in place of those of unknown entries."""
+    return terms.masked_fill(labels.isnan(), 0) if labels.is_floating_point() else terms
+
+
+@multilabel
 @full_precision
 def sigmoid_focal(
     logits: Tensor, labels: Tensor, counts: Tensor, *, gamma: float = 2.0, alpha: float | None = 0.25
@@ -42,7 +69,7 @@ def sigmoid_focal(
 
     Args:
         logits: z `[B, K]`.
-        labels: int64 `[B]`, or 0/1 `[B, K]`.
+        labels: int64 `[B]`, or 0/1/NaN `[B, K]`.
         counts: training images per class `[K]`; not used, part of the common signature.
         gamma: g >= 0.
         alpha: weight of positives in [0, 1], that of negatives is 1 - alpha; None: both count 1.
@@ -62,6 +89,7 @@ def focal_terms(logits: Tensor, labels: Tensor, gamma: float, alpha: float | Non
     return _per_image(logits, labels, lambda z: _focused(-z, gamma), lambda z: _focused(z, gamma), weights)
 
 
+@multilabel
 @full_precision
 def asl(
     logits: Tensor,
@@ -76,7 +104,7 @@ def asl(
 
     Args:
         logits: z `[B, K]`.
-        labels: int64 `[B]`, or 0/1 `[B, K]`.
+        labels: int64 `[B]`, or 0/1/NaN `[B, K]`.
         counts: training images per class `[K]`; not used, part of the common signature.
         gamma_pos: g+ >= 0.
         gamma_neg: g- >= 0.
@@ -116,7 +144,8 @@ def _per_image(
     """Sum over classes of `positive(z)` where y is 1 and `negative(z)` where it is 0, times their weights, `[B]`."""
     up, down = weights
     if labels.ndim == 2:
-        return torch.where(labels > 0, up * positive(logits), down * negative(logits)).sum(1)
+        terms = torch.where(labels > 0, up * positive(logits), down * negative(logits))
+        return only_known(terms, labels).sum(1)
     # Without B x K masks: the labels' logits on their own, and one that costs a negative nothing in their place.
     column = labels[:, None]
     right, others = logits.gather(1, column), logits.scatter(1, column, torch.finfo(logits.dtype).min)

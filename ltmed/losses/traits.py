@@ -2,7 +2,7 @@
 
 `beta` of `class_balanced_ce` makes class weights, that of `alpa` is the weight of negatives. A loss that means the
 former is marked with `@class_weighted` where it is defined; one whose `scale` is that of the head's cosines with
-`@of_scaled_cosines`. There is no list to add a loss to.
+`@of_scaled_cosines`; one that takes several labels per image with `@multilabel`. There is no list to add a loss to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from ltmed.errors import UserError
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""`(logits [B, K], labels int64 [B], class counts [K]) -> scalar`: what every classification loss is."""
+"""`(logits [B, K], labels int64 [B], class counts [K]) -> scalar`: what every classification loss is.
+
+One that is marked with `@multilabel` also takes float labels `[B, K]` in {0, 1, NaN} and counts `[2, K]`, the known
+positives and the known negatives of each label in the training part.
+"""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,6 +36,17 @@ def of_scaled_cosines(function: Function) -> Function:
     """Marks a loss of logits s cos, whose `scale` must be the s that the head multiplies by."""
     function.__dict__["of_scaled_cosines"] = True
     return function
+
+
+def multilabel(function: Function) -> Function:
+    """Marks a loss with one sigmoid per class, which takes several labels per image, and unknown ones."""
+    function.__dict__["multilabel"] = True
+    return function
+
+
+def is_multilabel(loss: Callable[..., Any]) -> bool:
+    """Whether the loss, which may be a `partial`, is marked with `multilabel`."""
+    return getattr(_function(loss), "multilabel", False)
 
 
 def is_class_weighted(loss: Callable[..., Any]) -> bool:

@@ -39,6 +39,8 @@ class BalancedMixUp(ERM):
 
     needs_images = True
 
+    multilabel = False
+
     def __init__(self, network: Network, context: StageContext, *, loss: Loss, alpha: float = 0.2) -> None:
         super().__init__(network, context, loss=loss)
         self.shares = shares(f"method.stages.{context.name}.module.alpha", alpha, 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from ltmed.data.batch import Batch
@@ -12,7 +14,7 @@ from ltmed.training.stage import Stage
 
 
 class ERM(Stage):
-    """Minimises `loss(logits [B, K], labels [B], counts [K])` over the batches of a sampler.
+    """Minimises `loss(logits [B, K], labels, counts)` over the batches of a sampler.
 
     Args:
         network: encoder and classifier.
@@ -22,6 +24,8 @@ class ERM(Stage):
     Raises:
         UserError: a loss of scaled cosines on a head without its scale.
     """
+
+    multilabel: ClassVar[bool] = True
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss) -> None:
         super().__init__(network, context)

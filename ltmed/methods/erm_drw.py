@@ -37,6 +37,8 @@ class ERMDRW(ERM):
         UserError: a loss without such weights, one that `ERM` refuses, or an option out of range.
     """
 
+    multilabel = False
+
     def __init__(
         self,
         network: Network,

@@ -81,6 +81,8 @@ class Curriculum(ERM):
     waited: Tensor
     stale: Tensor
 
+    multilabel = False
+
     def __init__(
         self,
         network: Network,

@@ -59,7 +59,8 @@ class Mixing(ERM):
         share = draw(self.shares)
         partners = torch.randperm(len(batch.labels), device=batch.labels.device)
         images, share = self.mix(batch.images, batch.images[partners], share)
-        return mixed_loss(self.loss, self(images), batch.labels, batch.labels[partners], share, self.class_counts)
+        labels = self.targets(batch.labels)
+        return mixed_loss(self.loss, self(images), labels, labels[partners], share, self.class_counts)
 
 
 def shares(option: str, alpha: float, beta: float) -> Beta:
@@ -119,8 +120,8 @@ def mixed_loss(loss: Loss, logits: Tensor, labels: Tensor, others: Tensor, share
     Args:
         loss: `(logits, labels, counts) -> scalar`.
         logits: z of the mixed images, `[B, K]`.
-        labels: y_i, int64 `[B]`.
-        others: y_j, int64 `[B]`.
+        labels: y_i, int64 `[B]`, or 0/1/NaN `[B, K]`.
+        others: y_j, likewise.
         share: lambda, `[]`.
         counts: training images per class, `[K]`.
     """

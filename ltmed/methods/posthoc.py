@@ -36,6 +36,8 @@ class PostHocLogitAdjustment(ERM):
         UserError: a network without the head, or `tau` out of range.
     """
 
+    multilabel = False
+
     def __init__(
         self,
         network: Network,

@@ -73,7 +73,8 @@ class Entry:
             for key, value in self.settings.items()
             if key.startswith(("split.", "dataset.")) and key not in (*_READING, *_PLACE_OF_A_SET, "split.of")
         } | dict.fromkeys(self.run.split_seeds)
-        return {**images, "name": protocol_name(self.run) if self.finished else None}
+        several = {"several labels": True} if self.finished and self.run.multilabel else {}
+        return {**images, **several, "name": protocol_name(self.run) if self.finished else None}
 
     @cached_property
     def row(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ltmed.report.formatting import metric_name, p_value, percent, signed
-from ltmed.report.model import MISSING, Cell, FormattedCell, Grid, Published, Table
+from ltmed.report.model import METRICS, MISSING, Cell, FormattedCell, Grid, Published, Table
 from ltmed.report.paired import Paired, PairedBootstrap
 from ltmed.report.statistics import FEWEST_PAIRS, SignedRank, collect, mean, signed_rank
 from ltmed.runs.reader import Run
@@ -93,8 +93,8 @@ def other_references(table: Table) -> Iterator[tuple[str, str]]:
 
 def significance(table: Table) -> Iterator[Grid]:
     """Differences to the row of reference with their tests: one grid for each column that has one."""
-    metrics = list(dict.fromkeys((table.metrics[0], "balanced_accuracy")))
     for column in table.columns:
+        metrics = list(dict.fromkeys((table.metrics[0], METRICS[table.multilabel(column)][0])))
         base = reference(table, column)
         if base is not None:
             yield _tests(table, column, base, metrics)

@@ -7,26 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ltmed.evaluation.scalars import better
 from ltmed.report import protocol
 from ltmed.report.comparison import other_references, published, significance
 from ltmed.report.formatting import metric_name, percent
-from ltmed.report.model import BEST, MISSING, SECOND, Cell, Document, FormattedCell, Grid, Table
+from ltmed.report.model import BEST, MISSING, SECOND, TIERS, Cell, Document, FormattedCell, Grid, Table
 from ltmed.report.statistics import Basis, Summary, basis, has_others, lacking, ranked_mean, summary
 from ltmed.runs.reader import Run
-
-TIERS = ("head_recall", "medium_recall", "tail_recall")
-LOWER_IS_BETTER = ("ece",)
 
 
 def document(table: Table) -> Document:
     """Computes everything that is shown of `table`."""
-    grids = [
-        *_results(table, table.metrics, "Test results"),
-        *(_results(table, TIERS, "Recall by class frequency") if any(c.runs for c in table.cells.values()) else ()),
-        *published(table),
-        *significance(table),
-        protocol.runs_grid(table),
-    ]
+    parts = table.by_kind()
+    grids = [grid for several, part in parts for grid in _of_kind(part, several)]
+    grids += [*published(table), *(grid for _, part in parts for grid in significance(part)), protocol.runs_grid(table)]
     notes = [
         "Figures are percent: mean ± standard deviation of the sample, over folds or random splits (each the mean over "
         "its seeds), or over the seeds of one.",
@@ -42,6 +36,15 @@ def document(table: Table) -> Document:
         tuple(_missing(table)),
         tuple(notes),
     )
+
+
+def _of_kind(table: Table, several: bool) -> Iterator[Grid]:
+    """The figures of columns with one label per image, or with several."""
+    yield from _results(table, table.metrics, "Test results")
+    if any(
+        (row, column) in table.cells and table.cells[row, column].runs for row in table.rows for column in table.columns
+    ):
+        yield from _results(table, TIERS[several], f"{'AP' if several else 'Recall'} by class frequency")
 
 
 def _once(sentences: Sequence[tuple[str, str]], table: Table) -> Iterator[str]:
@@ -84,7 +87,7 @@ def _column(table: Table, column: str, metric: str) -> dict[str, FormattedCell]:
     ranked = {
         row: percent(ranked_mean(cells[row].runs, metric, needed) or 0) for row, why in reasons.items() if not why
     }
-    order = sorted(set(ranked.values()), key=float, reverse=metric not in LOWER_IS_BETTER)
+    order = sorted(set(ranked.values()), key=float, reverse=better(metric) == "max")
     mark_of = dict(zip(order, (BEST, SECOND), strict=False)) if len(ranked) > 1 else {}
     mixed = len({one.interval for one in found.values() if one}) > 1
     shown = {}

@@ -6,14 +6,26 @@ of text, and sentences.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ltmed.evaluation.scalars import scalars_of
 from ltmed.runs.reader import Run
 from ltmed.studies.axis import Axis
 from ltmed.studies.published import Published
 
 BEST, SECOND, MISSING = "best", "second", "missing"
 """Marks of a cell."""
+
+METRICS = {
+    False: ("balanced_accuracy", "macro_f1", "macro_auroc", "accuracy"),
+    True: ("macro_ap", "macro_auroc", "macro_f1", "micro_f1"),
+}
+"""Whether images carry several labels -> the metrics that are shown first, the main one before the others."""
+TIERS = {
+    False: ("head_recall", "medium_recall", "tail_recall"),
+    True: ("head_ap", "medium_ap", "tail_ap"),
+}
+"""Likewise, by class frequency."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +49,31 @@ class Table:
     columns: tuple[str, ...]
     """Data sets under one split protocol: rows of one column have the same test images in each of its divisions."""
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ("balanced_accuracy", "macro_f1", "macro_auroc", "accuracy")
-    """Which metrics are shown first; others are in the long tables."""
+    metrics: tuple[str, ...] = METRICS[False]
+    """Which metrics are shown first; others are in the long tables. Columns whose images carry several labels have
+    those of `METRICS` unless some that they have were chosen."""
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
     axis: Axis | None = None
     """The parameter that the rows or columns of a study vary."""
     reference: str | None = None
     """The row that all others are compared with; None, or where it was not run, takes the first that was."""
+
+    def multilabel(self, column: str) -> bool:
+        """Whether the images of a column carry several labels; all runs of a column are of one kind."""
+        cells = (self.cells.get((row, column), Cell()) for row in self.rows)
+        return any(run.multilabel for cell in cells for run in cell.runs)
+
+    def by_kind(self) -> list[tuple[bool, Table]]:
+        """The columns of one label, then those of several, each with the metrics that they have."""
+        parts = []
+        for kind in (False, True):
+            columns = tuple(column for column in self.columns if self.multilabel(column) == kind)
+            known = tuple(metric for metric in self.metrics if metric in scalars_of(kind))
+            chosen = METRICS[kind] if self.metrics == METRICS[False] or not known else known
+            if columns:
+                parts.append((kind, replace(self, columns=columns, metrics=chosen)))
+        return parts
 
 
 @dataclass(frozen=True)

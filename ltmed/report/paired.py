@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ltmed.evaluation.bootstrap import CHUNK_VALUES, draw
-from ltmed.evaluation.metrics import Evaluation, WeightedScorer, count_scores, mean_of_defined
+from ltmed.evaluation.metrics import Evaluation, count_scores, mean_of_defined
+from ltmed.evaluation.scoring import scorer_of
 from ltmed.report.statistics import LEVEL
 from ltmed.runs.reader import Division, Run
 
@@ -153,7 +154,7 @@ def score_resamples(run: Run, metric: str, members: np.ndarray, weights: np.ndar
     tiers = {
         tier: [run.classes.index(code) for code in run.found["tiers"][tier]] for tier in ("head", "medium", "tail")
     }
-    score = _image_scorer if metric in _NOT_COUNTS else _count_scorer
+    score = _image_scorer if run.multilabel or metric in _NOT_COUNTS else _count_scorer
     scorer = score(run, metric, members, tiers)
     rows = max(1, CHUNK_VALUES // weights.shape[1])
     chunks = (weights[start : start + rows].astype(np.float64) for start in range(0, len(weights), rows))
@@ -164,8 +165,10 @@ def score_resamples(run: Run, metric: str, members: np.ndarray, weights: np.ndar
 def _image_scorer(run: Run, metric: str, members: np.ndarray, tiers: dict[str, list[int]]) -> Scorer:
     rows = sorted_rows(run)
     probabilities = torch.tensor(rows[[f"prob_{code}" for code in run.classes]].to_numpy(np.float32))
-    label = torch.from_numpy(_indices(run, "label"))
-    scorer = WeightedScorer(Evaluation(probabilities, label, torch.arange(len(rows)), tuple(run.classes)), tiers)
+    label = torch.tensor(_labels(run, rows) if run.multilabel else _indices(run, "label"))
+    cuts = np.array([run.found["test"]["thresholds"][code] for code in run.classes]) if run.multilabel else None
+    predicted = Evaluation(probabilities, label, torch.arange(len(rows)), tuple(run.classes))
+    scorer = scorer_of(predicted, tiers, cuts)
     return lambda weights: scorer(weights[:, members])[metric]
 
 
@@ -198,7 +201,14 @@ def sorted_rows(run: Run) -> pd.DataFrame:
 def _tested(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Test images, sorted, and their labels."""
     rows = sorted_rows(run)
+    if run.multilabel:  # As bytes, in which an unknown label equals an unknown one.
+        return rows["image"].to_numpy(), np.array([row.tobytes() for row in _labels(run, rows)], object)
     return rows["image"].to_numpy(), rows["label"].to_numpy()
+
+
+def _labels(run: Run, rows: pd.DataFrame) -> np.ndarray:
+    """float32 `[N, K]` of 0, 1 and NaN."""
+    return rows[[f"label_{code}" for code in run.classes]].to_numpy(np.float32)
 
 
 def _indices(run: Run, column: str) -> np.ndarray:

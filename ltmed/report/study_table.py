@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltmed.errors import UserError, require_choice
-from ltmed.evaluation.scalars import SCALARS
+from ltmed.evaluation.scalars import ALL_SCALARS
 from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import Run, read_run
 from ltmed.studies.catalogue import files, load
@@ -25,7 +25,7 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
     filters = StudyFilters([*([] if scale is None else [f"scale={scale}"]), *further])
     study = filters.narrow(load(name, filters.scale))
     for metric in study.metrics:
-        require_choice(f"study.metrics of {files()[name]}", metric, SCALARS)
+        require_choice(f"study.metrics of {files()[name]}", metric, ALL_SCALARS)
     places: dict[tuple[str, str], list[Repetition]] = {}
     for place in study.cells(filters.further):
         places.setdefault((place.row, place.column), []).append(place)

@@ -4,18 +4,64 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ltmed.runs.directory import DamagedRunError
 from ltmed.runs.record import ATTRIBUTE, PREDICTIONS, VALIDATION
+from ltmed.utils.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ltmed.data.datamodule import DataModule
+    from ltmed.data.manifest import Manifest
     from ltmed.evaluation.metrics import Evaluation
     from ltmed.runs.reader import Run
+
+
+def write(
+    run_dir: Path, data: DataModule, evaluation: Evaluation, cuts: np.ndarray | None = None, file: str = PREDICTIONS
+) -> None:
+    """Writes predictions.parquet, or validation.parquet, as a whole or not at all.
+
+    It has one row per image of the part in manifest order: `image` (path under the data set's root),
+    `label` and `predicted` (class codes), the group's number under its name (`lesion`, `patient`) where there are
+    groups, `prob_<class>` (float32) for every class, and `attribute_<name>` (text) for every attribute. Of several
+    labels, `label_<class>` (0, 1 or NaN) and `predicted_<class>` (0 or 1) for every label in place of the two.
+
+    Args:
+        run_dir: folder of the run.
+        data: the data set, for image names and groups.
+        evaluation: predictions for the part.
+        cuts: `[K]` of several labels, from `ltmed.runs.record.thresholds`.
+        file: `PREDICTIONS` of the test part, or `VALIDATION`.
+    """
+    with replacing(run_dir / file) as partial:
+        table_of(data.manifest, evaluation, cuts).to_parquet(partial, index=False)
+
+
+def table_of(manifest: Manifest, evaluation: Evaluation, cuts: np.ndarray | None = None) -> pd.DataFrame:
+    """The table of `write`; a label of -1, which is none of the classes, has an empty code."""
+    import pandas as pd
+
+    classes = evaluation.classes
+    rows = evaluation.indices.cpu().numpy()
+    probabilities = evaluation.probabilities.float().cpu().numpy()
+    columns: dict[str, Any] = {"image": [manifest.images[row] for row in rows]}
+    if cuts is None:
+        columns["label"] = [classes[k] if k >= 0 else "" for k in evaluation.labels.tolist()]
+        columns["predicted"] = [classes[k] for k in probabilities.argmax(1)]
+    else:
+        targets, decided = evaluation.labels.cpu().numpy(), probabilities >= cuts.astype(probabilities.dtype)
+        columns |= {f"label_{code}": targets[:, k] for k, code in enumerate(classes)}
+        columns |= {f"predicted_{code}": decided[:, k].astype("int8") for k, code in enumerate(classes)}
+    if manifest.groups is not None:
+        columns[manifest.group_name] = manifest.groups[rows]
+    columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
+    columns.update({f"{ATTRIBUTE}{name}": cells[rows] for name, cells in (manifest.attributes or {}).items()})
+    return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True)
@@ -64,7 +110,7 @@ class Predictions:
 
 
 def from_table(table: pd.DataFrame, classes: tuple[str, ...], group: str | None) -> Predictions:
-    """From a table as `ltmed.runs.record.predictions_table` makes it.
+    """From a table as `table_of` makes it.
 
     Args:
         table: one row for each image.

@@ -83,7 +83,7 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row per test image: image, label, predicted, the group column if groups are known, prob_<class>.
+        """One row per test image: as `ltmed.runs.predictions.write` says.
 
         Raises:
             FileNotFoundError: it was left behind when the run was copied.
@@ -99,6 +99,11 @@ class Run:
             if isinstance(error, FileNotFoundError):
                 raise
             raise DamagedRunError(file, "cannot be read") from None
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether its images may carry several labels."""
+        return "thresholds" in self.found["test"]
 
     @property
     def classes(self) -> list[str]:
@@ -217,6 +222,7 @@ def _check_columns(run: Run) -> None:
         return
     except (ArrowException, OSError):
         raise DamagedRunError(file, "cannot be read") from None
-    for column in ("image", "label", "predicted", run.found["split"].get("group")):
+    own = [f"{kind}_{code}" for kind in ("label", "predicted") for code in run.classes] if run.multilabel else []
+    for column in ("image", *(own or ("label", "predicted")), run.found["split"].get("group")):
         if column and column not in columns:
             raise DamagedRunError(file, f"has no column '{column}'")

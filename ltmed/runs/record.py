@@ -5,7 +5,10 @@ metrics.json is strict JSON (an undefined number is null), written last of all, 
     run         name, dataset, method, fold, seed
     test        images, scalars {name: value}, intervals {unit, units, resamples, level, seed, scalars, per_class},
                 per_class [{class, name, tier, support, precision, recall, f1, auroc}], absent [class],
-                confusion [true][predicted]
+                confusion [true][predicted];
+                of several labels (`ltmed.evaluation.multilabel`) other scalars, per_class [{..., support, unknown, ap,
+                auroc, f1, precision, recall, prevalence, ece, threshold}], and instead of the confusion
+                thresholds {label: probability}, chosen on the validation part
     val         images, scalars: the validation part at the chosen checkpoint
     split       name, hash, images {part: n}, counts {part: {class: n}}, group (what must not be divided, or null),
                 leakage {images, leaking, fraction, per_class} or null,
@@ -31,18 +34,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltmed.runs.directory import METRICS, DamagedRunError
-from ltmed.utils.files import replacing, write_atomic
+from ltmed.utils.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
-    import pandas as pd
     from omegaconf import DictConfig
 
     from ltmed.data.datamodule import DataModule
     from ltmed.data.manifest import Manifest
-    from ltmed.evaluation.metrics import Evaluation
+    from ltmed.evaluation.metrics import Evaluation, Report
+    from ltmed.evaluation.multilabel import MultilabelReport
 
 PREDICTIONS, VALIDATION = "predictions.parquet", "validation.parquet"
 ATTRIBUTE = "attribute_"
@@ -93,10 +96,10 @@ def collect(
         stages: what training took (`ltmed.runs.facts.durations`).
     """
     from ltmed.data.splits.imbalance import LongTailedSplit
-    from ltmed.evaluation.metrics import evaluate
+    from ltmed.evaluation.scoring import report_of
     from ltmed.evaluation.tiers import RULE
 
-    manifest, tested = data.manifest, evaluations["test"]
+    manifest, tested, cuts = data.manifest, evaluations["test"], thresholds(evaluations)
     groups = None if manifest.groups is None else manifest.groups[tested.indices.cpu().numpy()]
     dataset, method, fold, seed = manifest.name, str(cfg.method.name), int(cfg.fold), int(cfg.seed)
     listed = bool(cfg.dataset.get("head") or cfg.dataset.get("tail"))
@@ -108,10 +111,10 @@ def collect(
             "fold": fold,
             "seed": seed,
         },
-        "test": scored(tested, manifest.class_names, data.tiers, groups, manifest.group_name),
+        "test": scored(tested, manifest.class_names, data.tiers, groups, manifest.group_name, cuts),
         "val": {
             "images": len(evaluations["val"].labels),
-            "scalars": evaluate(evaluations["val"], data.tiers).scalars(),
+            "scalars": report_of(evaluations["val"], data.tiers, cuts).scalars(),
         },
         "split": {
             "name": data.split.name,
@@ -137,12 +140,26 @@ def collect(
     return without_nan(found)
 
 
+def thresholds(evaluations: dict[str, Evaluation]) -> np.ndarray | None:
+    """Where several labels are decided, `[K]`, by the validation part alone; None of images with one label."""
+    from ltmed.evaluation.operating_points import label_thresholds
+
+    return label_thresholds(evaluations["val"]) if evaluations["val"].multilabel else None
+
+
+def _decisions(report: Report | MultilabelReport, classes: Sequence[str], cuts: np.ndarray | None) -> dict[str, Any]:
+    if cuts is None:
+        return {"confusion": getattr(report, "confusion")}  # noqa: B009
+    return {"thresholds": dict(zip(classes, cuts.tolist(), strict=True))}
+
+
 def scored(
     evaluation: Evaluation,
     class_names: Sequence[str],
     tiers: dict[str, list[int]],
     groups: np.ndarray | None,
     group_name: str,
+    cuts: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """What metrics.json says of predictions under `test`, NaN included.
 
@@ -152,12 +169,14 @@ def scored(
         tiers: class indices of `head`, `medium` and `tail`.
         groups: int64 `[N]`, images that are resampled together; None for single images.
         group_name: what a group is.
+        cuts: `[K]` of several labels, from `thresholds`.
     """
     from ltmed.evaluation.bootstrap import bootstrap
-    from ltmed.evaluation.metrics import evaluate
+    from ltmed.evaluation.scoring import report_of
 
-    report = evaluate(evaluation, tiers)
-    intervals = bootstrap(evaluation, tiers, groups=groups, unit="image" if groups is None else group_name)
+    report = report_of(evaluation, tiers, cuts)
+    unit = "image" if groups is None else group_name
+    intervals = bootstrap(evaluation, tiers, thresholds=cuts, groups=groups, unit=unit)
     tier_of = {k: tier for tier, members in tiers.items() for k in members}
     return {
         "images": len(evaluation.labels),
@@ -176,7 +195,7 @@ def scored(
             for k, row in enumerate(report.per_class)
         ],
         "absent": report.absent,
-        "confusion": report.confusion,
+        **_decisions(report, evaluation.classes, cuts),
     }
 
 
@@ -218,42 +237,6 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation, file: str = PREDICTIONS) -> None:
-    """Writes predictions.parquet, or validation.parquet, as a whole or not at all.
-
-    It has one row per image of the part in manifest order: `image` (path under the data set's root),
-    `label` and `predicted` (class codes), the group's number under its name (`lesion`, `patient`) where there are
-    groups, `prob_<class>` (float32) for every class, and `attribute_<name>` (text) for every attribute.
-
-    Args:
-        run_dir: folder of the run.
-        data: the data set, for image names and groups.
-        evaluation: predictions for the part.
-        file: `PREDICTIONS` of the test part, or `VALIDATION`.
-    """
-    with replacing(run_dir / file) as partial:
-        predictions_table(data.manifest, evaluation).to_parquet(partial, index=False)
-
-
-def predictions_table(manifest: Manifest, evaluation: Evaluation) -> pd.DataFrame:
-    """The table of `write_predictions`; a label of -1, which is none of the classes, has an empty code."""
-    import pandas as pd
-
-    classes = evaluation.classes
-    rows = evaluation.indices.cpu().numpy()
-    probabilities = evaluation.probabilities.float().cpu().numpy()
-    columns: dict[str, Any] = {
-        "image": [manifest.images[row] for row in rows],
-        "label": [classes[k] if k >= 0 else "" for k in evaluation.labels.tolist()],
-        "predicted": [classes[k] for k in probabilities.argmax(1)],
-    }
-    if manifest.groups is not None:
-        columns[manifest.group_name] = manifest.groups[rows]
-    columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
-    columns.update({f"{ATTRIBUTE}{name}": cells[rows] for name, cells in (manifest.attributes or {}).items()})
-    return pd.DataFrame(columns)
 
 
 def write(run_dir: Path, found: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ class StageContext:
     epochs: int
     classes: tuple[str, ...]
     counts: Tensor
-    """int64 `[K]`: training images per class, of the training part only. No zeros."""
+    """int64 `[K]`: training images per class, of the training part only, no zeros. Where images carry several labels
+    `[2, K]`: known positives and known negatives of each label."""
     tiers: dict[str, list[int]]
     """Class indices of `head`, `medium` and `tail`."""
     mean: tuple[float, float, float]
@@ -40,3 +41,8 @@ class StageContext:
     """Likewise."""
     checkpoint: Path | None = None
     """Where the last good checkpoint of this stage is, for messages."""
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may carry several labels, or none."""
+        return self.counts.ndim == 2

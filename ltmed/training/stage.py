@@ -13,7 +13,9 @@ from torch.optim import Optimizer
 
 from ltmed.data.batch import Batch, normalise
 from ltmed.errors import DivergedError
-from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.operating_points import label_thresholds
+from ltmed.evaluation.scoring import report_of
 from ltmed.losses.traits import Loss
 from ltmed.nn.network import Network
 from ltmed.nn.param_groups import build_optimizer
@@ -36,7 +38,10 @@ class Stage(LightningModule):
     """Whether training changes pixels, so that kept features of a frozen encoder cannot take the images' place."""
     compares_images: ClassVar[bool] = False
     """Whether the loss of a batch is more than the mean over its images, so that it cannot be computed in parts."""
+    multilabel: ClassVar[bool] = False
+    """Whether it can train on images that carry several labels."""
     class_counts: Tensor
+    unlearnable: Tensor
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -46,6 +51,9 @@ class Stage(LightningModule):
         self.context = context
         self.evaluations: dict[str, Evaluation] = {}
         self.register_buffer("class_counts", context.counts.clone(), persistent=False)
+        none = context.counts[0] == 0 if context.multilabel else torch.zeros(0, dtype=torch.bool)
+        self.register_buffer("unlearnable", none, persistent=False)
+        self._leaves_out = bool(none.any())
         self.register_buffer("pixel_mean", 255 * torch.tensor(context.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", 255 * torch.tensor(context.std).view(1, 3, 1, 1), persistent=False)
         # Read every few steps only: a read per step would wait for the GPU, and even a sum costs more than the append.
@@ -73,7 +81,11 @@ class Stage(LightningModule):
         logits = self(batch.images)
         if self.class_losses:
             self.class_losses.add_from(loss, logits, batch.labels, self.class_counts)
-        return loss(logits, batch.labels, self.class_counts)
+        return loss(logits, self.targets(batch.labels), self.class_counts)
+
+    def targets(self, labels: Tensor) -> Tensor:
+        """What a loss is given: the labels; of several, those without a training image are unknown (NaN)."""
+        return labels.masked_fill(self.unlearnable, torch.nan) if self._leaves_out else labels
 
     # --- optimisation -----------------------------------------------------------------------------------------
 
@@ -203,7 +215,8 @@ class Stage(LightningModule):
     def _finish(self, split: str, prefix: str) -> None:
         evaluation = self.gather_evaluation()
         self.evaluations[split] = evaluation
-        summary = evaluate(evaluation, self.context.tiers)
+        thresholds = label_thresholds(self.evaluations["val"]) if evaluation.multilabel else None
+        summary = report_of(evaluation, self.context.tiers, thresholds)
         self.log_dict({f"{prefix}/{name}": value for name, value in summary.scalars().items()})
 
     def gather_evaluation(self) -> Evaluation:
@@ -213,7 +226,7 @@ class Stage(LightningModule):
         logits, labels, indices = (distributed.gather_uneven(t) for t in (logits, labels, indices))
         order = indices.argsort()
         return Evaluation(
-            probabilities=logits[order].softmax(1),
+            probabilities=logits[order].sigmoid() if labels.ndim == 2 else logits[order].softmax(1),
             labels=labels[order],
             indices=indices[order],
             classes=self.context.classes,

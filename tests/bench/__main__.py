@@ -14,6 +14,7 @@ from tests.bench import (
     bench_lmd,
     bench_losses,
     bench_memory,
+    bench_multilabel,
     bench_pcct,
     bench_predict,
     bench_proco,
@@ -33,6 +34,7 @@ def main() -> None:
         "losses": bench_losses.main, "feature_losses": bench_feature_losses.main, "training": bench_training.main,
         "predict": bench_predict.main, "features": bench_features.main,
         "scale": bench_scale.main, "splits": bench_splits.main,
+        "multilabel": bench_multilabel.main,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", choices=[*benches, []], default=list(benches))

@@ -19,6 +19,7 @@ Loss = Callable[..., Tensor]
 NAMES = sorted(file.stem for file in (ROOT / "conf/loss").glob("*.yaml"))
 COUNTED = [
     "weighted_ce", "weighted_focal", "cb_ce", "cb_focal", "ldam", "gcl", "balanced_softmax", "logit_adjusted", "seesaw",
+    "weighted_bce", "logit_adjusted_bce", "distribution_balanced", "db_focal",
 ]  # fmt: skip
 """Those that correct for class frequency."""
 RANDOM = ["gcl"]
@@ -157,6 +158,8 @@ def test_weights_are_where_the_counts_are(loss: Loss) -> None:
         ("gcl", "scale", None), ("gcl", "strength", -1),
         ("logit_adjusted", "tau", -1), ("asl", "gamma_pos", -1), ("asl", "gamma_neg", -1), ("asl", "margin", 1),
         ("seesaw", "p", -1), ("seesaw", "q", -1), ("seesaw", "eps", -1), ("ohem", "keep", 1.1),
+        ("weighted_bce", "largest", 0.5), ("logit_adjusted_bce", "tau", -1), ("db_focal", "gamma", -1),
+        ("db_focal", "mu", 2), ("db_focal", "neg_scale", 0.5), ("db_focal", "bias", -1), ("db_focal", "alpha", -1),
     ],
 )  # fmt: skip
 def test_wrong_options_are_user_errors(name: str, option: str, value: Any) -> None:

@@ -23,6 +23,7 @@ from ltmed.evaluation.metrics import Evaluation, evaluate
 from ltmed.evaluation.scalars import SCALARS
 from ltmed.evaluation.tiers import tiers
 from ltmed.logging.console import print_summary
+from ltmed.runs import predictions as predictions_files
 from ltmed.runs import record
 
 CLASSES = ("MEL", "NV", "BCC", "DF")
@@ -108,7 +109,7 @@ def test_without_groups_images_are_drawn_and_leakage_is_unknown():
 
 def test_files(found, data, tmp_path):
     assert record.read(tmp_path) is None
-    record.write_predictions(tmp_path, data, predictions(data, "test"))
+    predictions_files.write(tmp_path, data, predictions(data, "test"))
     record.write(tmp_path, found)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.json", "predictions.parquet"]
     text = (tmp_path / "metrics.json").read_text()
@@ -135,7 +136,7 @@ def test_a_failed_write_leaves_nothing_and_names_the_file(found, data, tmp_path,
 
     monkeypatch.setattr(os, "fsync", full)
     for write, name in (
-        (lambda: record.write_predictions(tmp_path, data, predictions(data, "test")), record.PREDICTIONS),
+        (lambda: predictions_files.write(tmp_path, data, predictions(data, "test")), record.PREDICTIONS),
         (lambda: record.write(tmp_path, found), record.METRICS),
     ):
         with pytest.raises(OSError, match="No space left") as failed:

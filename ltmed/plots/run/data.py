@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _TIERS = ("balanced_accuracy", "head_recall", "medium_recall", "tail_recall")
 
+_TIERS_OF_LABELS = ("macro_ap", "head_ap", "medium_ap", "tail_ap")
+
 
 class RunData:
     """The data of a finished run's figures.
@@ -59,7 +61,8 @@ class RunData:
 
     def validation(self, stage: str) -> dict[str, list[float]]:
         """Validation metrics of each epoch of a stage: the one that selected the checkpoint, and recall by tier."""
-        metrics = dict.fromkeys((str(self.run.config.monitor), *_TIERS))
+        tiers = _TIERS_OF_LABELS if self.run.multilabel else _TIERS
+        metrics = dict.fromkeys((str(self.run.config.monitor), *tiers))
         found = {metric: self.series(f"{stage}/val/{metric}") for metric in metrics}
         return {metric: values for metric, values in found.items() if values}
 

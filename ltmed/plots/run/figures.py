@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ltmed.config.targets import known
 from ltmed.errors import UserError
 from ltmed.plots import style
-from ltmed.plots.run import classes, confusion, curves, reliability
+from ltmed.plots.run import classes, confusion, curves, labels, reliability
 from ltmed.plots.run.data import RunData
 from ltmed.runs.reader import Run
 
@@ -37,11 +37,18 @@ def figures(run: Run) -> dict[str, Plot]:
             process that has just trained with them.
     """
     data = RunData(run)
+    own: dict[str, Callable[[RunData], Figure | None]]
+    if run.multilabel:
+        own = {
+            "ap_by_positives": lambda data: labels.ap_by_positives(data.run, data.title),
+            "precision_recall": lambda data: labels.precision_recall(data.run, data.title),
+            "co_occurrence": lambda data: labels.co_occurrence(data.run, data.title),
+        }
+    else:
+        own = {"confusion_matrix": _confusion, "recall_by_size": _recall, "reliability": _reliability}
     common: dict[str, Callable[[RunData], Figure | None]] = {
         "class_distribution": _distribution,
-        "confusion_matrix": _confusion,
-        "recall_by_size": _recall,
-        "reliability": _reliability,
+        **own,
         "training_curves": _curves,
         "class_losses": _class_losses,
     }

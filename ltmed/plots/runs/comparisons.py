@@ -51,6 +51,8 @@ def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
         end = "-" + style.file_name(column) if len(columns) > 1 else ""
         title = f"{column}: {alike.repetitions}"
         yield Comparison(f"methods_per_class_f1{end}", f1_by_class(alike, title, alike.note), alike.left_out)
+        if table.multilabel(column):
+            continue
         yield Comparison(f"methods_recall_by_size{end}", recall_by_size(alike, title, alike.note), alike.left_out)
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ltmed.errors import UserError
 from ltmed.plots import style
-from ltmed.plots.run import classes, confusion, reliability
+from ltmed.plots.run import classes, confusion, labels, reliability
 from ltmed.plots.runs import comparisons, side_by_side
 from ltmed.report.model import Cell, Table
 from ltmed.report.renderers.html import EmbeddedFigure, FigureGroup
@@ -65,6 +65,10 @@ def report_figures(table: Table) -> list[FigureGroup]:
         rows = [_Row(row, runs) for row, runs in cells.items() if runs]
         if not rows:
             continue
+        if table.multilabel(column):
+            if found := tuple(_of_labels(rows)):
+                groups.append(FigureGroup(f"Labels: {column}", found))
+            continue
         title = f"Classes: {column}"
         if found := tuple(_by_class(rows)):
             groups.append(FigureGroup(title, found))
@@ -75,6 +79,13 @@ def report_figures(table: Table) -> list[FigureGroup]:
                 FigureGroup(f"Confusion and reliability: {column}", found, note, folded=len(table.columns) > 1)
             )
     return groups
+
+
+def _of_labels(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
+    """AP of each label against its positives, of each row's first run."""
+    for row in rows:
+        plot = partial(labels.ap_by_positives, row.runs[0])
+        yield from _embedded(f"{row.title}: AP of each label", f"AP of each label of {row.name}", plot, wide=True)
 
 
 def _by_class(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:

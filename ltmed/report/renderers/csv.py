@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from ltmed.errors import UserError
-from ltmed.evaluation.scalars import LOWEST, SCALARS
+from ltmed.evaluation.scalars import LOWEST, PER_CLASS, PER_LABEL, scalars_of
 from ltmed.report import protocol
 from ltmed.report.comparison import figure
-from ltmed.report.document import TIERS
 from ltmed.report.formatting import metric_name, split_seed
-from ltmed.report.model import Cell, Document, FormattedCell, Grid, Published, Table
+from ltmed.report.model import METRICS, TIERS, Cell, Document, FormattedCell, Grid, Published, Table
 from ltmed.report.statistics import collect, mean, summary, t_interval
 from ltmed.utils.spreadsheets import as_text
 
@@ -32,14 +31,12 @@ COLUMNS = (
     "row", "column", "metric", "part", "status", "mean", "std", "low95", "high95", "interval", "runs", "missing",
     "folds", "split_seeds", "seeds", "published", "published_std", "difference", "split", "split_hashes", "commits",
 )  # fmt: skip
-PER_CLASS = ("precision", "recall", "f1", "auroc")
 RESULT_COLUMNS = (
     "row", "column", "dataset", "method", "fold", "seed", "split", "split_hash", "commit", "metric", "value", "low95",
     "high95",
 )  # fmt: skip
 _HINT = "ltmed report --format results writes such files."
-_MAIN = "balanced_accuracy"
-_BESIDE = ("macro_f1", "accuracy", "macro_auroc")
+_BESIDE = {False: ("macro_f1", "accuracy", "macro_auroc"), True: ("macro_auroc", "macro_f1", "micro_f1")}
 _TIERS = ("head", "medium", "tail")
 
 
@@ -91,10 +88,11 @@ def _of_cell(cell: Cell) -> dict[str, object]:
 
 def _lines(table: Table, cell: Cell) -> Iterator[dict[str, object]]:
     printed = {(p.metric, p.part): p for p in cell.published}
-    names = SCALARS if cell.runs else table.metrics
+    names = scalars_of(cell.runs[0].multilabel) if cell.runs else table.metrics
     for metric in names:
-        tier = metric.removesuffix("_recall") if metric in TIERS else "all"
-        key = ("recall", tier) if metric in TIERS else (metric, "all")
+        tiered = metric in (*TIERS[False], *TIERS[True])
+        tier, _, kind = metric.partition("_") if tiered else ("all", "", metric)
+        key = (kind, tier)
         yield {"metric": key[0], "part": tier, **_summary(cell, metric), **_published(cell, printed.pop(key, None))}
     for code, metric, ours, runs in _classes(cell):
         found = {"metric": metric, "part": code, "mean": ours, "runs": runs}
@@ -113,7 +111,7 @@ def _summary(cell: Cell, metric: str) -> dict[str, object]:
 def _classes(cell: Cell) -> Iterator[tuple[str, str, float | None, int]]:
     """(class, metric, mean as of the other figures, how many runs define it)."""
     for position, code in enumerate(cell.runs[0].classes if cell.runs else ()):
-        for metric in PER_CLASS:
+        for metric in PER_LABEL if cell.runs[0].multilabel else PER_CLASS:
             found = collect(cell.runs, lambda run, at=position, of=metric: run.found["test"]["per_class"][at][of])
             yield code, metric, mean(found), len(found)
 
@@ -211,19 +209,21 @@ def _read(file: Path) -> dict[str, dict[str, _Runs]]:
 
 
 def _grid(column: str, rows: dict[str, _Runs]) -> Grid:
-    ordered = sorted(rows.items(), key=lambda item: -(_mean_of(list(item[1].values()), _MAIN) or 0))
-    headings = ("runs", metric_name(_MAIN), "95 % interval", *map(metric_name, _BESIDE), " / ".join(_TIERS))
-    lines = [(row, tuple(map(FormattedCell, _cells(list(runs.values()))))) for row, runs in ordered]
+    several = any(METRICS[True][0] in run for runs in rows.values() for run in runs.values())
+    main = METRICS[several][0]
+    ordered = sorted(rows.items(), key=lambda item: -(_mean_of(list(item[1].values()), main) or 0))
+    headings = ("runs", metric_name(main), "95 % interval", *map(metric_name, _BESIDE[several]), " / ".join(_TIERS))
+    lines = [(row, tuple(map(FormattedCell, _cells(list(runs.values()), several)))) for row, runs in ordered]
     return Grid(column, headings, tuple(lines))
 
 
-def _cells(runs: Sequence[dict[str, _Result]]) -> Iterator[str]:
+def _cells(runs: Sequence[dict[str, _Result]], several: bool) -> Iterator[str]:
     yield str(len(runs))
-    yield _spread(runs, _MAIN)
-    yield _interval(runs)
-    for metric in _BESIDE:
+    yield _spread(runs, METRICS[several][0])
+    yield _interval(runs, METRICS[several][0])
+    for metric in _BESIDE[several]:
         yield _spread(runs, metric)
-    recalls = (_mean_of(runs, f"{tier}_recall") for tier in _TIERS)
+    recalls = (_mean_of(runs, metric) for metric in TIERS[several])
     yield " / ".join("-" if recall is None else f"{recall:.2f}" for recall in recalls)
 
 
@@ -243,13 +243,13 @@ def _spread(runs: Sequence[dict[str, _Result]], metric: str) -> str:
     return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
-def _interval(runs: Sequence[dict[str, _Result]]) -> str:
+def _interval(runs: Sequence[dict[str, _Result]], main: str) -> str:
     """Student's over the runs; of a single one its own."""
-    found = [run[_MAIN] for run in runs if _MAIN in run]
+    found = [run[main] for run in runs if main in run]
     if len(found) == 1:
         low, high = found[0].low, found[0].high
     else:
         low, high = t_interval([one.value for one in found]) if found else (None, None)
     if low is None or high is None:
         return "-"
-    return f"{max(low, LOWEST[_MAIN]):.3f} to {min(high, 1.0):.3f}"
+    return f"{max(low, LOWEST[main]):.3f} to {min(high, 1.0):.3f}"

@@ -1,0 +1,89 @@
+"""Whether a method can learn from what the images of a data set are labelled with: one class, or several labels."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from ltmed.config.instantiate import build
+from ltmed.errors import UserError
+from ltmed.evaluation.scalars import scalars_of
+from ltmed.losses.traits import is_multilabel
+from ltmed.training.recipes import Recipe, recipe_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ltmed.data.datamodule import DataModule
+
+
+def counts_of(data: DataModule) -> Tensor:
+    """What losses know of the training part, int64: images of each class `[K]`, or of several labels the known
+    positives and the known negatives of each `[2, K]`.
+    """
+    positives = torch.from_numpy(data.counts)
+    if not data.multilabel:
+        return positives
+    known_negatives = (data.manifest.labels[data.split.train] == 0).sum(0)
+    return torch.stack([positives, torch.from_numpy(known_negatives)])
+
+
+def require_possible(cfg: DictConfig, data: DataModule) -> None:
+    """Refuses, before anything is made, what such images do not have: a metric, or exactly one class each.
+
+    Args:
+        cfg: of the run.
+        data: the data set.
+
+    Raises:
+        UserError: in one line that says why, and what runs.
+    """
+    _require_monitor(cfg, data)
+    if data.multilabel:
+        for name, recipe in cfg.method.stages.items():
+            _require_several(build(recipe.module), recipe_of(cfg, name), cfg, data)
+
+
+def _require_monitor(cfg: DictConfig, data: DataModule) -> None:
+    names = scalars_of(data.multilabel)
+    if cfg.monitor not in names:
+        kind = "several labels" if data.multilabel else "one label"
+        raise UserError(
+            f"monitor={cfg.monitor} is no metric of images with {kind}, which {data.manifest.name} has",
+            f"Add monitor={names[0]}, or another of {', '.join(names[1:])}.",
+        )
+
+
+def _require_several(module: partial[Any], recipe: Recipe, cfg: DictConfig, data: DataModule) -> None:
+    """Refuses a stage that needs exactly one class per image; `module` is its class with its options."""
+    several = f"and images of {data.manifest.name} carry several labels"
+    if not getattr(module.func, "multilabel", False):
+        raise UserError(
+            f"{module.func.__name__} of method={cfg.method.name} needs exactly one class per image, {several}",
+            f"Use method=erm, alpa, asl, bce or mixup, with loss={'|'.join(multilabel_losses())}.",
+        )
+    loss = module.keywords.get("loss")
+    if loss is not None and not is_multilabel(loss):
+        name = getattr(inspect.unwrap(getattr(loss, "func", loss)), "__name__", str(loss))
+        raise UserError(
+            f"The loss {name} expects exactly one class per image, {several}",
+            f"Use one with a sigmoid per label: loss={'|'.join(multilabel_losses())}.",
+        )
+    for setting, given in (("finetune.class_means", recipe.class_means), ("class_losses", cfg.class_losses)):
+        if given:
+            raise UserError(f"{setting} needs exactly one class per image, {several}", f"Leave {setting} out.")
+
+
+def multilabel_losses() -> list[str]:
+    """The choices of `loss=` that take several labels per image."""
+    from hydra.utils import get_method
+
+    from ltmed.config.paths import choices
+
+    targets = {name: OmegaConf.select(OmegaConf.load(file), "_target_") for name, file in choices("loss").items()}
+    return sorted(name for name, target in targets.items() if is_multilabel(get_method(target)))
