@@ -179,7 +179,9 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
         return {}
     link_encoder(network, data, run_dir)
     found = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
-    record.write_predictions(run_dir, data, stage.evaluations["test"], record.thresholds(stage.evaluations))
+    cuts = record.thresholds(stage.evaluations)
+    record.write_predictions(run_dir, data, stage.evaluations["val"], record.VALIDATION, cuts)
+    record.write_predictions(run_dir, data, stage.evaluations["test"], cuts=cuts)
     if cfg.figures:
         _plot(run_dir, found)
     logger.log_final(found)

@@ -37,7 +37,10 @@ from ltmed.runs.directory import METRICS, DamagedRunError
 from ltmed.utils.files import replacing, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
+    import pandas as pd
     from omegaconf import DictConfig
 
     from ltmed.data.datamodule import DataModule
@@ -45,7 +48,9 @@ if TYPE_CHECKING:
     from ltmed.evaluation.metrics import Evaluation, Report
     from ltmed.evaluation.multilabel import MultilabelReport
 
-PREDICTIONS = "predictions.parquet"
+PREDICTIONS, VALIDATION = "predictions.parquet", "validation.parquet"
+ATTRIBUTE = "attribute_"
+"""What the columns of attributes (age, sex, ...) begin with."""
 _PARTS = {
     "run": ("dataset", "method", "fold", "seed"),
     "test": ("scalars", "per_class", "intervals"),
@@ -92,15 +97,11 @@ def collect(
         stages: what training took (`ltmed.runs.facts.durations`).
     """
     from ltmed.data.splits.imbalance import LongTailedSplit
-    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.evaluation.scoring import report_of
     from ltmed.evaluation.tiers import RULE
 
     manifest, tested, cuts = data.manifest, evaluations["test"], thresholds(evaluations)
-    reports = {part: report_of(evaluations[part], data.tiers, cuts) for part in ("val", "test")}
     groups = None if manifest.groups is None else manifest.groups[tested.indices.cpu().numpy()]
-    unit = "image" if groups is None else manifest.group_name
-    intervals = bootstrap(tested, data.tiers, thresholds=cuts, groups=groups, unit=unit)
     dataset, method, fold, seed = manifest.name, str(cfg.method.name), int(cfg.fold), int(cfg.seed)
     listed = bool(cfg.dataset.get("head") or cfg.dataset.get("tail"))
     found = {
@@ -111,23 +112,11 @@ def collect(
             "fold": fold,
             "seed": seed,
         },
-        "test": {
-            "images": len(tested.labels),
-            "scalars": reports["test"].scalars(),
-            "intervals": {
-                "unit": intervals.unit,
-                "units": intervals.units,
-                "resamples": intervals.resamples,
-                "level": intervals.level,
-                "seed": intervals.seed,
-                "scalars": intervals.scalars,
-                "per_class": dict(zip(manifest.classes, intervals.per_class, strict=True)),
-            },
-            "per_class": _per_class(reports["test"], manifest, data.tiers),
-            "absent": reports["test"].absent,
-            **_decisions(reports["test"], manifest, cuts),
+        "test": scored(tested, manifest.class_names, data.tiers, groups, manifest.group_name, cuts),
+        "val": {
+            "images": len(evaluations["val"].labels),
+            "scalars": report_of(evaluations["val"], data.tiers, cuts).scalars(),
         },
-        "val": {"images": len(evaluations["val"].labels), "scalars": reports["val"].scalars()},
         "split": {
             "name": data.split.name,
             "hash": data.digest,
@@ -149,7 +138,7 @@ def collect(
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "git": git_state(Path(__file__).parent),
     }
-    return _without_nan(found)
+    return without_nan(found)
 
 
 def thresholds(evaluations: dict[str, Evaluation]) -> np.ndarray | None:
@@ -159,20 +148,55 @@ def thresholds(evaluations: dict[str, Evaluation]) -> np.ndarray | None:
     return label_thresholds(evaluations["val"]) if evaluations["val"].multilabel else None
 
 
-def _decisions(report: Report | MultilabelReport, manifest: Manifest, cuts: np.ndarray | None) -> dict[str, Any]:
+def _decisions(report: Report | MultilabelReport, classes: Sequence[str], cuts: np.ndarray | None) -> dict[str, Any]:
     if cuts is None:
         return {"confusion": getattr(report, "confusion")}  # noqa: B009
-    return {"thresholds": dict(zip(manifest.classes, cuts.tolist(), strict=True))}
+    return {"thresholds": dict(zip(classes, cuts.tolist(), strict=True))}
 
 
-def _per_class(
-    report: Report | MultilabelReport, manifest: Manifest, tiers: dict[str, list[int]]
-) -> list[dict[str, Any]]:
+def scored(
+    evaluation: Evaluation,
+    class_names: Sequence[str],
+    tiers: dict[str, list[int]],
+    groups: np.ndarray | None,
+    group_name: str,
+    cuts: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """What metrics.json says of predictions under `test`, NaN included.
+
+    Args:
+        evaluation: predictions `[N, K]`.
+        class_names: K full names.
+        tiers: class indices of `head`, `medium` and `tail`.
+        groups: int64 `[N]`, images that are resampled together; None for single images.
+        group_name: what a group is.
+        cuts: `[K]` of several labels, from `thresholds`.
+    """
+    from ltmed.evaluation.bootstrap import bootstrap
+    from ltmed.evaluation.scoring import report_of
+
+    report, unit = report_of(evaluation, tiers, cuts), "image" if groups is None else group_name
+    intervals = bootstrap(evaluation, tiers, thresholds=cuts, groups=groups, unit=unit)
     tier_of = {k: tier for tier, members in tiers.items() for k in members}
-    return [
-        {"class": row["class"], "name": manifest.class_names[k], "tier": tier_of[k], **row}
-        for k, row in enumerate(report.per_class)
-    ]
+    return {
+        "images": len(evaluation.labels),
+        "scalars": report.scalars(),
+        "intervals": {
+            "unit": intervals.unit,
+            "units": intervals.units,
+            "resamples": intervals.resamples,
+            "level": intervals.level,
+            "seed": intervals.seed,
+            "scalars": intervals.scalars,
+            "per_class": dict(zip(evaluation.classes, intervals.per_class, strict=True)),
+        },
+        "per_class": [
+            {"class": row["class"], "name": class_names[k], "tier": tier_of[k], **row}
+            for k, row in enumerate(report.per_class)
+        ],
+        "absent": report.absent,
+        **_decisions(report, evaluation.classes, cuts),
+    }
 
 
 def _by_class(manifest: Manifest, counts: np.ndarray) -> dict[str, int]:
@@ -206,36 +230,46 @@ def git_state(folder: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain values with null in place of every number that is not finite, as strict JSON wants it."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation, cuts: np.ndarray | None = None) -> None:
-    """Writes predictions.parquet as a whole or not at all.
+def write_predictions(
+    run_dir: Path, data: DataModule, evaluation: Evaluation, file: str = PREDICTIONS, cuts: np.ndarray | None = None
+) -> None:
+    """Writes predictions.parquet, or validation.parquet, as a whole or not at all.
 
-    It has one row per test image in manifest order: `image` (path under the data set's root),
+    It has one row per image of the part in manifest order: `image` (path under the data set's root),
     `label` and `predicted` (class codes), the group's number under its name (`lesion`, `patient`) where there are
-    groups, and `prob_<class>` (float32) for every class. Of several labels, `label_<class>` (0, 1 or NaN) and
-    `predicted_<class>` (0 or 1) for every label in place of the two.
+    groups, `prob_<class>` (float32) for every class, and `attribute_<name>` (text) for every attribute. Of several
+    labels, `label_<class>` (0, 1 or NaN) and `predicted_<class>` (0 or 1) for every label in place of the two.
 
     Args:
         run_dir: folder of the run.
         data: the data set, for image names and groups.
-        evaluation: predictions for the test part.
+        evaluation: predictions for the part.
+        file: `PREDICTIONS` of the test part, or `VALIDATION`.
         cuts: `[K]` of several labels, from `thresholds`.
     """
+    with replacing(run_dir / file) as partial:
+        predictions_table(data.manifest, evaluation, cuts).to_parquet(partial, index=False)
+
+
+def predictions_table(manifest: Manifest, evaluation: Evaluation, cuts: np.ndarray | None = None) -> pd.DataFrame:
+    """The table of `write_predictions`; a label of -1, which is none of the classes, has an empty code."""
     import pandas as pd
 
-    manifest, classes = data.manifest, evaluation.classes
+    classes = evaluation.classes
     rows = evaluation.indices.cpu().numpy()
     probabilities = evaluation.probabilities.float().cpu().numpy()
     columns: dict[str, Any] = {"image": [manifest.images[row] for row in rows]}
     if cuts is None:
-        columns["label"] = [classes[k] for k in evaluation.labels.tolist()]
+        columns["label"] = [classes[k] if k >= 0 else "" for k in evaluation.labels.tolist()]
         columns["predicted"] = [classes[k] for k in probabilities.argmax(1)]
     else:
         targets, decided = evaluation.labels.cpu().numpy(), probabilities >= cuts.astype(probabilities.dtype)
@@ -244,8 +278,8 @@ def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation, c
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
-    with replacing(run_dir / PREDICTIONS) as partial:
-        pd.DataFrame(columns).to_parquet(partial, index=False)
+    columns.update({f"{ATTRIBUTE}{name}": cells[rows] for name, cells in (manifest.attributes or {}).items()})
+    return pd.DataFrame(columns)
 
 
 def write(run_dir: Path, found: dict[str, Any]) -> None:
