@@ -10,7 +10,7 @@ from ltmed.errors import UserError, suggest
 from ltmed.studies import catalogue
 
 
-def explain(error: BaseException) -> str | None:
+def error_line(error: BaseException) -> str | None:
     """The line for a user's mistake, or None if the error is not one (it deserves its traceback)."""
     if isinstance(error, UserError):
         return str(error)
@@ -23,7 +23,7 @@ def explain(error: BaseException) -> str | None:
     if type(error).__module__.startswith("yaml."):
         return catalogue.yaml_mistake(error)
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
-        return _explain_config(error)
+        return _config_error_line(error)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "A group (method=, loss= ...) takes the name of one of its choices. ltmed train --help has them."
     if isinstance(error, ValueError) and str(error).startswith("No trials are completed yet"):
@@ -33,7 +33,7 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def _explain_config(error: BaseException) -> str:
+def _config_error_line(error: BaseException) -> str:
     """Hydra's and OmegaConf's errors, with the nearest valid names."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf import DictConfig
