@@ -86,10 +86,13 @@ class Member:
     std: Tensor
     """[3], of pixels from 0 to 255."""
 
+    def images(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Normalised images [B, 3, S, S] on the network's device; `pixels` as `Ensemble.probabilities` takes them."""
+        return normalise(pixels[self.place].to(self.mean.device, non_blocking=True), self.mean, self.std)
+
     def features(self, pixels: Sequence[Tensor], view: View = _identity) -> Tensor:
-        """Encoder features [B, D] of one view; `pixels` are as `Ensemble.probabilities` takes them."""
-        images = normalise(pixels[self.place].to(self.mean.device, non_blocking=True), self.mean, self.std)
-        return self.network.encoder(view(images))
+        """Encoder features [B, D] of one view of the same."""
+        return self.network.encoder(view(self.images(pixels)))
 
 
 class Ensemble:

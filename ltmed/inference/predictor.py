@@ -71,7 +71,7 @@ class Predictor:
         tta: str = "none",
         trust: bool = False,
     ) -> None:
-        self.device = _device(device)
+        self.device = usable_device(device)
         require_choice("tta", tta, list(VIEWS))
         with trusted(trust):
             self.ensemble = Ensemble([run_dir, *more], self.device, VIEWS[tta])
@@ -193,7 +193,12 @@ class Predictor:
 _DTYPES = {str: object, float: np.float32}
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """The device of a name, `auto` among them.
+
+    Raises:
+        UserError: torch does not know it, or it is not on this machine.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
