@@ -67,7 +67,7 @@ def command(
     if code is not None and code not in opened.classes:
         raise UserError(f"--class: {run} has no class '{code}'", suggest(code, opened.classes))
     from ltmed.config.targets import trusted
-    from ltmed.inference.predictor import usable_device
+    from ltmed.inference.predictor import device_named
     from ltmed.plots.explanations import Explainer, worst_errors
     from ltmed.report.renderers.explanations import render
     from ltmed.utils.files import write_atomic
@@ -78,7 +78,7 @@ def command(
         click.echo("No test image of a tail class is misclassified: there is nothing to explain")
         return
     with trusted(trust):
-        explainer = Explainer(opened, usable_device(device))
+        explainer = Explainer(opened, device_named(device))
         data = _data(opened, required=errors is not None, wanted=neighbours > 0)
     if data is not None and neighbours:
         explainer.use_training_images(data, neighbours)

@@ -71,7 +71,7 @@ class Predictor:
         tta: str = "none",
         trust: bool = False,
     ) -> None:
-        self.device = usable_device(device)
+        self.device = device_named(device)
         require_choice("tta", tta, list(VIEWS))
         with trusted(trust):
             self.ensemble = Ensemble([run_dir, *more], self.device, VIEWS[tta])
@@ -193,11 +193,11 @@ class Predictor:
 _DTYPES = {str: object, float: np.float32}
 
 
-def usable_device(name: str) -> torch.device:
-    """The device of a name, `auto` among them.
+def device_named(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:1`, ... mean.
 
     Raises:
-        UserError: torch does not know it, or it is not on this machine.
+        UserError: there is none of that name on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -81,3 +81,8 @@ class Document:
     missing: tuple[tuple[str, tuple[str, ...]], ...]
     """"row, column" -> commands."""
     notes: tuple[str, ...]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the best figures of a column are marked, which renderers then explain."""
+        return any(cell.mark in (BEST, SECOND) for grid in self.grids for _, cells in grid.rows for cell in cells)
