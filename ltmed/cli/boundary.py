@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ltmed.cli.explain import explain
+from ltmed.cli.error_lines import error_line
 from ltmed.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from ltmed.studies.failures import SweepFailedError, mark_reported, was_reported
 
@@ -59,10 +59,10 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
             if not job.reported:
                 _report(job.error, job.overrides)
         print(f"error: {failed}", file=sys.stderr)
-        bug = any(explain(job.error) is None for job in failed.failed)
+        bug = any(error_line(job.error) is None for job in failed.failed)
         raise SystemExit(1 if bug else EXIT_USER_ERROR) from None
     except Exception as error:
-        message = explain(error)
+        message = error_line(error)
         if not single:
             _report(error, _overrides_of_job())
             mark_reported(error)
@@ -81,7 +81,7 @@ def _report(error: BaseException, overrides: Sequence[str]) -> None:
     """Says on stderr which job failed and why, with a traceback where no user can correct it."""
     from ltmed.runs.directory import without_place
 
-    message = explain(error)
+    message = error_line(error)
     if message is None:
         traceback.print_exception(error)
         message = f"{type(error).__name__}: {error}"

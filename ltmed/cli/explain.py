@@ -1,57 +1,197 @@
-"""Exceptions as one line for the user, where the user can fix them."""
+"""`ltmed explain`: where in an image a trained network saw evidence, and which training images it finds alike."""
 
 from __future__ import annotations
 
-import errno
 import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ltmed.config.overrides import quoted, shell
+import click
+
+from ltmed.cli.predict import EXIT_UNREADABLE
 from ltmed.errors import UserError, suggest
-from ltmed.studies import catalogue
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ltmed.data.datamodule import DataModule
+    from ltmed.plots.explanations import Case, Explainer
+    from ltmed.report.renderers.explanations import Explained
+    from ltmed.runs.reader import Run
+
+FOLDER = "explanations"
+_AT_ONCE = 16
 
 
-def explain(error: BaseException) -> str | None:
-    """The line for a user's mistake, or None if the error is not one (it deserves its traceback)."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" while writing {error.filename}" if error.filename else ""
-        return f"The disk is full{where}. Free some space and run the same command: it continues after the last epoch."
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
-        hint = "Choose another place (runs, run_dir, cache_dir), or change its permissions."
-        return f"{error.filename}: {error.strerror}. {hint}"
-    if type(error).__module__.startswith("yaml."):
-        return catalogue.yaml_mistake(error)
-    if type(error).__module__.startswith(("hydra.", "omegaconf.")):
-        return _explain_config(error)
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return "A group (method=, loss= ...) takes the name of one of its choices. ltmed train --help has them."
-    if isinstance(error, ValueError) and str(error).startswith("No trials are completed yet"):
-        return "No trial of the search came to its end; each has said why. Search other values."
-    if type(error).__name__ == "OutOfMemoryError":
-        return "The GPU is out of memory. Lower batch_size or image_size, or use more devices."
-    return None
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--errors",
+    type=click.IntRange(1),
+    metavar="N",
+    help="In place of IMAGES: the N misclassified test images of tail classes whose label got the least probability.",
+)
+@click.option("--class", "code", metavar="CODE", help="The class whose evidence is shown; default: the predicted one.")
+@click.option(
+    "--neighbours", type=click.IntRange(0), default=4, show_default=True, help="Nearest training images of each image."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Folder; explanations in RUN if absent. Made if needed."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or what else torch knows.")
+@click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
+def command(
+    run: Path,
+    images: tuple[Path, ...],
+    errors: int | None,
+    code: str | None,
+    neighbours: int,
+    output: Path | None,
+    device: str,
+    trust: bool,
+) -> None:
+    """Shows where the network of the finished run in the folder RUN sees evidence for a class in IMAGES.
+
+    IMAGES are files, folders and tables, as for ltmed predict. Written are a PNG for each image with its Grad-CAM map,
+    and one page, images.html or errors.html: image, map, probabilities, and the training images that are nearest in the
+    network's feature space (where the data of the run are on this machine). Needs pip install 'ltmed[explain]'.
+    """
+    from ltmed.inference.restore import finished_run
+
+    if bool(images) == bool(errors):
+        raise UserError("Nothing to explain" if not images else "--errors stands alone", "Give IMAGES or --errors N.")
+    opened = finished_run(run)
+    if code is not None and code not in opened.classes:
+        raise UserError(f"--class: {run} has no class '{code}'", suggest(code, opened.classes))
+    from ltmed.config.targets import trusted
+    from ltmed.inference.predictor import device_named
+    from ltmed.plots.explanations import Explainer, worst_errors
+    from ltmed.report.renderers.explanations import render
+    from ltmed.utils.files import write_atomic
+
+    folder = output or opened.path / FOLDER
+    worst = None if errors is None else worst_errors(opened, errors)
+    if worst is not None and not len(worst):
+        click.echo("No test image of a tail class is misclassified: there is nothing to explain")
+        return
+    with trusted(trust):
+        explainer = Explainer(opened, device_named(device))
+        data = _data(opened, required=errors is not None, wanted=neighbours > 0)
+    if data is not None and neighbours:
+        explainer.use_training_images(data, neighbours)
+    if worst is None:
+        cases: Iterator[Case | Explained] = _given(images, explainer)
+    else:
+        assert data is not None
+        cases = _errors(worst, data)
+    _make(folder)
+    shown = list(_explained(cases, explainer, code, folder))
+    page = folder / ("images.html" if errors is None else "errors.html")
+    layer, (height, width) = explainer.maps.layer.name, explainer.maps.layer.cells
+    notes = [
+        f"Network: {opened.path}. Grad-CAM (Selvaraju et al. 2017) of layer {layer}, {height} x {width} cells; each "
+        "map has its strongest evidence at the brightest colour, whatever the probability.",
+        "A map shows where a class's logit is sensitive, not why, and not whether the network is right.",
+    ]
+    if data is not None and neighbours:
+        notes.append(
+            "Nearest training images are by the cosine of the encoder's features; 1.000 may be the image itself."
+        )
+    write_atomic(page, render(_title(opened, errors), shown, notes))
+    click.echo(f"Written: {page}")
+    if unreadable := sum(bool(one.error) for one in shown):
+        click.echo(f"{unreadable:,} of {len(shown):,} images cannot be read; the page says why", err=True)
+        raise SystemExit(EXIT_UNREADABLE)
 
 
-def _explain_config(error: BaseException) -> str:
-    """Hydra's and OmegaConf's errors, with the nearest valid names."""
-    from hydra.errors import MissingConfigException, OverrideParseException
-    from omegaconf import DictConfig
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+def _title(run: Run, errors: int | None) -> str:
+    about = run.found["run"]
+    what = "where it looked" if errors is None else "worst errors of tail classes"
+    return f"{about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}: {what}"
 
-    cause = error.__cause__
-    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
-        path, _, leaf = str(cause.full_key).rpartition(".")
-        where = f" in '{path}'" if path else ""
-        return f"There is no setting '{leaf}'{where}. {suggest(leaf, map(str, cause.parent_node))}"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"{group}={choice} does not exist. {suggest(choice, error.options)}"
-    text = " ".join(str(error).split())
-    if isinstance(error, OverrideParseException):
-        key, equals, value = error.override.partition("=")
-        if equals and value and not re.match(r"[\[{'\"]", value):
-            # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
-            return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
-        return f"'{error.override}' cannot be read: {text}"
-    return f"The configuration cannot be composed: {text}"
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror or error
+        raise UserError(f"--output={folder} cannot be made: {reason}", "Choose another folder.") from None
+
+
+def _data(run: Run, *, required: bool, wanted: bool) -> DataModule | None:
+    """The run's images, which errors need and neighbours would like to have."""
+    from ltmed.inference.neighbours import open_images
+
+    if not required and not wanted:
+        return None
+    try:
+        return open_images(run)
+    except (UserError, FileNotFoundError) as error:
+        if required:
+            raise
+        reason = str(error).splitlines()[0]
+        click.echo(f"no nearest training images: {reason} (--neighbours 0 leaves them out)", err=True)
+        return None
+
+
+def _given(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | Explained]:
+    """The images of the command line; those that cannot be read say why."""
+    from ltmed.data.cache.build import UNREADABLE
+    from ltmed.data.inputs import list_images
+    from ltmed.plots.explanations import Case
+    from ltmed.report.renderers.explanations import Explained
+
+    listed = list_images(images)
+    for shown, path in zip(listed.shown, listed.paths, strict=True):
+        try:
+            yield Case(shown, explainer.member.preprocessing(path.read_bytes()))
+        except OSError as error:
+            reason = f"{UNREADABLE}: {error.strerror or type(error).__name__}"
+            yield Explained(shown, (), (), (), (), error=reason)
+        except (ValueError, UserError) as error:
+            yield Explained(shown, (), (), (), (), error=str(error))
+
+
+def _errors(worst: pd.DataFrame, data: DataModule) -> Iterator[Case]:
+    from ltmed.inference.neighbours import image
+    from ltmed.plots.explanations import Case
+
+    rows = {name: row for row, name in enumerate(data.manifest.images)}
+    for found, label, predicted in zip(worst["image"], worst["label"], worst["predicted"], strict=True):
+        facts = (("label", str(label)), ("predicted", str(predicted)))
+        yield Case(str(found), image(data, rows[found]), str(label), facts)
+
+
+def _explained(
+    cases: Iterator[Case | Explained], explainer: Explainer, code: str | None, folder: Path
+) -> Iterator[Explained]:
+    """Every case in order, its map written into the folder; of unreadable ones only why."""
+    from ltmed.report.renderers.explanations import Explained
+    from ltmed.utils.files import replacing
+
+    used: set[str] = set()
+    while batch := list(islice(cases, _AT_ONCE)):
+        readable = [case for case in batch if not isinstance(case, Explained)]
+        done = iter(explainer(readable, code) if readable else ())
+        for case in batch:
+            if isinstance(case, Explained):
+                yield case
+                continue
+            explained, png = next(done)
+            with replacing(folder / _file_name(case.title, used)) as partial:
+                partial.write_bytes(png)
+            yield explained
+
+
+def _file_name(title: str, used: set[str]) -> str:
+    """A file name for an image's map that no other image of this command has."""
+    base = re.sub(r"[^\w.-]+", "_", Path(title.replace("\\", "/")).stem).strip("_.") or "image"
+    name, number = base[:100], 1
+    while name.lower() in used:
+        number += 1
+        name = f"{base[:100]}-{number}"
+    used.add(name.lower())
+    return f"{name}.png"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ltmed.errors import UserError
+from ltmed.runs.directory import CONFIG
+from ltmed.runs.facts import RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,7 @@ SUFFIXES = (".csv", ".parquet")
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="[RUN]... IMAGES...")
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="FILE.csv or FILE.parquet; if absent, CSV to stdout."
 )
@@ -30,6 +32,13 @@ SUFFIXES = (".csv", ".parquet")
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or what else torch knows.")
 @click.option("--threads", type=click.IntRange(1), help="Threads; one per core if absent.")
+@click.option(
+    "--tta",
+    default="none",
+    show_default=True,
+    metavar="none|flips",
+    help="Test-time views that are averaged; flips: as it is, and mirrored left to right, top to bottom, and both.",
+)
 @click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
 def command(
     run: Path,
@@ -38,9 +47,14 @@ def command(
     batch_size: int,
     device: str,
     threads: int | None,
+    tta: str,
     trust: bool,
 ) -> None:
     """Predicts the classes of IMAGES with the network of the finished run in the folder RUN.
+
+    Several RUNs of the same classes, all before the first image, are an ensemble: probabilities are the mean over its
+    members. Of several runs or views, column disagreement is the mutual information between class and member in nats:
+    0 where all say the same.
 
     IMAGES are files, folders (with everything below them) and CSV or TSV tables with a column of paths, relative to the
     table. A file that cannot be read has a row that says why, and the exit code is then 3.
@@ -49,7 +63,9 @@ def command(
         _check(output, images)
     from ltmed.inference.restore import finished_run
 
-    finished_run(run)  # A mistake is said before torch is imported, which takes long.
+    runs, images = runs_and_images(run, images)
+    for one in runs:
+        finished_run(one)  # A mistake is said before torch is imported, which takes long.
     from ltmed.data.inputs import list_images
     from ltmed.inference.predictor import Predictor
     from ltmed.utils.progress import bar
@@ -58,7 +74,7 @@ def command(
     if listed.repeated:
         many = "images are" if listed.repeated > 1 else "image is"
         click.echo(f"{listed.repeated:,} {many} given more than once; each has one row", err=True)
-    predictor = Predictor(run, device=device, batch_size=batch_size, threads=threads, trust=trust)
+    predictor = Predictor(*runs, device=device, batch_size=batch_size, threads=threads, tta=tta, trust=trust)
     unreadable = 0
     # A bar between the rows would make both unreadable.
     quiet = output is None and sys.stdout.isatty()
@@ -73,6 +89,24 @@ def command(
     if unreadable:
         click.echo(f"{unreadable:,} of {len(listed.paths):,} images cannot be read; column error says why", err=True)
         raise SystemExit(EXIT_UNREADABLE)
+
+
+def runs_and_images(run: Path, words: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:
+    """The first argument and the folders of runs that follow it, and the images.
+
+    Raises:
+        UserError: no image is left, or the folder of a run comes behind an image.
+    """
+    is_run = [(word / CONFIG).is_file() and (word / RUN).is_file() for word in words]
+    number = is_run.index(False) if False in is_run else len(words)
+    if number == len(words):
+        raise UserError("There are folders of runs, but no images", "Give image files, folders or tables after them.")
+    if True in is_run[number:]:
+        late = words[number + is_run[number:].index(True)]
+        raise UserError(
+            f"{late} is the folder of a run and comes after images", "Give all runs first, then the images."
+        )
+    return [run, *words[:number]], tuple(words[number:])
 
 
 def _check(output: Path, images: tuple[Path, ...]) -> None:

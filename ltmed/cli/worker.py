@@ -9,7 +9,7 @@ import time
 import warnings
 
 from ltmed.cli.boundary import tidy_output
-from ltmed.cli.explain import explain
+from ltmed.cli.error_lines import error_line
 from ltmed.errors import EXIT_USER_ERROR
 from ltmed.training.launcher import end_with_parent
 
@@ -28,7 +28,7 @@ def main() -> None:
     try:
         train(Job.from_json(saved))
     except Exception as error:
-        message = explain(error)
+        message = error_line(error)
         if message is None:
             raise
         time.sleep(5)  # The first rank usually fails alike, says so, and ends this process before it speaks.

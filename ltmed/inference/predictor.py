@@ -6,7 +6,7 @@ Letters: B images of a batch, S the side of what the network sees, K classes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
@@ -17,18 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ltmed.config.targets import trusted
-from ltmed.data.batch import normalise
 from ltmed.data.cache.build import UNREADABLE, silent_opencv
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
-from ltmed.errors import UserError
-from ltmed.inference.preprocessing import open_run
-from ltmed.losses.triplet import distances
-from ltmed.nn.centres import CentreHead
-from ltmed.nn.decoupled import NearestMean
+from ltmed.errors import UserError, require_choice
+from ltmed.inference.ensemble import VIEWS, Ensemble, centre_distances, disagreement
+from ltmed.inference.preprocessing import Preprocessing
 from ltmed.runs.reader import Run
 
 _AHEAD = 2
@@ -43,50 +39,58 @@ class Predictor:
 
         table = Predictor("runs/isic2018/erm/default/fold0-seed0")(["a.jpg", "b.png"])
 
+    Several runs are an ensemble: the probabilities are the mean over its members, each with its own preprocessing.
+
     A table has one row per file, in order: `image`; `predicted` (class code) and `name` (its full name); `probability`
     (of that class) and `prob_<class>` for every class, float32; `distance` (Euclidean, of the embedding to the
-    predicted class's centre) where the network has class centres; `error`, None or why the file cannot be read, and
-    then everything else but `image` is missing.
+    predicted class's centre) where there is one network with class centres and one view; `disagreement` (mutual
+    information between class and member in nats, see `ltmed.inference.ensemble.disagreement`) where there are several
+    runs or views; `error`, None or why the file cannot be read, and then everything else but `image` is missing.
 
     Of a run whose images carry several labels: `predicted` and `name` are the labels whose probability reaches the
     threshold that the run's validation part chose, joined by `|`; there is no `probability` and no `distance`, and
     `predicted_<class>` (1 or 0) says the decision on each.
 
     Args:
-        run_dir: folder of a finished run, or the run; its data are not needed.
+        run_dir: folder of a finished run, or the run; its data are not needed. More of them follow as further
+            positional arguments.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
         batch_size: B, images in the network at once; on a processor all threads together.
         threads: that decode, and on a processor compute; None takes one per usable core.
+        tta: test-time views that are averaged, one of `ltmed.inference.ensemble.VIEWS`: `none`, or `flips` (as it is,
+            mirrored left to right, top to bottom, and both).
         trust: also builds classes that are not part of ltmed, see `ltmed.load`.
 
     Raises:
-        UserError: there is no finished run, or no such device.
+        UserError: there is no finished run, no such device or no such `tta`; or the runs have different classes.
     """
 
     def __init__(
         self,
         run_dir: str | Path | Run,
-        *,
+        *more: str | Path | Run,
         device: str = "auto",
         batch_size: int = 128,
         threads: int | None = None,
+        tta: str = "none",
         trust: bool = False,
     ) -> None:
         self.device = device_named(device)
+        require_choice("tta", tta, list(VIEWS))
         with trusted(trust):
-            trained = open_run(run_dir)
-        self.preprocessing = trained.preprocessing
-        self.classes, self.names = trained.classes, trained.names
-        self.network = trained.network.to(self.device)
+            self.ensemble = Ensemble([run_dir, *more], self.device, VIEWS[tta])
+        self.classes, self.names = self.ensemble.classes, self.ensemble.names
         self.batch_size, self.threads = batch_size, threads or usable_cores()
-        cuts = trained.thresholds
+        cuts = self.ensemble.thresholds
         self._cuts = None if cuts is None else torch.tensor(cuts, device=self.device)
         self._turns = None if self.device.type == "cpu" else Lock()
-        self._distances = _distances(self.network.classifier) if cuts is None else None
-        self._mean, self._std = (
-            255 * torch.tensor(values, device=self.device)
-            for values in (self.preprocessing.mean, self.preprocessing.std)
-        )
+        only = self.ensemble.members[0].network if len(self.ensemble) == 1 and cuts is None else None
+        self._distances = None if only is None else centre_distances(only.classifier)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the first run."""
+        return self.ensemble.preprocessings[0]
 
     @property
     def columns(self) -> dict[str, type]:
@@ -95,7 +99,8 @@ class Predictor:
         if self._cuts is not None:
             numbers = [*probabilities, *(f"predicted_{code}" for code in self.classes)]
         else:
-            numbers = ["probability", *probabilities, *["distance"] * (self._distances is not None)]
+            further = [*["distance"] * (self._distances is not None), *["disagreement"] * (len(self.ensemble) > 1)]
+            numbers = ["probability", *probabilities, *further]
         return {"image": str, "predicted": str, "name": str, **dict.fromkeys(numbers, float), "error": str}
 
     def __call__(self, files: Sequence[str | Path]) -> pd.DataFrame:
@@ -146,9 +151,11 @@ class Predictor:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(before)
 
-    def _read(self, file: str | Path) -> np.ndarray | str:
+    def _read(self, file: str | Path) -> list[np.ndarray] | str:
+        """What the members see of a file: an image for each different preprocessing, or why there is none."""
         try:
-            return self.preprocessing(Path(file).read_bytes())
+            data = Path(file).read_bytes()
+            return [prepare(data) for prepare in self.ensemble.preprocessings]
         except OSError as error:
             return f"{UNREADABLE}: {error.strerror or type(error).__name__}"
         except (ValueError, UserError) as error:  # A bad image, an impossible name, DICOM without pydicom.
@@ -159,9 +166,10 @@ class Predictor:
         numbers = [name for name, kind in self.columns.items() if kind is float]
         values = np.full((len(squares), len(numbers)), np.nan, np.float32)
         codes, names = (np.full(len(squares), None, object) for _ in range(2))
-        readable = [row for row, square in enumerate(squares) if isinstance(square, np.ndarray)]
+        readable = [row for row, square in enumerate(squares) if not isinstance(square, str)]
         if readable:
-            pixels = torch.from_numpy(np.stack([squares[row] for row in readable]))
+            seen = zip(*(squares[row] for row in readable), strict=True)
+            pixels = [torch.from_numpy(np.stack(images)) for images in seen]
             with self._turns or nullcontext():
                 predicted, values[readable] = self._predict(pixels)
             for words, cells in ((self.classes, codes), (self.names, names)):
@@ -173,37 +181,28 @@ class Predictor:
         return pd.DataFrame({name: pd.Series(found[name], dtype=_DTYPES[kind]) for name, kind in self.columns.items()})
 
     @torch.inference_mode()
-    def _predict(self, pixels: Tensor) -> tuple[list[list[int]], np.ndarray]:
-        """uint8 [B, S, S, 3] -> the classes of each image and the values of all columns of numbers, `[B, columns]`."""
-        images = normalise(pixels.to(self.device, non_blocking=True), self._mean, self._std)
-        features = self.network.encoder(images)
-        logits = self.network.classifier(features).float()
+    def _predict(self, pixels: list[Tensor]) -> tuple[list[list[int]], np.ndarray]:
+        """uint8 [B, S, S, 3] of each preprocessing -> the classes of each image, and the columns of numbers."""
+        if self._distances is not None:
+            (member,) = self.ensemble.members
+            features = member.features(pixels)
+            probabilities = member.network.classifier(features).float().softmax(1)
+            most, predicted = probabilities.max(1, keepdim=True)
+            further = [self._distances(features).gather(1, predicted)]
+            return predicted.tolist(), torch.cat([most, probabilities, *further], 1).cpu().numpy()
+        members = self.ensemble.probabilities(pixels)
+        probabilities = members.mean(0)
         if self._cuts is not None:
-            probabilities = logits.sigmoid()
             decided = probabilities >= self._cuts
             chosen = [row.nonzero()[:, 0].tolist() for row in decided.cpu()]
             return chosen, torch.cat([probabilities, decided.float()], 1).cpu().numpy()
-        probabilities = logits.softmax(1)
+        further = [disagreement(members)[:, None]] if len(self.ensemble) > 1 else []
         most, predicted = probabilities.max(1, keepdim=True)
-        values = [most, probabilities]
-        if self._distances is not None:
-            values.append(self._distances(features).gather(1, predicted))
-        return predicted.tolist(), torch.cat(values, 1).cpu().numpy()
+        return predicted.tolist(), torch.cat([most, probabilities, *further], 1).cpu().numpy()
 
 
 _JOIN = "|"
 _DTYPES = {str: object, float: np.float32}
-
-
-def _distances(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """What gives the Euclidean distances [B, K] from features [B, D] to the class centres, if the head has any."""
-    if isinstance(head, CentreHead):
-        return lambda features: distances(head.embed(features), head.centres)
-    if isinstance(head, NearestMean) and head.is_set:
-        # Cosines order classes as distances do once both sides have norm 1.
-        means = functional.normalize(head.means, dim=1) if head.metric == "cosine" else head.means
-        return lambda features: distances(head.normalised(features), means)
-    return None
 
 
 def device_named(name: str) -> torch.device:

@@ -21,8 +21,10 @@ def command(run: Run, division: Division, seed: int) -> str:
     path, folder = run.path.absolute(), run.facts["folder"]
     if folder is None:
         where = [f"run_dir={quoted(str(_seen(path)))}"] if (division, seed) == (run.division, run.seed) else []
+    elif (depth := len(Path(folder).parts)) > len(path.parents):
+        where = []  # A copy that lies higher than a run's folder can.
     else:
-        runs = path.parents[len(Path(folder).parts) - 1]
+        runs = path.parents[depth - 1]
         where = [] if runs == Path("runs").absolute() else [f"runs={quoted(str(_seen(runs)))}"]
     return shell([*PROGRAM, *last_of_each(own), *where, *last.values()])
 

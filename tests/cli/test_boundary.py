@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from ltmed.cli import boundary, job
-from ltmed.cli.explain import explain
+from ltmed.cli.error_lines import error_line
 from ltmed.cli.help import help_screen
 from ltmed.errors import UserError, suggest
 
@@ -73,16 +73,16 @@ def test_misspelt_override_names_what_is_near(words: list[str], said: str) -> No
 
 
 def test_full_disk_and_unknown_errors() -> None:
-    assert "disk is full" in str(explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
-    assert "x.ckpt" in str(explain(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
-    assert explain(ValueError("a bug")) is None
+    assert "disk is full" in str(error_line(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
+    assert "x.ckpt" in str(error_line(OSError(errno.ENOSPC, "No space left on device", "x.ckpt")))
+    assert error_line(ValueError("a bug")) is None
 
 
 @pytest.mark.parametrize("value", ["/data/archive (1)", "/data/Bilder ä, neu", "/data/a=b,c", "/data/x [1]'s"])
 def test_a_path_that_hydra_cannot_read_is_shown_quoted(value: str) -> None:
     with pytest.raises(HydraException) as caught:
         OverridesParser.create().parse_overrides([f"dataset.root={value}("])
-    line = str(explain(caught.value))
+    line = str(error_line(caught.value))
     (word,) = shlex.split(line.partition("Quote its value: ")[2])
     (override,) = OverridesParser.create().parse_overrides([word])
     assert override.value() == f"{value}("
@@ -105,7 +105,7 @@ def test_a_search_for_the_worst_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_may_not_be_read_is_named() -> None:
-    assert str(explain(PermissionError(errno.EACCES, "Permission denied", "/r/config.yaml"))).startswith(
+    assert str(error_line(PermissionError(errno.EACCES, "Permission denied", "/r/config.yaml"))).startswith(
         "/r/config.yaml: Permission denied."
     )
 

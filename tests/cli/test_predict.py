@@ -47,6 +47,15 @@ def test_csv_on_stdout_holds_what_python_gives(capsys, run, images):
     assert table["error"].isna().tolist() == [True] * 3
 
 
+def test_several_runs_are_an_ensemble(capsys, run, images, tmp_path):
+    other = untrained(tmp_path / "other", "method=erm", "seed=1")
+    shown = said(capsys, "predict", str(run), str(other), "images", "--tta", "flips")
+    table = pd.read_csv(io.StringIO(shown)).drop(columns="error")
+    expected = Predictor(run, other, tta="flips")(table["image"].tolist()).drop(columns="error")
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    assert (table["disagreement"] > 0).all()
+
+
 def test_a_file_named_like_a_formula_is_text_in_a_spreadsheet(capsys, run, images, monkeypatch):
     monkeypatch.chdir(images)
     Path("=1+1.jpg").write_bytes(Path("a.jpg").read_bytes())
@@ -101,7 +110,7 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
     ("words", "message"),
     [
         (["predict"], "Missing argument 'RUN'"),
-        (["predict", "RUN"], "Missing argument 'IMAGES"),
+        (["predict", "RUN"], "Missing argument '[RUN]... IMAGES"),
         (["predict", "images", "images"], "images is not the folder of a run"),
         (["predict", "RUN", "nowhere.jpg"], "nowhere.jpg does not exist"),
         (["predict", "RUN", "images", "-o", "out.json"], "ends in neither .csv nor .parquet"),
@@ -111,6 +120,9 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
         (["predict", "RUN", "images", "--device", "tpu"], "device=tpu is not known"),
         (["predict", "RUN", "images", "--device", "xpu:3"], "There is no device xpu:3 on this machine"),
         (["predict", "RUN", "images", "--batch-size", "0"], "x>=1"),
+        (["predict", "RUN", "images", "--tta", "flip"], "tta has no choice 'flip'"),
+        (["predict", "RUN", "RUN"], "no images"),
+        (["predict", "RUN", "images", "RUN"], "comes after images"),
     ],
 )
 def test_mistakes_end_in_one_line_and_two(capsys, run, images, words, message):

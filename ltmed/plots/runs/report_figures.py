@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ltmed.errors import UserError
-from ltmed.plots import style
+from ltmed.plots.embedded import embedded
 from ltmed.plots.run import classes, confusion, labels, reliability
 from ltmed.plots.runs import comparisons, side_by_side
 from ltmed.report.model import Cell, Table
@@ -94,10 +91,10 @@ def _by_class(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
     if alike is None:
         row = rows[0]
         plot = partial(_recall, row)
-        yield from _embedded(f"{row.title}: recall of each class", f"Recall of {codes} by size", plot, wide=True)
+        yield from embedded(f"{row.title}: recall of each class", f"Recall of {codes} by size", plot, wide=True)
         f1 = {row.name: comparisons.mean_by_class(row.runs, "f1")}
         plot = partial(side_by_side.scores, f1, row.codes, row.tiers, row.counts)
-        yield from _embedded(f"{row.title}: F1 of each class", f"F1 of {codes}", plot, wide=True, narrow=NARROW)
+        yield from embedded(f"{row.title}: F1 of each class", f"F1 of {codes}", plot, wide=True, narrow=NARROW)
         return
     end = f", {alike.repetitions}" + (f"; {alike.note}" if alike.note else "")
     # Of more methods the figures are tables and panels, which cannot be made narrower.
@@ -105,7 +102,7 @@ def _by_class(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
     for name, plot in (("Recall", comparisons.recall_by_size), ("F1", comparisons.f1_by_class)):
         description = f"{name} of {codes} for {len(alike.runs)} methods"
         plot = partial(plot, alike)
-        yield from _embedded(f"{name} of each class{end}", description, plot, wide=True, narrow=narrow)
+        yield from embedded(f"{name} of each class{end}", description, plot, wide=True, narrow=narrow)
 
 
 def _recall(row: _Row) -> Figure:
@@ -120,8 +117,8 @@ def _recall(row: _Row) -> Figure:
 
 
 def _of_row(row: _Row) -> Iterator[EmbeddedFigure]:
-    yield from _embedded(f"{row.title}: confusion", f"Confusion matrix of {row.name}", partial(_confusion, row))
-    yield from _embedded(f"{row.title}: reliability", f"Reliability diagram of {row.name}", partial(_reliability, row))
+    yield from embedded(f"{row.title}: confusion", f"Confusion matrix of {row.name}", partial(_confusion, row))
+    yield from embedded(f"{row.title}: reliability", f"Reliability diagram of {row.name}", partial(_reliability, row))
 
 
 def _confusion(row: _Row) -> Figure:
@@ -132,31 +129,3 @@ def _confusion(row: _Row) -> Figure:
 def _reliability(row: _Row) -> Figure:
     confidence, correct = (np.concatenate(parts) for parts in zip(*map(reliability.confidences, row.runs), strict=True))
     return reliability.reliability_diagram(confidence, correct, mean(values(row.runs, "ece")))
-
-
-def _embedded(
-    caption: str, description: str, plot: Callable[..., Figure], *, wide: bool = False, narrow: float | None = None
-) -> Iterator[EmbeddedFigure]:
-    """The figure of a caption; nothing and a warning where it cannot be plotted.
-
-    Args:
-        caption: below it.
-        description: for readers who cannot see it.
-        plot: of it, with an option `width` if there is a narrow one.
-        wide: see `EmbeddedFigure`.
-        narrow: inches of a narrow figure besides.
-    """
-    try:
-        svg = _svg(plot())
-        narrow_svg = None if narrow is None else _svg(plot(width=narrow))
-    except Exception as error:  # A figure must never cost the report.
-        reason = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        warnings.warn(f"no figure '{caption}': {' '.join(str(reason).split())}", stacklevel=2)
-        return
-    yield EmbeddedFigure(caption, description, svg, wide, narrow_svg)
-
-
-def _svg(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    style.write(figure, file, "svg")
-    return file.getvalue()

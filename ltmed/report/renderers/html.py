@@ -6,10 +6,11 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ltmed.report.model import Document
 
-PAGE = Path(__file__).with_name("page.html")
+TEMPLATES = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,20 @@ def render(document: Document, figures: Sequence[FigureGroup] = ()) -> str:
         document: its text.
         figures: after the tables of results.
     """
-    from jinja2 import Environment, StrictUndefined
+    return fill("page.html", document=document, figures=figures)
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    template = environment.from_string(PAGE.read_text(encoding="utf-8"))
-    return template.render(document=document, figures=figures)
+
+def fill(template: str, **values: Any) -> str:
+    """A page from one of the templates beside this file; text is escaped.
+
+    Args:
+        template: its file name.
+        values: by name; a name that the template uses and that is not here is an error.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    return environment.get_template(template).render(**values)

@@ -25,7 +25,7 @@ def _lines(document: Document) -> Iterator[str]:
     yield from (f"# {escape(document.title)}", "")
     yield from (f"> **Note:** {escape(warning)}\n" for warning in document.warnings)
     for grid in document.grids:
-        yield from _grid(grid)
+        yield from grid_lines(grid)
     for column, facts in document.facts:
         yield from (f"## Protocol: {escape(column)}", "")
         yield from (f"- {term}: {escape(sentence)}" for term, sentence in facts)
@@ -39,8 +39,9 @@ def _lines(document: Document) -> Iterator[str]:
     yield from map(escape, document.notes)
 
 
-def _grid(grid: Grid) -> Iterator[str]:
-    yield from (f"## {escape(grid.title)}", "")
+def grid_lines(grid: Grid, level: int = 2) -> Iterator[str]:
+    """The lines of one table under its heading, which has `level` signs."""
+    yield from (f"{'#' * level} {escape(grid.title)}", "")
     yield _row("", *map(escape, grid.headings))
     yield _row("---", *("---:" for _ in grid.headings))
     yield from (_row(escape(row), *map(_cell, cells)) for row, cells in grid.rows)

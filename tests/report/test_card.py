@@ -1,0 +1,100 @@
+"""The card of a run: its figures are those of the run's files, and what no run can know is a blank."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from ltmed.cli.main import main
+from ltmed.report.card import BLANKS, card
+from ltmed.runs.reader import Run, read_run
+from tests.cli.test_commands import refused
+from tests.trained_runs import trained
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    folder, _ = trained(tmp_path_factory.mktemp("card"), "method=erm")
+    found = read_run(folder)
+    assert found is not None
+    return found
+
+
+def _section(run: Run, title: str):
+    return next(section for section in card(run).sections if section.title == title)
+
+
+def test_intended_use_is_a_blank(run):
+    section = _section(run, "Intended use")
+    assert section.blanks == BLANKS
+    assert not section.facts
+
+
+def test_its_figures_are_those_of_the_run(run):
+    overall, by_class = _section(run, "Performance").grids
+    cells = dict(overall.rows)
+    test = run.found["test"]
+    for name, words in (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")):
+        low, high = test["intervals"]["scalars"][name]
+        assert cells[words][0].text == f"{100 * test['scalars'][name]:.1f}"
+        assert cells[words][0].small == f"[{100 * low:.1f}, {100 * high:.1f}]"
+    assert [row for row, _ in by_class.rows] == run.classes
+    assert [cells[1].text for _, cells in by_class.rows] == [f"{100 * one['recall']:.1f}" for one in test["per_class"]]
+
+
+def test_calibration_is_scikit_learns(run):
+    facts = dict(_section(run, "Calibration").facts)
+    table = run.predictions
+    probabilities = table[[f"prob_{code}" for code in run.classes]].to_numpy(float)
+    places = np.array([run.classes.index(code) for code in table["label"]])
+    hot = np.eye(len(run.classes))[places]
+    brier = ((probabilities - hot) ** 2).sum(1).mean()
+    assert float(facts["Brier score"].split()[0]) == pytest.approx(brier, abs=6e-4)
+    nll = log_loss(places, probabilities, labels=range(len(run.classes)))
+    assert float(facts["negative log likelihood"].split()[0]) == pytest.approx(nll, abs=6e-4)
+    assert f"{math.log(len(run.classes)):.3f}" in facts["negative log likelihood"]
+
+
+def test_without_predictions_it_says_so(run, tmp_path):
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    (copy / "predictions.parquet").unlink()
+    again = read_run(copy)
+    assert again is not None
+    assert "predictions.parquet was left behind" in dict(_section(again, "Calibration").facts)["more"]
+
+
+def test_limits_name_the_weak_classes(run):
+    points = " ".join(_section(run, "Limits").points)
+    few = [row["class"] for row in run.found["test"]["per_class"] if row["support"] < 30]
+    assert all(code in points for code in few)
+    assert "another hospital" in points
+
+
+def test_pages(run, capsys, tmp_path):
+    main(["card", str(run.path)])
+    page = (run.path / "card.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 4
+    assert page.count('class="blank"') == len(BLANKS)
+    assert not [link for link in ("http://", "https://") if link in page]
+    main(["card", str(run.path), "-o", str(tmp_path / "my card.md")])
+    text = (tmp_path / "my card.md").read_text()
+    assert text.count("(to be filled in)") == len(BLANKS)
+    assert "![reliability](my%20card_figures/reliability.svg)" in text
+    assert (tmp_path / "my card_figures/reliability.svg").read_bytes().lstrip().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["nowhere"], "not the folder of a run"), (["RUN", "-o", "card.pdf"], "neither .html nor .md")],
+)
+def test_mistakes_end_in_one_line(run, capsys, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, "card", *(str(run.path) if word == "RUN" else word for word in words))
+    assert not Path("card.pdf").exists()
