@@ -70,6 +70,15 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Sentences and commands under one heading."""
+
+    title: str
+    sentences: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Document:
     """A whole report, from top to bottom."""
 
@@ -81,3 +90,5 @@ class Document:
     missing: tuple[tuple[str, tuple[str, ...]], ...]
     """"row, column" -> commands."""
     notes: tuple[str, ...]
+    sections: tuple[Section, ...] = ()
+    """What stands above the tables."""

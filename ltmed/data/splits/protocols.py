@@ -109,6 +109,7 @@ def grouped(
     test: float | None = None,
     val: float = 0.1,
     seed: int = 0,
+    val_seed: int | None = None,
     pool: str = "train",
 ) -> Split:
     """Divides by group, stratified by class: no lesion (patient) has images in two parts.
@@ -123,6 +124,7 @@ def grouped(
         test: instead of folds, one hold-out with this fraction of the images; only fold 0 exists then.
         val: fraction of the images outside the test part that is held out for choosing, by the same rule.
         seed: of the division alone; it does not depend on the run's seed, so that runs can be compared.
+        val_seed: of the choice of validation images alone, which leaves the test part as it is; None takes `seed`.
         pool: "train" leaves a data set's own validation and test images unused, "all" divides them too.
 
     Raises:
@@ -134,7 +136,7 @@ def grouped(
             f"split=grouped needs {manifest.group_name} ids, and {manifest.name} in {manifest.root} has none",
             f"{need} split=random (per image: images of one {manifest.group_name} may be in train and test).",
         )
-    return _divide("grouped", manifest, manifest.groups, fold, folds, test, val, seed, pool)
+    return _divide("grouped", manifest, manifest.groups, fold, folds, test, val, seed, val_seed, pool)
 
 
 def random(
@@ -145,13 +147,14 @@ def random(
     test: float | None = None,
     val: float = 0.1,
     seed: int = 0,
+    val_seed: int | None = None,
     pool: str = "train",
 ) -> Split:
     """Divides image by image, stratified by class, as most papers do: images of one lesion end up in train and test.
 
     Arguments, result and errors are those of `grouped`, except that no groups are needed.
     """
-    return _divide("random", manifest, np.arange(len(manifest)), fold, folds, test, val, seed, pool)
+    return _divide("random", manifest, np.arange(len(manifest)), fold, folds, test, val, seed, val_seed, pool)
 
 
 def official(
@@ -238,6 +241,7 @@ def _divide(
     test: float | None,
     val: float,
     seed: int,
+    val_seed: int | None,
     pool: str,
 ) -> Split:
     """The nested division of the pool: test fold (or hold-out) first, validation images from the rest."""
@@ -256,7 +260,7 @@ def _divide(
         _check_fold(f"{name} with split.test={test}", fold, 1)
         held = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seed))
         rest, tested = rows[~held], rows[held]
-    train, chosen = _choose(manifest, groups, rest, rows, val, seed, fold)
+    train, chosen = _choose(manifest, groups, rest, rows, val, seed if val_seed is None else val_seed, fold)
     return _checked(Split(name, train, chosen, tested), manifest)
 
 
