@@ -145,7 +145,7 @@ class _Recommend:
         part = 1.0
         if trial.timing:
             part, batches = self._part(job)
-            job = self._job([*words, f"trainer.limit_train_batches={batches}"])
+            job = self._job([*words, f"+trainer.limit_train_batches={batches}"])
         print_of = str(job.facts["fingerprint"])
         if not trial.timing:
             label = self.computed.setdefault(print_of, trial.candidate.label)

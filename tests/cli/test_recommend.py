@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,30 @@ from ltmed.data.phantom import write_phantom
 from tests.harness import SignalAt, ok, run_command
 
 SMALL = {"train": (40, 30, 20, 16, 14, 12, 12), "val": (4,) * 7, "test": (6,) * 7}
+
+
+@dataclass(frozen=True)
+class SmallSearch:
+    """Makes the search of a new process a small one, and perhaps stops it when it trains for a long time."""
+
+    stop: bool = False
+
+    def __call__(self) -> None:
+        from ltmed.config import paths
+        from ltmed.studies import rungs
+
+        plan, known = rungs.read(), paths.choices
+        few = {"loss": ("balanced_softmax", "ce", "ldam", "logit_adjusted"), "sampler": ("class_balanced", "instance")}
+        probes, short, long = plan.rungs
+        small = (
+            replace(probes, overrides=("method=probe", "epochs=1"), few=()),
+            replace(short, keep=2, least=1, most=1),
+            replace(long, keep=1, least=2, most=2),
+        )
+        rungs.read = lambda: replace(plan, rungs=small)
+        paths.choices = lambda group: {name: known(group)[name] for name in few.get(group, known(group))}
+        if self.stop:
+            SignalAt(1, 0, signal.SIGINT, stage="train")()
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +59,19 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.mark.slow
 def test_it_ends_in_a_page_and_goes_on_where_it_was_stopped(words: list[str], tmp_path: Path) -> None:
-    short = [*words, "--budget=45s"]
-    stopped = run_command(
-        *short, cwd=tmp_path, program="ltmed/__main__.py", before=SignalAt(1, 0, signal.SIGINT, stage="train")
-    )
+    words = [*words, "--budget=10h"]
+    stopped = run_command(*words, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch(stop=True))
     assert stopped.code == 130
     (state,) = tmp_path.glob("here/recommend/manifest-*/state.json")
     before = json.loads(state.read_text())
-    done = ok(run_command(*short, cwd=tmp_path, program="ltmed/__main__.py"))
+    assert before["closed"] == ["probes", "short"]
+    done = ok(run_command(*words, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch()))
     after = json.loads(state.read_text())
     assert before["spent"] < after["spent"]
-    assert set(before["outcomes"]) <= set(after["outcomes"])
+    assert before["outcomes"].items() <= after["outcomes"].items()
+    refused = {key.removeprefix("probes/"): reason for key, reason in after["refused"].items()}
+    assert set(refused) == {"ldam, instance", "logit_adjusted, instance"}
+    assert "balanced_softmax, instance" in refused["logit_adjusted, instance"]
     assert after["closed"] == ["probes", "short", "long"]
     page = state.with_name("recommendation.md").read_text()
     assert "## Recommended" in page
