@@ -10,6 +10,7 @@ from ltmed.config.paths import conf, experiments
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = {
     "method": "Methods",
+    "stage": "Stages of methods",
     "loss": "Losses",
     "sampler": "Samplers",
     "augment": "Augmentations",
@@ -17,6 +18,7 @@ GROUPS = {
     "dataset": "Settings of data sets",
     "backbone": "Backbones",
     "trainer": "Devices",
+    "callbacks": "Callbacks",
     "logger": "Loggers",
 }
 """Config group -> title of its page."""
@@ -62,12 +64,12 @@ def _save(folder: Path, pages: dict[str, str]) -> None:
 
 
 def _group(group: str, title: str) -> str:
-    """Every choice of a group: what it is, and its settings with default and meaning."""
+    """Every choice of a group: what it is, and its settings with default and meaning; first what all have in common."""
     lines = [f"# {title}", "", f"`{group}=NAME` on the command line. Made from `conf/{group}/`.", ""]
-    for file in sorted((conf() / group).glob("[!_]*.yaml")):
+    for file in sorted((conf() / group).glob("*.yaml"), key=lambda file: (file.stem != "_base", file.stem)):
         text = file.read_text(encoding="utf-8").splitlines()
         about = [line.lstrip("# ").rstrip() for line in text if line.startswith("#") and "@package" not in line]
-        lines += [f"## {file.stem}", "", *_sentences(about), ""]
+        lines += [f"## {'All' if file.stem == '_base' else file.stem}", "", *_sentences(about), ""]
         lines += ["```yaml", *(line for line in text if not line.startswith("#")), "```", ""]
     return "\n".join(lines)
 

@@ -44,9 +44,47 @@ RUNS: dict[str, list[str]] = {
         "trainer.precision=32-true", "figures=true", "backbone.pretrained=false", "backbone.weights=null",
         "trainer.benchmark=null",
     ],
+    "fine-tuning": [
+        "epochs=2", "backbone=timm", "backbone.name=test_resnet", "finetune.freeze_epochs={train: 1}",
+        "finetune.head_lr_scale={train: 2}", "finetune.layer_decay={train: 0.9}", "finetune.ema={train: 0.9}",
+        "finetune.ema_warmup={train: true}", "finetune.class_means={train: 5}", "finetune.accumulate={train: 2}",
+        "finetune.early_stopping={train: 3}", "finetune.compile={train: false}",
+    ],
     "two views": ["method=aduni", "epochs=1", f"{STAGE}.views=2", "backbone=timm", "backbone.name=test_resnet"],
 }  # fmt: skip
 ELSEWHERE = {
+    **{
+        f"finetune.{option}.*": f"above, as a map of `finetune.{option}`"
+        for option in (
+            "freeze_epochs",
+            "head_lr_scale",
+            "layer_decay",
+            "ema",
+            "ema_warmup",
+            "class_means",
+            "accumulate",
+            "early_stopping",
+            "compile",
+        )
+    },
+    **{
+        f"finetune.{option}": "tests/training/test_recipes.py"
+        for option in (
+            "freeze_epochs",
+            "head_lr_scale",
+            "layer_decay",
+            "ema",
+            "ema_warmup",
+            "class_means",
+            "accumulate",
+            "early_stopping",
+            "compile",
+            "peft.rank",
+            "peft.alpha",
+            "peft.targets",
+            "peft.dropout",
+        )
+    },
     "runs": "the fixture `tiny`",
     "cache_dir": "the fixture `tiny`",
     "dataset.root": "the fixture `tiny`",

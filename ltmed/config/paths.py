@@ -86,12 +86,12 @@ def groups() -> set[str]:
 
 
 def choices(group: str) -> dict[str, Path]:
-    """The choices of a config group and their files, in order of their names.
+    """The choices of a config group and their files, in order of their names; what others build on begins with `_`.
 
     Args:
         group: for instance `dataset`.
     """
-    files = {file.stem: file for folder in config_folders() for file in (folder / group).glob("*.yaml")}
+    files = {file.stem: file for folder in config_folders() for file in (folder / group).glob("[!_]*.yaml")}
     return dict(sorted(files.items()))
 
 
