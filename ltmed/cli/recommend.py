@@ -145,7 +145,7 @@ class _Recommend:
         part = 1.0
         if trial.timing:
             part, batches = self._part(job)
-            job = self._job([*words, f"+trainer.limit_train_batches={batches}"])
+            job = self._job([*words, "epochs=2", f"+trainer.limit_train_batches={batches}"])
         print_of = str(job.facts["fingerprint"])
         if not trial.timing:
             label = self.computed.setdefault(print_of, trial.candidate.label)
@@ -155,10 +155,12 @@ class _Recommend:
             train(job)
         run = read_run(job.run_dir)
         assert run is not None
-        stages = run.found["stages"].values()
-        seconds, epochs = (sum(stage[key] for stage in stages) for key in ("seconds", "epochs"))
+        took = [seconds for stage in run.facts["stages"].values() for seconds in stage["epochs"]]
+        # The first steps of all are slow, and only they: of a timing they do not count.
+        counted = took[1:] if trial.timing else took
+        wall = max(time.monotonic() - begun - (sum(took) - sum(counted)), 0.0)
         value = run.found["val"]["scalars"][self.monitor]
-        return Outcome(str(job.run_dir), value, time.monotonic() - begun, seconds, part * epochs, print_of)
+        return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), print_of)
 
     def _part(self, job: Job) -> tuple[float, int]:
         """The part of an epoch that its cost is measured with, and the batches of it."""
