@@ -195,7 +195,7 @@ def _plot(run_dir: Path, found: dict[str, Any]) -> None:
 def _build_stage(
     cfg: DictConfig, name: str, recipe: DictConfig, network: Network, data: DataModule, folder: Path
 ) -> Stage:
-    """The stage's module, and `data` told how this stage wants its training images."""
+    """The stage's module, after `data` got the settings of its training images."""
     import torch
 
     from ltmed.data.datamodule import StageData

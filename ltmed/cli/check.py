@@ -136,11 +136,10 @@ def _overlap(manifest: Manifest, contents: Contents | None, other: str, everythi
 
 def _where(manifest: Manifest, rows: np.ndarray, everything: bool) -> list[str]:
     """Images per class among `rows`, and the first of them."""
-    import numpy as np
-
     from ltmed.data.audit.overview import first_lines
+    from ltmed.data.manifest import count_labels
 
-    counts = np.bincount(manifest.labels[rows], minlength=len(manifest.classes))
+    counts = count_labels(manifest.labels[rows], len(manifest.classes))
     named = [f"{code} {count:,}" for code, count in zip(manifest.classes, counts, strict=True) if count]
     lines = first_lines([manifest.images[row] for row in rows.tolist()], everything)
     return [f"  {', '.join(named)}", *lines] if named else []

@@ -83,10 +83,10 @@ def for_hydra(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         return line.arguments([*own, *only_place(jobs)]), tuple(one for one in line.overrides if one not in own)
     if name is not None:
         from ltmed.studies.catalogue import load
-        from ltmed.studies.filters import Asked
+        from ltmed.studies.filters import StudyFilters
 
-        asked = Asked(jobs)
-        jobs = asked.only_cell(load(name, asked.scale))
+        filters = StudyFilters(jobs)
+        jobs = filters.only_cell(load(name, filters.scale))
     return line.arguments([*own, *jobs]), ()
 
 
@@ -106,27 +106,27 @@ def parse(arguments: Sequence[str]) -> CommandLine:
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
         raise UserError(f"The command line cannot be read: {message}", "ltmed train --help has examples.") from None
-    words = list(chosen.pop("overrides"))
+    arguments = list(chosen.pop("overrides"))
     options = {name: value for name, value in chosen.items() if value not in (None, False)}
     several = [f"--{name.replace('_', '-')}" for name in _ALONE if name in options]
     if len(several) > 1:
         raise UserError(f"{' and '.join(several)} do not go together", "Give one of them.")
     if "resolve" in options and "cfg" not in options:
         raise UserError("--resolve belongs to --cfg", "Add --cfg job.")
-    _require_settings(words)
-    return CommandLine(options, words)
+    _require_settings(arguments)
+    return CommandLine(options, arguments)
 
 
-def _study(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    if not any(word.startswith("+") for word in words):
-        return None, list(words)
+def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    if not any(word.startswith("+") for word in arguments):
+        return None, list(arguments)
     from ltmed.studies.catalogue import split_study
 
-    return split_study(words)
+    return split_study(arguments)
 
 
-def _require_settings(words: Sequence[str]) -> None:
-    for word in words:
+def _require_settings(arguments: Sequence[str]) -> None:
+    for word in arguments:
         found = re.fullmatch(r"(\+*)([^=]*)=(.*)", word, re.DOTALL)
         if not found or word.startswith("~"):
             continue

@@ -18,8 +18,8 @@ def explain(error: BaseException) -> str | None:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"The disk is full{where}. Free some space and run the same command: it continues after the last epoch."
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
-        mend = "Choose another place (runs, run_dir, cache_dir), or change its permissions."
-        return f"{error.filename}: {error.strerror}. {mend}"
+        hint = "Choose another place (runs, run_dir, cache_dir), or change its permissions."
+        return f"{error.filename}: {error.strerror}. {hint}"
     if type(error).__module__.startswith("yaml."):
         return catalogue.yaml_mistake(error)
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):

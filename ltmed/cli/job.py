@@ -53,7 +53,7 @@ def is_sweep() -> bool:
 
 
 def _require_direction(monitor: str) -> None:
-    """Refuses a search for the worst run: Optuna minimises unless it is told otherwise."""
+    """Refuses a search for the worst run: Optuna minimises by default."""
     from hydra.core.hydra_config import HydraConfig
 
     from ltmed.evaluation.scalars import SCALARS, better

@@ -86,7 +86,7 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
         return Split("everything", np.arange(len(manifest)), none, none)
 
     try:
-        with trusted():  # The user's own words.
+        with trusted():  # The user's own configuration.
             build(
                 cfg.dataset, image_size=cfg.image_size, fold=0, split=everything, evaluation=build(cfg.evaluation),
                 cache_dir=cfg.cache_dir,

@@ -18,14 +18,14 @@ def setting(word: str) -> str:
     return word.split("=", 1)[0]
 
 
-def choice(words: Sequence[str], key: str) -> str | None:
-    """The last value that `words` give to `key`, or None."""
-    return next((word.split("=", 1)[1] for word in reversed(words) if "=" in word and setting(word) == key), None)
+def choice(arguments: Sequence[str], key: str) -> str | None:
+    """The last value that `arguments` give to `key`, or None."""
+    return next((word.split("=", 1)[1] for word in reversed(arguments) if "=" in word and setting(word) == key), None)
 
 
-def last_of_each(words: Iterable[str]) -> list[str]:
-    """Of words about one key only the last, at the place of the first."""
-    return list({setting(word): word for word in words}.values())
+def last_of_each(arguments: Iterable[str]) -> list[str]:
+    """Of overrides of one key only the last, at the place of the first."""
+    return list({setting(word): word for word in arguments}.values())
 
 
 def values(word: str) -> list[str | None]:
@@ -79,8 +79,8 @@ def quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def shell(words: Iterable[str]) -> str:
-    """The words as a line to paste into a shell; double quotes around Hydra's single ones, where that is enough."""
+def shell(arguments: Iterable[str]) -> str:
+    """Arguments as a line to paste into a shell; double quotes around Hydra's single ones, where that is enough."""
     return " ".join(
-        f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word) for word in words
+        f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word) for word in arguments
     )

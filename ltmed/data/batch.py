@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     images: Tensor
     """First (or only) view."""
     labels: Tensor
-    """int64 `[B]`, class indices."""
+    """int64 `[B]`, class indices; or float32 `[B, K]` of 0, 1 and NaN (not known) where images have several labels."""
     indices: Tensor
     """int64 `[B]`, rows of the manifest, so that every number can be traced to an image."""
     views: Tensor | None = None
@@ -48,7 +48,7 @@ def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         std: likewise.
     """
     batch, height, width, channels = pixels.shape
-    # Whole rows at once and in place: an operand of 3 values would leave the processor's vector units idle, and a
+    # Whole rows at once and in place: an operand of 3 values would leave the CPU's vector units idle, and a
     # second array of this size costs more in page faults than the arithmetic.
     rows = pixels.reshape(batch, height, width * channels).float()
     rows.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))

@@ -20,10 +20,11 @@ from ltmed.data.cache.intensity import Intensity
 from ltmed.data.download import Download
 from ltmed.data.loading.feature_loader import FeatureEvalLoader, FeatureTrainLoader
 from ltmed.data.loading.loader import EvalLoader, TrainLoader
-from ltmed.data.manifest import Manifest
+from ltmed.data.manifest import Manifest, count_labels
 from ltmed.data.readers._labels import spelled
 from ltmed.data.samplers.single import Sampler
-from ltmed.data.splits.protocols import Split, require_training_images, warn_of_unseen_classes
+from ltmed.data.splits.coverage import require_training_images, warn_of_unseen_classes
+from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError, require_between
 from ltmed.evaluation.tiers import tiers
 
@@ -135,7 +136,8 @@ class DataModule(LightningDataModule):
         require_between("dataset.workers", workers, 0, 1024)
         self.workers = workers
         require_training_images(self.split, self.manifest)
-        self.counts = np.bincount(self.manifest.labels[self.split.train], minlength=len(self.manifest.classes))
+        self.counts = count_labels(self.manifest.labels[self.split.train], len(self.manifest.classes))
+        """int64 `[K]`: training images of each class, or positives of each label."""
         first, last = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
         self.tiers = tiers(self.counts, self.manifest.classes, head=first, tail=last)
         self.cache: ImageCache | None = None
@@ -143,6 +145,11 @@ class DataModule(LightningDataModule):
         self.features: FeatureCache | None = None
         """In place of the images, where the encoder is frozen."""
         self._evaluation_view: View | None = None
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether labels are `[N, K]`: an image may have several, or none."""
+        return self.manifest.multilabel
 
     @abstractmethod
     def read(self, root: Path) -> Manifest:
@@ -224,20 +231,9 @@ class DataModule(LightningDataModule):
                 world=world, parts=wanted.accumulate,
             )  # fmt: skip
         return TrainLoader(
-            self.cache,
-            rows,
-            labels,
-            sampler,
-            wanted.augment,
-            views=wanted.views,
-            seed=wanted.seed,
-            rank=rank,
-            world=world,
-            threads=self.threads,
-            workers=self.workers,
-            pin_memory=pin_memory,
-            parts=wanted.accumulate,
-        )
+            self.cache, rows, labels, sampler, wanted.augment, views=wanted.views, seed=wanted.seed, rank=rank,
+            world=world, threads=self.threads, workers=self.workers, pin_memory=pin_memory, parts=wanted.accumulate,
+        )  # fmt: skip
 
     def val_dataloader(self) -> EvalLoader | FeatureEvalLoader:
         """This rank's unpadded shard of the validation part."""

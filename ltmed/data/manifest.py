@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ltmed.errors import UserError
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -22,7 +24,8 @@ class Manifest:
     images: tuple[str, ...]
     """N paths relative to `root`, with '/' on every system; unique."""
     labels: np.ndarray
-    """int64 `[N]`, indices into `classes`."""
+    """int64 `[N]`, indices into `classes`; or, where images have several labels, float32 `[N, K]`: 1 present, 0 absent,
+    NaN unknown."""
     classes: tuple[str, ...]
     """K class codes in the data set's official order."""
     class_names: tuple[str, ...]
@@ -47,6 +50,50 @@ class Manifest:
         return len(self.images)
 
     @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.labels.ndim == 2
+
+    @property
     def counts(self) -> np.ndarray:
-        """int64 `[K]`: images per class in the whole table."""
-        return np.bincount(self.labels, minlength=len(self.classes))
+        """int64 `[K]`: images of each class in the whole table; positives of each label of a multi-label one."""
+        return count_labels(self.labels, len(self.classes))
+
+    def codes(self, rows: np.ndarray) -> list[str]:
+        """Class code of each of some images; of several labels those that are present, unknown ones with a `?`.
+
+        Args:
+            rows: int64 `[n]`.
+
+        Returns:
+            n texts, such as `NV`, or `Mass|Nodule|Edema?`, empty for an image without any label.
+        """
+        if not self.multilabel:
+            return [self.classes[label] for label in self.labels[rows].tolist()]
+        sets, place = np.unique(np.nan_to_num(self.labels[rows], nan=-1.0), axis=0, return_inverse=True)
+        texts = [
+            "|".join(code + "?" * (value < 0) for code, value in zip(self.classes, row, strict=True) if value)
+            for row in sets.tolist()
+        ]
+        return [texts[number] for number in place.ravel().tolist()]
+
+
+def require_one_label(manifest: Manifest, what: str) -> None:
+    """Raises UserError, beginning with `what`, if images may have several labels."""
+    if manifest.multilabel:
+        raise UserError(
+            f"{what} needs one class per image, and images of {manifest.name} have several labels",
+            "Use split=grouped, split=random or split=official.",
+        )
+
+
+def count_labels(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Images of each class, or positives of each label, int64 `[K]`.
+
+    Args:
+        labels: int64 `[n]` class indices, or float `[n, K]` of 0, 1 and NaN, which counts as no positive.
+        classes: K.
+    """
+    if labels.ndim == 2:
+        return np.count_nonzero(labels == 1, axis=0)
+    return np.bincount(labels, minlength=classes)

@@ -39,7 +39,7 @@ class WandbLogger(CSVLogger):
     The run's id is made from the path of the run directory and from the configuration, so a resumed run continues there
     (online), or adds one more `offline-run-*` folder with the same id. An offline run that was killed has lost what was
     not yet written, so the new folder holds all that metrics.csv has, and is enough for `wandb sync`. Steps start at 0
-    in every stage; that is no trouble, because metric names carry their stage and are drawn over `trainer/global_step`,
+    in every stage, which does no harm: metric names carry their stage and are plotted over `trainer/global_step`,
     not over W&B's own ever-growing step. Runs are grouped by data set and method. Only the first rank talks to
     W&B, and not through Lightning's logger, which would ask for a login in a prompt.
 
@@ -119,7 +119,7 @@ class WandbLogger(CSVLogger):
 
     @rank_zero_only
     def log_final(self, found: dict[str, Any]) -> None:
-        """Adds the test numbers with intervals, tables, the run folder's pictures, and ends the W&B run."""
+        """Adds the test numbers with intervals, tables, the run folder's figures, and ends the W&B run."""
         super().log_final(found)
         test, intervals = found["test"], found["test"]["intervals"]["scalars"]
         run = self.experiment
@@ -208,14 +208,14 @@ def _confusion(test: dict[str, Any]) -> Any:
 
     classes = [row["class"] for row in test["per_class"]]
     columns: list[Any] = ["Actual", "Predicted", "nPredictions"]
-    drawn = len(classes) <= MOST_PLOTTED
+    plotted = len(classes) <= MOST_PLOTTED
     cells: list[Any] = [
         [true, predicted, count]
         for true, row in zip(classes, test["confusion"], strict=True)
         for predicted, count in zip(classes, row, strict=True)
-        if count or drawn
+        if count or plotted
     ]
     table = wandb.Table(columns=columns, data=cells)
-    if not drawn:
+    if not plotted:
         return table
     return wandb.plot_table("wandb/confusion_matrix/v1", table, {column: column for column in columns}, {"title": ""})

@@ -1,4 +1,4 @@
-"""What Weights & Biases shows of a run besides its curves: tags that runs are found by, and pictures."""
+"""What Weights & Biases shows of a run besides its curves: tags that runs are found by, and figures."""
 
 from __future__ import annotations
 

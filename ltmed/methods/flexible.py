@@ -133,7 +133,7 @@ class Curriculum(ERM):
         return self.trainer.datamodule.split.train  # pyright: ignore[reportAttributeAccessIssue]
 
     def _labels(self) -> Tensor:
-        """Labels of the training part, int64 `[N]`, on the processor."""
+        """Labels of the training part, int64 `[N]`, on the CPU."""
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         return torch.as_tensor(data.manifest.labels[self._rows()])
 

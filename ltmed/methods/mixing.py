@@ -63,14 +63,14 @@ class Mixing(ERM):
 
 
 def shares(option: str, alpha: float, beta: float) -> Beta:
-    """Beta(alpha, beta) on the processor; UserError that names `option` unless 0.01 <= alpha <= 1000."""
+    """Beta(alpha, beta) on the CPU; UserError that names `option` unless 0.01 <= alpha <= 1000."""
     require_between(option, alpha, 0.01, 1000)
     # Double precision: a draw of a small alpha is a ratio of numbers that are often below the smallest float32.
     return Beta(*torch.tensor([alpha, beta], dtype=torch.float64).unbind(), validate_args=False)
 
 
 def draw(distribution: Beta) -> Tensor:
-    """One draw from torch's global generator, float32 `[]`, on the processor: a GPU need not be waited for."""
+    """One draw from torch's global generator, float32 `[]`, on the CPU: a GPU need not be waited for."""
     return distribution.sample().float()
 
 

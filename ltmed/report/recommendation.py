@@ -190,7 +190,7 @@ def _costs(standings: Sequence[Standing], state: State) -> Grid:
         mine = [outcome for key, outcome in state.outcomes.items() if key.startswith(f"{one.rung.name}/")]
         if mine:
             texts = (
-                str(len(one.values)), str(len(mine)), f"{one.epochs or mine[0].epochs:g}",
+                str(len(one.values)), str(len(mine)), f"{one.epochs or mine[0].epochs:.3g}",
                 duration(sum(outcome.seconds for outcome in mine)),
             )  # fmt: skip
             rows.append((one.rung.title, tuple(FormattedCell(text) for text in texts)))

@@ -12,22 +12,22 @@ from ltmed.evaluation.scalars import SCALARS
 from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import Run, read_run
 from ltmed.studies.catalogue import files, load
-from ltmed.studies.filters import Asked
+from ltmed.studies.filters import StudyFilters
 from ltmed.studies.study import NOT_RUN, Repetition
 
 
 def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> Table:
     """The study with its finished runs, the commands of the others, and the published figures.
 
-    `name` and `scale` are those of `load`, which also says what is raised; `further` are the words that were given to
-    the study's command, such as `runs=DIR` and `row=LMD` (see `Asked`).
+    `name` and `scale` are those of `load`, which also says what is raised; `further` are the overrides given to
+    the study's command, such as `runs=DIR` and `row=LMD` (see `StudyFilters`).
     """
-    asked = Asked([*([] if scale is None else [f"scale={scale}"]), *further])
-    study = asked.narrow(load(name, asked.scale))
+    filters = StudyFilters([*([] if scale is None else [f"scale={scale}"]), *further])
+    study = filters.narrow(load(name, filters.scale))
     for metric in study.metrics:
         require_choice(f"study.metrics of {files()[name]}", metric, SCALARS)
     places: dict[tuple[str, str], list[Repetition]] = {}
-    for place in study.cells(asked.further):
+    for place in study.cells(filters.further):
         places.setdefault((place.row, place.column), []).append(place)
     cells = {}
     for row, column in itertools.product(study.rows, study.columns):
@@ -36,15 +36,15 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
         cell = Cell(
             runs=tuple(run for run in runs if run),
             missing=tuple(
-                asked.command(name, place) for place, run in zip(repetitions, runs, strict=True) if run is None
+                filters.command(name, place) for place, run in zip(repetitions, runs, strict=True) if run is None
             ),
             published=study.published.get((row, column), ()),
             note=NOT_RUN if study.rows[row] is None else "",
         )
         if cell.runs or cell.missing or cell.published or cell.note:
             cells[row, column] = cell
-    title = study.title + (f" (scale {asked.scale})" if asked.scale else "")
-    notes = [f"At the scale '{asked.scale}' the figures mean nothing."] if asked.scale else []
+    title = study.title + (f" (scale {filters.scale})" if filters.scale else "")
+    notes = [f"At the scale '{filters.scale}' the figures mean nothing."] if filters.scale else []
     return Table(
         title=title, rows=tuple(study.rows), columns=tuple(study.columns), cells=cells,
         metrics=study.metrics, notes=(*study.notes, *notes), axis=study.axis,

@@ -151,7 +151,7 @@ def claim(run_dir: Path, cfg: DictConfig) -> None:
 
 
 def unwritable(run_dir: Path, error: OSError) -> UserError:
-    """What a user is told of a folder for a run that cannot be made or written."""
+    """The error about a folder for a run that cannot be made or written."""
     return UserError(
         f"{run_dir} cannot be written: {error.strerror or error}", "Choose another folder with runs= or run_dir=."
     )

@@ -1,4 +1,4 @@
-"""Finished runs as reports, pictures and studies read them."""
+"""Finished runs as reports, figures and studies read them."""
 
 from __future__ import annotations
 

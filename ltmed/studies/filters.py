@@ -15,7 +15,7 @@ from ltmed.studies.study import Repetition, Study
 _FILTERS = ("row", "column", "fold", "seed")
 
 
-class Asked:
+class StudyFilters:
     """The cells of a study that were chosen, and the overrides that hold for all of them.
 
     Args:
@@ -107,7 +107,7 @@ class Asked:
         return study.overrides(cell.row, cell.column, cell.repetition, self.further, self.data)
 
     def command(self, name: str, cell: Repetition) -> str:
-        """What trains a cell, in the study's own words, to be pasted into a shell."""
+        """What trains a cell, as a command of the study, to be pasted into a shell."""
         paper, _, stem = name.partition("/")
         found = [f"+{paper}={stem}", *([f"+scale={self.scale}"] if self.scale else [])]
         found += [f"row={overrides.quoted(cell.row)}", f"column={overrides.quoted(cell.column)}"]

@@ -37,7 +37,7 @@ class Repetition:
     repetition: Mapping[str, str]
     """For instance `{"fold": "2"}`."""
     overrides: tuple[str, ...]
-    """The words of its plain command."""
+    """The overrides of its plain command."""
     run_dir: Path
 
     @property
@@ -145,7 +145,7 @@ class Study:
                 "Write method=NAME in study.rows, or in study.shared for all of them.",
             )
         small = self.scale or {}
-        # A scale's words for a method come first, so that an ablation of the same setting stays one.
+        # A scale's overrides for a method come first, so that an ablation of the same setting stays one.
         quick = f"method={method} {small.get('methods', {}).get(method, '')}"
         paper = [quick, own, small["overrides"]] if small else [self.shared, where["overrides"], own]
         values = {**where.get("values", {}), **small.get("values", {}), **repetition}
@@ -161,7 +161,7 @@ class Study:
         return tuple(overrides.last_of_each([*found, *further]))
 
     def _filled(self, text: str, values: Mapping[str, Any], row: str, column: str) -> list[str]:
-        """The words of `text` with a value for each `$name`."""
+        """The overrides in `text` with a value for each `$name`."""
         cell = f"{self.title}, row '{row}', column '{column}'"
         try:
             found = Template(text).substitute(values).split()

@@ -31,7 +31,7 @@ from ltmed.config import overrides
 from ltmed.errors import UserError
 from ltmed.studies import catalogue
 from ltmed.studies.failures import FailedJob, SweepFailedError, was_reported
-from ltmed.studies.filters import Asked
+from ltmed.studies.filters import StudyFilters
 
 
 class JobSweeper(Sweeper):
@@ -88,12 +88,12 @@ def jobs_of(given: Sequence[str]) -> list[list[str]]:
     name, further = catalogue.split_study(given)
     if name is None:
         return overrides.expand(overrides.last_of_each(further))
-    asked = Asked(further)
-    study = asked.select(catalogue.load(name, asked.scale))
-    asked.require_rerun(study)
-    variants = overrides.expand(asked.further)
+    filters = StudyFilters(further)
+    study = filters.select(catalogue.load(name, filters.scale))
+    filters.require_rerun(study)
+    variants = overrides.expand(filters.further)
     return [
-        list(study.overrides(cell.row, cell.column, cell.repetition, variant, asked.data))
+        list(study.overrides(cell.row, cell.column, cell.repetition, variant, filters.data))
         for cell in study.cells()
         for variant in variants
     ]

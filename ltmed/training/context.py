@@ -1,4 +1,4 @@
-"""What a stage is told of the run that it is part of."""
+"""What a stage knows of the run that it is part of."""
 
 from __future__ import annotations
 

@@ -44,9 +44,11 @@ def announce_details(cfg: DictConfig, data: DataModule, accelerator: str, device
     if not is_first_process():
         return
     parts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.split.parts.items())
-    imbalance = data.counts.max() / data.counts.min()
+    # A label without a positive is left out of everything, and named in a warning.
+    imbalance = data.counts.max() / data.counts[data.counts > 0].min()
+    kinds = "labels" if data.multilabel else "classes"
     lines = _lines(
-        images=f"{parts}; {len(data.counts)} classes, imbalance {imbalance:.0f} : 1, split {data.split.name}, "
+        images=f"{parts}; {len(data.counts)} {kinds}, imbalance {imbalance:.0f} : 1, split {data.split.name}, "
         f"{data.image_size} pixels",
         device=f"{_device(accelerator, devices * cfg.trainer.num_nodes)}, precision {cfg.trainer.precision}",
         steps="; ".join(_steps(cfg, data)),

@@ -49,10 +49,10 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
     if accelerator == "auto" and not gpus and wanted > 1:
         raise UserError(
             f"trainer.devices={wanted}, but torch sees no GPU",
-            f"For {wanted} processes on the processor add trainer.accelerator=cpu.",
+            f"For {wanted} processes on the CPU add trainer.accelerator=cpu.",
         )
     if wanted > have or wanted < 1:
-        kind = "GPU" if on_gpu else "processor core"
+        kind = "GPU" if on_gpu else "CPU core"
         raise UserError(
             f"trainer.devices={wanted}, but this machine has {have} {kind}{'s' * (have != 1)}",
             f"Use trainer.devices=1 to {have}.",

@@ -111,7 +111,7 @@ def fit_stage(
 
     Args:
         stage: the module.
-        data: opened and told how this stage wants its images.
+        data: opened, with the settings of this stage (`DataModule.use`).
         folder: where the stage keeps `best.ckpt`, `last.ckpt` and `finished.json`.
         trainer: made for this stage.
         keep: "best" or "last" checkpoint.

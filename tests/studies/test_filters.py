@@ -14,7 +14,7 @@ from ltmed.report.model import Table
 from ltmed.report.study_table import table
 from ltmed.runs.job import job_of
 from ltmed.studies.catalogue import load
-from ltmed.studies.filters import Asked
+from ltmed.studies.filters import StudyFilters
 from ltmed.studies.study import Repetition
 
 
@@ -61,8 +61,8 @@ def test_data_is_named_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_data_and_scale_do_not_change_which_runs_are_found(tmp_path: Path) -> None:
     plain = [c.run_dir for c in load("lmd/table3", "smoke").cells([f"runs={tmp_path}"])]
-    asked = Asked(["scale=smoke", f"runs={tmp_path}", "data=/data", "hydra/launcher=joblib"])
-    assert [c.run_dir for c in asked.narrow(load("lmd/table3", asked.scale)).cells(asked.further)] == plain
+    filters = StudyFilters(["scale=smoke", f"runs={tmp_path}", "data=/data", "hydra/launcher=joblib"])
+    assert [c.run_dir for c in filters.narrow(load("lmd/table3", filters.scale)).cells(filters.further)] == plain
 
 
 def test_filters() -> None:

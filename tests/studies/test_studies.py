@@ -22,7 +22,7 @@ from ltmed.runs.directory import run_dir_name
 from ltmed.runs.job import job_of
 from ltmed.studies import catalogue
 from ltmed.studies.catalogue import load
-from ltmed.studies.filters import Asked
+from ltmed.studies.filters import StudyFilters
 from ltmed.studies.study import Study
 from ltmed.studies.sweeper import jobs_of
 from tests.harness import METHODS, PRESETS, ROOT, ok, run_command
@@ -201,8 +201,8 @@ def test_any_setting_of_a_method_may_follow_a_study(tmp_path: Path) -> None:
     made = job_of(job)
     assert made.cfg.method.stages.train.module.queue_reduction == "sum"
     assert job_of(for_hydra(["+ham10000=methods", *words])[0]).run_dir == made.run_dir
-    asked = Asked(words)
-    (cell,) = asked.narrow(load("ham10000/methods")).cells(asked.further)
+    filters = StudyFilters(words)
+    (cell,) = filters.narrow(load("ham10000/methods")).cells(filters.further)
     assert cell.run_dir == made.run_dir
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ltmed.data.audit import several
 from ltmed.data.audit.copies import Copies, of_one_colour
 from ltmed.data.audit.problems import compare_counts, confounding, unlisted
 from ltmed.data.cache.intensity import RANGE
-from ltmed.data.manifest import Manifest
+from ltmed.data.manifest import Manifest, count_labels
 from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 
@@ -33,14 +34,15 @@ def classes(manifest: Manifest, known: tuple[int, ...], *, everything: bool = Fa
     counts, number = manifest.counts, len(manifest.classes)
     least = int(counts[counts > 0].min(initial=len(manifest)))
     head, columns = ["class", "images"], [[f"{count:,}" for count in counts.tolist()]]
+    if manifest.multilabel:
+        head, columns = several.columns(manifest)
     if manifest.groups is not None:
         head.append(f"{manifest.group_name}s")
-        pairs = _pairs(manifest)
-        columns.append([f"{count:,}" for count in np.bincount(pairs % number, minlength=number).tolist()])
+        columns.append([f"{count:,}" for count in np.bincount(_pairs(manifest)[1], minlength=number).tolist()])
     if manifest.parts is not None:
         for part in _PARTS:
             head.append(f"own {part}")
-            inside = np.bincount(manifest.labels[manifest.parts == part], minlength=number)
+            inside = count_labels(manifest.labels[manifest.parts == part], number)
             columns.append([f"{count:,}" for count in inside.tolist()])
     difference = compare_counts(manifest, known) if len(known) == number else np.zeros(0, np.int64)
     if len(difference):
@@ -52,10 +54,13 @@ def classes(manifest: Manifest, known: tuple[int, ...], *, everything: bool = Fa
         columns += [[f"{count:,}" for count in column] for column in found[1].T.tolist()]
     rows = [[code, *cells] for code, *cells in zip(manifest.classes, *columns, strict=True)]
     lines = [
-        f"{manifest.name} in {manifest.root}: {len(manifest):,} images, {number} classes, imbalance "
+        f"{manifest.name} in {manifest.root}: {len(manifest):,} images, {number} "
+        f"{'labels' if manifest.multilabel else 'classes'}, imbalance "
         f"{counts.max() / least:.1f} : 1",
         *table([head, *(rows if everything else _longest_and_shortest(rows, counts))]),
     ]
+    if manifest.multilabel:
+        lines += several.describe(manifest)
     if empty := [code for code, count in zip(manifest.classes, counts, strict=True) if not count]:
         lines.append(f"! no image of {_named(empty)}")
     if difference.any():
@@ -72,10 +77,11 @@ def groups(manifest: Manifest) -> list[str]:
         return [f"! no {word} ids: images of one {word} may be in training and test part, and nobody can tell", *notes]
     sizes = np.bincount(np.unique(manifest.groups, return_inverse=True)[1])
     repeated = sizes[sizes > 1]
-    several = f"{len(repeated):,} have several images ({repeated.sum():,} in all, at most {sizes.max()})"
-    lines = [f"{len(sizes):,} {word}s; {several}", *notes]
-    classes_of_groups = np.bincount(_pairs(manifest) // len(manifest.classes))
-    if mixed := int((classes_of_groups > 1).sum()):
+    of_several = f"{len(repeated):,} have several images ({repeated.sum():,} in all, at most {sizes.max()})"
+    lines = [f"{len(sizes):,} {word}s; {of_several}", *notes]
+    if manifest.multilabel:
+        return [*lines, *several.flags_of_groups(manifest)]
+    if mixed := int((np.bincount(_pairs(manifest)[0]) > 1).sum()):
         lines.append(f"! {mixed:,} {word}s have images of more than one class")
     return lines
 
@@ -191,7 +197,8 @@ def sources(manifest: Manifest) -> list[str]:
     if found is None:
         return []
     names, counts, strength = found
-    lines = [f"{len(names):,} sources; of class and source Cramer's V {strength:.2f} (0 independent, 1 determined)"]
+    word = "any label" if manifest.multilabel else "class"
+    lines = [f"{len(names):,} sources; of {word} and source Cramer's V {strength:.2f} (0 independent, 1 determined)"]
     single = [code for code, line in zip(manifest.classes, counts, strict=True) if (line > 0).sum() == 1]
     if single and len(names) > 1:
         lines.append(f"! from one source only, so that the source may be learned in its place: {_named(single)}")
@@ -250,19 +257,29 @@ def _nothing(manifest: Manifest, contents: Contents, good: np.ndarray, everythin
     return [f"! {len(names):,} images are of one colour", *first_lines(names, everything)] if names else []
 
 
-def _pairs(manifest: Manifest) -> np.ndarray:
-    """Group and class of every image as one number, group * K + class, each pair once; groups from 0."""
+def _pairs(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Group, from 0, and class of every image (and label that it has), each pair once: int64 `[P]` twice."""
     assert manifest.groups is not None
-    numbers = np.unique(manifest.groups, return_inverse=True)[1]
-    return np.unique(numbers * len(manifest.classes) + manifest.labels)
+    numbers, labels = np.unique(manifest.groups, return_inverse=True)[1], manifest.labels
+    if manifest.multilabel:
+        rows, labels = np.nonzero(labels == 1)
+        numbers = numbers[rows]
+    pairs = np.unique(numbers * len(manifest.classes) + labels)
+    return np.divmod(pairs, len(manifest.classes))
 
 
 def _differing(values: np.ndarray, sets: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The sets whose rows have different values; of targets `[N, K]` two that are both known."""
+    if values.ndim == 2:
+        return [
+            rows for rows in sets if (np.nanmax(t := values[rows], 0, initial=0) > np.nanmin(t, 0, initial=1)).any()
+        ]
     return [rows for rows in sets if len(np.unique(values[rows])) > 1]
 
 
 def _labelled(manifest: Manifest, rows: np.ndarray) -> list[str]:
-    return [f"{manifest.images[row]} {manifest.classes[manifest.labels[row]]}" for row in rows.tolist()]
+    codes = zip(rows.tolist(), manifest.codes(rows), strict=True)
+    return [f"{manifest.images[row]} {code or '(no label)'}" for row, code in codes]
 
 
 def _named(names: Sequence[str], most: int = 10) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ltmed.data.manifest import Manifest
+from ltmed.data.manifest import Manifest, count_labels
 from ltmed.data.readers._files import stem
 from ltmed.data.readers._walk import EXTENSIONS
 
@@ -55,20 +55,36 @@ def confounding(manifest: Manifest) -> tuple[tuple[str, ...], np.ndarray, float]
     Returns:
         None without sources, else the S sources, the images int64 `[K, S]` of each class from each source, and
         Cramer's V of that table in [0, 1]: 0, the source says nothing about the class; 1, it says everything that it
-        can. 0 if there is but one class or one source.
+        can. 0 if there is but one class or one source. Where images have several labels, V is the largest one of any
+        label that is present or absent, by source.
     """
     if manifest.sources is None:
         return None
     names, source = np.unique(manifest.sources, return_inverse=True)
     table = np.zeros((len(manifest.classes), len(names)), dtype=np.int64)
+    if manifest.multilabel:
+        np.add.at(table.T, source, manifest.labels == 1)
+        absent = np.zeros_like(table)
+        np.add.at(absent.T, source, manifest.labels == 0)
+        strength = max((cramers_v(np.stack(pair)) for pair in zip(table, absent, strict=True)), default=0.0)
+        return tuple(names.tolist()), table, strength
     np.add.at(table, (manifest.labels, source), 1)
-    present = table[table.sum(1) > 0]
+    return tuple(names.tolist()), table, cramers_v(table)
+
+
+def cramers_v(table: np.ndarray) -> float:
+    """Association of rows and columns in [0, 1]; 0 with fewer than two rows or columns that have anything.
+
+    Args:
+        table: int64 `[K, S]`, how often each pair occurs.
+    """
+    present = table[table.sum(1) > 0][:, table.sum(0) > 0]
     least = min(present.shape) - 1
     if least < 1:
-        return tuple(names.tolist()), table, 0.0
+        return 0.0
     expected = np.outer(present.sum(1), present.sum(0)) / present.sum()
     chi_squared = ((present - expected) ** 2 / expected).sum()
-    return tuple(names.tolist()), table, float(np.sqrt(chi_squared / present.sum() / least))
+    return float(np.sqrt(chi_squared / present.sum() / least))
 
 
 def compare_counts(manifest: Manifest, known: tuple[int, ...]) -> np.ndarray:
@@ -80,5 +96,5 @@ def compare_counts(manifest: Manifest, known: tuple[int, ...]) -> np.ndarray:
     published = np.array(known)
     candidates = [manifest.counts]
     if manifest.parts is not None:
-        candidates.append(np.bincount(manifest.labels[manifest.parts == "train"], minlength=len(known)))
+        candidates.append(count_labels(manifest.labels[manifest.parts == "train"], len(known)))
     return min((counts - published for counts in candidates), key=lambda difference: np.abs(difference).sum())

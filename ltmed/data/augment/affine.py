@@ -92,9 +92,9 @@ class RandomAffine(Operation):
         scale = rng.uniform(*self.scale)
         return Affine(angle, (x, y), scale, (rng.uniform(*self.shear_x), rng.uniform(*self.shear_y)))
 
-    def apply(self, image: np.ndarray, drawn: Affine, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: Affine, out: np.ndarray) -> None:
         """Transforms into `out`."""
-        warp(image, drawn, self.interpolation, out)
+        warp(image, sampled, self.interpolation, out)
 
 
 class RandomRotation(Operation):
@@ -116,9 +116,9 @@ class RandomRotation(Operation):
         """The angle in degrees, counter-clockwise."""
         return rng.uniform(*self.degrees)
 
-    def apply(self, image: np.ndarray, drawn: float, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: float, out: np.ndarray) -> None:
         """Rotates into `out`."""
-        warp(image, Affine(-drawn), self.interpolation, out)
+        warp(image, Affine(-sampled), self.interpolation, out)
 
 
 def _ordered(name: str, values: tuple[float, ...]) -> tuple[float, float]:

@@ -26,7 +26,7 @@ class Augmentation(Protocol):
 
 
 class Operation(ABC):
-    """One step: random parameters are drawn first and then applied, so that a draw can be repeated elsewhere.
+    """One step: random parameters are sampled first and then applied, so that a draw can be repeated elsewhere.
 
     `out` may be `image` itself when the operation keeps the size.
     """
@@ -41,8 +41,8 @@ class Operation(ABC):
         """Draws the parameters for an image of `height` x `width` pixels."""
 
     @abstractmethod
-    def apply(self, image: np.ndarray, drawn: Any, out: np.ndarray) -> None:
-        """Writes `image` (uint8 [h, w, 3]) changed by `drawn` into `out` (uint8 [H, W, 3])."""
+    def apply(self, image: np.ndarray, sampled: Any, out: np.ndarray) -> None:
+        """Writes `image` (uint8 [h, w, 3]) changed by `sampled` into `out` (uint8 [H, W, 3])."""
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
         """Draws and applies.
@@ -80,16 +80,16 @@ class RandomApply(Operation):
         """The operation's own draw in a tuple, or None for "leave the image"."""
         return (self.operation.draw(rng, height, width),) if rng.random() < self.p else None
 
-    def apply(self, image: np.ndarray, drawn: tuple[Any] | None, out: np.ndarray) -> None:
-        """Applies the operation with `drawn[0]`, or copies."""
-        if drawn is None:
+    def apply(self, image: np.ndarray, sampled: tuple[Any] | None, out: np.ndarray) -> None:
+        """Applies the operation with `sampled[0]`, or copies."""
+        if sampled is None:
             copy(image, out)
         else:
-            self.operation.apply(image, drawn[0], out)
+            self.operation.apply(image, sampled[0], out)
 
 
 class OneOf(Operation):
-    """Applies one of several operations, drawn anew for each image, as albumentations' OneOf.
+    """Applies one of several operations, sampled anew for each image, as albumentations' OneOf.
 
     Args:
         weights: relative frequencies by name, 1 where a name is absent; None draws all equally often.
@@ -123,9 +123,9 @@ class OneOf(Operation):
         chosen = int(np.searchsorted(self._below, rng.random(), side="right"))
         return chosen, self.operations[chosen].draw(rng, height, width)
 
-    def apply(self, image: np.ndarray, drawn: tuple[int, Any], out: np.ndarray) -> None:
-        """Applies operation number `drawn[0]` with `drawn[1]`."""
-        self.operations[drawn[0]].apply(image, drawn[1], out)
+    def apply(self, image: np.ndarray, sampled: tuple[int, Any], out: np.ndarray) -> None:
+        """Applies operation number `sampled[0]` with `sampled[1]`."""
+        self.operations[sampled[0]].apply(image, sampled[1], out)
 
 
 class Compose:

@@ -29,9 +29,9 @@ class BoxBlur(Operation):
         """Side of the square in pixels."""
         return _odd_size(rng, self.sizes)
 
-    def apply(self, image: np.ndarray, drawn: int, out: np.ndarray) -> None:
-        """Averages `drawn` x `drawn` pixels."""
-        cv2.blur(image, (drawn, drawn), dst=out)
+    def apply(self, image: np.ndarray, sampled: int, out: np.ndarray) -> None:
+        """Averages `sampled` x `sampled` pixels."""
+        cv2.blur(image, (sampled, sampled), dst=out)
 
 
 class MedianBlur(Operation):
@@ -53,9 +53,9 @@ class MedianBlur(Operation):
         """Side of the square in pixels."""
         return _odd_size(rng, self.sizes)
 
-    def apply(self, image: np.ndarray, drawn: int, out: np.ndarray) -> None:
-        """Takes the median of `drawn` x `drawn` pixels."""
-        cv2.medianBlur(image, drawn, dst=out)
+    def apply(self, image: np.ndarray, sampled: int, out: np.ndarray) -> None:
+        """Takes the median of `sampled` x `sampled` pixels."""
+        cv2.medianBlur(image, sampled, dst=out)
 
 
 class MotionBlur(Operation):
@@ -80,9 +80,9 @@ class MotionBlur(Operation):
         one, other = rng.choice(side * side, 2, replace=False).tolist()
         return side, (one % side, one // side), (other % side, other // side)
 
-    def apply(self, image: np.ndarray, drawn: tuple[int, Point, Point], out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: tuple[int, Point, Point], out: np.ndarray) -> None:
         """Averages along the line."""
-        side, start, end = drawn
+        side, start, end = sampled
         kernel = np.zeros((side, side), np.float32)
         cv2.line(kernel, start, end, 1.0)
         cv2.filter2D(image, -1, kernel / kernel.sum(), dst=out)

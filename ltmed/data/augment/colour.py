@@ -54,10 +54,10 @@ class ColorJitter(Operation):
     """Changes brightness, contrast, saturation and hue in random order, as torchvision's ColorJitter.
 
     Args:
-        brightness: the factor is drawn from [max(0, 1 - brightness), 1 + brightness]; 0 leaves brightness alone.
+        brightness: the factor is sampled from [max(0, 1 - brightness), 1 + brightness]; 0 leaves brightness alone.
         contrast: likewise.
         saturation: likewise.
-        hue: the turn is drawn from [-hue, hue], in circles, at most 0.5; 0 leaves hue alone.
+        hue: the turn is sampled from [-hue, hue], in circles, at most 0.5; 0 leaves hue alone.
 
     Raises:
         UserError: a strength is negative, or hue is above 0.5.
@@ -80,9 +80,9 @@ class ColorJitter(Operation):
         order = rng.permutation(4).tolist()
         return order, tuple(None if bounds is None else rng.uniform(*bounds) for bounds in self.ranges)
 
-    def apply(self, image: np.ndarray, drawn: Jitter, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: Jitter, out: np.ndarray) -> None:
         """Adjusts one after the other, with clipping to 8 bits after each."""
-        order, factors = drawn
+        order, factors = sampled
         for step in order:
             factor = factors[step]
             if factor is not None:
@@ -105,9 +105,9 @@ class RandomGrayscale(Operation):
         """Whether to turn grey."""
         return bool(rng.random() < self.p)
 
-    def apply(self, image: np.ndarray, drawn: bool, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: bool, out: np.ndarray) -> None:
         """Writes grey, or copies."""
-        if drawn:
+        if sampled:
             cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB, dst=out)
         else:
             copy(image, out)
@@ -130,11 +130,11 @@ class GaussianBlur(Operation):
         """The standard deviation in pixels."""
         return rng.uniform(*self.sigma)
 
-    def apply(self, image: np.ndarray, drawn: float, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: float, out: np.ndarray) -> None:
         """Blurs into `out`; the image goes on beyond its border with the border's colours."""
-        if drawn < 0.3:  # In 8 bits both PIL and OpenCV return the image as it was.
+        if sampled < 0.3:  # In 8 bits both PIL and OpenCV return the image as it was.
             copy(image, out)
             return
         # sepFilter2D is up to twice as fast as cv2.GaussianBlur, which promises the same bits on every machine.
-        kernel = cv2.getGaussianKernel(2 * math.ceil(2.5 * drawn) + 1, drawn)
+        kernel = cv2.getGaussianKernel(2 * math.ceil(2.5 * sampled) + 1, sampled)
         cv2.sepFilter2D(image, -1, kernel, kernel, dst=out, borderType=cv2.BORDER_REPLICATE)

@@ -17,7 +17,7 @@ from ltmed.errors import UserError
 
 
 class Turn(NamedTuple):
-    """A drawn ShiftScaleRotate."""
+    """The sampled parameters of a ShiftScaleRotate."""
 
     angle: float
     """Degrees against the clock."""
@@ -33,9 +33,9 @@ class ShiftScaleRotate(Operation):
     """Turns and enlarges about the centre and shifts.
 
     Args:
-        shift: in each direction drawn from [-shift, shift] of the side, at most 1.
-        scale: the enlargement is drawn from [1 - scale, 1 + scale], at most 0.99.
-        rotate: the angle is drawn from [-rotate, rotate] degrees, at most 180.
+        shift: in each direction sampled from [-shift, shift] of the side, at most 1.
+        scale: the enlargement is sampled from [1 - scale, 1 + scale], at most 0.99.
+        rotate: the angle is sampled from [-rotate, rotate] degrees, at most 180.
 
     Raises:
         UserError: a strength is negative or too large.
@@ -52,11 +52,11 @@ class ShiftScaleRotate(Operation):
         angle, growth, right, down = (rng.uniform(-span, span) for span in spans)
         return Turn(angle, 1 + growth, right, down)
 
-    def apply(self, image: np.ndarray, drawn: Turn, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: Turn, out: np.ndarray) -> None:
         """Turns, enlarges and shifts."""
         h, w = image.shape[:2]
-        matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), drawn.angle, drawn.scale)
-        matrix[:, 2] += drawn.right * w, drawn.down * h
+        matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), sampled.angle, sampled.scale)
+        matrix[:, 2] += sampled.right * w, sampled.down * h
         cv2.warpAffine(image, matrix, (w, h), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
@@ -67,7 +67,7 @@ class GridDistortion(Operation):
 
     Args:
         steps: cells in each direction.
-        strength: the factors are drawn from [1 - strength, 1 + strength], at most 1.
+        strength: the factors are sampled from [1 - strength, 1 + strength], at most 1.
 
     Raises:
         UserError: `steps` is not a positive whole number, or `strength` is out of range.
@@ -82,10 +82,10 @@ class GridDistortion(Operation):
         """Factors of the columns and of the rows, [2, steps]."""
         return rng.uniform(1 - self.strength, 1 + self.strength, (2, self.steps))
 
-    def apply(self, image: np.ndarray, drawn: np.ndarray, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: np.ndarray, out: np.ndarray) -> None:
         """Resamples along both axes."""
         h, w = image.shape[:2]
-        x, y = (_piecewise(side, factors) for side, factors in zip((w, h), drawn, strict=True))
+        x, y = (_piecewise(side, factors) for side, factors in zip((w, h), sampled, strict=True))
         _remap(image, cv2.repeat(x[None], h, 1), cv2.repeat(y[:, None], 1, w), out)
 
 
@@ -93,7 +93,7 @@ class OpticalDistortion(Operation):
     """Bends like a lens: a pixel at distance r from the centre comes from r (1 + k r^2 + k r^4), r in sides.
 
     Args:
-        strength: k is drawn from [-strength, strength], at most 1; positive k makes a barrel.
+        strength: k is sampled from [-strength, strength], at most 1; positive k makes a barrel.
 
     Raises:
         UserError: `strength` is out of range.
@@ -106,9 +106,9 @@ class OpticalDistortion(Operation):
         """K."""
         return rng.uniform(-self.strength, self.strength)
 
-    def apply(self, image: np.ndarray, drawn: float, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: float, out: np.ndarray) -> None:
         """Bends by k."""
-        (h, w), k = image.shape[:2], np.float32(drawn)
+        (h, w), k = image.shape[:2], np.float32(sampled)
         u, v = (np.arange(side, dtype=np.float32) - (side - 1) / 2 for side in (w, h))
         square = np.add.outer((v / h) ** 2, (u / w) ** 2)
         factor = k * square * (1 + square) + 1
@@ -122,7 +122,7 @@ class ElasticTransform(Operation):
     al., ICDAR 2003). With alpha = 1 and sigma = 50, albumentations' values, they are some thousandths of a pixel, and
     the affine part is what shows.
 
-    A wide Gaussian leaves nothing that changes from pixel to pixel. So the noise is drawn on a grid four times finer
+    A wide Gaussian leaves nothing that changes from pixel to pixel. So the noise is sampled on a grid four times finer
     than sigma, scaled as the mean of as many values as a cell has pixels, and the smoothed field is enlarged linearly.
 
     Args:
@@ -149,16 +149,16 @@ class ElasticTransform(Operation):
         return moved, (2 * rng.random(grid, dtype=np.float32) - 1) / np.float32(self.spacing)
 
     def displacements(self, noise: np.ndarray, height: int, width: int) -> np.ndarray:
-        """Noise as drawn, smoothed and enlarged: float32 [h, w, 2], columns then rows, in pixels."""
+        """Noise as it was sampled, smoothed and enlarged: float32 [h, w, 2], columns then rows, in pixels."""
         field = cv2.sepFilter2D(noise, -1, self._kernel, self._kernel, borderType=cv2.BORDER_REFLECT)
         if self.spacing > 1:
             field = cv2.resize(field, None, fx=self.spacing, fy=self.spacing, interpolation=cv2.INTER_LINEAR)
         return field[:height, :width] * np.float32(self.alpha)
 
-    def apply(self, image: np.ndarray, drawn: tuple[np.ndarray, np.ndarray], out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: tuple[np.ndarray, np.ndarray], out: np.ndarray) -> None:
         """Moves both ways in one interpolation."""
         h, w = image.shape[:2]
-        moved, noise = drawn
+        moved, noise = sampled
         places = self.displacements(noise, h, w)
         places[..., 0] += np.arange(w, dtype=np.float32)
         places[..., 1] += np.arange(h, dtype=np.float32)[:, None]

@@ -21,7 +21,7 @@ class RandomErasing(Operation):
     Args:
         p: probability in [0, 1].
         scale: range of the rectangle's area as a fraction of the image's.
-        ratio: range of height / width, drawn evenly on a logarithmic scale.
+        ratio: range of height / width, sampled evenly on a logarithmic scale.
         fill: red, green and blue, 0 to 255.
 
     Raises:
@@ -52,9 +52,9 @@ class RandomErasing(Operation):
                 return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
         return None
 
-    def apply(self, image: np.ndarray, drawn: Box | None, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: Box | None, out: np.ndarray) -> None:
         """Copies with the box filled."""
         copy(image, out)
-        if drawn is not None:
-            top, left, height, width = drawn
+        if sampled is not None:
+            top, left, height, width = sampled
             out[top : top + height, left : left + width] = self.fill

@@ -44,9 +44,9 @@ class _Crop(Operation):
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Box:
         """The box to cut out of an image of `height` x `width` pixels."""
 
-    def apply(self, image: np.ndarray, drawn: Box, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: Box, out: np.ndarray) -> None:
         """Resizes the box of `image` (uint8 [h, w, 3]) into `out` (uint8 [size, size, 3])."""
-        top, left, height, width = drawn
+        top, left, height, width = sampled
         resize(image[top : top + height, left : left + width], out)
 
 
@@ -122,12 +122,12 @@ class RandomCrop(_Crop):
         top, left = rng.integers(height - self.size + 1), rng.integers(width - self.size + 1)
         return int(top), int(left), self.size, self.size
 
-    def apply(self, image: np.ndarray, drawn: Box, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: Box, out: np.ndarray) -> None:
         """Copies the box of the padded image into `out` [size, size, 3]."""
         if self.padding:
             n = self.padding
             image = cv2.copyMakeBorder(image, n, n, n, n, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        super().apply(image, drawn, out)
+        super().apply(image, sampled, out)
 
 
 class RandomResizedCrop(_Crop):
@@ -136,7 +136,7 @@ class RandomResizedCrop(_Crop):
     Args:
         size: side of the result in pixels.
         scale: range of the rectangle's area as a fraction of the image's.
-        ratio: range of width / height, drawn evenly on a logarithmic scale.
+        ratio: range of width / height, sampled evenly on a logarithmic scale.
 
     Raises:
         UserError: a range is empty or not positive.
@@ -176,9 +176,9 @@ class _RandomFlip(Operation):
         """Whether to mirror."""
         return bool(rng.random() < self.p)
 
-    def apply(self, image: np.ndarray, drawn: bool, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: bool, out: np.ndarray) -> None:
         """Mirrors into `out`, or copies."""
-        if drawn:
+        if sampled:
             cv2.flip(image, self._axis, dst=out)
         else:
             copy(image, out)

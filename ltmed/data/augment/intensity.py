@@ -13,7 +13,7 @@ class RGBShift(Operation):
     """Adds a random whole number of grey levels to each channel, clipped to [0, 255].
 
     Args:
-        red: drawn from -red, ..., red; at most 255.
+        red: sampled from -red, ..., red; at most 255.
         green: likewise.
         blue: likewise.
 
@@ -32,9 +32,9 @@ class RGBShift(Operation):
         red, green, blue = rng.integers(-self.levels, self.levels + 1).tolist()
         return red, green, blue
 
-    def apply(self, image: np.ndarray, drawn: tuple[int, int, int], out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: tuple[int, int, int], out: np.ndarray) -> None:
         """Adds the levels."""
-        cv2.add(image, (*drawn, 0), dst=out)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        cv2.add(image, (*sampled, 0), dst=out)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 class BrightnessContrast(Operation):
@@ -43,8 +43,8 @@ class BrightnessContrast(Operation):
     As albumentations' RandomBrightnessContrast: all channels alike, and the factor acts from black, not from the mean.
 
     Args:
-        brightness: the part of 255 is drawn from [-brightness, brightness], at most 1.
-        contrast: the factor is drawn from [1 - contrast, 1 + contrast], at most 1.
+        brightness: the part of 255 is sampled from [-brightness, brightness], at most 1.
+        contrast: the factor is sampled from [1 - contrast, 1 + contrast], at most 1.
 
     Raises:
         UserError: a strength is out of range.
@@ -57,9 +57,9 @@ class BrightnessContrast(Operation):
         """The factor and the part of 255."""
         return 1 + rng.uniform(-self.contrast, self.contrast), rng.uniform(-self.brightness, self.brightness)
 
-    def apply(self, image: np.ndarray, drawn: tuple[float, float], out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: tuple[float, float], out: np.ndarray) -> None:
         """Multiplies and adds, in one rounding."""
-        factor, part = drawn
+        factor, part = sampled
         cv2.addWeighted(image, factor, image, 0.0, 255 * part, dst=out)
 
 
@@ -87,10 +87,10 @@ class GridDropout(Operation):
         top, left = (int(rng.integers(cell - hole + 1)) for cell, hole in map(self._cell, (height, width)))
         return top, left
 
-    def apply(self, image: np.ndarray, drawn: tuple[int, int], out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: tuple[int, int], out: np.ndarray) -> None:
         """Blackens the rectangles."""
         h, w = image.shape[:2]
-        rows, columns = (self._kept(side, offset) for side, offset in zip((h, w), drawn, strict=True))
+        rows, columns = (self._kept(side, offset) for side, offset in zip((h, w), sampled, strict=True))
         keep = np.bitwise_or.outer(rows, np.repeat(columns, 3))
         cv2.bitwise_and(image, keep.reshape(h, w, 3), dst=out)
 

@@ -40,9 +40,9 @@ class RandomAdjustSharpness(Operation):
         """Whether to change the sharpness."""
         return bool(rng.random() < self.p)
 
-    def apply(self, image: np.ndarray, drawn: bool, out: np.ndarray) -> None:
+    def apply(self, image: np.ndarray, sampled: bool, out: np.ndarray) -> None:
         """Changes the sharpness into `out`, or copies."""
-        if drawn:
+        if sampled:
             adjust_sharpness(image, self.factor, out)
         else:
             copy(image, out)

@@ -204,8 +204,8 @@ def _report(cache: ImageCache, manifest: Manifest, path: Path, on_bad_image: str
     if len(cache.bad) > _SHOWN:
         lines.append(f"  ... and {len(cache.bad) - _SHOWN} more, all in {path / META}")
     if on_bad_image == "error":
-        mend = "Repair or fetch them again, or leave them out with dataset.on_bad_image=skip:"
-        raise UserError(count, "\n".join([mend, *lines]))
+        hint = "Repair or fetch them again, or leave them out with dataset.on_bad_image=skip:"
+        raise UserError(count, "\n".join([hint, *lines]))
     warnings.warn("\n".join([f"{count} and are left out:", *lines]), stacklevel=3)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from ltmed.utils.files import locked
 from ltmed.utils.progress import bar
 from ltmed.utils.seeding import derive
 
+T = TypeVar("T")
 MANIFEST = "manifest.csv"
 COLUMNS = ("image", "label", "lesion", "part")
 CODES = tuple(RECIPES)
@@ -79,7 +80,35 @@ def draw(case: Case) -> list[np.ndarray]:
 
 
 def write_phantom(folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNTS, threads: int | None = None) -> None:
-    """Makes the data set in `folder` unless it is there: PNG files, and `manifest.csv` that lists them.
+    """Makes the data set in `folder` unless it is there (`make_once`): PNG files, and `manifest.csv` that lists them.
+
+    Args:
+        folder: where; its parents are made too.
+        counts: part -> number of images of every class, in the order of `CODES`.
+        threads: drawing threads; None takes one per core that this process may use. The images do not depend on it.
+
+    Raises:
+        UserError: `folder` holds something else, or cannot be written.
+    """
+
+    def make(partial: Path) -> None:
+        for part in counts:
+            for code in CODES:
+                (partial / part / code).mkdir(parents=True)
+        planned = list(cases(counts))
+
+        def images(case: Case) -> Iterator[tuple[str, np.ndarray]]:
+            yield from ((case.image(view), pixels) for view, pixels in enumerate(draw(case)))
+
+        draw_files(planned, images, partial, "phantom", threads)
+        rows = ((case.image(view), case.code, case.lesion, case.part) for case in planned for view in range(case.views))
+        write_manifest(partial, COLUMNS, rows)
+
+    make_once(folder, "phantom", make)
+
+
+def make_once(folder: Path, name: str, make: Callable[[Path], None]) -> None:
+    """Has a data set made in `folder` unless it is there.
 
     Everything is written to a temporary folder beside `folder`, which is renamed at the end: whoever is killed
     in the middle leaves nothing that could be taken for a data set. Of several processes one makes it and the
@@ -87,8 +116,8 @@ def write_phantom(folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNT
 
     Args:
         folder: where; its parents are made too.
-        counts: part -> number of images of every class, in the order of `CODES`.
-        threads: drawing threads; None takes one per core that this process may use. The images do not depend on it.
+        name: of the data set, for messages.
+        make: writes it into an existing empty folder, with a `MANIFEST`.
 
     Raises:
         UserError: `folder` holds something else, or cannot be written.
@@ -102,15 +131,15 @@ def write_phantom(folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNT
             for left in folder.parent.glob(f".{folder.name}.*.partial") if alone else ():  # By killed processes.
                 shutil.rmtree(left, ignore_errors=True)
             if not (folder / MANIFEST).is_file():
-                _write_new(folder, counts, threads or usable_cores())
+                _make_new(folder, make)
     except OSError as error:
         raise UserError(
-            f"the data set phantom cannot be made in {folder}: {error.strerror or error}",
+            f"the data set {name} cannot be made in {folder}: {error.strerror or error}",
             "Set dataset.root (or cache_dir) to a folder that can be written.",
         ) from error
 
 
-def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int) -> None:
+def _make_new(folder: Path, make: Callable[[Path], None]) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(
             f"{folder} is in use for something else: it has no {MANIFEST}",
@@ -118,24 +147,8 @@ def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int
         )
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
     try:
-        for part in counts:
-            for code in CODES:
-                (partial / part / code).mkdir(parents=True)
-        planned = list(cases(counts))
-
-        def write_images(case: Case) -> None:
-            for view, pixels in enumerate(draw(case)):
-                _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-                (partial / case.image(view)).write_bytes(encoded.tobytes())
-
-        with ThreadPoolExecutor(threads) as pool, bar("drawing phantom", len(planned)) as advance:
-            for _ in pool.map(write_images, planned):
-                advance(1)
-        with (partial / MANIFEST).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for case in planned:
-                writer.writerows((case.image(view), case.code, case.lesion, case.part) for view in range(case.views))
+        partial.mkdir(parents=True)
+        make(partial)
         try:
             partial.rename(folder)
         except OSError:
@@ -144,3 +157,38 @@ def _write_new(folder: Path, counts: Mapping[str, tuple[int, ...]], threads: int
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def draw_files(
+    planned: Sequence[T],
+    draw: Callable[[T], Iterable[tuple[str, np.ndarray]]],
+    folder: Path,
+    name: str,
+    threads: int | None,
+) -> None:
+    """Draws all images and stores them as PNG.
+
+    Args:
+        planned: what there is to draw.
+        draw: path relative to `folder` and pixels, uint8 `[S, S, 3]` RGB or `[S, S]`, of the images of one of them.
+        folder: where; the folders in it are there.
+        name: of the data set, for the progress bar.
+        threads: None takes one per core that this process may use.
+    """
+
+    def write(one: T) -> None:
+        for path, pixels in draw(one):
+            stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+            (folder / path).write_bytes(cv2.imencode(".png", stored)[1].tobytes())
+
+    with ThreadPoolExecutor(threads or usable_cores()) as pool, bar(f"drawing {name}", len(planned)) as advance:
+        for _ in pool.map(write, planned):
+            advance(1)
+
+
+def write_manifest(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes the table that lists the images."""
+    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

@@ -193,7 +193,8 @@ def _refuse_joined(labels: Sequence[str], where: Callable[[int], str], names: Se
         raise UserError(
             f"{where(row)}: '{labels[row][:80]}' are several labels joined by '{joint}'; {many:,} of {len(labels):,} "
             "rows have several labels",
-            "One label per image is needed: leave these rows out, or choose another column with dataset.columns.label. "
+            f"One label per image is needed: for several say \"dataset.separator='{joint}'\" (dataset=manifest), or "
+            "leave these rows out, or choose another column with dataset.columns.label. "
             "If such a word is one class, name all classes in dataset.classes.",
         )
 

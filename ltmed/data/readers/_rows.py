@@ -10,10 +10,12 @@ from typing import Any
 from ltmed.data.readers._columns import Roles, find_roles
 from ltmed.data.readers._formats import is_table_name
 from ltmed.data.readers._parts import part_named, part_of, squashed
-from ltmed.data.readers._tables import Table, onehot, read_table
+from ltmed.data.readers._tables import Table, column, onehot, read_table
 from ltmed.data.readers._walk import walk
 from ltmed.errors import UserError
 
+JOINT = "\x1f"
+"""Between the cells of the columns of labels, where images have several; no table holds it."""
 ROW = "row of the table"
 """What the ids are called that keep the images of one row together."""
 
@@ -25,7 +27,8 @@ class Rows:
     images: list[str] = field(default_factory=list)
     """As the tables name them."""
     labels: list[str] = field(default_factory=list)
-    """Cells of the column of labels; with one-hot columns, the name of the column."""
+    """Cells of the column of labels; with one-hot columns, the name of the column; with several labels per image, the
+    cells of all columns, joined by `JOINT`."""
     parts: list[str] = field(default_factory=list)
     """train, val, test or ""."""
     folds: list[str] = field(default_factory=list)
@@ -93,7 +96,11 @@ def _tables_there(root: Path) -> str:
 
 
 def read_rows(
-    files: Mapping[Path, str], chosen: Mapping[str, Sequence[str]], label_columns: Sequence[str]
+    files: Mapping[Path, str],
+    chosen: Mapping[str, Sequence[str]],
+    label_columns: Sequence[str],
+    *,
+    several: bool = False,
 ) -> tuple[Rows, dict[Path, Roles]]:
     """Reads the tables.
 
@@ -101,6 +108,7 @@ def read_rows(
         files: table -> its part or "", as `table_files` gives it.
         chosen: as `chosen_columns` gives it.
         label_columns: the columns of one-hot tables; empty for a column of labels.
+        several: an image may have several labels, so that these columns need not be one-hot.
 
     Returns:
         the rows of all tables, and the columns of each of them.
@@ -117,7 +125,7 @@ def read_rows(
         before, rows.empty = len(rows.images), rows.empty + len(roles.images) * len(set(order)) - len(order)
         columns = {
             "images": images,
-            "labels": _labels(table, roles, label_columns),
+            "labels": _labels(table, roles, label_columns, several=several),
             "parts": [part] * len(table[roles.images[0]]) if part else _parts(table, roles),
             "folds": table[roles.fold] if roles.fold else [],
             "sources": table[roles.source] if roles.source else [],
@@ -163,10 +171,12 @@ def _images(table: Table, roles: Roles) -> tuple[list[str], Sequence[int]]:
     return [cell for _, cell in filled], order
 
 
-def _labels(table: Table, roles: Roles, label_columns: Sequence[str]) -> list[str]:
+def _labels(table: Table, roles: Roles, label_columns: Sequence[str], *, several: bool) -> list[str]:
     if not label_columns:
         assert roles.label is not None
         return table[roles.label]
+    if several:
+        return list(map(JOINT.join, zip(*(column(table, table.path, name) for name in label_columns), strict=True)))
     return [label_columns[label] for label in onehot(table, table.path, table[roles.images[0]], label_columns)]
 
 

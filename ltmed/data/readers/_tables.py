@@ -174,7 +174,8 @@ def onehot(table: Mapping[str, list[str]], path: Path, ids: Sequence[str], class
         count = f"; {len(wrong)} of {len(ids)} rows are like that, {several} of them with several classes"
         raise UserError(
             f"{where}: '{ids[first]}' has not exactly one class ({shown}){count if len(wrong) > 1 else ''}",
-            "Correct or remove these rows." if len(wrong) > 1 else "Correct or remove that row.",
+            f"Correct or remove {'these rows' if len(wrong) > 1 else 'that row'}; of dataset=manifest, images may have "
+            "several labels with dataset.multilabel=true.",
         )
     return labels
 

@@ -91,11 +91,11 @@ class ISICArchiveLT(DataModule):
         labels = np.array([entries[name].label for name in stems], dtype=np.int64)
         parts = np.array([entries[name].part for name in stems])
         groups, unit = self._groups(tree, stems)
-        mend = "Fetch them by id, or take their rows out of the lists to go on without them."
+        hint = "Fetch them by id, or take their rows out of the lists to go on without them."
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(tree.locate(stems, labels.tolist(), self.classes, mend)),
+            images=tuple(tree.locate(stems, labels.tolist(), self.classes, hint)),
             labels=labels,
             classes=self.classes,
             class_names=self.class_names,

@@ -27,6 +27,7 @@ from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
 from ltmed.data.readers._parts import fold_numbers
 from ltmed.data.readers._rows import Rows, read_rows, table_files
+from ltmed.data.readers._sets import Rules, several_of
 from ltmed.data.readers._text import many, shortened
 from ltmed.data.readers._walk import patterns
 from ltmed.errors import UserError
@@ -42,7 +43,14 @@ class ManifestFile(DataModule):
             are positions in it.
         columns: role (`image`, `label`, `group`, `part`, `fold`, `source`) -> name of the column, where
             `ltmed.data.readers._columns.ALIASES` do not have it or have another one; `image` and `group` may be lists.
-        label_columns: the columns of a one-hot table, one per class, in the order of the classes.
+        label_columns: the columns of a one-hot table, one per class, in the order of the classes; with `multilabel` of
+            1 (`yes`, `1.0`), 0, -1 (uncertain) or nothing.
+        multilabel: images may have any number of the labels in `label_columns`.
+        separator: between the labels of an image in one column of labels, for instance `|`; implies `multilabel`.
+        uncertain: -1 is unknown (`ignore`: no part in loss and metrics), present (`ones`) or absent (`zeros`).
+        blank: an empty cell of `label_columns` is unknown (`ignore`) or absent (`zeros`).
+        no_finding: `No Finding` or `normal` is a `label` like others, or stands for the `absence` of all of them.
+        unlabelled: `keep` images without any label, `drop` them, or stop with an `error`.
         allow_group_leakage: accept a table that puts one group into two parts; results report the leakage.
         group_pattern: a regular expression that finds the patient in an image's path, in addition to columns of ids.
         include: patterns (`images/*`) of the paths of the files that may be meant; None takes all.
@@ -67,6 +75,12 @@ class ManifestFile(DataModule):
         classes: list[Any] | None = None,
         columns: Mapping[str, Any] | None = None,
         label_columns: list[Any] | None = None,
+        multilabel: bool = False,
+        separator: str | None = None,
+        uncertain: str = "ignore",
+        blank: str = "ignore",
+        no_finding: str = "label",
+        unlabelled: str = "keep",
         allow_group_leakage: bool = False,
         group_pattern: str | None = None,
         include: str | list[str] | None = None,
@@ -75,6 +89,9 @@ class ManifestFile(DataModule):
     ) -> None:
         self.name, self.file, self.order = str(name or self.name), file, list(classes or ())
         self.columns, self.label_columns = chosen_columns(columns), [str(name) for name in label_columns or ()]
+        self.several = several_of(
+            bool(self.label_columns), multilabel, separator, Rules(uncertain, blank, no_finding, unlabelled)
+        )
         self.allow_group_leakage, self.skip_missing = allow_group_leakage, on_bad_image == "skip"
         self.group_pattern, self.include = compile_pattern(group_pattern), patterns(include)
         super().__init__(on_bad_image=on_bad_image, **settings)
@@ -88,11 +105,18 @@ class ManifestFile(DataModule):
         """
         require_folder(root, self.how_to_get())
         files = table_files(root, self.file, self.how_to_get())
-        rows, roles = read_rows(files, self.columns, self.label_columns)
+        rows, roles = read_rows(files, self.columns, self.label_columns, several=self.several is not None)
         tables = ", ".join(map(str, files))
-        classes, labels = self._labels(rows, tables)
-        paths = self._paths(root, rows, classes, labels)
-        listed = merge(rows, paths, labels, classes)
+        if self.several is None:
+            classes, labels = self._labels(rows, tables)
+            found, kept, named = None, None, classes
+        else:
+            found = self.several.read(rows.labels, rows.where, self.order, self.label_columns, self.name)
+            classes, labels, kept, named = found.labels, found.numbers.tolist(), found.kept, found.texts
+        paths = self._paths(root, rows, classes, labels, named)
+        if kept is not None:
+            paths = [path if keep else None for path, keep in zip(paths, kept.tolist(), strict=True)]
+        listed = merge(rows, paths, labels, named)
         self._warn_of_merged(listed, rows)
         groups = self._groups(listed)
         if groups is not None and listed.parts and not self.allow_group_leakage:
@@ -104,7 +128,7 @@ class ManifestFile(DataModule):
             name=self.name,
             root=root,
             images=tuple(listed.images),
-            labels=np.array(listed.labels, dtype=np.int64),
+            labels=np.array(listed.labels, dtype=np.int64) if found is None else found.sets[listed.labels],
             classes=classes,
             class_names=classes,
             groups=None if groups is None else groups.numbers,
@@ -113,7 +137,7 @@ class ManifestFile(DataModule):
             parts=np.array(listed.parts) if listed.parts else None,
             folds=None if folds is None else np.array(folds, dtype=np.int64),
             sources=np.array(listed.sources) if listed.sources else None,
-            notes=(*notes, *([groups.how] if groups else [])),
+            notes=(*notes, *([groups.how] if groups else []), *(() if found is None else found.notes)),
         )
 
     def _labels(self, rows: Rows, tables: str) -> tuple[tuple[str, ...], list[int]]:
@@ -129,12 +153,14 @@ class ManifestFile(DataModule):
         number = {column: place for place, column in enumerate(self.label_columns)}
         return order, [number[column] for column in rows.labels]
 
-    def _paths(self, root: Path, rows: Rows, classes: Sequence[str], labels: Sequence[int]) -> list[str | None]:
-        """Path of every row's image, None where it is missing and may be left out."""
+    def _paths(
+        self, root: Path, rows: Rows, classes: Sequence[str], labels: Sequence[int], named: Sequence[str]
+    ) -> list[str | None]:
+        """Path of every row's image, None where it is missing and may be left out; `named` is what messages say."""
         files = ImageFiles(root, self.include)
 
         def hints(row: int) -> tuple[str, ...]:
-            return rows.labels[row], classes[labels[row]], rows.parts[row] if rows.parts else ""
+            return rows.labels[row], named[labels[row]], rows.parts[row] if rows.parts else ""
 
         found = files.find(rows.images, rows.where, hints, (*classes, *set(rows.labels)))
         for remark in found.remarks:
@@ -142,8 +168,8 @@ class ManifestFile(DataModule):
         missing = [row for row, path in enumerate(found.paths) if path is None]
         if missing:
             first = shortened((rows.images[row] for row in missing), 5)
-            counts = Counter(classes[labels[row]] for row in missing)
-            per_class = ", ".join(f"{code} {counts[code]}" for code in classes if counts[code])
+            counts = Counter(named[labels[row]] for row in missing)
+            per_class = ", ".join(f"{code} {counts[code]}" for code in named if counts[code])
             what = f"{len(missing):,} of {len(labels):,} listed images are not under {root} ({per_class}): {first}"
             if not self.skip_missing or len(missing) == len(labels):
                 raise UserError(

@@ -135,7 +135,7 @@ class MedMNIST(DataModule):
         if self.flag == "dermamnist":
             warnings.warn(
                 f"{self.name}: dermamnist is HAM10000 divided by image: about a third of its test images have a "
-                "training image of the same lesion, and it has no ids to mend that (dataset=isic2018 has)",
+                "training image of the same lesion, and it has no ids to prevent that (dataset=isic2018 has)",
                 stacklevel=3,
             )
         return Manifest(

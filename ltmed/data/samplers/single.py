@@ -63,12 +63,12 @@ class InstanceSampler(Sampler):
 
 
 class Grouped(NamedTuple):
-    """The training images, class by class."""
+    """The training images, class by class; of several labels an image is in every class that it has."""
 
     counts: np.ndarray
     """n_c, int64 [K]; no zeros."""
     positions: np.ndarray
-    """int64 [N]: those of class 0 first, then those of class 1, ..."""
+    """int64 [n_0 + n_1 + ...]: those of class 0 first, then those of class 1, ..."""
     starts: np.ndarray
     """int64 [K]: where in `positions` each class begins."""
 
@@ -84,8 +84,8 @@ def group_by_class(labels: np.ndarray) -> Grouped:
     """
     if labels.ndim != 1:
         raise UserError(
-            f"A sampler by class needs one label per image, not targets of shape {labels.shape}",
-            "Use sampler=instance.",
+            f"Batches by class need one label per image, not targets of shape {labels.shape}",
+            "Use sampler=instance, class_balanced or repeat_factor.",
         )
     counts = np.bincount(labels)
     if not counts.all():
@@ -97,12 +97,44 @@ def group_by_class(labels: np.ndarray) -> Grouped:
     return Grouped(counts, np.argsort(labels, kind="stable"), np.cumsum(counts) - counts)
 
 
+def group_by_label(labels: np.ndarray) -> tuple[Grouped, int]:
+    """Sorts the positions 0 ... N-1 by the labels that are present; labels that no image has are left out.
+
+    Args:
+        labels: float [N, K]: 1 present, 0 absent, NaN unknown.
+
+    Returns:
+        the images of each label, and behind them, as a class of its own, those without any, if there are any (their
+        number).
+
+    Raises:
+        UserError: no image has a label.
+    """
+    present = labels == 1
+    without = ~present.any(axis=1)
+    if without.all():
+        raise UserError("No training image has a label: they cannot be sampled by label", "Use sampler=instance.")
+    present = np.column_stack([present, without])
+    _, positions = np.nonzero(present.T)
+    counts = present.sum(axis=0)
+    counts = counts[counts > 0]
+    return Grouped(counts, positions, np.cumsum(counts) - counts), int(without.sum())
+
+
 class _ClassSampler(Sampler):
-    """N draws with replacement: a class by `class_probabilities`, then one of its images evenly."""
+    """N draws with replacement: a class by `class_probabilities`, then one of its images evenly.
+
+    Where images have several labels (targets [N, K]), a draw is of an image without any label as often as such images
+    are in the data; otherwise a label by `class_probabilities`, then one of the images that have it.
+    """
 
     def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int) -> None:
         super().__init__(labels, batch_size, epochs, seed)
-        self.counts, self._by_class, self._starts = group_by_class(labels)
+        groups, without = group_by_label(labels) if labels.ndim == 2 else (group_by_class(labels), 0)
+        self._sizes, self._by_class, self._starts = groups
+        self.counts = self._sizes[:-1] if without else self._sizes
+        """n_c of the classes that `class_probabilities` is about."""
+        self._without = without / len(labels)
 
     @abstractmethod
     def class_probabilities(self, epoch: int) -> np.ndarray:
@@ -110,8 +142,11 @@ class _ClassSampler(Sampler):
 
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """N positions, drawn with replacement."""
-        drawn = rng.choice(len(self.counts), size=len(self.labels), p=self.class_probabilities(epoch))
-        return self._by_class[self._starts[drawn] + rng.integers(self.counts[drawn])]
+        probabilities = self.class_probabilities(epoch)
+        if self._without:
+            probabilities = np.append(probabilities * (1 - self._without), self._without)
+        drawn = rng.choice(len(self._sizes), size=len(self.labels), p=probabilities)
+        return self._by_class[self._starts[drawn] + rng.integers(self._sizes[drawn])]
 
     def _power(self, q: float) -> np.ndarray:
         weights = self.counts.astype(np.float64) ** q
@@ -122,7 +157,8 @@ class PowerSampler(_ClassSampler):
     """Classes in proportion to n_c^q (Kang et al. 2020, Eq. 1): N draws with replacement per epoch.
 
     Args:
-        labels: [N] class numbers; every class from 0 to the largest must occur.
+        labels: [N] class numbers; every class from 0 to the largest must occur. Or targets [N, K], see
+            `group_by_label`.
         batch_size: B.
         epochs: length of the stage.
         seed: of the stage.
@@ -148,7 +184,8 @@ class EffectiveNumberSampler(_ClassSampler):
     frequent, and at most 1 / (1 - b), so that larger classes stay larger.
 
     Args:
-        labels: [N] class numbers; every class from 0 to the largest must occur.
+        labels: [N] class numbers; every class from 0 to the largest must occur. Or targets [N, K], see
+            `group_by_label`.
         batch_size: B.
         epochs: length of the stage.
         seed: of the stage.

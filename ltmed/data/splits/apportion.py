@@ -1,7 +1,8 @@
 """Whole groups divided into parts so that each part has its share of every class.
 
 Letters: n images in G groups (lesions, patients, or single images) of K classes. A group may have images of several
-classes; most data sets have one class a group, and those groups are placed without a Python loop.
+classes; most data sets have one class a group, and those groups are placed without a Python loop. Images with several
+labels each are divided by iterative stratification (Sechidis et al., ECML PKDD 2011), with groups for examples.
 """
 
 from __future__ import annotations
@@ -28,7 +29,17 @@ class Members(NamedTuple):
 
     @classmethod
     def of(cls, labels: np.ndarray, groups: np.ndarray) -> Members:
-        """Counts the images of each group, numbered from 0 without a gap, and class."""
+        """Counts the images of each group, numbered from 0 without a gap, and class.
+
+        Of targets `[n, K]` an image counts for every label that it has; one without any counts for a class K of its
+        own, so that images without findings are divided as well as the others.
+        """
+        if labels.ndim == 2:
+            present = np.column_stack([labels == 1, ~(labels == 1).any(axis=1)])
+            table = np.zeros((int(groups.max()) + 1, present.shape[1]), dtype=np.int64)
+            np.add.at(table, groups, present)
+            group, label = np.nonzero(table)
+            return cls(group, label, table[group, label], np.searchsorted(group, np.arange(len(table) + 1)))
         width = int(labels.max()) + 1
         keys, images = np.unique(groups * width + labels, return_counts=True)
         group, label = np.divmod(keys, width)
@@ -44,8 +55,12 @@ def apportion(labels: np.ndarray, groups: np.ndarray, shares: list[float], seed:
     (Webster's method of apportionment), so small parts get their fair number of large groups and a class of one
     image stays in the larger part. Ties: the same measure over all classes, then the first part.
 
+    Images with several labels: the label with the fewest images that are not placed yet is always next, and all groups
+    that have it are placed by its images, from many to few. With one label an image and one class a group this is the
+    rule above.
+
     Args:
-        labels: int64 `[n]`, class indices.
+        labels: int64 `[n]`, class indices; or float `[n, K]`, of which 1 is a label that is present.
         groups: int64 `[n]`, any numbers.
         shares: positive, one per part, adding up to 1.
         seed: of the order within groups of equal class and size.
@@ -55,6 +70,12 @@ def apportion(labels: np.ndarray, groups: np.ndarray, shares: list[float], seed:
     groups = np.unique(groups, return_inverse=True)[1]
     members = Members.of(labels, groups)
     number, sizes = len(members.starts) - 1, np.bincount(groups)
+    if labels.ndim == 2:
+        order, label, images = _rarest_first(members, sizes, seed)
+        place = np.empty(number, dtype=np.int64)
+        each = (order.tolist(), label.tolist(), images.tolist(), sizes[order].tolist())
+        place[order] = _State(members, shares).place_each(*each)
+        return place[groups]
     rarity = np.argsort(np.argsort(np.bincount(labels), kind="stable"), kind="stable")
     # The pair with the most images of each group; of several, the rarest class.
     first = np.lexsort((rarity[members.label], -members.images, members.group))[members.starts[:-1]]
@@ -77,6 +98,30 @@ def apportion(labels: np.ndarray, groups: np.ndarray, shares: list[float], seed:
             place[run] = state.place_each(run.tolist(), major[run].tolist(), most[run].tolist(), sizes[run].tolist())
         start = end
     return place[groups]
+
+
+def _rarest_first(members: Members, sizes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The order of iterative stratification, which does not depend on the places.
+
+    Returns:
+        int64 `[G]` thrice: groups in the order in which they are placed, the label that decides on each, and how many
+        of its images have that label.
+    """
+    table = np.zeros((len(sizes), int(members.label.max()) + 1), dtype=np.int64)
+    table[members.group, members.label] = members.images
+    turn = np.empty(len(sizes), dtype=np.int64)
+    turn[np.random.default_rng(seed).permutation(len(sizes))] = np.arange(len(sizes))
+    waiting, left = np.ones(len(sizes), dtype=bool), table.sum(axis=0)
+    order, labels = [], []
+    while waiting.any():
+        label = int(np.where(left > 0, left, np.iinfo(np.int64).max).argmin())
+        chosen = np.flatnonzero(waiting & (table[:, label] > 0))
+        order.append(chosen[np.lexsort((turn[chosen], -sizes[chosen], -table[chosen, label]))])
+        labels.append(np.full(len(chosen), label))
+        waiting[chosen] = False
+        left = left - table[chosen].sum(axis=0)
+    groups, deciding = np.concatenate(order), np.concatenate(labels)
+    return groups, deciding, table[groups, deciding]
 
 
 def _ends(values: np.ndarray) -> np.ndarray:
@@ -140,7 +185,7 @@ class _State:
 
 
 def groups_per_class(labels: np.ndarray, groups: np.ndarray, classes: int) -> np.ndarray:
-    """Groups that have an image of each class, int64 `[classes]`."""
+    """Groups that have an image of each class, int64 `[classes]`; behind the labels, if any, of images without one."""
     members = Members.of(labels, np.unique(groups, return_inverse=True)[1])
     return np.bincount(members.label, minlength=classes)
 
@@ -160,11 +205,11 @@ def reach_all_classes(
 
     Args:
         held: bool `[n]`, the part so far; whole groups.
-        labels: int64 `[n]`, class indices.
+        labels: int64 `[n]`, class indices, or float `[n, K]`, as for `apportion`.
         groups: int64 `[n]`, any numbers.
         share: of the part.
         seed: of the choice among equal groups and classes.
-        known: int64 `[K]`, groups of each class in the whole division, the test part included.
+        known: as `groups_per_class` gives it: groups of each class in the whole division, the test part included.
     """
     groups = np.unique(groups, return_inverse=True)[1]
     members, sizes = Members.of(labels, groups), np.bincount(groups)

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from ltmed.data.manifest import Manifest
-from ltmed.data.splits.protocols import Split, require_training_images
+from ltmed.data.manifest import Manifest, require_one_label
+from ltmed.data.splits.coverage import require_training_images
+from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError, suggest
 from ltmed.utils.seeding import derive
 
@@ -64,7 +65,7 @@ RULES: dict[str, Callable[..., np.ndarray]] = {"pareto": pareto_counts, "lmd": l
 
 @dataclass(frozen=True, eq=False)
 class LongTailedSplit(Split):
-    """A split that leaves images out to be long-tailed, and what was asked of it."""
+    """A split that leaves images out to be long-tailed, and its target."""
 
     options: dict[str, Any]
     """rule, ratio, n0, rounding, fixed_test."""
@@ -131,6 +132,7 @@ def long_tailed(
     for key, value, known in (("rule", rule, RULES), ("on_short", on_short, ("cap", "error"))):
         if value not in known:
             raise UserError(f"split.{key}={value} does not exist", suggest(str(value), known))
+    require_one_label(manifest, "split=long_tailed")
     whole = inner(manifest, fold)
     pool = whole.train if fixed_test else np.sort(np.concatenate(list(whole.parts.values())))
     require_training_images(replace(whole, train=pool), manifest)
@@ -166,6 +168,7 @@ def lmd(manifest: Manifest, fold: int, *, ratio: float = 100, seed: int = 42) ->
     import pandas as pd
     from sklearn.model_selection import train_test_split
 
+    require_one_label(manifest, "split=lmd")
     if fold:
         raise UserError(f"fold {fold} is out of range: split=lmd has fold 0 only", "Set fold=0, or another split.seed.")
     pool = np.arange(len(manifest)) if manifest.parts is None else np.flatnonzero(manifest.parts == "train")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ltmed.data.manifest import Manifest
+from ltmed.data.manifest import Manifest, count_labels
 from ltmed.data.splits.apportion import apportion, groups_per_class, reach_all_classes
 from ltmed.errors import UserError, suggest
 from ltmed.utils.seeding import derive
 
 PARTS = ("train", "val", "test")
-_SHOWN = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +40,20 @@ class Split:
         return replace(self, **{part: kept[~np.isin(kept, bad)] for part, kept in self.parts.items()})
 
     def counts(self, manifest: Manifest) -> dict[str, np.ndarray]:
-        """int64 `[K]` images per class, for each part."""
+        """int64 `[K]` images per class (positives per label), for each part."""
         number = len(manifest.classes)
-        return {part: np.bincount(manifest.labels[rows], minlength=number) for part, rows in self.parts.items()}
+        return {part: count_labels(manifest.labels[rows], number) for part, rows in self.parts.items()}
 
     def digest(self, manifest: Manifest) -> str:
-        """12 hex characters that name this division: a hash over the sorted lines "part image label".
+        """12 hex characters that name this division: a hash over the sorted lines "part image label[|label ...]".
 
         Images are named without folder and extension where that is unique, so it is the same in every layout.
         """
-        names, classes = _names(manifest.images), manifest.classes
+        names = _names(manifest.images)
         lines: list[str] = []
         for part, rows in self.parts.items():
-            pairs = zip(rows.tolist(), manifest.labels[rows].tolist(), strict=True)
-            lines += [f"{part} {names[row]} {classes[label]}\n" for row, label in pairs]
+            pairs = zip(rows.tolist(), manifest.codes(rows), strict=True)
+            lines += [f"{part} {names[row]} {codes}\n" for row, codes in pairs]
         return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:12]
 
     def leakage(self, manifest: Manifest) -> dict[str, Any] | None:
@@ -69,7 +67,7 @@ class Split:
             return None
         leaks = np.isin(manifest.groups[self.test], manifest.groups[self.train])
         labels, number = manifest.labels[self.test], len(manifest.classes)
-        images, leaking = np.bincount(labels, minlength=number), np.bincount(labels[leaks], minlength=number)
+        images, leaking = count_labels(labels, number), count_labels(labels[leaks], number)
         return {
             "images": len(leaks),
             "leaking": int(leaks.sum()),
@@ -87,9 +85,13 @@ class Split:
 
     def describe(self, manifest: Manifest) -> str:
         """A table of images per class and part, and one line that says which protocol this is and what it leaks."""
-        parts = self.counts(manifest).values()
-        each = ([code, *(f"{part[index]:,}" for part in parts)] for index, code in enumerate(manifest.classes))
-        rows = [["class", *PARTS], *each, ["total", *(f"{part.sum():,}" for part in parts)]]
+        parts, labels = self.counts(manifest).values(), manifest.labels
+        rows = [["class", *PARTS]]
+        rows += [[code, *(f"{part[index]:,}" for part in parts)] for index, code in enumerate(manifest.classes)]
+        if manifest.multilabel:
+            without = [(~(labels[part] == 1).any(axis=1)).sum() for part in self.parts.values()]
+            rows.append(["(none)", *(f"{number:,}" for number in without)])
+        rows += [["total", *(f"{len(part):,}" for part in self.parts.values())]]
         wide = max(len(row[0]) for row in rows)
         table = [row[0].ljust(wide) + "".join(cell.rjust(9) for cell in row[1:]) for row in rows]
         leak, unused = self.leakage(manifest), len(manifest) - sum(map(len, self.parts.values()))
@@ -189,35 +191,6 @@ def official(
         share = 0.1 if val is None else val
         train, chosen = _choose(manifest, groups, train, np.flatnonzero(given != ""), share, seed, fold)
     return _checked(Split(name, train, chosen, np.flatnonzero(given == "test")), manifest)
-
-
-def warn_of_unseen_classes(split: Split, manifest: Manifest) -> None:
-    """Warns where a validation part lacks a class: the best epoch is chosen without it."""
-    absent = split.absent(manifest, "val")
-    if len(absent) and len(split.val):
-        named = ", ".join(manifest.classes[index] for index in absent[:_SHOWN])
-        more = f" and {len(absent) - _SHOWN:,} more" if len(absent) > _SHOWN else ""
-        trained = int((split.counts(manifest)["train"] > 0).sum())
-        warnings.warn(
-            f"{len(absent):,} of {trained:,} classes have no validation image ({named}{more}): the validation metrics, "
-            "and the checkpoint that they choose, do not depend on them",
-            stacklevel=2,
-        )
-
-
-def require_training_images(split: Split, manifest: Manifest) -> None:
-    """Makes sure that every class can be learned.
-
-    Raises:
-        UserError: naming the classes that have no training image.
-    """
-    missing = np.flatnonzero(split.counts(manifest)["train"] == 0)
-    if len(missing):
-        named = ", ".join(f"{manifest.classes[index]} ({manifest.counts[index]} in all)" for index in missing)
-        raise UserError(
-            f"split={split.name} of {manifest.name} has no training image of class {named}",
-            "Check the data set folder, or hold out fewer images (split.test, split.val).",
-        )
 
 
 @lru_cache(maxsize=2)

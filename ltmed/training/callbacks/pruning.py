@@ -18,7 +18,7 @@ _EXAMPLE = "hydra/sweeper=optuna hydra.sweeper.study_name=NAME hydra.sweeper.sto
 class PruneTrial(Callback):
     """Reports the monitored metric of every epoch to Optuna, and ends the trial if its pruner says so.
 
-    Optuna's plugin of Hydra tells a job nothing of its trial: it is found in the storage by its parameters. A pruned
+    Hydra's Optuna plugin does not pass the trial to its job: it is found in the storage by its parameters. A pruned
     trial is recorded with its last value, since the plugin knows no other end than a value or a failure.
 
     Args:

@@ -10,6 +10,7 @@ import pytest
 from ltmed.config.compose import read_manifest
 from ltmed.config.instantiate import build
 from ltmed.config.paths import conf
+from ltmed.data.readers.chestxray14 import FINDINGS
 from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import challenge
@@ -41,9 +42,29 @@ def medmnist(root):
     np.savez(root / "dermamnist.npz", **images, **labels)
 
 
+def odir(root):
+    put(root, *(f"{n}_{side}.jpg" for n in range(40) for side in ("left", "right")))
+    header = "ID,filename,Left-Diagnostic Keywords,Right-Diagnostic Keywords"
+    words = ["normal fundus", "cataract", "glaucoma", "drusen", "pathological myopia", "hypertensive retinopathy"]
+    words += ["diabetic retinopathy", "age-related macular degeneration"]
+    rows = [f"{n},{n}_{side}.jpg,{words[n % 8]},{words[n // 8]}" for n in range(40) for side in ("left", "right")]
+    write(root / "full_df.csv", header, *rows)
+
+
+def chestxray14(root):
+    names = [f"{n // 2:08d}_{n % 2:03d}.png" for n in range(112)]
+    put(root, *(f"images_001/images/{name}" for name in names))
+    header = "Image Index,Finding Labels,Follow-up #,Patient ID,OriginalImage[Width,Height]"
+    rows = [f"{name},{FINDINGS[n // 2 % 14]},0,{n // 2},2682,2749" for n, name in enumerate(names)]
+    write(root / "Data_Entry_2017.csv", header, *rows)
+    write(root / "train_val_list.txt", *names[:84])
+    write(root / "test_list.txt", *names[84:])
+
+
 TREES = {
     "aptos2019": aptos2019,
     "bone_marrow": folders("ABE", "ART", "BAS"),
+    "chestxray14": chestxray14,
     "chestxray_covid": folders("Covid-19", "No_findings", "Pneumonia"),
     "hyper_kvasir": folders("cecum", "polyps", prefix="labeled-images/lower-gi-tract/x/"),
     "image_folder": folders("x", "y"),
@@ -53,6 +74,7 @@ TREES = {
     "isic_archive_lt": archive,
     "manifest": manifest,
     "medmnist": medmnist,
+    "odir": odir,
     "sd198": folders("Acne_Vulgaris", "Beau's_Lines", prefix="images/"),
 }
 """A small folder for data sets whose images are not made by the program itself."""

@@ -10,7 +10,8 @@ import pytest
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers.isic2018 import ISIC2018
-from ltmed.data.splits.protocols import grouped, official, random, require_training_images
+from ltmed.data.splits.coverage import require_training_images
+from ltmed.data.splits.protocols import grouped, official, random
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import (
     CODES,

@@ -16,8 +16,9 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.readers import _files
 from ltmed.data.readers.isic2019 import ISIC2019
 from ltmed.data.readers.isic2019_lt import ISIC2019LT
+from ltmed.data.splits.coverage import require_training_images
 from ltmed.data.splits.imbalance import lmd, lmd_counts, long_tailed
-from ltmed.data.splits.protocols import Split, grouped, official, random, require_training_images
+from ltmed.data.splits.protocols import Split, grouped, official, random
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import images
 from tests.data.readers.isic2019_trees import CODES, EXPECTED, TESTED, TRUTH, isic2019, with_test

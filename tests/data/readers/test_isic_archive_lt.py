@@ -13,7 +13,8 @@ import pytest
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers import _files
 from ltmed.data.readers.isic_archive_lt import ISICArchiveLT
-from ltmed.data.splits.protocols import grouped, official, random, require_training_images
+from ltmed.data.splits.coverage import require_training_images
+from ltmed.data.splits.protocols import grouped, official, random
 from ltmed.errors import UserError
 from tests.data.readers.isic2019_trees import ARCHIVE, ARCHIVE_CODES, archive
 

@@ -15,7 +15,8 @@ from ltmed.data.readers._medmnist_files import SIZES as PIXELS
 from ltmed.data.readers._medmnist_files import archive
 from ltmed.data.readers._npz import extract
 from ltmed.data.readers.medmnist import SETS, MedMNIST
-from ltmed.data.splits.protocols import official, require_training_images
+from ltmed.data.splits.coverage import require_training_images
+from ltmed.data.splits.protocols import official
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import reader
 

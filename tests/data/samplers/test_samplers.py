@@ -91,6 +91,7 @@ def test_configs_depend_on_seed_and_epoch_only(path):
 SHARES = {
     "instance": COUNTS / 700, "class_balanced": np.full(4, 0.25), "square_root": COUNTS**0.5 / (COUNTS**0.5).sum(),
     "class_batches": np.full(4, 0.25), "instance_and_balanced": (COUNTS / 700 + 0.25) / 2,
+    "repeat_factor": (_TIMES := COUNTS * np.maximum(1, (0.1 * 700 / COUNTS) ** 0.5)) / _TIMES.sum(),
 }  # fmt: skip
 """Of each class among the images drawn; of the other samplers, what `class_probabilities` says."""
 

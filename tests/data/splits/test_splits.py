@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ltmed.data.manifest import Manifest
-from ltmed.data.splits.protocols import (
-    Split,
-    grouped,
-    official,
-    random,
-    require_training_images,
-    warn_of_unseen_classes,
-)
+from ltmed.data.splits.coverage import require_training_images, warn_of_unseen_classes
+from ltmed.data.splits.protocols import Split, grouped, official, random
 from tests.data.manifests import long_tailed, manifest_of
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")

@@ -11,7 +11,8 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from ltmed.data.splits.protocols import Split, grouped, official, random, require_training_images
+from ltmed.data.splits.coverage import require_training_images
+from ltmed.data.splits.protocols import Split, grouped, official, random
 from ltmed.errors import UserError
 from tests.data.manifests import long_tailed, manifest_of
 from tests.harness import ROOT
