@@ -40,9 +40,9 @@ RUNS: dict[str, list[str]] = {
         "epochs=null", f"{STAGE}.epochs=1", f"{STAGE}.batch_size=14", "batch_size=null", f"{STAGE}.keep=best",
         "split=long_tailed", "split.ratio=2", "split.fixed_test=false", "split@split.inner=random",
         "split.inner.folds=4", "split.inner.val=0.2", "split.inner.seed=2", "split.inner.pool=all",
-        "split.inner.val_seed=null", "split.inner.test=0.25", "dataset.fit=squash", "++dataset.on_bad_image=error", "++dataset.workers=0",
+        "split.inner.test=0.25", "dataset.fit=squash", "++dataset.on_bad_image=error", "++dataset.workers=0",
         "trainer.precision=32-true", "figures=true", "backbone.pretrained=false", "backbone.weights=null",
-        "trainer.benchmark=null",
+        "trainer.benchmark=null", "split.inner.val_seed=null",
     ],
     "fine-tuning": [
         "epochs=2", "backbone=timm", "backbone.name=test_resnet", "finetune.freeze_epochs={train: 1}",

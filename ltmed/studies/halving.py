@@ -98,7 +98,7 @@ class Standing:
     """Best first."""
     refused: dict[Candidate, str] = field(default_factory=dict)
     unfinished: list[Candidate] = field(default_factory=list)
-    """For which there was no time."""
+    """For which there was no time, not even for one repetition."""
     note: str = ""
     """Why nothing was run."""
 
@@ -292,4 +292,5 @@ class Search:
 
     def _ended(self, standing: Standing) -> Standing:
         standing.order = ranked(standing.values, self.maximise)
+        standing.unfinished = [one for one in standing.unfinished if one not in standing.values]
         return standing

@@ -131,6 +131,7 @@ def test_probes_that_do_not_fit_are_named_and_singles_come_before_combinations(t
     probes, *_ = world.search(200).go()
     singles = {one.candidate for one in world.ran if one.rung.name == "probes" and one.repetition == 0}
     assert probes.unfinished
+    assert not set(probes.unfinished) & set(probes.values)
     assert names(singles).count("ce, plain") == 1
     assert all("ce" in one.label or "plain" in one.label for one in singles)
 
