@@ -30,8 +30,15 @@ API = {
         "ltmed.data.batch",
     ],
     "Networks": ["ltmed.nn.network", "ltmed.nn.encoder", "ltmed.nn.heads", "ltmed.nn.queue", "ltmed.nn.teacher"],
-    "Evaluation": ["ltmed.evaluation.metrics", "ltmed.evaluation.tiers", "ltmed.evaluation.bootstrap"],
-    "Runs and inference": ["ltmed.runs.reader", "ltmed.inference.predictor", "ltmed.inference.export"],
+    "Evaluation": [
+        "ltmed.evaluation.metrics", "ltmed.evaluation.tiers", "ltmed.evaluation.bootstrap",
+        "ltmed.evaluation.calibration", "ltmed.evaluation.thresholds", "ltmed.evaluation.sets",
+        "ltmed.evaluation.subgroups",
+    ],
+    "Runs and inference": [
+        "ltmed.runs.reader", "ltmed.runs.predictions", "ltmed.inference.predictor", "ltmed.inference.export",
+        "ltmed.inference.evaluate", "ltmed.inference.decide",
+    ],
 }  # fmt: skip
 
 

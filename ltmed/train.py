@@ -177,6 +177,7 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
         return {}
     link_encoder(network, data, run_dir)
     found = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
+    record.write_predictions(run_dir, data, stage.evaluations["val"], record.VALIDATION)
     record.write_predictions(run_dir, data, stage.evaluations["test"])
     if cfg.figures:
         _plot(run_dir, found)

@@ -13,7 +13,10 @@ from ltmed.cli.boundary import one_line_errors
 from ltmed.config.paths import add_own_folder
 from ltmed.errors import EXIT_INTERRUPTED, UserError, suggest
 
-COMMANDS = ("check", "dashboard", "demo", "export", "fetch", "plot", "predict", "recommend", "report", "train")
+COMMANDS = (
+    "check", "dashboard", "decide", "demo", "evaluate", "export", "fetch", "plot", "predict", "recommend", "report",
+    "train",
+)  # fmt: skip
 """Each is the `command` of the module of its name."""
 
 

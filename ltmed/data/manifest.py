@@ -42,6 +42,9 @@ class Manifest:
     """int64 `[N]`: the data set's own cross-validation fold that each image is tested in (-1 = in none), or None."""
     sources: np.ndarray | None = None
     """str `[N]`: where each image comes from (hospital, device, collection), None if unknown."""
+    attributes: dict[str, np.ndarray] | None = None
+    """Name (age, sex, localization, ...) -> object `[N]` of text as the table has it, "" where unknown; None if the
+    data set has no such column. Metrics of subgroups are made from them (`ltmed.evaluation.subgroups`)."""
 
     notes: tuple[str, ...] = ()
     """What the reader did that a report on the data should say: how groups were found, what was left out."""

@@ -6,6 +6,7 @@ A softmax is invariant to a constant added to all logits, so log probabilities s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from scipy import optimize, special
 
 from ltmed.errors import UserError
+from ltmed.evaluation.bootstrap import draw, percentile_interval
 from ltmed.evaluation.metrics import ECE_BINS
 
 LEAST_POSITIVES = 20
@@ -37,25 +39,63 @@ class Quality:
 
 def quality(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Quality:
     """Scores probabilities `[N, K]` against labels int64 `[N]`; `weights` `[N]` count images several times."""
-    number, classes = probabilities.shape
-    weights = np.ones(number) if weights is None else weights
+    weights = np.ones(len(labels)) if weights is None else weights
+    return Quality(**{name: float(values[0]) for name, values in _scores(probabilities, labels, weights[None]).items()})
+
+
+def quality_intervals(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, list[float]]:
+    """Name of each number of `Quality` -> its 95 % percentile interval, from whole groups drawn with replacement.
+
+    Args:
+        probabilities: `[N, K]`.
+        labels: int64 `[N]`.
+        groups: int64 `[N]`, images that are drawn together; None draws single images.
+        resamples: how many.
+        seed: of the draws.
+    """
+    members = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    found = [_scores(probabilities, labels, weights) for weights in draw(members, resamples, seed)]
+    return {name: percentile_interval(np.concatenate([chunk[name] for chunk in found])) for name in found[0]}
+
+
+def class_gaps(probabilities: np.ndarray, labels: np.ndarray, columns: Sequence[int] | None = None) -> float:
+    """Calibration error of the probabilities of some classes taken together (all, if None): 0..1.
+
+    Each pair of an image and a class is one event: the class's probability, and whether it is the image's.
+    """
+    chosen = np.arange(probabilities.shape[1]) if columns is None else np.asarray(columns)
+    hits = labels[:, None] == chosen[None]
+    return float(_binned_gap(probabilities[:, chosen].ravel(), hits.ravel(), np.ones((1, hits.size)))[0])
+
+
+def _scores(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The numbers of `Quality` for R weightings of the images, `[R, N]`: each `[R]`."""
+    probabilities = probabilities.astype(np.float64)
+    classes, total = probabilities.shape[1], weights.sum(1)
     hot = np.eye(classes)[labels]
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
-    own = np.clip(probabilities[np.arange(number), labels], _TINY, 1)
+    own = np.clip(probabilities[np.arange(len(labels)), labels], _TINY, 1)
     per_class = [_binned_gap(probabilities[:, k], hot[:, k], weights) for k in range(classes)]
-    return Quality(
-        ece=_binned_gap(confidence, correct, weights),
-        classwise_ece=float(np.mean(per_class)),
-        brier=float(np.average(((probabilities - hot) ** 2).sum(1), weights=weights)),
-        nll=float(np.average(-np.log(own), weights=weights)),
-    )
+    return {
+        "ece": _binned_gap(probabilities.max(1), probabilities.argmax(1) == labels, weights),
+        "classwise_ece": np.mean(per_class, axis=0),
+        "brier": weights @ ((probabilities - hot) ** 2).sum(1) / total,
+        "nll": weights @ -np.log(own) / total,
+    }
 
 
-def _binned_gap(confidence: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> float:
-    """Sum over equal-width bins [a, b) of |weighted hits - weighted confidence|, over the total weight."""
+def _binned_gap(confidence: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sum over equal-width bins [a, b) of |weighted hits - weighted confidence|, over the total weight: `[R]`."""
     bins = np.floor(np.clip(confidence, 0, 1) * ECE_BINS).astype(int)
-    gaps = np.bincount(bins, weights * (hits.astype(float) - confidence), minlength=ECE_BINS + 1)
-    return float(np.abs(gaps).sum() / weights.sum())
+    gaps = np.zeros((len(confidence), ECE_BINS + 1))
+    gaps[np.arange(len(confidence)), bins] = hits.astype(float) - confidence
+    return np.abs(weights @ gaps).sum(1) / weights.sum(1)
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from scipy.cluster.vq import kmeans2
 from ltmed.errors import UserError, require_choice
 
 Score = Literal["lac", "aps", "prevalence"]
-Condition = Literal["marginal", "class", "cluster"]
+Condition = Literal["marginal", "class", "pooled", "cluster"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ def calibrate(
         prior: `[K]`, class frequencies of the training part; any positive scale.
         score: see `scores`.
         condition: `marginal`, one threshold; `class`, one per class, infinite (the class is in every set) where
-            (n_y + 1)(1 - alpha) > n_y, i.e. with fewer than 9 images at alpha = 0.1; `cluster`, one for each cluster of
-            classes with similar score quantiles, and one for all classes with too few images (Ding et al. 2023).
+            (n_y + 1)(1 - alpha) > n_y, i.e. with fewer than 9 images at alpha = 0.1; `pooled`, the same, but classes
+            with so few images share one threshold, which promises nothing for each of them alone; `cluster`, one for
+            each cluster of classes with similar score quantiles, and one for all classes with too few images (Ding et
+            al. 2023).
         alpha: 1 - coverage, inside (0, 1).
         seed: of the clustering.
 
@@ -100,15 +102,21 @@ def calibrate(
     groups = {
         "marginal": lambda: np.zeros(classes, dtype=int),
         "class": lambda: np.arange(classes),
+        "pooled": lambda: np.where(_enough(labels, classes, alpha), 1 + np.arange(classes), 0),
         "cluster": lambda: _clusters(own, labels, classes, alpha, seed),
     }[condition]()
     by_group = {group: conformal_quantile(own[groups[labels] == group], alpha) for group in np.unique(groups)}
     thresholds = np.array([by_group[group] for group in groups])
     return ConformalSets(
         score, condition, alpha, thresholds, prior,
-        guaranteed=np.isfinite(thresholds) & (condition == "class"),
+        guaranteed=_enough(labels, classes, alpha) & (condition in ("class", "pooled")),
         calibration_counts=np.bincount(labels, minlength=classes),
     )  # fmt: skip
+
+
+def _enough(labels: np.ndarray, classes: int, alpha: float) -> np.ndarray:
+    """Which classes have so many images that a threshold of their own is finite, bool `[K]`."""
+    return np.bincount(labels, minlength=classes) >= np.ceil(round(1 / alpha - 1, 9))
 
 
 def conformal_quantile(values: np.ndarray, alpha: float) -> float:
@@ -120,8 +128,7 @@ def conformal_quantile(values: np.ndarray, alpha: float) -> float:
 
 def _clusters(own: np.ndarray, labels: np.ndarray, classes: int, alpha: float, seed: int) -> np.ndarray:
     """The cluster of each class, int `[K]`, by the quantiles of its scores; 0 is all with too few images."""
-    counts = np.bincount(labels, minlength=classes)
-    large = np.flatnonzero(counts >= np.ceil(round(1 / alpha - 1, 9)))
+    large = np.flatnonzero(_enough(labels, classes, alpha))
     number = max(1, len(large) // 2)
     groups = np.zeros(classes, dtype=int)
     if len(large) < 2:

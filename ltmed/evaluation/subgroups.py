@@ -14,7 +14,7 @@ import numpy as np
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import draw, percentile_interval
 from ltmed.evaluation.metrics import Evaluation, WeightedScorer
-from ltmed.evaluation.scalars import SCALARS
+from ltmed.evaluation.scalars import SCALARS, better
 
 LEAST_IMAGES = 30
 """Subgroups with fewer test images have no numbers."""
@@ -44,7 +44,7 @@ class Gap:
     best: str
     worst: str
     difference: float
-    """Best minus worst, at least 0."""
+    """By how much the best is better than the worst, at least 0."""
     interval: list[float]
     """[low, high], paired bootstrap: both subgroups from the same resamples."""
     simultaneous_p: float
@@ -86,7 +86,8 @@ def categories(values: np.ndarray, attribute: str) -> np.ndarray:
             f"The attribute '{attribute}' has {len(distinct)} different values", f"Use one with at most {MOST_VALUES}."
         ) from None
     ages = np.nanmin(numbers) >= 0 and np.nanmax(numbers) <= 120
-    edges = np.array(AGE_EDGES if ages else np.nanquantile(numbers, [0, 0.25, 0.5, 0.75]))
+    # Quartiles coincide where many values are equal.
+    edges = np.unique(AGE_EDGES if ages else np.nanquantile(numbers, [0, 0.25, 0.5, 0.75]))
     place = np.searchsorted(edges, numbers, "right") - 1
     names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"{edges[-1]:g} or more"]
     return np.array([names[k] if ok else None for k, ok in zip(place, known, strict=True)], dtype=object)
@@ -152,10 +153,13 @@ def by_subgroup(
     scored = {name: value for name, value in found.items() if not np.isnan(value)}
     gap = None
     if len(scored) > 1:
-        best, worst = max(scored, key=lambda k: scored[k]), min(scored, key=lambda k: scored[k])
+        sign = -1 if better(metric) == "min" else 1
+        ranked = sorted(scored, key=lambda k: sign * scored[k])
+        worst, best = ranked[0], ranked[-1]
+        difference = sign * (scored[best] - scored[worst])
         gap = Gap(
-            best, worst, scored[best] - scored[worst], percentile_interval(samples[best] - samples[worst]),
-            _permuted(scorer, masks, list(scored), members, metric, scored[best] - scored[worst], permutations, seed),
+            best, worst, difference, percentile_interval(sign * (samples[best] - samples[worst])),
+            _permuted(scorer, masks, list(scored), members, metric, difference, permutations, seed),
         )  # fmt: skip
     return SubgroupReport(attribute, metric, subgroups, withheld, gap)
 

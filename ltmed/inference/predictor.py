@@ -68,7 +68,7 @@ class Predictor:
         threads: int | None = None,
         trust: bool = False,
     ) -> None:
-        self.device = _device(device)
+        self.device = device_named(device)
         with trusted(trust):
             trained = open_run(run_dir)
         self.preprocessing = trained.preprocessing
@@ -192,7 +192,12 @@ def _distances(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
     return None
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:1`, ... mean.
+
+    Raises:
+        UserError: there is none of that name on this machine.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -92,3 +92,8 @@ class Document:
     notes: tuple[str, ...]
     sections: tuple[Section, ...] = ()
     """What stands above the tables."""
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the best figures of a column are marked, which renderers then explain."""
+        return any(cell.mark in (BEST, SECOND) for grid in self.grids for _, cells in grid.rows for cell in cells)

@@ -34,14 +34,19 @@ from ltmed.runs.directory import METRICS, DamagedRunError
 from ltmed.utils.files import replacing, write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
+    import pandas as pd
     from omegaconf import DictConfig
 
     from ltmed.data.datamodule import DataModule
     from ltmed.data.manifest import Manifest
-    from ltmed.evaluation.metrics import Evaluation, Report
+    from ltmed.evaluation.metrics import Evaluation
 
-PREDICTIONS = "predictions.parquet"
+PREDICTIONS, VALIDATION = "predictions.parquet", "validation.parquet"
+ATTRIBUTE = "attribute_"
+"""What the columns of attributes (age, sex, ...) begin with."""
 _PARTS = {
     "run": ("dataset", "method", "fold", "seed"),
     "test": ("scalars", "per_class", "intervals"),
@@ -88,14 +93,11 @@ def collect(
         stages: what training took (`ltmed.runs.facts.durations`).
     """
     from ltmed.data.splits.imbalance import LongTailedSplit
-    from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.evaluation.metrics import evaluate
     from ltmed.evaluation.tiers import RULE
 
     manifest, tested = data.manifest, evaluations["test"]
-    reports = {part: evaluate(evaluations[part], data.tiers) for part in ("val", "test")}
     groups = None if manifest.groups is None else manifest.groups[tested.indices.cpu().numpy()]
-    intervals = bootstrap(tested, data.tiers, groups=groups, unit="image" if groups is None else manifest.group_name)
     dataset, method, fold, seed = manifest.name, str(cfg.method.name), int(cfg.fold), int(cfg.seed)
     listed = bool(cfg.dataset.get("head") or cfg.dataset.get("tail"))
     found = {
@@ -106,23 +108,11 @@ def collect(
             "fold": fold,
             "seed": seed,
         },
-        "test": {
-            "images": len(tested.labels),
-            "scalars": reports["test"].scalars(),
-            "intervals": {
-                "unit": intervals.unit,
-                "units": intervals.units,
-                "resamples": intervals.resamples,
-                "level": intervals.level,
-                "seed": intervals.seed,
-                "scalars": intervals.scalars,
-                "per_class": dict(zip(manifest.classes, intervals.per_class, strict=True)),
-            },
-            "per_class": _per_class(reports["test"], manifest, data.tiers),
-            "absent": reports["test"].absent,
-            "confusion": reports["test"].confusion,
+        "test": scored(tested, manifest.class_names, data.tiers, groups, manifest.group_name),
+        "val": {
+            "images": len(evaluations["val"].labels),
+            "scalars": evaluate(evaluations["val"], data.tiers).scalars(),
         },
-        "val": {"images": len(evaluations["val"].labels), "scalars": reports["val"].scalars()},
         "split": {
             "name": data.split.name,
             "hash": data.digest,
@@ -144,15 +134,50 @@ def collect(
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "git": git_state(Path(__file__).parent),
     }
-    return _without_nan(found)
+    return without_nan(found)
 
 
-def _per_class(report: Report, manifest: Manifest, tiers: dict[str, list[int]]) -> list[dict[str, Any]]:
+def scored(
+    evaluation: Evaluation,
+    class_names: Sequence[str],
+    tiers: dict[str, list[int]],
+    groups: np.ndarray | None,
+    group_name: str,
+) -> dict[str, Any]:
+    """What metrics.json says of predictions under `test`, NaN included.
+
+    Args:
+        evaluation: predictions `[N, K]`.
+        class_names: K full names.
+        tiers: class indices of `head`, `medium` and `tail`.
+        groups: int64 `[N]`, images that are resampled together; None for single images.
+        group_name: what a group is.
+    """
+    from ltmed.evaluation.bootstrap import bootstrap
+    from ltmed.evaluation.metrics import evaluate
+
+    report = evaluate(evaluation, tiers)
+    intervals = bootstrap(evaluation, tiers, groups=groups, unit="image" if groups is None else group_name)
     tier_of = {k: tier for tier, members in tiers.items() for k in members}
-    return [
-        {"class": row["class"], "name": manifest.class_names[k], "tier": tier_of[k], **row}
-        for k, row in enumerate(report.per_class)
-    ]
+    return {
+        "images": len(evaluation.labels),
+        "scalars": report.scalars(),
+        "intervals": {
+            "unit": intervals.unit,
+            "units": intervals.units,
+            "resamples": intervals.resamples,
+            "level": intervals.level,
+            "seed": intervals.seed,
+            "scalars": intervals.scalars,
+            "per_class": dict(zip(evaluation.classes, intervals.per_class, strict=True)),
+        },
+        "per_class": [
+            {"class": row["class"], "name": class_names[k], "tier": tier_of[k], **row}
+            for k, row in enumerate(report.per_class)
+        ],
+        "absent": report.absent,
+        "confusion": report.confusion,
+    }
 
 
 def _by_class(manifest: Manifest, counts: np.ndarray) -> dict[str, int]:
@@ -186,41 +211,49 @@ def git_state(folder: Path) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain values with null in place of every number that is not finite, as strict JSON wants it."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation) -> None:
-    """Writes predictions.parquet as a whole or not at all.
+def write_predictions(run_dir: Path, data: DataModule, evaluation: Evaluation, file: str = PREDICTIONS) -> None:
+    """Writes predictions.parquet, or validation.parquet, as a whole or not at all.
 
-    It has one row per test image in manifest order: `image` (path under the data set's root),
+    It has one row per image of the part in manifest order: `image` (path under the data set's root),
     `label` and `predicted` (class codes), the group's number under its name (`lesion`, `patient`) where there are
-    groups, and `prob_<class>` (float32) for every class.
+    groups, `prob_<class>` (float32) for every class, and `attribute_<name>` (text) for every attribute.
 
     Args:
         run_dir: folder of the run.
         data: the data set, for image names and groups.
-        evaluation: predictions for the test part.
+        evaluation: predictions for the part.
+        file: `PREDICTIONS` of the test part, or `VALIDATION`.
     """
+    with replacing(run_dir / file) as partial:
+        predictions_table(data.manifest, evaluation).to_parquet(partial, index=False)
+
+
+def predictions_table(manifest: Manifest, evaluation: Evaluation) -> pd.DataFrame:
+    """The table of `write_predictions`; a label of -1, which is none of the classes, has an empty code."""
     import pandas as pd
 
-    manifest, classes = data.manifest, evaluation.classes
+    classes = evaluation.classes
     rows = evaluation.indices.cpu().numpy()
     probabilities = evaluation.probabilities.float().cpu().numpy()
     columns: dict[str, Any] = {
         "image": [manifest.images[row] for row in rows],
-        "label": [classes[k] for k in evaluation.labels.tolist()],
+        "label": [classes[k] if k >= 0 else "" for k in evaluation.labels.tolist()],
         "predicted": [classes[k] for k in probabilities.argmax(1)],
     }
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
-    with replacing(run_dir / PREDICTIONS) as partial:
-        pd.DataFrame(columns).to_parquet(partial, index=False)
+    columns.update({f"{ATTRIBUTE}{name}": cells[rows] for name, cells in (manifest.attributes or {}).items()})
+    return pd.DataFrame(columns)
 
 
 def write(run_dir: Path, found: dict[str, Any]) -> None:

@@ -53,6 +53,18 @@ def test_a_shuffled_attribute_has_no_gap() -> None:
     assert outside <= 4  # Binomial(20, 0.05) exceeds 4 once in 400 times.
 
 
+def test_of_a_metric_where_less_is_better_the_largest_is_the_worst() -> None:
+    site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(1).integers(0, 2, 1200)]
+    found = by_subgroup(
+        made(1200, site == "leg"), TIERS, site, attribute="site", metric="ece", resamples=100, permutations=10
+    )
+    values = {group.value: group.metric for group in found.subgroups}
+    assert found.gap is not None
+    assert values["leg"] > values["arm"]
+    assert (found.gap.best, found.gap.worst) == ("arm", "leg")
+    assert found.gap.difference == pytest.approx(values["leg"] - values["arm"])
+
+
 def test_small_subgroups_are_withheld() -> None:
     site = np.array(["arm"] * 200 + ["ear"] * 29 + [None] * 11, dtype=object)
     found = by_subgroup(made(240, np.zeros(240, bool)), TIERS, site, attribute="site", resamples=50)

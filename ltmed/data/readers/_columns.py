@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ltmed.data.readers._attributes import attribute_columns
 from ltmed.data.readers._parts import part_named, squashed
 from ltmed.data.readers._tables import Table
 from ltmed.data.readers._text import shortened
@@ -35,10 +36,12 @@ ALIASES = {
     "part": ("part", "split", "partition", "subset", "set", "data split", "dataset split"),
     "fold": ("fold", "split index", "kfold", "cv fold"),
     "source": ("source", "hospital", "center", "centre", "institution", "collection"),
+    "attribute": (),
 }
-"""What the columns may be called, first match first; case, blanks, `_`, `-` and `.` do not matter."""
+"""What the columns may be called, first match first; case, blanks, `_`, `-` and `.` do not matter.
+Attributes that are found without being chosen are in `ltmed.data.readers._attributes.NAMES`."""
 
-LISTS = ("image", "group")
+LISTS = ("image", "group", "attribute")
 """Roles that several columns may have."""
 
 _SURE_PARTS = ("part", "split")
@@ -54,11 +57,14 @@ class Roles:
     part: str | None
     fold: str | None
     source: str | None
+    attributes: dict[str, str] = field(default_factory=dict)
+    """Attribute -> column."""
 
     def described(self) -> str:
         """`image isic_id, label dx, group patient_id and lesion_id`."""
         roles = {"image": self.images, "label": [self.label], "group": self.groups}
         roles |= {"part": [self.part], "fold": [self.fold], "source": [self.source]}
+        roles |= {"attribute": list(self.attributes.values())}
         named = {role: " and ".join(name for name in names if name) for role, names in roles.items()}
         return ", ".join(f"{role} {names}" for role, names in named.items() if names)
 
@@ -113,7 +119,8 @@ def find_roles(table: Table, chosen: Mapping[str, Sequence[str]], *, onehot: boo
     label, part, fold, source = (_first(found) for found in (labels, parts, find("fold"), find("source")))
     taken = (*images, label, part, fold, source)
     groups = [name for name in dict.fromkeys(find("group")) if name not in taken]
-    return Roles(images, label, groups, part, fold, source)
+    further = attribute_columns(table, (*taken, *groups), find("attribute"))
+    return Roles(images, label, groups, part, fold, source, further)
 
 
 def _first(names: Sequence[str]) -> str | None:

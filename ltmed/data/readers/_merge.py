@@ -20,6 +20,8 @@ class Listed:
     sources: list[str]
     ids: dict[str, list[str]]
     """Name of a column of ids -> the ids of the images."""
+    attributes: dict[str, list[str]]
+    """Attribute (age, sex, ...) -> its cells, of the first row that names each image."""
     further_ids: dict[str, list[tuple[int, str]]]
     """Likewise (image, id) of the rows that name an image again: they connect it, too."""
     repeated: int
@@ -76,6 +78,7 @@ def merge(rows: Rows, paths: Sequence[str | None], labels: Sequence[int], classe
         folds=of_images(rows.folds),
         sources=of_images(rows.sources),
         ids={name: of_images(cells) for name, cells in rows.ids.items()},
+        attributes={name: of_images(cells) for name, cells in rows.attributes.items()},
         further_ids={name: [(image, cells[row]) for image, row in further] for name, cells in rows.ids.items()},
         repeated=len(further),
         rows=rows,

@@ -35,6 +35,8 @@ class Rows:
     sources: list[str] = field(default_factory=list)
     ids: dict[str, list[str]] = field(default_factory=dict)
     """Name of a column of ids -> its cells."""
+    attributes: dict[str, list[str]] = field(default_factory=dict)
+    """Attribute (age, sex, ...) -> its cells."""
     empty: int = 0
     """Cells without an image in rows of several images."""
     tables: list[tuple[Table, Sequence[int]]] = field(default_factory=list)
@@ -140,8 +142,10 @@ def read_rows(
             ids[ROW] = [f"{path} {row}" for row in range(len(table[roles.images[0]]))]
         for name, cells in ids.items():
             _append(rows.ids.setdefault(name, []), _taken(cells, order), before)
+        for name, cells_of in roles.attributes.items():
+            _append(rows.attributes.setdefault(name, []), _taken(table[cells_of], order), before)
         rows.tables.append((table, order))
-    for cells in (rows.parts, rows.folds, rows.sources, *rows.ids.values()):
+    for cells in (rows.parts, rows.folds, rows.sources, *rows.ids.values(), *rows.attributes.values()):
         if cells:
             cells.extend([""] * (len(rows.images) - len(cells)))
     return rows, found

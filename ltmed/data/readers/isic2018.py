@@ -12,6 +12,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
 from ltmed.data.readers._groups import known_ids
 from ltmed.errors import UserError, suggest
@@ -110,6 +111,7 @@ class ISIC2018(DataModule):
             group_source=f"{GROUPINGS} (or HAM10000_metadata.csv) to {root}",
             parts=None if np.all(parts == "train") else parts,
             folds=None if np.all(folds < 0) else folds,
+            attributes=_attributes(tree, stems),
         )
 
     def _challenge(self, tree: Tree, training: Path | None) -> dict[str, Entry]:
@@ -252,6 +254,15 @@ class ISIC2018(DataModule):
             warnings.warn(
                 f"{self.name}: {path} has {sum(counts)} images, not {sum(self.counts_known)}: {differing}", stacklevel=5
             )
+
+
+def _attributes(tree: Tree, stems: list[str]) -> dict[str, np.ndarray] | None:
+    """Age, sex and localization, which only the HAM10000 table has."""
+    path = tree.file(*METADATA)
+    if path is None:
+        return None
+    table = read_table(path)
+    return attributes_of(table, stems, [stem(name) for name in column(table, path, "image", "image_id")])
 
 
 def _add(entries: dict[str, Entry], path: Path, more: Iterable[tuple[str, Entry]]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import (
     Table,
     Tree,
@@ -109,6 +110,7 @@ class ISIC2019(DataModule):
             group_source=f"{METADATA} (with its column lesion_id) to {root}",
             parts=None if np.all(parts == "train") else parts,
             sources=None if lesions is None else _sources(lesions),
+            attributes=_attributes(tree, stems),
         )
 
     def _labels(self, path: Path) -> dict[str, int]:
@@ -136,6 +138,15 @@ class ISIC2019(DataModule):
                 stacklevel=4,
             )
         return [lesions.get(name) or "" for name in stems]
+
+
+def _attributes(tree: Tree, stems: list[str]) -> dict[str, np.ndarray] | None:
+    """Age, sex and site of the training images."""
+    path = tree.file(METADATA)
+    if path is None:
+        return None
+    table = read_table(path)
+    return attributes_of(table, stems, [stem(name) for name in column(table, path, "image")])
 
 
 def _groups(lesions: list[str], stems: list[str]) -> np.ndarray:

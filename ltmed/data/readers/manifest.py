@@ -12,6 +12,7 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import as_arrays
 from ltmed.data.readers._columns import chosen_columns
 from ltmed.data.readers._files import require_folder
 from ltmed.data.readers._groups import (
@@ -41,8 +42,9 @@ class ManifestFile(DataModule):
         file: the table, relative to `root`; or one table per part, `{train: ..., val: ..., test: ...}`.
         classes: class names in the order that class numbers shall have; needed for labels that are numbers, which then
             are positions in it.
-        columns: role (`image`, `label`, `group`, `part`, `fold`, `source`) -> name of the column, where
-            `ltmed.data.readers._columns.ALIASES` do not have it or have another one; `image` and `group` may be lists.
+        columns: role (`image`, `label`, `group`, `part`, `fold`, `source`, `attribute`) -> name of the column, where
+            `ltmed.data.readers._columns.ALIASES` do not have it or have another one; `image`, `group` and `attribute`
+            may be lists. Age, sex, localization, skin type, race and device are found without being named.
         label_columns: the columns of a one-hot table, one per class, in the order of the classes; with `multilabel` of
             1 (`yes`, `1.0`), 0, -1 (uncertain) or nothing.
         multilabel: images may have any number of the labels in `label_columns`.
@@ -137,6 +139,7 @@ class ManifestFile(DataModule):
             parts=np.array(listed.parts) if listed.parts else None,
             folds=None if folds is None else np.array(folds, dtype=np.int64),
             sources=np.array(listed.sources) if listed.sources else None,
+            attributes=as_arrays(listed.attributes),
             notes=(*notes, *([groups.how] if groups else []), *(() if found is None else found.notes)),
         )
 

@@ -39,7 +39,9 @@ def _lines(document: Document) -> Iterator[str]:
         yield from ("## Missing", "")
     for place, commands in document.missing:
         yield from (f"{escape(place)}:", "", *(f"    {command}" for command in commands), "")
-    yield from ("**Best** and <ins>second best</ins> of a column.", *map(escape, document.notes))
+    if document.ranked:
+        yield "**Best** and <ins>second best</ins> of a column."
+    yield from map(escape, document.notes)
 
 
 def _grid(grid: Grid) -> Iterator[str]:

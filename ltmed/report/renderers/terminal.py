@@ -56,7 +56,8 @@ def show(document: Document, console: Console) -> None:
         console.print(Text(place))
         for command in commands:
             console.print(Text(f"  {command}"), soft_wrap=True)
-    console.print(Text("\n" + "\n".join(["¹ best, ² second best of a column.", *document.notes]), style="dim"))
+    ranked = ["¹ best, ² second best of a column."] if document.ranked else []
+    console.print(Text("\n" + "\n".join([*ranked, *document.notes]), style="dim"))
 
 
 def _parts(grid: Grid, room: int) -> Iterator[Grid]:

@@ -1,0 +1,210 @@
+"""Decisions from the probabilities of a finished run: thresholds, costs and sets, from validation to test images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltmed.errors import UserError, suggest
+from ltmed.evaluation.calibrated import calibration
+from ltmed.evaluation.calibration import apply_temperature
+from ltmed.evaluation.sets import conformal_sets
+from ltmed.evaluation.thresholds import Scores, least_cost, operating_point
+from ltmed.inference.evaluate import FOLDER, RESULTS, tiers_of
+from ltmed.inference.parts import validation
+from ltmed.runs import record
+from ltmed.runs.predictions import Predictions, of_part, read
+from ltmed.runs.reader import Run
+
+DECISIONS = "decisions"
+SENSITIVITY = 0.9
+"""Of the table of all classes."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One wanted operating point."""
+
+    code: str
+    criterion: str
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What `ltmed decide` found."""
+
+    found: dict[str, Any]
+    """decisions.json, see `decide_run`."""
+    test: Scores
+    """Calibrated."""
+
+
+def point(text: str, criterion: str, classes: Sequence[str]) -> Point:
+    """`MEL=0.95` as an operating point.
+
+    Raises:
+        UserError: not of this form, an unknown class, or not a share.
+    """
+    code, equals, value = text.rpartition("=")
+    try:
+        target = float(value)
+    except ValueError:
+        target = float("nan")
+    if not equals or not 0 < target <= 1:
+        raise UserError(f"--{criterion} {text} is not CLASS=SHARE", f"For instance --{criterion} {classes[0]}=0.95.")
+    return Point(_class_named(code, classes), criterion, target)
+
+
+def _class_named(code: str, classes: Sequence[str]) -> str:
+    known = {one.casefold(): one for one in classes}
+    if code not in classes and code.casefold() not in known:
+        raise UserError(f"The run has no class '{code}'", suggest(code, classes))
+    return code if code in classes else known[code.casefold()]
+
+
+def read_costs(file: Path, classes: Sequence[str]) -> np.ndarray:
+    """Reads a cost matrix: YAML, `true class: {decision: cost}`; other mistakes cost 1, right decisions nothing.
+
+    Returns:
+        float64 `[K, K]`, row = true class, column = decision.
+
+    Raises:
+        UserError: no file, an unknown class, or what is no cost.
+    """
+    import yaml
+
+    hint = f"One line for each true class, for instance '{classes[0]}: {{{classes[-1]}: 20}}'."
+    try:
+        given: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--cost={file} cannot be read: {error.strerror or error}", hint) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"--cost={file} is no YAML: {' '.join(str(error).split())}", hint) from None
+    if not isinstance(given, dict) or not all(isinstance(row, dict) for row in given.values()):
+        raise UserError(f"--cost={file} is no map of true classes to costs", hint)
+    cost = 1 - np.eye(len(classes))
+    for true, row in given.items():
+        for decision, value in row.items():
+            places = [list(classes).index(_class_named(str(code), classes)) for code in (true, decision)]
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not np.isfinite(value) or value < 0:
+                raise UserError(f"--cost={file}: {true} as {decision} costs '{value}'", "Give a number of at least 0.")
+            cost[places[0], places[1]] = value
+    return cost
+
+
+def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str]:
+    """The predictions that decisions are judged on, and what they are called.
+
+    Args:
+        run: a finished run.
+        evaluation: name of one of its evaluations; None takes its own test part.
+
+    Raises:
+        UserError: there is no such evaluation, or the predictions were left behind when the run was copied.
+    """
+    if evaluation is None:
+        try:
+            return of_part(run, "test"), "its test part"
+        except FileNotFoundError as error:
+            raise UserError(f"{error} is missing", "Copy the whole folder of the run.") from None
+    folder = run.path / FOLDER / evaluation
+    try:
+        found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        predictions = read(folder / record.PREDICTIONS, tuple(run.classes), found["group"])
+    except (OSError, ValueError, LookupError):
+        there = sorted(file.parent.name for file in run.path.glob(f"{FOLDER}/*/{RESULTS}"))
+        hint = suggest(evaluation, there) if there else "ltmed evaluate makes them."
+        raise UserError(f"{run.path} has no evaluation '{evaluation}'", hint) from None
+    return predictions.select(predictions.labels >= 0), found["data"]["dataset"]
+
+
+def decide_run(
+    run: Run,
+    points: Sequence[Point] = (),
+    *,
+    cost: np.ndarray | None = None,
+    target: float | None = None,
+    evaluation: str | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    resamples: int = 1000,
+) -> Decided:
+    """Calibrates, chooses thresholds and sets on validation images, and judges them on test images.
+
+    Args:
+        run: a finished run.
+        points: operating points; none takes every class at Youden's index and at a sensitivity of `SENSITIVITY`.
+        cost: see `read_costs`; None for no decisions by cost.
+        target: coverage of conformal sets; None for none.
+        evaluation: judge on one of the run's evaluations instead of its test part.
+        overrides: where the run's data are, should validation predictions have to be made again.
+        device: likewise.
+        resamples: of all intervals.
+
+    Returns:
+        `found` has: `run`, `on`, `images`, `unit`; `calibration`; `points`, rows of class and
+        `ltmed.evaluation.thresholds.operating_point`; `costs` or null; `sets` or null.
+
+    Raises:
+        UserError: no validation images, predictions that are missing, a share that is none.
+    """
+    val = validation(run, overrides, device)
+    if not len(val):
+        raise UserError(f"{run.path} has no validation images", "Decisions need a split with some.")
+    test, name = test_predictions(run, evaluation)
+    if not len(test):
+        raise UserError("There are no test images", "Choose another evaluation.")
+    calibrated = calibration(
+        (val.probabilities, val.labels), (test.probabilities, test.labels), classes=test.classes, groups=test.groups,
+        resamples=resamples,
+    )  # fmt: skip
+    scores = [
+        Scores(apply_temperature(part.probabilities, calibrated["temperature"]), part.labels, part.groups)
+        for part in (val, test)
+    ]
+    wanted = points or [
+        Point(code, criterion, share)
+        for code in run.classes
+        for criterion, share in (("youden", None), ("sensitivity", SENSITIVITY))
+    ]
+    raw = [Scores(part.probabilities.astype(np.float64), part.labels, part.groups) for part in (val, test)]
+    prior = np.array([run.found["split"]["counts"]["train"][code] for code in run.classes], dtype=float)
+    found = {
+        "run": run.found["run"],
+        "on": name,
+        "images": len(test),
+        "unit": test.unit,
+        "resamples": resamples,
+        "calibration": calibrated,
+        "points": [
+            {
+                "class": one.code,
+                **operating_point(
+                    scores[0], scores[1], run.classes.index(one.code), one.criterion, one.target, resamples=resamples
+                ),
+            }
+            for one in wanted
+        ],
+        "costs": None if cost is None else least_cost(scores[1], cost, resamples=resamples),
+        "sets": None
+        if target is None
+        else conformal_sets(raw[0], raw[1], prior=prior, tiers=tiers_of(run), target=target, resamples=resamples),
+    }
+    return Decided(record.without_nan(found), scores[1])
+
+
+def write(folder: Path, done: Decided) -> None:
+    """Writes decisions.json into a folder, which is made if needed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_atomic(folder / "decisions.json", record.to_json(done.found))

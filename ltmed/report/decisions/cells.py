@@ -1,0 +1,75 @@
+"""Figures with their intervals as cells, and what stands in place of a figure that does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ltmed.report.formatting import percent
+from ltmed.report.model import MISSING, Document, FormattedCell, Grid
+
+
+def share(value: float | None, interval: Sequence[float | None] | None = None) -> FormattedCell:
+    """Percent with one decimal, its interval below; a dash where it is undefined."""
+    if value is None:
+        return FormattedCell("-", mark=MISSING)
+    known = interval is not None and None not in interval
+    return FormattedCell(percent(value), " to ".join(percent(bound or 0) for bound in interval or ()) if known else "")
+
+
+def number(value: float | None, interval: Sequence[float | None] | None = None, digits: int = 3) -> FormattedCell:
+    """A number with some decimals, its interval below; a dash where it is undefined."""
+    if value is None:
+        return FormattedCell("-", mark=MISSING)
+    known = interval is not None and None not in interval
+    small = " to ".join(f"{bound:.{digits}f}" for bound in interval or ()) if known else ""
+    return FormattedCell(f"{value:.{digits}f}", small)
+
+
+def count(value: int | None) -> FormattedCell:
+    """A whole number with commas."""
+    return FormattedCell("-", mark=MISSING) if value is None else FormattedCell(f"{value:,}")
+
+
+def text(words: str) -> FormattedCell:
+    """Words."""
+    return FormattedCell(words)
+
+
+def grid(
+    title: str,
+    headings: Iterable[str],
+    rows: Iterable[tuple[str, Iterable[FormattedCell]]],
+    notes: Iterable[str] = (),
+) -> Grid:
+    """A table from any iterables."""
+    return Grid(title, tuple(headings), tuple((name, tuple(cells)) for name, cells in rows), tuple(notes))
+
+
+def document(title: str, grids: Iterable[Grid], warnings: Iterable[str] = (), notes: Iterable[str] = ()) -> Document:
+    """A report without protocol and missing runs."""
+    return Document(title, tuple(warnings), tuple(grids), (), (), tuple(notes))
+
+
+def calibration_grids(found: dict[str, Any]) -> list[Grid]:
+    """Tables of `ltmed.evaluation.calibrated.calibration`."""
+    from ltmed.evaluation.calibrated import MEANING
+
+    few = ", ".join(f"{code} ({images})" for code, images in found["few"].items())
+    notes = [
+        f"Temperature {found['temperature']:.3f}, fitted on {found['validation_images']:,} validation images; lower is "
+        "better in every row."
+    ]
+    if few:
+        notes.append(f"Fewer than 20 validation images, pooled by class below: {few}.")
+    rows = [
+        (meaning, [number(found[when][name]["value"], found[when][name]["interval"]) for when in ("before", "after")])
+        for name, meaning in MEANING.items()
+    ]
+    classes = [
+        (row["class"], [count(row["images"]), number(row["before"]), number(row["after"])]) for row in found["classes"]
+    ]
+    return [
+        grid("Calibration", ("before", "after"), rows, notes),
+        grid("Calibration error by class", ("images", "before", "after"), classes),
+    ]

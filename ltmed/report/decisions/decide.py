@@ -1,0 +1,149 @@
+"""The document of `ltmed decide`, from decisions.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ltmed.evaluation.operating_points import FEW_POSITIVES
+from ltmed.evaluation.sets import MEANING
+from ltmed.report.decisions.cells import calibration_grids, count, document, grid, number, share
+from ltmed.report.formatting import percent
+from ltmed.report.model import Document, FormattedCell, Grid
+
+_RATES = ("sensitivity", "specificity", "ppv", "npv")
+
+
+def decision_document(found: dict[str, Any], classes: Sequence[str]) -> Document:
+    """Operating points, decisions by cost, sets and calibration.
+
+    Args:
+        found: decisions.json, see `ltmed.inference.decide.decide_run`.
+        classes: K codes.
+    """
+    grids = [_points(found["points"])]
+    if found["costs"] is not None:
+        grids += _costs(found["costs"], classes)
+    if found["sets"] is not None:
+        grids += _sets(found["sets"], classes)
+    grids += calibration_grids(found["calibration"])
+    notes = [
+        f"Intervals of 95 %: {found['resamples']:,} bootstrap resamples of {found['unit']}s; where a rate rests on "
+        "fewer than 30 of them, or is 0 or 100 %, joined with the exact binomial interval. Thresholds are of "
+        "calibrated probabilities.",
+    ]
+    title = f"Decisions with {found['run']['name']} on {found['on']}: {found['images']:,} images"
+    return document(title, grids, _warnings(found["points"]), notes)
+
+
+def _warnings(points: Sequence[dict[str, Any]]) -> Iterator[str]:
+    few = {row["class"]: row["validation"]["positives"] for row in points if row["few"]}
+    if few:
+        named = ", ".join(f"{code} ({images})" for code, images in few.items())
+        yield (
+            f"Fewer than {FEW_POSITIVES} validation images: {named}. Thresholds of these classes are hardly more than "
+            "a guess."
+        )
+
+
+def _points(points: Sequence[dict[str, Any]]) -> Grid:
+    rows = []
+    for row in points:
+        wanted = "Youden" if row["target"] is None else f"{row['criterion']} {percent(row['target'])}"
+        label = f"{row['class']}, {wanted}"
+        validation = row["validation"]
+        if row["threshold"] is None:
+            cells = [count(validation["positives"]), FormattedCell(f"none: {row['reason']}"), *[share(None)] * 6]
+            rows.append((label, cells))
+            continue
+        aimed = "specificity" if row["criterion"] == "specificity" else "sensitivity"
+        attained = validation[aimed]
+        test = row["test"]
+        rows.append(
+            (
+                label,
+                [
+                    count(validation["positives"]),
+                    number(row["threshold"], row["threshold_interval"]),
+                    share(attained["value"], attained["interval"]),
+                    count(test["positives"]),
+                    *(share(test[name]["value"], test[name]["interval"]) for name in _RATES),
+                ],
+            )
+        )
+    headings = (
+        "validation images of the class", "threshold", "attained on validation", "test images of the class",
+        "sensitivity", "specificity", "PPV", "NPV",
+    )  # fmt: skip
+    notes = [
+        "Thresholds are chosen on validation images; the last four columns are of test images. PPV and NPV hold for "
+        "the class frequencies of these images."
+    ]
+    return grid("Operating points", headings, rows, notes)
+
+
+def _costs(costs: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
+    rows = [
+        (name.replace("_", " "), [number(costs[name]["cost"]["value"], costs[name]["cost"]["interval"])])
+        for name in ("most_probable", "least_cost")
+    ]
+    rows.append(("saving", [number(costs["saving"]["value"], costs["saving"]["interval"])]))
+    by_class = [
+        (
+            code,
+            [
+                cell
+                for name in ("most_probable", "least_cost")
+                for cell in (share(costs[name]["recall"][k]), count(costs[name]["decisions"][k]))
+            ],
+        )
+        for k, code in enumerate(classes)
+    ]
+    headings = ("recall, most probable", "decisions", "recall, least cost", "decisions, least cost")
+    return [
+        grid("Mean cost of an image", ("cost",), rows, ["Decisions of least expected cost (Elkan 2001)."]),
+        grid("Decisions by cost", headings, by_class),
+    ]
+
+
+def _sets(sets: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
+    tiers = list(sets["kinds"][0]["tiers"])
+    rows, by_class = [], []
+    for kind in sets["kinds"]:
+        label = f"{MEANING[kind['score']]}, {MEANING[kind['condition']]}"
+        cells = [
+            share(kind["tiers"][tier]["coverage"]["value"], kind["tiers"][tier]["coverage"]["interval"])
+            for tier in tiers
+        ]
+        whole, size = kind["coverage"], kind["mean_size"]
+        rows.append(
+            (
+                label,
+                [
+                    share(whole["value"], whole["interval"]),
+                    *cells,
+                    number(size["value"], size["interval"], digits=2),
+                    share(kind["empty"]),
+                ],
+            )
+        )
+        each = [
+            FormattedCell(shown.text + ("*" if row["own"] else ""), shown.small, shown.mark)
+            for row in kind["classes"]
+            for shown in [share(row["coverage"]["value"], row["coverage"]["interval"])]
+        ]
+        by_class.append((label, each))
+    headings = [f"{code} ({images})" for code, images in zip(classes, sets["validation"], strict=True)]
+    return [
+        grid(
+            f"Sets with a target coverage of {percent(sets['target'])} %",
+            ("coverage", *tiers, "mean size", "empty"),
+            rows,
+            ["Of the network's own probabilities. The validation part has also chosen the checkpoint, which the "
+             "promise of coverage does not allow for."],
+        ),
+        grid(
+            "Coverage by class (validation images)", headings, by_class,
+            ["* the class has a threshold of its own, so that its coverage is promised on average."],
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,41 @@
+"""Classes of another data set find their place, or a message says which have none."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltmed.errors import UserError
+from ltmed.inference.class_map import DROP, OTHER, match
+
+OURS, NAMES = ("MEL", "NV", "AKIEC"), ("melanoma", "nevus", "actinic keratosis")
+
+
+def test_by_code_and_by_name_in_any_case():
+    found = match(OURS, NAMES, ("nv", "Melanoma"), ("Nevus", "Melanoma"))
+    assert found.targets.tolist() == [1, 0]
+    assert found.described == {"MEL": ["Melanoma"], "NV": ["nv"]}
+
+
+def test_a_map_comes_before_codes():
+    given = {"AKIEC": ["AK", "scc"], "drop": ["mel"], "other": ["UNK"]}
+    theirs = ("AK", "SCC", "MEL", "NV", "UNK")
+    assert match(OURS, NAMES, theirs, theirs, given).targets.tolist() == [2, 2, DROP, 1, OTHER]
+
+
+def test_a_class_that_is_called_other_is_that_class():
+    found = match(("nv", "other"), ("nv", "other"), ("a", "nv"), ("a", "nv"), {"other": ["a"]})
+    assert found.targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"AKIEK": ["AK"]}, "AKIEC"),
+        ({"AKIEC": ["AKX"]}, "AKX"),
+        ({"AKIEC": ["AK"], "NV": ["ak"]}, "twice"),
+        (None, "no class for AK"),
+    ],
+)
+def test_what_has_no_place_is_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        match(OURS, NAMES, ("AK", "NV"), ("AK", "NV"), given)
