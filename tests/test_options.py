@@ -26,7 +26,7 @@ RUNS: dict[str, list[str]] = {
         "trainer.log_every_n_steps=1", "trainer.benchmark=false", "trainer.enable_progress_bar=false",
         "trainer.sync_batchnorm=true", f"{STAGE}.keep=last", f"{STAGE}.views=1", f"{STAGE}.optimizer.lr=0.01",
         f"{STAGE}.optimizer.momentum=0", f"{STAGE}.optimizer.weight_decay=0", "split.folds=3", "split.val=0.2",
-        "split.seed=1", "split.pool=all", "split.test=null",
+        "split.seed=1", "split.val_seed=2", "split.pool=all", "split.test=null",
     ],
     "data": [
         "epochs=1", "trainer.accelerator=auto", "trainer.devices=-1", "trainer.precision=auto", "split.pool=train",
@@ -42,7 +42,7 @@ RUNS: dict[str, list[str]] = {
         "split.inner.folds=4", "split.inner.val=0.2", "split.inner.seed=2", "split.inner.pool=all",
         "split.inner.test=0.25", "dataset.fit=squash", "++dataset.on_bad_image=error", "++dataset.workers=0",
         "trainer.precision=32-true", "figures=true", "backbone.pretrained=false", "backbone.weights=null",
-        "trainer.benchmark=null",
+        "trainer.benchmark=null", "split.inner.val_seed=null",
     ],
     "fine-tuning": [
         "epochs=2", "backbone=timm", "backbone.name=test_resnet", "finetune.freeze_epochs={train: 1}",

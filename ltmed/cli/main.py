@@ -15,7 +15,7 @@ from ltmed.errors import EXIT_INTERRUPTED, UserError, suggest
 
 COMMANDS = (
     "card", "check", "dashboard", "decide", "demo", "evaluate", "explain", "export", "fetch", "plot", "predict",
-    "report", "train",
+    "recommend", "report", "train",
 )  # fmt: skip
 """Each is the `command` of the module of its name."""
 

@@ -93,6 +93,7 @@ _SPLIT = {
     "test": _or_null(_FRACTION, "folds"),
     "val": _or_null(_FRACTION),
     "seed": _whole(0),
+    "val_seed": _or_null(_whole(0), "split.seed"),
     "pool": _one_of("train", "all"),
     "ratio": _number(1),
     "fixed_test": _FLAG,

@@ -99,6 +99,15 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Sentences and commands under one heading."""
+
+    title: str
+    sentences: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Document:
     """A whole report, from top to bottom."""
 
@@ -110,6 +119,8 @@ class Document:
     missing: tuple[tuple[str, tuple[str, ...]], ...]
     """"row, column" -> commands."""
     notes: tuple[str, ...]
+    sections: tuple[Section, ...] = ()
+    """What stands above the tables."""
 
     @property
     def ranked(self) -> bool:

@@ -73,7 +73,7 @@ class Job:
             "uses": list(uses),
             "fingerprint": fingerprint(cfg),
             "folder": derived.as_posix() if run_dir == Path(cfg.runs, derived) else None,
-            "split_seeds": {key: split[key] for key in sorted(split) if key.rpartition(".")[2] == "seed"},
+            "split_seeds": _split_seeds(split),
         }
         name = RunName(dataset, method, str(choices.get("split")), settings, fold, seed)
         return cls(cfg, tuple(overrides), run_dir, name, facts)
@@ -87,6 +87,12 @@ class Job:
     def from_json(cls, saved: Mapping[str, Any]) -> Job:
         """What `to_json` gave."""
         return cls.of(frozen(saved["cfg"]), saved["overrides"], saved["choices"], saved["uses"])
+
+
+def _split_seeds(split: Mapping[str, Any]) -> dict[str, int]:
+    """The seeds among the flat settings of a split; one that is null follows another one."""
+    seeds = (key for key in sorted(split) if key.rpartition(".")[2] in ("seed", "val_seed"))
+    return {key: split[key] for key in seeds if split[key] is not None}
 
 
 def job_of(overrides: Sequence[str]) -> Job:

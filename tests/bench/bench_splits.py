@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.data.test_apportion import loop
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.samplers.class_batches import ClassBatchSampler
 from ltmed.data.samplers.single import InstanceSampler, PowerSampler
 from ltmed.data.splits.apportion import apportion
 from ltmed.data.splits.protocols import grouped, random
+from tests.data.splits.test_apportion import loop
 
 IMAGES, CLASSES = 1_000_000, 15
 

@@ -110,6 +110,7 @@ def grouped(
     test: float | None = None,
     val: float = 0.1,
     seed: int = 0,
+    val_seed: int | None = None,
     pool: str = "train",
 ) -> Split:
     """Divides by group, stratified by class: no lesion (patient) has images in two parts.
@@ -123,7 +124,8 @@ def grouped(
         folds: number of outer folds, each of them the test part once.
         test: instead of folds, one hold-out with this fraction of the images; only fold 0 exists then.
         val: fraction of the images outside the test part that is held out for choosing, by the same rule.
-        seed: of the division alone; it does not depend on the run's seed, so that runs can be compared.
+        seed: of the division alone, not that of the run, so that runs can be compared.
+        val_seed: of the choice of validation images alone, around the same test part; None takes `seed`.
         pool: "train" leaves a data set's own validation and test images unused, "all" divides them too.
 
     Raises:
@@ -135,7 +137,7 @@ def grouped(
             f"split=grouped needs {manifest.group_name} ids, and {manifest.name} in {manifest.root} has none",
             f"{need} split=random (per image: images of one {manifest.group_name} may be in train and test).",
         )
-    return _divide("grouped", manifest, manifest.groups, fold, folds, test, val, seed, pool)
+    return _divide("grouped", manifest, manifest.groups, fold, folds, test, val, (seed, val_seed), pool)
 
 
 def random(
@@ -146,13 +148,14 @@ def random(
     test: float | None = None,
     val: float = 0.1,
     seed: int = 0,
+    val_seed: int | None = None,
     pool: str = "train",
 ) -> Split:
     """Divides image by image, stratified by class, as most papers do: images of one lesion end up in train and test.
 
     Arguments, result and errors are those of `grouped`, except that no groups are needed.
     """
-    return _divide("random", manifest, np.arange(len(manifest)), fold, folds, test, val, seed, pool)
+    return _divide("random", manifest, np.arange(len(manifest)), fold, folds, test, val, (seed, val_seed), pool)
 
 
 def official(
@@ -209,7 +212,7 @@ def _divide(
     folds: int,
     test: float | None,
     val: float,
-    seed: int,
+    seeds: tuple[int, int | None],
     pool: str,
 ) -> Split:
     """The nested division of the pool: test fold (or hold-out) first, validation images from the rest."""
@@ -222,13 +225,13 @@ def _divide(
         if folds < 2:
             raise UserError(f"split.folds={folds} leaves nothing to train on", "Use at least 2, or split.test=0.2.")
         _check_fold(name, fold, folds)
-        place = apportion(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seed))
+        place = apportion(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seeds[0]))
         rest, tested = rows[place != fold], rows[place == fold]
     else:
         _check_fold(f"{name} with split.test={test}", fold, 1)
-        held = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seed))
+        held = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seeds[0]))
         rest, tested = rows[~held], rows[held]
-    train, chosen = _choose(manifest, groups, rest, rows, val, seed, fold)
+    train, chosen = _choose(manifest, groups, rest, rows, val, seeds[0] if seeds[1] is None else seeds[1], fold)
     return _checked(Split(name, train, chosen, tested), manifest)
 
 

@@ -82,7 +82,7 @@ def _of_labels(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
     """AP of each label against its positives, of each row's first run."""
     for row in rows:
         plot = partial(labels.ap_by_positives, row.runs[0])
-        yield from _embedded(f"{row.title}: AP of each label", f"AP of each label of {row.name}", plot, wide=True)
+        yield from embedded(f"{row.title}: AP of each label", f"AP of each label of {row.name}", plot, wide=True)
 
 
 def _by_class(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:

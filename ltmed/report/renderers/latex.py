@@ -33,6 +33,8 @@ def escape(text: str) -> str:
 def _lines(document: Document) -> Iterator[str]:
     yield from (f"% {document.title}", r"% needs \usepackage{booktabs}; best bold, second best underlined")
     yield from (f"% ! {warning}" for warning in document.warnings)
+    for section in document.sections:
+        yield from (f"% {line}" for line in (section.title, *section.sentences, *section.commands))
     for grid in (part for whole in document.grids for part in _parts(whole)):
         yield from ("", *_table(grid))
     for column, facts in document.facts:

@@ -24,6 +24,11 @@ def escape(text: str) -> str:
 def _lines(document: Document) -> Iterator[str]:
     yield from (f"# {escape(document.title)}", "")
     yield from (f"> **Note:** {escape(warning)}\n" for warning in document.warnings)
+    for section in document.sections:
+        yield from (f"## {escape(section.title)}", "")
+        yield from (f"{escape(sentence)}\n" for sentence in section.sentences)
+        if section.commands:
+            yield from (*(f"    {command}" for command in section.commands), "")
     for grid in document.grids:
         yield from grid_lines(grid)
     for column, facts in document.facts:

@@ -35,6 +35,12 @@ def show(document: Document, console: Console) -> None:
     console.print(Text(document.title, style="bold"))
     for warning in document.warnings:
         console.print(Text(f"! {warning}", style="yellow"))
+    for section in document.sections:
+        console.print(Text(f"\n{section.title}", style="bold"))
+        for sentence in section.sentences:
+            console.print(Text(sentence))
+        for command in section.commands:
+            console.print(Text(f"  {command}"), soft_wrap=True)
     for grid in (part for whole in document.grids for part in _parts(whole, console.width)):
         console.print(Text(f"\n{grid.title}", style="bold"))
         console.print(_table(grid))

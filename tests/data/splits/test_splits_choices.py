@@ -125,3 +125,19 @@ def test_a_class_without_training_images_is_named_but_absence_elsewhere_is_fine(
     without = Split("x", np.array([0, 1, 3, 4]), np.array([2]), np.array([5]))
     with pytest.raises(UserError, match=r"no training image of class c2 \(4 in all\)"):
         require_training_images(without, manifest)
+
+
+# validation images alone
+
+
+@pytest.mark.parametrize("protocol", [grouped, random])
+@pytest.mark.parametrize("test", [None, 0.3])
+def test_another_val_seed_leaves_the_test_images_as_they_are(protocol, test):
+    manifest = long_tailed(3)
+    plain = protocol(manifest, 0, test=test, seed=5)
+    same = protocol(manifest, 0, test=test, seed=5, val_seed=5)
+    other = protocol(manifest, 0, test=test, seed=5, val_seed=6)
+    assert all(np.array_equal(plain.parts[part], same.parts[part]) for part in plain.parts)
+    assert np.array_equal(plain.test, other.test)
+    assert not np.array_equal(plain.val, other.val)
+    assert not set(other.test) & {*other.val, *other.train}

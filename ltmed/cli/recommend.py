@@ -1,0 +1,269 @@
+"""`ltmed recommend`: which loss and sampler for these images, within a budget of time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltmed.config.overrides import PROGRAM, choice, last_of_each, setting, shell
+from ltmed.errors import UserError
+
+if TYPE_CHECKING:
+    from ltmed.runs.job import Job
+    from ltmed.runs.reader import Run
+    from ltmed.studies.halving import Outcome, Standing, State, Trial
+    from ltmed.studies.rungs import Candidate, Rung
+
+BACKBONE = "efficientnet_lite0"
+"""The network with pretrained weights that needs no hub."""
+_CHOSEN = ("method", "epochs", "seed", "run_dir", "split.val_seed", "figures", "trainer.enable_progress_bar")
+"""What the search sets itself, beside the groups that it varies."""
+_TIMED = 8
+"""Batches that tell the cost of an epoch."""
+_STATE, _LOG, _PAGE = "state.json", "log.txt", "recommendation"
+
+
+@click.command(short_help="Says which loss and sampler to use on your images, and what to expect.")
+@click.argument("overrides", nargs=-1, required=True)
+@click.option("--budget", default="2h", show_default=True, metavar="TIME", help="Wall time in all: 90min, 2h, 1h30m.")
+@click.option("--backbone", metavar="NAME", help=f"A network with pretrained weights; default {BACKBONE}.")
+def command(overrides: tuple[str, ...], budget: str, backbone: str | None) -> None:
+    """Tries losses and samplers on your images, and recommends a command.
+
+    OVERRIDES hold for every run: dataset=manifest dataset.root=DIR image_size=128 trainer=cpu. First every combination
+    as a linear probe on the kept features of the frozen network; then the best few are fine-tuned for a short time, and
+    the best two of these for a long one, beside the plain loss and sampler. Validation images alone decide
+    (monitor=NAME). The same command continues what was stopped. It ends in a page: what was tried, what it cost, the
+    recommended command, and its gain on test images with an interval.
+    """
+    from ltmed.config import search_path
+    from ltmed.config.targets import trusted
+    from ltmed.studies import budget as budgets
+
+    search_path.register()
+    total = budgets.seconds(budget)
+    with trusted():  # The user's own command says what is built.
+        _Recommend(overrides, total, backbone).run()
+
+
+class _Recommend:
+    """One search.
+
+    Args:
+        overrides: of the command line.
+        total: seconds.
+        backbone: a choice, or None.
+
+    Raises:
+        UserError: an override that the search sets itself, a network without pretrained weights, data that cannot be
+            read or have several labels an image.
+    """
+
+    def __init__(self, overrides: Sequence[str], total: float, backbone: str | None) -> None:
+        from ltmed.studies import rungs
+
+        self.plan, self.total = rungs.read(), total
+        _require_free(overrides, self.plan.vary)
+        given = backbone or choice(overrides, "backbone") or BACKBONE
+        self.shared = last_of_each([*(one for one in overrides if setting(one) != "backbone"), f"backbone={given}"])
+        first = self._job(self.plan.rungs[0].overrides)
+        _require_weights(first, given)
+        self.monitor = str(first.cfg.monitor)
+        self.reference = rungs.Candidate(tuple((group, str(first.facts["choices"][group])) for group in self.plan.vary))
+        self.again = self._repetitions(first)
+        self.computed: dict[str, str] = {}
+        """Fingerprint of a run -> label of the candidate that it is of."""
+        self.dataset = first.name.dataset
+        self.folder = Path(str(first.cfg.runs), "recommend", f"{self.dataset}-{self._identity()}")
+
+    def run(self) -> None:
+        """Searches, and writes the page."""
+        from filelock import Timeout
+
+        from ltmed.utils.files import locked
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(self.folder / ".lock", wait=False):
+                self._search()
+        except Timeout:
+            raise UserError(f"{self.folder} is in use by another ltmed recommend", "Wait for it, or end it.") from None
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. The same command goes on.", err=True)
+            raise SystemExit(130) from None
+
+    def _search(self) -> None:
+        from ltmed.config.paths import choices
+        from ltmed.evaluation.scalars import better
+        from ltmed.studies.budget import Budget
+        from ltmed.studies.halving import Search, State
+        from ltmed.utils.files import write_atomic
+
+        file = self.folder / _STATE
+        state = State.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else State()
+        self.computed = {one.fingerprint: key.split("/")[1] for key, one in state.outcomes.items()}
+        budget = Budget(self.total, state.spent)
+        click.echo(f"reference {self.reference.label}; what runs print is in {self.folder / _LOG}")
+        search = Search(
+            self.plan, self.reference, {group: list(choices(group)) for group in self.plan.vary},
+            run=self._trial, budget=budget, state=state,
+            save=lambda known: write_atomic(file, json.dumps(known.to_json(), indent=1)),
+            tell=lambda line: click.echo(f"[{budget.spent / self.total:4.0%}] {line}"),
+            maximise=better(self.monitor) == "max",
+        )  # fmt: skip
+        standings = search.go()
+        self._write(standings, state, budget)
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def _job(self, words: Sequence[str]) -> Job:
+        from ltmed.config.data_root import require_root
+        from ltmed.runs.job import job_of
+
+        job = job_of(last_of_each([*words, *self.shared, "figures=false", "trainer.enable_progress_bar=false"]))
+        require_root(job.cfg)
+        return job
+
+    def _words(self, rung: Rung, candidate: Candidate, epochs: int | None) -> list[str]:
+        return [*rung.overrides, *candidate.overrides, *([] if epochs is None else [f"epochs={epochs}"])]
+
+    def _trial(self, trial: Trial) -> Outcome:
+        from ltmed.runs.reader import read_run
+        from ltmed.studies.halving import Outcome
+        from ltmed.train import train
+
+        begun = time.monotonic()
+        words = [*self._words(trial.rung, trial.candidate, trial.epochs), *self.again[trial.repetition]]
+        job = self._job(words)
+        part = 1.0
+        if trial.timing:
+            part, batches = self._part(job)
+            job = self._job([*words, "epochs=2", f"+trainer.limit_train_batches={batches}"])
+        print_of = str(job.facts["fingerprint"])
+        if not trial.timing:
+            label = self.computed.setdefault(print_of, trial.candidate.label)
+            if label != trial.candidate.label:
+                raise UserError(f"it computes the same as {label}")
+        with self._quiet():
+            train(job)
+        run = read_run(job.run_dir)
+        assert run is not None
+        took = [seconds for stage in run.facts["stages"].values() for seconds in stage["epochs"]]
+        # The first steps of all are slow, and only they: of a timing they do not count.
+        counted = took[1:] if trial.timing else took
+        wall = max(time.monotonic() - begun - (sum(took) - sum(counted)), 0.0)
+        value = run.found["val"]["scalars"][self.monitor]
+        return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), print_of)
+
+    def _part(self, job: Job) -> tuple[float, int]:
+        """The part of an epoch that its cost is measured with, and the batches of it."""
+        sizes = [stage.batch_size for stage in job.cfg.method.stages.values() if stage.batch_size]
+        steps = max(1, self.images // max(sizes, default=1))
+        batches = min(steps, _TIMED)
+        return batches / steps, batches
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """What a run prints goes into a file: there are a hundred of them."""
+        with (
+            (self.folder / _LOG).open("a", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            yield
+
+    def _repetitions(self, first: Job) -> list[list[str]]:
+        """The overrides of each repetition: another seed and, where the split draws them, other validation images.
+
+        The data are read for it, so that the plan can follow their number.
+        """
+        from ltmed.runs.dataset import open_dataset
+
+        data = open_dataset(first.cfg, first.run_dir)
+        if data.manifest.labels.ndim > 1:
+            raise UserError(
+                f"{data.manifest.name} has several labels an image, which ltmed recommend cannot compare yet",
+                "Train single runs, and compare them with ltmed report.",
+            )
+        counts = data.counts
+        click.echo(
+            f"images    {len(data.split.train):,} to train on, {len(data.split.val):,} to choose with, "
+            f"{len(data.split.test):,} to test; {len(counts)} classes of {counts.min():,} to {counts.max():,}"
+        )
+        self.images = len(data.split.train)
+        self.plan = self.plan.fitting(self.images)
+        found: list[list[str]] = [[]]
+        for number in range(1, self.plan.repetitions):
+            words = [f"seed={number}"]
+            if "val_seed" in first.cfg.split:
+                words.append(f"split.val_seed={int(first.cfg.split.seed) + number}")
+            found.append(words)
+        return found
+
+    def _identity(self) -> str:
+        """Equal for the same search in another place."""
+        from ltmed.runs.directory import without_place
+
+        words = [*sorted(without_place(self.shared)), str(self.plan), str(self.total)]
+        return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
+
+    # --- the page -----------------------------------------------------------------------------------------------------
+
+    def _write(self, standings: Sequence[Standing], state: State, budget: Any) -> None:
+        from ltmed.report.recommendation import Recommendation, final_standing, page
+        from ltmed.report.renderers import html, markdown
+        from ltmed.utils.files import write_atomic
+
+        final = final_standing(standings)
+        runs = {one: self._runs(final, one, state) for one in final.order}
+        found = Recommendation(standings, self.reference, runs, self.monitor)
+        chosen, plain = (self._command(final, one) for one in (found.chosen, self.reference))
+        title = f"Recommended for {self.dataset}: {found.chosen.label}"
+        document = page(found, title, chosen, plain, state, budget)
+        for suffix, text in ((".md", markdown.render(document)), (".html", html.render(document))):
+            write_atomic((self.folder / _PAGE).with_suffix(suffix), text)
+        click.echo(f"\n{title}\n{found.verdict()}\n\n    {chosen}\n\nWritten: {self.folder / _PAGE}.html, .md")
+
+    def _runs(self, final: Standing, candidate: Candidate, state: State) -> list[Run]:
+        from ltmed.runs.reader import read_run
+        from ltmed.studies.halving import Trial
+
+        found = []
+        for repetition in range(len(final.values[candidate])):
+            outcome = state.outcomes[Trial(final.rung, candidate, repetition, final.epochs).key]
+            run = read_run(Path(outcome.folder))
+            assert run is not None
+            found.append(run)
+        return found
+
+    def _command(self, final: Standing, candidate: Candidate) -> str:
+        words = last_of_each([*self._words(final.rung, candidate, final.epochs), *self.shared])
+        return shell([*PROGRAM, *words])
+
+
+def _require_free(overrides: Sequence[str], varied: Sequence[str]) -> None:
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"'{override}' is not a setting", "For instance dataset=manifest dataset.root=DIR.")
+        key = setting(override).lstrip("+~")
+        taken = next((one for one in (*_CHOSEN, *varied) if key == one or key.startswith(f"{one}.")), None)
+        if taken is not None:
+            raise UserError(f"{override}: ltmed recommend chooses {taken} itself", "Leave it out.")
+
+
+def _require_weights(job: Job, backbone: str) -> None:
+    """Refuses random weights: probes of them say nothing about the images."""
+    own = job.cfg.backbone
+    if not (own.get("pretrained") or own.get("weights")):
+        raise UserError(
+            f"backbone={backbone} has random weights, whose probes say nothing",
+            f"Use --backbone {BACKBONE} (pip install 'ltmed[pretrained]'), backbone.pretrained=true or "
+            "backbone.weights=FILE.",
+        )

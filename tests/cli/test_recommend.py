@@ -1,0 +1,117 @@
+"""`ltmed recommend`: a whole search on few images, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from ltmed.cli.main import main
+from ltmed.data.phantom import write_phantom
+from tests.harness import SignalAt, ok, run_command
+
+SMALL = {"train": (40, 30, 20, 16, 14, 12, 12), "val": (4,) * 7, "test": (6,) * 7}
+
+
+@dataclass(frozen=True)
+class SmallSearch:
+    """Makes the search of a new process a small one, and perhaps stops it when it trains for a long time."""
+
+    stop: bool = False
+
+    def __call__(self) -> None:
+        from ltmed.config import paths
+        from ltmed.studies import rungs
+
+        plan, known = rungs.read(), paths.choices
+        few = {"loss": ("balanced_softmax", "ce", "ldam", "logit_adjusted"), "sampler": ("class_balanced", "instance")}
+        probes, short, long = plan.rungs
+        small = (
+            replace(probes, overrides=("method=probe", "epochs=1"), few=()),
+            replace(short, keep=2, least=1, most=1),
+            replace(long, keep=1, least=2, most=2),
+        )
+        rungs.read = lambda: replace(plan, rungs=small)
+        paths.choices = lambda group: {name: known(group)[name] for name in few.get(group, known(group))}
+        if self.stop:
+            SignalAt(1, 0, signal.SIGINT, stage="train")()
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A command on 144 images with a tiny network that has weights."""
+    folder = tmp_path_factory.mktemp("recommend")
+    write_phantom(folder / "phantom", counts=SMALL)
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet").state_dict(), folder / "weights.pt")
+    return [
+        "recommend", "--backbone=tiny", f"backbone.weights={folder}/weights.pt", "dataset=manifest",
+        f"dataset.root={folder}/phantom", "split=random", "split.pool=all", "image_size=32", "batch_size=32",
+        "trainer=cpu", f"cache_dir={folder}/cache", "runs=here",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_it_ends_in_a_page_and_goes_on_where_it_was_stopped(words: list[str], tmp_path: Path) -> None:
+    words = [*words, "--budget=10h"]
+    stopped = run_command(*words, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch(stop=True))
+    assert stopped.code == 130
+    (state,) = tmp_path.glob("here/recommend/manifest-*/state.json")
+    before = json.loads(state.read_text())
+    assert before["closed"] == ["probes"]  # It was stopped while it measured the cost of an epoch.
+    done = ok(run_command(*words, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch()))
+    after = json.loads(state.read_text())
+    assert before["spent"] < after["spent"]
+    assert before["outcomes"].items() <= after["outcomes"].items()
+    refused = {key.removeprefix("probes/"): reason for key, reason in after["refused"].items()}
+    assert set(refused) == {"ldam, instance", "logit_adjusted, instance"}
+    assert "balanced_softmax, instance" in refused["logit_adjusted, instance"]
+    assert after["closed"] == ["probes", "short", "long"]
+    page = state.with_name("recommendation.md").read_text()
+    assert "## Recommended" in page
+    assert "What it cost" in page
+    assert state.with_name("recommendation.html").is_file()
+    # The command that it prints is that of a run which is there: it only reports.
+    (command,) = (line.strip() for line in done.out.splitlines() if line.startswith("    ltmed train "))
+    again = ok(run_command(*shlex.split(command)[1:], cwd=tmp_path, program="ltmed/__main__.py"))
+    finished = {str(Path(one["folder"])) for one in after["outcomes"].values()}
+    assert again.out.strip().splitlines()[-1].removeprefix("Results are in ") in finished
+    # All repetitions of a candidate are tested on the same images, and chosen on others.
+    folders = [Path(tmp_path, one["folder"]) for one in after["outcomes"].values()]
+    tests, splits = set(), set()
+    for folder in folders:
+        found = json.loads((folder / "metrics.json").read_text())
+        tests.add(json.dumps(found["split"]["counts"]["test"]))
+        splits.add(found["split"]["hash"])
+    assert len(tests) == 1
+    assert len(splits) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["recommend"], "Missing argument"),
+        (["recommend", "dataset=phantom", "loss=focal"], "chooses loss itself"),
+        (["recommend", "dataset=phantom", "seed=3"], "chooses seed itself"),
+        (["recommend", "dataset=phantom", "method.stages.train.epochs=3"], "chooses method itself"),
+        (["recommend", "phantom"], "is not a setting"),
+        (["recommend", "dataset=phantom", "--budget=soon"], "is not a time"),
+        (["recommend", "dataset=phantom", "--backbone=tiny"], "random weights"),
+        (["recommend", "dataset=manifest", "dataset.root=/nowhere"], "does not exist"),
+    ],
+)
+def test_mistakes_end_in_one_line(capsys, monkeypatch, tmp_path, given, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert message in error
+    assert not list(tmp_path.iterdir())

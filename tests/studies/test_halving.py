@@ -1,0 +1,191 @@
+"""The search itself, with a fake clock and fake scores: who goes on, for how long, and what a stop leaves."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from ltmed.errors import UserError
+from ltmed.runs.directory import METRICS
+from ltmed.studies.budget import Budget
+from ltmed.studies.halving import Outcome, Search, State, Trial
+from ltmed.studies.rungs import Candidate, Plan, Rung
+
+GROUPS = {"loss": ["ce", "a", "b", "c", "d"], "sampler": ["plain", "x", "y"]}
+REFERENCE = Candidate((("loss", "ce"), ("sampler", "plain")))
+WORTH = {"ce": 0.0, "a": 0.05, "b": 0.1, "c": -0.1, "d": 0.02, "plain": 0.0, "x": 0.2, "y": 0.03}
+EVERY = len(GROUPS["loss"]) * len(GROUPS["sampler"])
+PLAN = Plan(
+    ("loss", "sampler"),
+    2,
+    (
+        Rung("probes", "probes", (), 0.2, None),
+        Rung("short", "short", (), 0.3, 3, least=2, most=10),
+        Rung("long", "long", (), 0.5, 2, least=4, most=100),
+    ),
+)
+
+
+class World:
+    """Runs that cost what they say and are as good as their choices."""
+
+    def __init__(self, folder: Path, *, probe: float = 1.0, epoch: float = 2.0, overhead: float = 1.0) -> None:
+        self.folder, self.now = folder, 0.0
+        self.probe, self.epoch, self.overhead = probe, epoch, overhead
+        self.ran: list[Trial] = []
+        self.saved = State()
+        self.refuses: set[str] = set()
+        self.stop_after: int | None = None
+
+    def run(self, trial: Trial) -> Outcome:
+        if self.stop_after == len(self.ran):
+            raise KeyboardInterrupt
+        names = [choice for _, choice in trial.candidate.choices]
+        if self.refuses & set(names):
+            raise UserError("it does not fit")
+        self.ran.append(trial)
+        training = self.probe if trial.epochs is None else trial.epochs * self.epoch
+        self.now += training + self.overhead
+        place = self.folder / trial.key
+        place.mkdir(parents=True, exist_ok=True)
+        (place / METRICS).write_text("{}")
+        noise = 0.001 * trial.repetition
+        value = 0.5 + sum(WORTH[name] for name in names) + noise
+        if trial.timing:  # A quarter of an epoch.
+            self.now -= 0.75 * training
+            return Outcome(str(place), value, 0.25 * training + self.overhead, 0.25 * training, 0.25, trial.key)
+        return Outcome(str(place), value, training + self.overhead, training, trial.epochs or 20, trial.key)
+
+    def search(self, total: float, state: State | None = None, maximise: bool = True) -> Search:
+        def save(known: State) -> None:
+            self.saved = State.from_json(json.loads(json.dumps(known.to_json())))
+
+        state = state or State()
+        budget = Budget(total, state.spent, lambda: self.now)
+        return Search(PLAN, REFERENCE, GROUPS, run=self.run, budget=budget, state=state, save=save, maximise=maximise)
+
+
+def names(candidates) -> list[str]:
+    return [one.label for one in candidates]
+
+
+def test_with_time_enough_every_candidate_is_probed_and_the_best_win(tmp_path):
+    world = World(tmp_path)
+    probes, short, long = world.search(2000).go()
+    first = [t for t in world.ran if t.rung.name == "probes" and t.repetition == 0]
+    second = [t for t in world.ran if t.rung.name == "probes" and t.repetition == 1]
+    assert len({t.candidate for t in first}) == len(first) == EVERY
+    assert len(second) == (EVERY + 1) // 2 + 1  # The better half, and the reference, which is not among it.
+    assert names(short.order) == ["b, x", "a, x", "d, x", "ce, plain"]
+    assert names(long.order) == ["b, x", "a, x", "ce, plain"]
+    assert all(len(values) == 2 for values in (*short.values.values(), *long.values.values()))
+    assert not probes.unfinished
+
+
+def test_less_may_be_better(tmp_path):
+    *_, long = World(tmp_path).search(2000, maximise=False).go()
+    assert names(long.order)[0] == "c, plain"
+
+
+@pytest.mark.parametrize("total", [150, 300, 700, 2000, 10000])
+@pytest.mark.parametrize("epoch", [0.3, 2.0, 8.0])
+def test_the_budget_holds(tmp_path, total, epoch):
+    world = World(tmp_path, epoch=epoch)
+    standings = world.search(total).go()
+    assert world.now <= total
+    assert standings[0].order
+    trained = [one for one in standings[1:] if one.values]
+    assert all(one.epochs >= one.rung.least for one in trained)
+    for earlier, later in itertools.pairwise(trained):
+        assert later.epochs > earlier.epochs
+
+
+def test_longer_epochs_are_noticed_and_fewer_are_trained(tmp_path):
+    quick = World(tmp_path / "quick", epoch=0.5).search(700).go()
+    slow = World(tmp_path / "slow", epoch=8.0).search(700).go()
+    assert quick[1].epochs > slow[1].epochs or len(quick[1].order) > len(slow[1].order)
+    assert quick[2].epochs > slow[2].epochs
+
+
+def test_what_a_rung_leaves_over_goes_to_the_next(tmp_path):
+    cheap = World(tmp_path / "cheap", probe=0.1, overhead=0.1).search(1000).go()
+    dear = World(tmp_path / "dear", probe=4, overhead=0.1).search(1000).go()
+    assert cheap[1].epochs >= dear[1].epochs
+    assert cheap[2].epochs > dear[2].epochs
+
+
+def test_a_budget_that_is_too_short_leaves_rungs_out_and_says_so(tmp_path):
+    probes, short, long = World(tmp_path, epoch=60).search(200).go()
+    assert probes.order
+    assert not short.values
+    assert not long.values
+    assert short.note
+    assert long.note
+
+
+def test_probes_that_do_not_fit_are_named_and_singles_come_before_combinations(tmp_path):
+    world = World(tmp_path, probe=3, overhead=1)
+    probes, *_ = world.search(200).go()
+    singles = {one.candidate for one in world.ran if one.rung.name == "probes" and one.repetition == 0}
+    assert probes.unfinished
+    assert not set(probes.unfinished) & set(probes.values)
+    assert names(singles).count("ce, plain") == 1
+    assert all("ce" in one.label or "plain" in one.label for one in singles)
+
+
+def test_a_candidate_that_is_refused_is_left_out_with_its_combinations(tmp_path):
+    world = World(tmp_path)
+    world.refuses = {"b"}
+    probes, short, long = world.search(2000).go()
+    assert names(probes.refused) == ["b, plain"]
+    assert not any("b" in one.label.split(", ") for one in (*probes.order, *short.order, *long.order))
+    assert names(long.order)[0] == "a, x"
+
+
+def test_errors_of_the_reference_end_the_search(tmp_path):
+    world = World(tmp_path)
+    world.refuses = {"ce"}
+    with pytest.raises(UserError):
+        world.search(2000).go()
+
+
+@pytest.mark.parametrize("stop", [0, 1, 9, 24, 26, 30, 33])
+def test_a_stopped_search_goes_on_and_ends_alike(tmp_path, stop):
+    whole = World(tmp_path / "whole")
+    expected = whole.search(2000).go()
+    world = World(tmp_path / "parts")
+    world.stop_after = stop
+    with pytest.raises(KeyboardInterrupt):
+        world.search(2000).go()
+    assert world.saved.spent == world.now
+    world.stop_after = None
+    found = world.search(2000, world.saved).go()
+    assert [t.key for t in world.ran] == [t.key for t in whole.ran]
+    assert [(one.epochs, one.order, one.values) for one in found] == [
+        (one.epochs, one.order, one.values) for one in expected
+    ]
+
+
+def test_a_finished_search_runs_nothing_again(tmp_path):
+    world = World(tmp_path, probe=3)
+    first = world.search(300).go()
+    ran = len(world.ran)
+    again = world.search(300, world.saved).go()
+    assert len(world.ran) == ran
+    assert [(one.epochs, one.order, one.note == "") for one in again] == [
+        (one.epochs, one.order, one.note == "") for one in first
+    ]
+
+
+def test_a_run_whose_folder_is_gone_is_run_again(tmp_path):
+    world = World(tmp_path)
+    world.stop_after = 5
+    with pytest.raises(KeyboardInterrupt):
+        world.search(2000).go()
+    (Path(world.saved.outcomes["probes/ce, plain/0"].folder) / METRICS).unlink()
+    world.stop_after = None
+    world.search(2000, world.saved).go()
+    assert [t.key for t in world.ran].count("probes/ce, plain/0") == 2
