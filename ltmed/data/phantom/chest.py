@@ -135,7 +135,7 @@ def _thickening(chest: Chest, rng: np.random.Generator, strength: float) -> None
     depth = 1 - np.hypot((_X - x) / wide, (_Y - y) / high)
     lateral = ramp((_X - x) * (-1 if side == 0 else 1), 0.02, 0.12)
     rough = 0.27 + 0.06 * smooth_noise(rng, 7, SIZE)
-    chest.lighten(chest.lungs[side] * lateral * ramp(-depth, -rough - 0.05, -rough) * 0.95 * strength, 0.76)
+    chest.lighten(chest.lungs[side] * lateral * ramp(rough - depth, -0.05, 0.0) * 0.95 * strength, 0.76)
 
 
 FINDINGS: Mapping[str, Callable[[Chest, np.random.Generator, float], None]] = {

@@ -96,7 +96,8 @@ class ODIR(DataModule):
             labels = read_columns([column(table, path, code) for code in CODES], CODES, table.where)
         else:
             labels = np.array([labels_of(cell) for cell in keywords], np.float32)
-        codes, full = CODES, dict(zip(CODES, self.class_names, strict=True))
+        codes: tuple[str, ...] = CODES
+        full: dict[str, str] = dict(zip(CODES, self.class_names, strict=True))
         if self.no_finding == "absence":
             by_name = {"normal": "N"} | {code: code for code in CODES[1:]}
             kept, labels = without_absence(tuple(by_name), labels, table.where)

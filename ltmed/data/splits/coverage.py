@@ -18,8 +18,8 @@ def warn_of_unseen_classes(split: Split, manifest: Manifest) -> None:
 
     Also of labels that nobody can learn, which a multi-label data set may have, see `require_training_images`.
     """
-    untrained = np.flatnonzero(split.counts(manifest)["train"] == 0) if manifest.multilabel else ()
-    if len(untrained):
+    untrained = np.flatnonzero(split.counts(manifest)["train"] == 0)
+    if len(untrained) and manifest.multilabel:
         warnings.warn(
             f"{len(untrained):,} of {len(manifest.classes):,} labels have no positive training image "
             f"({_first(manifest, untrained)}): losses and metrics leave them out",
