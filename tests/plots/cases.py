@@ -110,7 +110,7 @@ def make_run(
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/train/loss,{1 / (epoch + 1)}"]
             lines += [f"{name},{epoch},{10 * epoch + 9},{name}/val/{m},{0.1 * epoch}" for m in report.scalars()]
     (folder / "metrics.csv").write_text("\n".join(lines) + "\ntest,,,test/accuracy,0.5\n")
-    (folder / record.METRICS).write_text(record.to_json(record._without_nan(found)))
+    (folder / record.METRICS).write_text(record.to_json(record.without_nan(found)))
     return folder
 
 
