@@ -27,9 +27,9 @@ def command(run: Path, output: Path | None) -> None:
 
     An HTML page has its pictures inside; beside FILE.md there is a folder FILE_figures.
     """
-    from ltmed.inference.restore import finished_run
+    from ltmed.inference.restore import one_label_run
 
-    opened = finished_run(run)
+    opened = one_label_run(run, "ltmed card")
     file = output or opened.path / "card.html"
     if file.suffix.lower() not in (*_MARKDOWN, *_HTML):
         raise UserError(f"--output={file} ends in neither .html nor .md", "The ending chooses the format.")

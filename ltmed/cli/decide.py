@@ -48,9 +48,9 @@ def command(
     """
     if target is not None and not 0 < target < 1:
         raise UserError(f"--sets={target} is no coverage", "Give a share between 0 and 1, for instance 0.9.")
-    from ltmed.inference.restore import finished_run
+    from ltmed.inference.restore import one_label_run
 
-    opened = finished_run(run)
+    opened = one_label_run(run, "ltmed decide")
     from ltmed.config.targets import trusted
     from ltmed.inference import decide
 

@@ -54,9 +54,9 @@ def command(
         raise UserError("map= is given twice", "One file holds the whole map.")
     if name is not None and not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
         raise UserError(f"--name={name} is no name of a folder", "Use letters, digits, '_', '-', '.' and '+'.")
-    from ltmed.inference.restore import finished_run
+    from ltmed.inference.restore import one_label_run
 
-    opened = finished_run(run)  # A mistake is said before torch is imported, which takes long.
+    opened = one_label_run(run, "ltmed evaluate")  # A mistake is said before torch is imported, which takes long.
     from ltmed.config.targets import trusted
     from ltmed.inference import evaluate
 

@@ -59,11 +59,11 @@ def command(
     and one page, images.html or errors.html: image, map, probabilities, and the training images that are nearest in the
     network's feature space (where the data of the run are on this machine). Needs pip install 'ltmed[explain]'.
     """
-    from ltmed.inference.restore import finished_run
+    from ltmed.inference.restore import one_label_run
 
     if bool(images) == bool(errors):
         raise UserError("Nothing to explain" if not images else "--errors stands alone", "Give IMAGES or --errors N.")
-    opened = finished_run(run)
+    opened = one_label_run(run, "ltmed explain")
     if code is not None and code not in opened.classes:
         raise UserError(f"--class: {run} has no class '{code}'", suggest(code, opened.classes))
     from ltmed.config.targets import trusted

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import CONFIG
-from ltmed.runs.facts import RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,6 +95,9 @@ def runs_and_images(run: Path, words: Sequence[Path]) -> tuple[list[Path], tuple
     Raises:
         UserError: no image is left, or the folder of a run comes behind an image.
     """
+    from ltmed.runs.directory import CONFIG  # The configuration library is slow to import.
+    from ltmed.runs.facts import RUN
+
     is_run = [(word / CONFIG).is_file() and (word / RUN).is_file() for word in words]
     number = is_run.index(False) if False in is_run else len(words)
     if number == len(words):

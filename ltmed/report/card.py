@@ -6,6 +6,7 @@ say is a blank to be filled in; everything else is from the run's folder. Nothin
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -256,7 +257,13 @@ def _limits(run: Run) -> Iterator[str]:
         "One training with one seed on one split: another seed or split gives other figures, and the intervals do not "
         "cover that."
     )
-    yield f"Tested on images of the same data set ({found['run']['dataset']}) only, not on those of another hospital."
+    files = sorted(run.path.glob("evaluations/*/evaluation.json"))
+    elsewhere = [file.parent.name for file in files if not json.loads(file.read_text(encoding="utf-8"))["data"]["own"]]
+    own = f"images of the same data set ({found['run']['dataset']})"
+    if elsewhere:
+        yield f"All figures here are of {own}; beside the run are evaluations on others: {', '.join(elsewhere)}."
+    else:
+        yield f"Tested on {own} only, not on those of another hospital."
     split = found["split"]
     if split["leakage"] is None:
         yield "Whether images of one patient or lesion are in both training and test part is unknown."

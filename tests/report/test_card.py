@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -75,6 +76,18 @@ def test_limits_name_the_weak_classes(run):
     few = [row["class"] for row in run.found["test"]["per_class"] if row["support"] < 30]
     assert all(code in points for code in few)
     assert "another hospital" in points
+
+
+def test_limits_name_evaluations_on_other_data(run, tmp_path):
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    for name, own in (("itself", True), ("elsewhere", False)):
+        (copy / "evaluations" / name).mkdir(parents=True)
+        (copy / "evaluations" / name / "evaluation.json").write_text(json.dumps({"data": {"own": own}}))
+    again = read_run(copy)
+    assert again is not None
+    points = " ".join(_section(again, "Limits").points)
+    assert "evaluations on others: elsewhere." in points
+    assert "another hospital" not in points
 
 
 def test_pages(run, capsys, tmp_path):
