@@ -44,6 +44,7 @@ def other(folder: Path) -> Run:
 def test_metrics_are_those_of_its_predictions(run: Run) -> None:
     test, table = run.found["test"], run.predictions
     assert list(test["scalars"]) == list(MULTILABEL_SCALARS)
+    assert list(run.found["val"]["scalars"]) == list(MULTILABEL_SCALARS)
     assert test["intervals"]["unit"] == "patient"
     assert "confusion" not in test
     assert run.multilabel

@@ -228,7 +228,7 @@ def _offline() -> None:
         (["dataset.root=/nowhere"], "/nowhere"),
         (["dataset.root=null"], "HAM10000_metadata.csv"),
         (["fold=7"], "grouped has folds 0-4"),
-        (["trainer.devices=64"], "processor core"),
+        (["trainer.devices=64"], "CPU core"),
         (["backbone=resnet18", "backbone.pretrained=true"], "backbone.pretrained=false"),
         (["backbone.name=resnt18"], "resnet18"),
         (["+dataset.treads=2"], "'threads'"),

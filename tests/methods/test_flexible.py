@@ -164,7 +164,11 @@ def queries(recalls: list[float], **options: Any) -> list[int]:
             query()
         right = torch.eye(K)[torch.arange(K)] * recall + (1 - recall) * torch.eye(K).roll(1, 0)
         stage.gather_evaluation = lambda found=right: SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
-            probabilities=found, labels=torch.arange(K), indices=torch.arange(K), classes=("a", "b", "c")
+            probabilities=found,
+            labels=torch.arange(K),
+            indices=torch.arange(K),
+            classes=("a", "b", "c"),
+            multilabel=False,
         )
         stage.log_dict = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]
         stage.on_validation_epoch_end()

@@ -34,7 +34,7 @@ def test_devices_are_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     ("accelerator", "devices", "nodes", "said"),
     [
         ("auto", 4, 1, "add trainer.accelerator=cpu"),
-        ("cpu", 3, 1, "this machine has 2 processor cores"),
+        ("cpu", 3, 1, "this machine has 2 CPU cores"),
         ("gpu", 1, 1, "torch sees no GPU"),
         ("cpu", 0, 1, "Use trainer.devices=1 to 2"),
         ("tpu", 1, 1, "Known: auto, cpu, gpu"),

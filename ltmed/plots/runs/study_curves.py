@@ -14,7 +14,6 @@ from matplotlib.ticker import NullLocator
 
 from ltmed.errors import UserError
 from ltmed.plots import fonts, style, titles
-from ltmed.report.document import TIERS
 from ltmed.report.formatting import metric_name
 from ltmed.report.model import Cell, Table
 from ltmed.report.statistics import collect, independent, mean
@@ -130,7 +129,8 @@ def _point(cell: Cell, metric: str, x: float) -> _Point | None:
 
 
 def _published(cell: Cell, metric: str, x: float) -> _Point | None:
-    key = ("recall", metric.removesuffix("_recall")) if metric in TIERS else (metric, "all")
+    tier, _, kind = metric.partition("_")
+    key = (kind, tier) if tier in ("head", "medium", "tail") else (metric, "all")
     found = (one for one in cell.published if (one.metric, one.part) == key)
     return next((_Point(x, one.mean, one.std, False) for one in found), None)
 
