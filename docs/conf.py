@@ -28,7 +28,8 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 # Docstrings are plain text with equations, not reStructuredText: its layout rules do not hold for them.
-suppress_warnings = ["docutils"]
+# `ref.python`: `ltmed.Run` and `ltmed.runs.reader.Run` are one class under two names.
+suppress_warnings = ["docutils", "ref.python"]
 # They write code between single backticks.
 default_role = "literal"
 autodoc_member_order = "bysource"
