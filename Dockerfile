@@ -1,9 +1,9 @@
 # An image of ltmed for a CPU, or for NVIDIA GPUs:
 #   docker build -t ltmed .
 #   docker build -t ltmed:cuda --build-arg TORCH=cu130 .
-# The working folder is /work: results, decoded images and data below it stay yours.
-#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" ltmed demo
-#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" --gpus all --ipc host ltmed:cuda \
+# The working folder is /home/ltmed: results, decoded images and data below it stay yours.
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/home/ltmed" ltmed demo
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/home/ltmed" --gpus all --ipc host ltmed:cuda \
 #     train method=proco dataset=isic2018 dataset.root=DIR trainer=gpu
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
@@ -22,7 +22,7 @@ RUN uv pip install --system --no-cache --compile-bytecode --torch-backend "${TOR
     --constraint constraints.txt ".[${EXTRAS}]"
 
 # For a user without a home folder, as --user makes one.
-ENV HOME=/tmp LTMED_CACHE_DIR=/work/.cache/ltmed
-WORKDIR /work
+ENV HOME=/tmp LTMED_CACHE_DIR=/home/ltmed/.cache/ltmed
+WORKDIR /home/ltmed
 ENTRYPOINT ["ltmed"]
 CMD ["--help"]

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve()
-ROOT = HERE.parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+MEASURE = [sys.executable, str(Path(__file__).resolve().with_name("measure.py"))]
+"""What a step runs in a process of its own, where it is no plain run: `stopped`, `speed` or `rows`, and overrides."""
 METHODS = ("proco", "pcct", "aduni", "lmd", "alpa")
 TESTS = ("tests/losses/test_every_loss.py", "tests/data/loading/test_ring.py")
 """What skips without CUDA, and only that: `CHOSEN`."""
@@ -137,7 +138,7 @@ def epochs(runner: Runner) -> None:
     for method in METHODS:
         words = [f"method={method}", *runner.options.images, *_small(runner.options, method), "epochs=2"]
         # 143: SIGTERM, as of a scheduler.
-        stopped = runner.step("epochs", f"{method} stopped", [sys.executable, str(HERE), "stopped", *words], (143,))
+        stopped = runner.step("epochs", f"{method} stopped", [*MEASURE, "stopped", *words], (143,))
         if stopped is not None:
             runner.step("epochs", f"{method} resumed", _train(words))
 
@@ -149,7 +150,7 @@ def speed(runner: Runner) -> None:
         for method in ("erm", "proco"):  # One view, two views.
             words = [f"method={method}", *runner.options.images, f"backbone={network}", "epochs=2"]
             words += ["augment=weak", "batch_size=64"]
-            runner.step("speed", f"{network} {method}", [sys.executable, str(HERE), "speed", *words])
+            runner.step("speed", f"{network} {method}", [*MEASURE, "speed", *words])
 
 
 def study(runner: Runner) -> None:
@@ -162,7 +163,7 @@ def study(runner: Runner) -> None:
         return
     else:
         words += ["image_size=224", f"dataset.root={runner.options.data}"]
-    listed = runner.step("study", "order", [sys.executable, str(HERE), "rows", *words])
+    listed = runner.step("study", "order", [*MEASURE, "rows", *words])
     for row in [line[5:] for line in (listed or "").splitlines() if line.startswith("ROW: ")]:
         if time.monotonic() > runner.end - 2:
             break
@@ -174,108 +175,11 @@ def study(runner: Runner) -> None:
 
 
 def _small(options: Options, method: str) -> list[str]:
-    """At toy scale: a network and numbers that a processor manages; else ResNet-50."""
+    """At toy scale: a network and numbers that a CPU manages; else ResNet-50."""
     if not options.toy:
         return ["backbone=resnet50"]
     quick = {"lmd": ["method.stages.calibrate.module.virtual_per_class=200"]}.get(method, [])
     return ["backbone=tiny", "batch_size=140", *quick]
-
-
-# --- what runs in a process of its own --------------------------------------------------------------------------------
-
-
-def stopped(words: list[str]) -> None:
-    """A run that gets SIGTERM at the first step of the second epoch of its first stage."""
-    from ltmed.training.callbacks.recorders import Durations
-
-    def stop(callback: object, trainer: object, module: object, batch: object, batch_idx: int) -> None:
-        if module.current_epoch == 1 and batch_idx == 0:  # pyright: ignore
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    Durations.on_train_batch_start = stop  # pyright: ignore
-    _command(words)
-
-
-def measured(words: list[str]) -> None:
-    """Prints images a second of the last epoch, from its second step on, and of the bare loop on its last batch."""
-    import torch
-
-    from ltmed.training.callbacks.recorders import Durations
-
-    clock: dict[str, float] = {}
-
-    def now() -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def step_ended(callback, trainer, module, outputs, batch, batch_idx) -> None:
-        if module.current_epoch != trainer.max_epochs - 1:
-            return
-        if batch_idx == 0:
-            clock["begun"] = now()
-        elif trainer.is_last_batch:
-            ours = batch_idx * len(batch.images) / (now() - clock["begun"])
-            bare = _bare(trainer, module, batch, batch_idx, now)
-            print(f"RESULT: {json.dumps(_rates(ours, bare, batch))}", flush=True)
-
-    Durations.on_train_batch_end = step_ended  # pyright: ignore
-    _command(words)
-
-
-def _bare(trainer, module, batch, number: int, now) -> float:
-    """Images a second of the same step in a loop without loader, trainer, log and callbacks."""
-    (optimizer,) = trainer.optimizers
-    module.__dict__["log"] = module.__dict__["log_dict"] = lambda *_, **__: None
-
-    def step() -> None:
-        with trainer.precision_plugin.forward_context():
-            loss = module.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    step()
-    begun = now()
-    for _ in range(number):
-        step()
-    rate = number * len(batch.images) / (now() - begun)
-    del module.__dict__["log"], module.__dict__["log_dict"]
-    return rate
-
-
-def _rates(ours: float, bare: float, batch) -> dict[str, float]:
-    views = 1 if batch.views is None else 2
-    return {"images_per_s": round(ours, 1), "bare": round(bare, 1), "ratio": round(ours / bare, 3), "views": views}
-
-
-def rows(words: list[str]) -> None:
-    """Prints the rows of a study, those with fewest epochs times views first."""
-    from ltmed.config.compose import compose
-    from ltmed.studies import catalogue
-    from ltmed.studies.filters import Asked
-
-    name, further = catalogue.split_study(words)
-    assert name is not None
-    asked = Asked(further)
-    cost: dict[str, int] = {}
-    for cell in asked.select(catalogue.load(name, asked.scale)).cells(asked.further):
-        cfg = compose(cell.overrides)
-        given = cfg.epochs if not isinstance(cfg.epochs, int) else dict.fromkeys(cfg.method.stages, cfg.epochs)
-        cost[cell.row] = sum(
-            (given or {}).get(stage, recipe.epochs) * recipe.views for stage, recipe in cfg.method.stages.items()
-        )
-    for row in sorted(cost, key=lambda row: cost[row]):
-        print(f"ROW: {row}")
-
-
-def _command(words: Sequence[str]) -> None:
-    from ltmed.cli import train
-
-    train.main(list(words))
-
-
-CHILDREN = {"stopped": stopped, "speed": measured, "rows": rows}
 
 
 def _sections() -> Iterator[tuple[str, object]]:
@@ -285,9 +189,6 @@ def _sections() -> Iterator[tuple[str, object]]:
 
 def main() -> None:
     """All sections, or those that are named."""
-    if len(sys.argv) > 1 and sys.argv[1] in CHILDREN:
-        CHILDREN[sys.argv[1]](sys.argv[2:])
-        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--data", help="folder of HAM10000; without it phantom, and no study")

@@ -39,3 +39,12 @@ def test_the_front_page_shows_the_same_numbers():
     front = (ROOT / "README.md").read_text()
     rows = [line for line in front.splitlines() if line.startswith("| ") and " ± " in line and line.count("|") == 9]
     assert set(rows) <= set(lines(experiments() / "ham10000/results.csv"))
+
+
+def test_the_front_page_counts_methods_right():
+    """`erm and N baselines` are all presets but those of the five papers."""
+    front = (ROOT / "README.md").read_text()
+    methods = {file.stem for file in (ROOT / "conf/method").glob("*.yaml")}
+    assert f"{len(methods)} methods on equal terms" in front
+    papers = {"pcct", "efficient_pcct", "proco", "aduni", "lmd", "alpa"}
+    assert f"| `erm` and {len(methods - papers) - 1} baselines |" in front
