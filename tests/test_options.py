@@ -52,38 +52,15 @@ RUNS: dict[str, list[str]] = {
     ],
     "two views": ["method=aduni", "epochs=1", f"{STAGE}.views=2", "backbone=timm", "backbone.name=test_resnet"],
 }  # fmt: skip
+FINETUNE = (
+    "freeze_epochs", "head_lr_scale", "layer_decay", "ema", "ema_warmup", "class_means", "accumulate",
+    "early_stopping", "compile",
+)  # fmt: skip
 ELSEWHERE = {
-    **{
-        f"finetune.{option}.*": f"above, as a map of `finetune.{option}`"
-        for option in (
-            "freeze_epochs",
-            "head_lr_scale",
-            "layer_decay",
-            "ema",
-            "ema_warmup",
-            "class_means",
-            "accumulate",
-            "early_stopping",
-            "compile",
-        )
-    },
+    **{f"finetune.{option}.*": f"above, as a map of `finetune.{option}`" for option in FINETUNE},
     **{
         f"finetune.{option}": "tests/training/test_recipes.py"
-        for option in (
-            "freeze_epochs",
-            "head_lr_scale",
-            "layer_decay",
-            "ema",
-            "ema_warmup",
-            "class_means",
-            "accumulate",
-            "early_stopping",
-            "compile",
-            "peft.rank",
-            "peft.alpha",
-            "peft.targets",
-            "peft.dropout",
-        )
+        for option in (*FINETUNE, "peft.rank", "peft.alpha", "peft.targets", "peft.dropout")
     },
     "runs": "the fixture `tiny`",
     "cache_dir": "the fixture `tiny`",

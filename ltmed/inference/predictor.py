@@ -55,8 +55,8 @@ class Predictor:
         run_dir: folder of a finished run, or the run; its data are not needed. More of them follow as further
             positional arguments.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
-        batch_size: B, images in the network at once; on a processor all threads together.
-        threads: that decode, and on a processor compute; None takes one per usable core.
+        batch_size: B, images in the network at once; on a CPU all threads together.
+        threads: that decode, and on a CPU compute; None takes one per usable core.
         tta: test-time views that are averaged, one of `ltmed.inference.ensemble.VIEWS`: `none`, or `flips` (as it is,
             mirrored left to right, top to bottom, and both).
         trust: also builds classes that are not part of ltmed, see `ltmed.load`.
@@ -137,7 +137,7 @@ class Predictor:
     def _pool(self, workers: int) -> Iterator[ThreadPoolExecutor]:
         """Threads that each take a piece from its files to its table.
 
-        On a processor each runs the network too, with its share of the cores: threads of the network beside those that
+        On a CPU each runs the network too, with its share of the cores: threads of the network beside those that
         decode would wait for each other. A GPU takes one piece at a time.
         """
         keep_opencv_sequential()

@@ -26,7 +26,7 @@ def supcon_loss(
 
         loss_i = - 1 / |P(i)| sum_{p in P(i)} log( exp(f_i.f_p / tau) / sum_{j != i} exp(f_i.f_j / tau) )
 
-    P(i) are the other samples of the anchor's class. An anchor that is alone in its class has no say, and where all
+    P(i) are the other samples of the anchor's class. Anchors without positives are ignored, and where all
     are alone the loss is 0.
 
     Args:

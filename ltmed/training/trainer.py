@@ -47,7 +47,7 @@ def make_trainer(
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets it to INFO.
     several = devices * node.num_nodes > 1
     if accelerator == "cpu":
-        # Else threads add up the gradient of `prototypes[labels]` in an order of chance, and no run equals another.
+        # Otherwise threads accumulate the gradient of `prototypes[labels]` in nondeterministic order.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     if several:

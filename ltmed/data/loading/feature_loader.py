@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltmed.data.batch import Batch
 from ltmed.data.cache.features import FeatureCache, View, draws
-from ltmed.data.samplers.single import Sampler, shard
+from ltmed.data.samplers.single import ChoosesEpoch, Sampler, shard
 from ltmed.errors import UserError
 from ltmed.utils.seeding import derive
 
@@ -23,7 +23,7 @@ _HINT = (
 )
 
 
-class FeatureTrainLoader:
+class FeatureTrainLoader(ChoosesEpoch):
     """This rank's part of every training batch of an epoch, as `TrainLoader`, but of features `[B, D]`.
 
     Args:
@@ -59,7 +59,7 @@ class FeatureTrainLoader:
     ) -> None:
         assert cache.images is not None
         self.cache, self.rows, self.labels, self.views = cache, torch.from_numpy(rows), labels, views
-        self.seed, self.rank, self.world, self.epoch, self._sampler = seed, rank, world, 0, sampler
+        self.seed, self.rank, self.world, self._sampler = seed, rank, world, sampler
         self.parts = parts
         self.images_per_process = shard(sampler.batches(0), rank, world, parts).shape[1]
         random = [draws(view.augment, cache.images.pixels.shape[1]) for view in views]
@@ -70,15 +70,6 @@ class FeatureTrainLoader:
         if alike and self.passes[0] < 2:
             raise UserError("The method compares two views of an image, and the kept features have one", _HINT)
         self.distinct = alike
-
-    @property
-    def sampler(self) -> FeatureTrainLoader:
-        """Itself: Lightning looks here for `set_epoch`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch (from 0) that the next iteration yields."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self._sampler.steps * self.parts

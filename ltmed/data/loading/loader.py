@@ -26,7 +26,7 @@ from ltmed.data.batch import Batch
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.ring import Ring
 from ltmed.data.loading.workers import Step, in_processes
-from ltmed.data.samplers.single import Sampler, shard
+from ltmed.data.samplers.single import ChoosesEpoch, Sampler, shard
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
 from ltmed.errors import UserError
 from ltmed.utils.seeding import derive
@@ -38,7 +38,7 @@ _RING = _AHEAD + 5
 _CHUNK = 16
 
 
-class TrainLoader:
+class TrainLoader(ChoosesEpoch):
     """This rank's part of every training batch of an epoch, in order.
 
     Args:
@@ -79,7 +79,6 @@ class TrainLoader:
     ) -> None:
         self.rows, self.labels, self.seed, self.rank, self.world = rows, labels, seed, rank, world
         self.parts = parts
-        self.epoch = 0
         self._sampler = sampler
         own = shard(sampler.batches(0), rank, world, parts).shape[1]
         self.images_per_process = own
@@ -89,15 +88,6 @@ class TrainLoader:
                 f"{len(each)} augmentations for {views} views of an image", "Give one for all views, or one for each."
             )
         self._stream = _Stream(cache, each, own, threads or _threads(world), pin_memory, workers)
-
-    @property
-    def sampler(self) -> TrainLoader:
-        """Itself: Lightning looks here for `set_epoch`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch (from 0) that the next iteration yields."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self._sampler.steps * self.parts

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ltmed.errors import UserError
 from ltmed.utils.seeding import derive
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Sampler(ABC):
@@ -216,7 +219,23 @@ class ProgressiveSampler(_ClassSampler):
         return (1 - share) * self._power(1) + share * self._power(0)
 
 
-class EpochBatches:
+class ChoosesEpoch:
+    """What Lightning, or a plain loop, chooses the epoch of a loader by."""
+
+    epoch = 0
+    """From 0; the one that the next iteration yields."""
+
+    @property
+    def sampler(self) -> Self:
+        """Itself: Lightning looks here for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch (from 0) that the next iteration yields."""
+        self.epoch = epoch
+
+
+class EpochBatches(ChoosesEpoch):
     """A sampler as the `batch_sampler` of a `torch.utils.data.DataLoader`, for training loops of your own.
 
     Lightning chooses the epoch by itself; a plain loop calls `set_epoch`, as with torch's `DistributedSampler`.
@@ -230,15 +249,6 @@ class EpochBatches:
     def __init__(self, sampler: Sampler, rank: int = 0, world: int = 1) -> None:
         self._sampler, self._rank, self._world = sampler, rank, world
         self.epoch = 0
-
-    @property
-    def sampler(self) -> EpochBatches:
-        """Itself: Lightning looks here for `set_epoch`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch (from 0) that the next iteration yields."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self._sampler.steps
