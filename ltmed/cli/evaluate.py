@@ -48,7 +48,7 @@ def command(
 
     for metric in metrics:
         require_choice("--metric", metric, SCALARS)
-    words = [word for word in overrides if not word.startswith("map=")]
+    of_hydra = [word for word in overrides if not word.startswith("map=")]
     maps = [Path(word.removeprefix("map=")).expanduser() for word in overrides if word.startswith("map=")]
     if len(maps) > 1:
         raise UserError("map= is given twice", "One file holds the whole map.")
@@ -61,7 +61,7 @@ def command(
     from ltmed.inference import evaluate
 
     request = evaluate.Request(
-        words=tuple(words), map_file=maps[0] if maps else None,
+        overrides=tuple(of_hydra), map_file=maps[0] if maps else None,
         by=tuple(dict.fromkeys(part.strip() for part in (by or "").split(",") if part.strip())),
         metrics=tuple(dict.fromkeys(metrics)) or ("balanced_accuracy",), leave_out_trained=leave_out_trained,
         device=device,

@@ -123,15 +123,15 @@ class _Recommend:
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
-    def _job(self, words: Sequence[str]) -> Job:
+    def _job(self, overrides: Sequence[str]) -> Job:
         from ltmed.config.data_root import require_root
         from ltmed.runs.job import job_of
 
-        job = job_of(last_of_each([*words, *self.shared, "figures=false", "trainer.enable_progress_bar=false"]))
+        job = job_of(last_of_each([*overrides, *self.shared, "figures=false", "trainer.enable_progress_bar=false"]))
         require_root(job.cfg)
         return job
 
-    def _words(self, rung: Rung, candidate: Candidate, epochs: int | None) -> list[str]:
+    def _overrides(self, rung: Rung, candidate: Candidate, epochs: int | None) -> list[str]:
         return [*rung.overrides, *candidate.overrides, *([] if epochs is None else [f"epochs={epochs}"])]
 
     def _trial(self, trial: Trial) -> Outcome:
@@ -140,12 +140,12 @@ class _Recommend:
         from ltmed.train import train
 
         begun = time.monotonic()
-        words = [*self._words(trial.rung, trial.candidate, trial.epochs), *self.again[trial.repetition]]
-        job = self._job(words)
+        overrides = [*self._overrides(trial.rung, trial.candidate, trial.epochs), *self.again[trial.repetition]]
+        job = self._job(overrides)
         part = 1.0
         if trial.timing:
             part, batches = self._part(job)
-            job = self._job([*words, "epochs=2", f"+trainer.limit_train_batches={batches}"])
+            job = self._job([*overrides, "epochs=2", f"+trainer.limit_train_batches={batches}"])
         print_of = str(job.facts["fingerprint"])
         if not trial.timing:
             label = self.computed.setdefault(print_of, trial.candidate.label)
@@ -201,18 +201,18 @@ class _Recommend:
         self.plan = self.plan.fitting(self.images)
         found: list[list[str]] = [[]]
         for number in range(1, self.plan.repetitions):
-            words = [f"seed={number}"]
+            overrides = [f"seed={number}"]
             if "val_seed" in first.cfg.split:
-                words.append(f"split.val_seed={int(first.cfg.split.seed) + number}")
-            found.append(words)
+                overrides.append(f"split.val_seed={int(first.cfg.split.seed) + number}")
+            found.append(overrides)
         return found
 
     def _identity(self) -> str:
         """Equal for the same search in another place."""
         from ltmed.runs.directory import without_place
 
-        words = [*sorted(without_place(self.shared)), str(self.plan), str(self.total)]
-        return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
+        overrides = [*sorted(without_place(self.shared)), str(self.plan), str(self.total)]
+        return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:8]
 
     # --- the page -----------------------------------------------------------------------------------------------------
 
@@ -244,8 +244,8 @@ class _Recommend:
         return found
 
     def _command(self, final: Standing, candidate: Candidate) -> str:
-        words = last_of_each([*self._words(final.rung, candidate, final.epochs), *self.shared])
-        return shell([*PROGRAM, *words])
+        overrides = last_of_each([*self._overrides(final.rung, candidate, final.epochs), *self.shared])
+        return shell([*PROGRAM, *overrides])
 
 
 def _require_free(overrides: Sequence[str], varied: Sequence[str]) -> None:

@@ -39,7 +39,7 @@ class Evaluated:
 class Request:
     """What is to be evaluated, and by which attributes."""
 
-    words: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     """Hydra's overrides: `dataset=NAME dataset.root=DIR` of another data set, or where the run's own data are."""
     map_file: Path | None = None
     by: tuple[str, ...] = ()
@@ -69,11 +69,11 @@ def evaluate_run(run: Run, request: Request) -> Evaluated:
     Raises:
         UserError: classes that do not match, images that the run was trained on, an unknown attribute, no images.
     """
-    own = choice(request.words, "dataset") is None
+    own = choice(request.overrides, "dataset") is None
     if own:
         if request.map_file is not None:
             raise UserError("map=FILE is for another data set", "Add dataset=NAME dataset.root=DIR, or leave it out.")
-        labelled = own_part(run, "test", request.words, request.device)
+        labelled = own_part(run, "test", request.overrides, request.device)
         about: dict[str, Any] = {"dropped": {}, "classes": {code: [code] for code in run.classes}}
         overlap = None
     else:
@@ -112,10 +112,10 @@ def tiers_of(run: Run) -> dict[str, list[int]]:
 
 def _other(run: Run, request: Request) -> tuple[Labelled, dict[str, Any], dict[str, Any]]:
     """The predictions for another data set, what became of its classes, and which images the run knew."""
-    words = list(request.words)
-    if choice(words, "cache_dir") is None:
-        words.append(f"cache_dir={quoted(str(run.config.cache_dir))}")
-    cfg = compose(words)
+    overrides = list(request.overrides)
+    if choice(overrides, "cache_dir") is None:
+        overrides.append(f"cache_dir={quoted(str(run.config.cache_dir))}")
+    cfg = compose(overrides)
     manifest, _ = read_manifest(cfg)
     if manifest.multilabel:
         raise UserError(
@@ -199,7 +199,7 @@ def _none_of_the_classes(whole: Predictions) -> dict[str, Any] | None:
 
 
 def _calibration(run: Run, known: Predictions, request: Request) -> dict[str, Any]:
-    where = () if choice(request.words, "dataset") else request.words
+    where = () if choice(request.overrides, "dataset") else request.overrides
     try:
         val = validation(run, where, request.device)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The parts of `experiments/gpu` that need no GPU: it is rarely run, and a renamed module must not break it unnoticed."""
+"""The parts of `experiments/gpu` that need no GPU: it runs rarely, and a renamed module must not break it unnoticed."""
 
 from __future__ import annotations
 

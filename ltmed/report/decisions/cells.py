@@ -31,9 +31,9 @@ def count(value: int | None) -> FormattedCell:
     return FormattedCell("-", mark=MISSING) if value is None else FormattedCell(f"{value:,}")
 
 
-def text(words: str) -> FormattedCell:
+def text(content: str) -> FormattedCell:
     """Words."""
-    return FormattedCell(words)
+    return FormattedCell(content)
 
 
 def grid(
