@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 """Exit codes of a command that the user has to correct, and of one ended by Ctrl-C."""
@@ -50,13 +50,23 @@ class PrunedError(TrainingError):
 def suggest(word: str, known: Iterable[str], most: int = 3) -> str:
     """Says which known names look like `word`: "Did you mean 'a' or 'b'?", or lists all of a short set."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
+    close = _near(word.lower(), {name.lower(): name for name in names}, most)
     if close:
         return "Did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     if not names:
         return ""
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"Known: {shown}."
+
+
+def _near(word: str, names: Mapping[str, str], most: int) -> list[str]:
+    """Names by their lower-case form: the same one, else similar ones, else those that hold or begin like `word`."""
+    if word in names:
+        return [names[word]]
+    found = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
+    if not found and len(word) > 1:
+        found = [name for name in names if word in name or (len(word) > 2 and name.startswith(word[:3]))][:most]
+    return [names[name] for name in found]
 
 
 def require_between(key: str, value: float, low: float, high: float, *, below: bool = False) -> None:

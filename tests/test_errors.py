@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltmed.errors import UserError
+from ltmed.errors import UserError, suggest
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,11 @@ from ltmed.errors import UserError
 def test_the_dots_at_the_end_of_a_message_stay(message: str, expected: str) -> None:
     assert str(UserError(message, "Do y.")) == expected
     assert str(UserError(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [("ERM", "'erm'?"), ("f1", "'macro_f1'?"), ("bf17", "'bf16-mixed'?"), ("erm_", "'erm'?"), ("zzz", "Known:")],
+)
+def test_near_names_are_suggested(word: str, named: str) -> None:
+    assert named in suggest(word, ["erm", "macro_f1", "bf16-mixed"])

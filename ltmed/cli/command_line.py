@@ -117,6 +117,10 @@ def parse(arguments: Sequence[str]) -> CommandLine:
     return CommandLine(options, arguments)
 
 
+NEEDED = ("augment", "backbone", "dataset", "evaluation", "logger", "loss", "method", "sampler", "split", "trainer")
+"""Groups of the configuration that no run goes without."""
+
+
 def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     if not any(word.startswith("+") for word in arguments):
         return None, list(arguments)
@@ -127,12 +131,14 @@ def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _require_settings(arguments: Sequence[str]) -> None:
     for word in arguments:
+        if word.startswith("~") and word.lstrip("~").partition("=")[0] in NEEDED:
+            raise UserError(f"{word} removes what every run needs", f"Choose another one: {word.lstrip('~')}=NAME.")
         found = re.fullmatch(r"(\+*)([^=]*)=(.*)", word, re.DOTALL)
         if not found or word.startswith("~"):
             continue
         key, value = found[2], found[3]
         if not key:
-            raise UserError(f"'{word}' has no setting before its '='", "Write key=value.")
+            raise UserError(f"'{word}' has no setting before its '='", "Write key=value, without blanks around '='.")
         if not value:
             raise UserError(
                 f"{key}= has no value (an unset variable of the shell?)", f"Give one, or {key}=null for none."

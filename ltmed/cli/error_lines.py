@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ltmed.config.overrides import quoted, shell
 from ltmed.errors import UserError, suggest
 from ltmed.studies import catalogue
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def error_line(error: BaseException) -> str | None:
@@ -43,6 +48,8 @@ def _config_error_line(error: BaseException) -> str:
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
         path, _, leaf = str(cause.full_key).rpartition(".")
         where = f" in '{path}'" if path else ""
+        if not path and (places := _places(cause.parent_node, leaf)):
+            return f"There is no setting '{leaf}'. Did you mean {' or '.join(places[:3])}?"
         return f"There is no setting '{leaf}'{where}. {suggest(leaf, map(str, cause.parent_node))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
@@ -50,8 +57,31 @@ def _config_error_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
-        if equals and value and not re.match(r"[\[{'\"]", value):
+        if value.startswith(("[", "{", "'", '"')):
+            missing = [close for open_, close in ("[]", "{}") if value.count(open_) > value.count(close)]
+            why = f"'{missing[0]}' is missing" if missing else "brackets and quotes do not match, or a value is missing"
+            return f"'{error.override}' cannot be read: {why}. The shell may need quotes around all of it."
+        if re.fullmatch(r"[\w,.-]*,|,[\w,.-]*", value):
+            return f"'{error.override}' cannot be read: a value is missing beside a comma. Remove the comma."
+        if equals and value:
             # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
             return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"
+    if several := re.match(r"Ambiguous value for argument '([^=]*)=(.*?)' 1\.", text):
+        key, values = several.groups()
+        return f"{key}={values} are several values. Add -m to run each of them, or write {key}=[{values}] for a list."
     return f"The configuration cannot be composed: {text}"
+
+
+def _places(root: DictConfig, leaf: str) -> list[str]:
+    """Full keys of the configuration that end in `leaf`."""
+    from omegaconf import OmegaConf
+
+    def walk(node: object, path: str) -> Iterator[str]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key == leaf and path:
+                    yield f"{path}.{key}"
+                yield from walk(value, f"{path}.{key}" if path else str(key))
+
+    return list(walk(OmegaConf.to_container(root, resolve=False), ""))

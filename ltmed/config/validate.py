@@ -125,8 +125,8 @@ SETTINGS: dict[str, Kind] = {
     "epochs.*": _or_null(_whole(1), "the method's own"),
     "batch_size": _PER_STAGE,
     "batch_size.*": _or_null(_whole(1), "the method's own"),
-    "dataset.image_size": _whole(1),  # Before `image_size`, which is this one unless it is given.
-    "image_size": _whole(1),
+    "dataset.image_size": _whole(8),  # Before `image_size`, which is this one unless it is given.
+    "image_size": _whole(8),
     "monitor": _one_of(*ALL_SCALARS),
     "monitor_mode": _one_of("max", "min"),
     "class_losses": _FLAG,
