@@ -59,13 +59,12 @@ def split_study(given: Sequence[str]) -> tuple[str | None, list[str]]:
             chosen.append(name)
         elif any((folder / group).is_dir() for folder in config_folders()):
             further.append(word)
-        elif group in {study.split("/")[0] for study in names()}:
-            raise UserError(f"There is no study '{name}'", suggest_study(name))
+        elif (hint := suggest_study(name)).startswith("Did"):
+            raise UserError(f"There is no study '{name}'", hint)
         else:
             raise UserError(
                 f"{word}: '{group}' is neither a setting nor the folder of a study",
-                f"{suggest(group, {study.split('/')[0] for study in names()})} Settings are added inside of a group: "
-                f"+trainer.{group}=VALUE.",
+                f"Settings are added inside of a group: +trainer.{group}=VALUE. {hint}",
             )
     if len(set(chosen)) > 1:
         raise UserError(f"{' and '.join(chosen)} are two studies", "Give one command for each.")
