@@ -23,22 +23,27 @@ _MARKDOWN, _HTML = (".md",), (".html", ".htm")
 )
 def command(run: Path, output: Path | None) -> None:
     """Writes the card of the finished run in the folder RUN: one page with data, split, leakage, training, figures with
-    intervals, calibration and limits, and blanks for its intended use.
+    intervals, calibration, operating points, subgroups and limits, and blanks for its intended use.
+
+    Operating points and subgroups are those that ltmed decide and ltmed evaluate left in RUN; where there are none they
+    are computed from the predictions in RUN.
 
     An HTML page has its pictures inside; beside FILE.md there is a folder FILE_figures.
     """
-    from ltmed.inference.restore import one_label_run
+    from ltmed.inference.restore import finished_run
 
-    opened = one_label_run(run, "ltmed card")
+    opened = finished_run(run)
     file = output or opened.path / "card.html"
     if file.suffix.lower() not in (*_MARKDOWN, *_HTML):
         raise UserError(f"--output={file} ends in neither .html nor .md", "The ending chooses the format.")
     require_writable(file)
+    from ltmed.inference.card_results import card_results
     from ltmed.plots.run.card_figures import card_figures
     from ltmed.report.card import card
     from ltmed.report.renderers.card import render_html, render_markdown
 
-    page, figures = card(opened), card_figures(opened)
+    results = card_results(opened)
+    page, figures = card(opened, results), card_figures(opened, results)
     if file.suffix.lower() in _HTML:
         write_atomic(file, render_html(page, figures))
     else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Table, check_unrepeated, column, read_table, scan, stem
 from ltmed.data.readers._several import groups_always_agree, located, read_columns, require_rules, without_absence
 from ltmed.errors import UserError
@@ -121,6 +122,7 @@ class ODIR(DataModule):
             class_names=tuple(full[code] for code in codes),
             groups=groups,
             group_name=self.group_name,
+            attributes=attributes_of(table, [names[row] for row in order], names),
             notes=(f"labels from {'flags' if keywords is None else 'the keywords of each eye'} in {path.name}",),
         )
 
