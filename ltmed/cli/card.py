@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ltmed.errors import UserError
 from ltmed.utils.files import require_writable, write_atomic
+
+if TYPE_CHECKING:
+    from ltmed.runs.reader import Run
 
 _MARKDOWN, _HTML = (".md",), (".html", ".htm")
 
@@ -37,20 +41,26 @@ def command(run: Path, output: Path | None) -> None:
     if file.suffix.lower() not in (*_MARKDOWN, *_HTML):
         raise UserError(f"--output={file} ends in neither .html nor .md", "The ending chooses the format.")
     require_writable(file)
+    from ltmed.plots.run import card_figures
+
+    if file.suffix.lower() in _HTML:
+        card_figures.write_html(opened, file)
+    else:
+        _markdown(opened, file)
+    click.echo(f"Written: {file}")
+
+
+def _markdown(run: Run, file: Path) -> None:
     from ltmed.inference.card_results import card_results
     from ltmed.plots.run.card_figures import card_figures
     from ltmed.report.card import card
-    from ltmed.report.renderers.card import render_html, render_markdown
+    from ltmed.report.renderers.card import render_markdown
 
-    results = card_results(opened)
-    page, figures = card(opened, results), card_figures(opened, results)
-    if file.suffix.lower() in _HTML:
-        write_atomic(file, render_html(page, figures))
-    else:
-        folder = file.with_name(f"{file.stem}_figures")
-        folder.mkdir(exist_ok=True)
-        for name, figure in figures.items():
-            (folder / f"{name}.svg").write_bytes(figure.svg)
-        address = folder.name.replace(" ", "%20")
-        write_atomic(file, render_markdown(page, {name: f"{address}/{name}.svg" for name in figures}))
-    click.echo(f"Written: {file}")
+    results = card_results(run)
+    figures = card_figures(run, results)
+    folder = file.with_name(f"{file.stem}_figures")
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        (folder / f"{name}.svg").write_bytes(figure.svg)
+    address = folder.name.replace(" ", "%20")
+    write_atomic(file, render_markdown(card(run, results), {name: f"{address}/{name}.svg" for name in figures}))

@@ -110,10 +110,16 @@ def _runs_and_overrides(run: Path, words: tuple[str, ...]) -> tuple[list[Path], 
     Raises:
         UserError: what is neither.
     """
-    number = next((place for place, word in enumerate(words) if "=" in word), len(words))
+    from ltmed.runs.directory import CONFIG
+
+    def is_run(word: str) -> bool:
+        # The folder of a run has settings in its name, and no key of an override but Hydra's own has a slash.
+        return "/" in word.partition("=")[0] or "=" not in word or (Path(word) / CONFIG).is_file()
+
+    number = next((place for place, word in enumerate(words) if not is_run(word)), len(words))
     for word in words[number:]:
-        if "=" not in word:
-            raise UserError(f"'{word}' is no key=value", "Give all folders of runs first, then the overrides.")
+        if is_run(word):
+            raise UserError(f"'{word}' comes after an override", "Give all folders of runs first, then key=value.")
     return [run, *map(Path, words[:number])], list(words[number:])
 
 

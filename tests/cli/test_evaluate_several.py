@@ -177,3 +177,14 @@ def test_what_needs_one_class_per_image_is_refused(capsys, run, tmp_path, words,
     (tmp_path / "cost.yaml").write_text("dark: {light: 3}\n")
     words = [str(tmp_path / "cost.yaml") if word == "COST" else word for word in words]
     assert message in refused(capsys, "decide", str(run), *words)
+
+
+def test_its_card_has_labels_points_and_subgroups(capsys, run, tmp_path):
+    run = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("stages", "evaluations", "decisions"))
+    said(capsys, "card", str(run))
+    page = (run / "card.html").read_text()
+    found = json.loads((run / "metrics.json").read_text())
+    for text in ("4 labels (several an image)", "macro AP by sex", "AUROC of each class by sex", "dark, Youden",
+                 f"{100 * found['test']['scalars']['macro_ap']:.1f}", "The worst label is"):  # fmt: skip
+        assert text in page
+    assert page.count("data:image/svg+xml;base64,") == 6

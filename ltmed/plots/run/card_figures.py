@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from ltmed.evaluation.calibration import Platt
-from ltmed.inference.card_results import CardResults
+from ltmed.inference.card_results import CardResults, card_results
 from ltmed.plots.embedded import embedded
 from ltmed.plots.run import decisions, reliability, subgroups
 from ltmed.plots.run.figures import figures
-from ltmed.report.card import FIGURES
+from ltmed.report.card import FIGURES, card
+from ltmed.report.renderers.card import render_html
 from ltmed.report.renderers.html import EmbeddedFigure
 from ltmed.runs.reader import Run
+from ltmed.utils.files import write_atomic
 
 _CAPTIONS = {
     "class_distribution": "Images of each class in each part of the split",
@@ -55,6 +58,16 @@ def card_figures(run: Run, results: CardResults) -> dict[str, EmbeddedFigure]:
         for figure in embedded(_CAPTIONS[name], _CAPTIONS[name], _required(plots[name]), wide=name in wide):
             found[name] = figure
     return found
+
+
+def write_html(run: Run, file: Path) -> None:
+    """Writes the card as one page that needs no other file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    results = card_results(run)
+    write_atomic(file, render_html(card(run, results), card_figures(run, results)))
 
 
 def _label_reliability(results: CardResults) -> Figure:
