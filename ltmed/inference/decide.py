@@ -156,7 +156,8 @@ def decide_run(
         resamples: of all intervals.
 
     Returns:
-        `found` has: `run`, `on`, `images`, `unit`; `calibration`; `points`, rows of class and
+        `found` has: `run`, `on` (and `own`, whether that is its test part), `images`, `unit`; `calibration`; `points`,
+        rows of class and
         `ltmed.evaluation.thresholds.operating_point`; `costs` or null; `sets` or null.
 
     Raises:
@@ -182,6 +183,7 @@ def decide_run(
     found = {
         "run": run.found["run"],
         "on": name,
+        "own": evaluation is None,
         "images": len(test),
         "unit": test.unit,
         "resamples": resamples,

@@ -137,6 +137,8 @@ class WandbLogger(CSVLogger):
         for name, value in test["scalars"].items():
             low, high = intervals[name]
             run.summary.update({f"test/{name}": value, f"test/{name}_low": low, f"test/{name}_high": high})
+        # Of the chosen epoch; what a sweep is to be steered by, since W&B itself keeps the last epoch's value.
+        run.summary.update({f"val/{name}": value for name, value in found["val"]["scalars"].items()})
         split = found["split"]
         leakage = split["leakage"] or {"fraction": None}
         run.summary.update({"split": split["name"], "split_hash": split["hash"], "leakage": leakage["fraction"]})

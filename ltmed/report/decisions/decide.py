@@ -26,7 +26,7 @@ def decision_document(found: dict[str, Any], classes: Sequence[str]) -> Document
     if found["costs"] is not None:
         grids += _costs(found["costs"], classes)
     if found["sets"] is not None:
-        grids += _sets(found["sets"], classes)
+        grids += _sets(found["sets"], classes, elsewhere="" if found["own"] else found["on"])
     grids += calibration_grids(found["calibration"])
     notes = [
         f"Intervals of 95 %: {found['resamples']:,} bootstrap resamples of {found['unit']}s; where a rate rests on "
@@ -109,7 +109,10 @@ def _costs(costs: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
     ]
 
 
-def _sets(sets: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
+def _sets(sets: dict[str, Any], classes: Sequence[str], elsewhere: str) -> list[Grid]:
+    promise = "so that its coverage is promised on average"
+    if elsewhere:
+        promise += f" for images like those of the validation part, which {elsewhere} need not be"
     tiers = list(sets["kinds"][0]["tiers"])
     rows, by_class = [], []
     for kind in sets["kinds"]:
@@ -147,6 +150,6 @@ def _sets(sets: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
         ),
         grid(
             "Coverage by class (validation images)", headings, by_class,
-            ["* the class has a threshold of its own, so that its coverage is promised on average."],
+            [f"* the class has a threshold of its own, {promise}."],
         ),
     ]  # fmt: skip

@@ -118,5 +118,10 @@ def _classes(found: dict[str, Any]) -> Grid:
         label = code if own or theirs in ([], [code]) else f"{code} = {' + '.join(theirs)}"
         rows.append((f"{label} ({row['tier']})", [count(row["support"]), *cells]))
     headings = ["images", *([] if own else [f"internal {shown[first]}"]), *shown.values()]
-    notes = ["Recall and precision at the run's own thresholds, of the largest F1 on validation."]
-    return grid("Labels" if _labels(found) else "Classes", headings, rows, notes if _labels(found) else ())
+    notes = ["Recall and precision at the run's own thresholds, of the largest F1 on validation."] * _labels(found)
+    bounds = [intervals[row["class"]][name] for row in found["test"]["per_class"] for name in shown]
+    if any(low is not None and low == high for low, high in bounds):
+        notes.append(
+            "Resampling hits alone (or misses alone) gives the same again: 0 to 0 and 100 to 100 are no bounds."
+        )
+    return grid("Labels" if _labels(found) else "Classes", headings, rows, notes)
