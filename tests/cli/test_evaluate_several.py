@@ -188,3 +188,23 @@ def test_its_card_has_labels_points_and_subgroups(capsys, run, tmp_path):
                  f"{100 * found['test']['scalars']['macro_ap']:.1f}", "The worst label is"):  # fmt: skip
         assert text in page
     assert page.count("data:image/svg+xml;base64,") == 6
+
+
+def test_the_worst_misses_of_a_label_are_explained(capsys, run, tmp_path):
+    pytest.importorskip("pytorch_grad_cam")
+    assert "--class dark" in refused(capsys, "explain", str(run), "--errors", "2")
+    code, table = "rare", pd.read_parquet(run / "predictions.parquet")
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations", "decisions"))
+    table["predicted_rare"] = 0  # Whatever the network of two epochs decides: some are missed.
+    table.to_parquet(copy / "predictions.parquet", index=False)
+    said(capsys, "explain", str(copy), "--errors", "2", "--class", code, "--neighbours", "2", "--trust")
+    page = (copy / "explanations/errors.html").read_text()
+    worst = table[table["label_rare"] == 1].nsmallest(2, "prob_rare")
+    shown = [page.index(name) for name in worst["image"]]
+    assert shown == sorted(shown)
+    assert page.count("<figcaption>for rare (") == 2
+    assert f"worst misses of {code}" in page
+    for name, row in zip(worst["image"], worst.to_dict("records"), strict=True):
+        card = page[page.index(name) :][:100_000]
+        assert f"{100 * row['prob_rare']:.1f} %" in card
+        assert ", ".join(one for one in CLASSES if row[f"label_{one}"] == 1) in card
