@@ -105,7 +105,7 @@ class Predictions:
     @property
     def usable(self) -> np.ndarray:
         """Images of a class, or with a label that is known: bool `[N]`."""
-        return ~np.isnan(self.labels).all(1) if self.multilabel else self.labels >= 0
+        return np.any(~np.isnan(self.labels), axis=1) if self.multilabel else self.labels >= 0
 
     def select(self, rows: np.ndarray) -> Predictions:
         """Those of some rows (numbers, or a mask)."""

@@ -94,7 +94,7 @@ def label_reliability(
     grid = np.atleast_2d(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False))
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
-    for k, axes in zip(shown, grid.flat, strict=False):
+    for k, axes in zip(map(int, shown), grid.flat, strict=False):
         known = ~np.isnan(targets[:, k])
         axes.plot([0, 1], [0, 1], color=style.BLACK, ls="--", lw=0.8)
         for number, (name, probabilities) in enumerate(parts):
