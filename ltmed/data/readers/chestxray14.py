@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import as_arrays
 from ltmed.data.readers._files import Tree, scan, stem
 from ltmed.data.readers._several import located, read_joined, require_rules
 from ltmed.data.readers._text import numbered_rows, read_text
@@ -34,6 +36,7 @@ FINDINGS = (
     "Hernia",
 )
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+_ATTRIBUTES = {"age": "Patient Age", "sex": "Patient Gender"}
 
 
 class ChestXray14(DataModule):
@@ -103,12 +106,13 @@ class ChestXray14(DataModule):
             groups=np.unique([cells[row][2] for row in order], return_inverse=True)[1].astype(np.int64),
             group_name=self.group_name,
             parts=_parts(tree, [names[row] for row in order]),
+            attributes=_attributes([cells[row][len(_COLUMNS) :] for row in order]),
             notes=(f"{missing:,} listed images are not there and are left out",) if missing else (),
         )
 
 
 def read_entries(path: Path) -> tuple[list[list[str]], list[int]]:
-    """Image, findings and patient of every row, and its line.
+    """Image, findings, patient, age and sex of every row, and its line; the last two are empty where they are missing.
 
     The last names of the header hold commas that are not quoted (`OriginalImage[Width,Height]`), in some copies with
     quotes or with one comma more, so that the header may have more or fewer cells than the rows. The columns that are
@@ -127,12 +131,28 @@ def read_entries(path: Path) -> tuple[list[list[str]], list[int]]:
         if column.lower() not in names[:first]:
             raise UserError(f"{path} has no column '{column}'", suggest(column, header[:first]))
     places = [names.index(column.lower()) for column in _COLUMNS]
+    further = [
+        names[:first].index(name.lower()) if name.lower() in names[:first] else None for name in _ATTRIBUTES.values()
+    ]
     cells = []
     for line, row in rows[1:]:
         if len(row) <= max(places) or not row[places[0]] or not row[places[2]]:
             raise UserError(f"{path}, line {line}: no image, findings or patient", "Correct that line.")
-        cells.append([row[place] for place in places])
+        attributes = ("" if place is None or place >= len(row) else row[place] for place in further)
+        cells.append([*(row[place] for place in places), *attributes])
     return cells, [line for line, _ in rows[1:]]
+
+
+def _attributes(cells: list[list[str]]) -> dict[str, np.ndarray] | None:
+    """Those that the table has."""
+    columns = zip(*([_attribute(cell) for cell in row] for row in cells), strict=True)
+    return as_arrays({name: column for name, column in zip(_ATTRIBUTES, columns, strict=True) if any(column)})
+
+
+def _attribute(cell: str) -> str:
+    """An age may be written `058Y`."""
+    age = re.fullmatch(r"0*(\d+)Y", cell.strip(), re.IGNORECASE)
+    return age[1] if age else cell.strip()
 
 
 def _repeated(names: list[str]) -> int | None:

@@ -46,6 +46,18 @@ def test_findings_patients_and_parts_whatever_the_header(tmp_path, kind):
     assert len({(group, n // 3) for n, group in enumerate(found.groups.tolist())}) == len(set(found.groups)) == 20
     assert found.parts.tolist() == ["train"] * 42 + ["test"] * 15 + [""] * 3
     assert found.classes == FINDINGS
+    assert {name: set(cells) for name, cells in found.attributes.items()} == {"age": {"58"}, "sex": {"M"}}
+
+
+def test_ages_of_the_newer_table_and_a_table_without_them(tmp_path):
+    tree(tmp_path)
+    table = tmp_path / "Data_Entry_2017.csv"
+    text = table.read_text()
+    table.write_text(text.replace(",58,M,", ",058Y,F,"))
+    found, _ = read("chestxray14", tmp_path)
+    assert {name: set(cells) for name, cells in found.attributes.items()} == {"age": {"58"}, "sex": {"F"}}
+    table.write_text(text.replace("Patient Age,Patient Gender", "a,b"))
+    assert read("chestxray14", tmp_path)[0].attributes is None
 
 
 def test_no_finding_as_a_label(tmp_path):

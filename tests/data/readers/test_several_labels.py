@@ -170,6 +170,9 @@ def test_the_real_odir_has_the_labels_of_the_derived_table(shared):
     found, said = read("odir", folder)
     assert found.counts.tolist() == [2873, 1722, 313, 301, 279, 192, 256, 880]
     assert "of the patient" not in said
+    assert set(found.attributes["sex"]) == {"Female", "Male"}
+    place = found.images.index("images/0_left.jpg")
+    assert (found.attributes["age"][place], found.attributes["sex"][place]) == ("69", "Female")
     with (folder / "eye_labels.csv").open(encoding="utf-8") as file:
         rows = {row["filename"]: [float(row[code]) for code in CODES] for row in csv.DictReader(file)}
     for image, labels in zip(found.images, found.labels.tolist(), strict=True):
