@@ -45,7 +45,7 @@ def card_results(run: Run, *, resamples: int = 1000) -> CardResults:
         test = of_part(run, "test")
     except FileNotFoundError:
         missing = f"{record.PREDICTIONS} was left behind"
-        return CardResults(_read(run.path / decide.DECISIONS / "test" / "decisions.json"), missing, (), missing, None)
+        return CardResults(_stored_decisions(run), missing, (), missing, None)
     decided, no_decisions = _decisions(run, resamples)
     subgroups, no_subgroups = _subgroups(run, test, resamples)
     return CardResults(decided, no_decisions, subgroups, no_subgroups, test)
@@ -59,8 +59,22 @@ def _read(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _stored_decisions(run: Run) -> dict[str, Any] | None:
+    """Those on the run's test part: an evaluation of other data may be called "test" as well."""
+    found = _read(run.path / decide.DECISIONS / "test" / "decisions.json")
+    return found if found is not None and found.get("own") else None
+
+
+def _stored_evaluation(run: Run) -> dict[str, Any] | None:
+    """Of the run's test part by the run alone, and not of what somebody called "own"."""
+    found = _read(run.path / evaluate.FOLDER / "own" / evaluate.RESULTS)
+    if found is None or not found["data"]["own"]:
+        return None
+    return found if found["members"] == {"runs": found["members"]["runs"][:1], "tta": "none"} else None
+
+
 def _decisions(run: Run, resamples: int) -> tuple[dict[str, Any] | None, str]:
-    if (kept := _read(run.path / decide.DECISIONS / "test" / "decisions.json")) is not None:
+    if (kept := _stored_decisions(run)) is not None:
         return kept, ""
     if not (run.path / record.VALIDATION).is_file():
         return None, f"the run has no {record.VALIDATION}; ltmed decide makes it from the images"
@@ -71,7 +85,7 @@ def _decisions(run: Run, resamples: int) -> tuple[dict[str, Any] | None, str]:
 
 
 def _subgroups(run: Run, test: Predictions, resamples: int) -> tuple[tuple[dict[str, Any], ...], str]:
-    kept = _read(run.path / evaluate.FOLDER / "own" / evaluate.RESULTS)
+    kept = _stored_evaluation(run)
     if kept is not None and kept["subgroups"]:
         return tuple(kept["subgroups"]), ""
     found: list[dict[str, Any]] = []

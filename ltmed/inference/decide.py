@@ -117,12 +117,12 @@ def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str
     folder = run.path / FOLDER / evaluation
     try:
         found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        members = found["members"]
         predictions = read(folder / record.PREDICTIONS, tuple(run.classes), found["group"])
     except (OSError, ValueError, LookupError):
         there = sorted(file.parent.name for file in run.path.glob(f"{FOLDER}/*/{RESULTS}"))
         hint = suggest(evaluation, there) if there else "ltmed evaluate makes them."
         raise UserError(f"{run.path} has no evaluation '{evaluation}'", hint) from None
-    members = found["members"]
     if len(members["runs"]) > 1 or members["tta"] != "none":
         raise UserError(
             f"The evaluation '{evaluation}' is of an ensemble or of several views, and the run's validation "

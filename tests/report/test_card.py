@@ -105,6 +105,16 @@ def test_subgroups_are_those_of_evaluate_or_of_the_recorded_predictions(run, cap
     again = read_run(copy)
     assert again is not None
     assert [grid.title for grid in _section(again, "Subgroups").grids] == ["macro F1 by sex"]
+    for name, file, key in (("Subgroups", "evaluations/own/evaluation.json", "data"),
+                            ("Operating points", "decisions/test/decisions.json", "own")):  # fmt: skip
+        main(["decide", str(copy), "--sensitivity", "NV=0.8", "--no-figures"])
+        found = json.loads((copy / file).read_text())
+        found[key] = {**found["data"], "own": False} if key == "data" else False
+        (copy / file).write_text(json.dumps(found))  # As other data that somebody has named like the run's own.
+        titles = [grid.title for grid in _section(again, name).grids]
+        assert "macro F1 by sex" not in titles
+        if name == "Operating points":
+            assert len(_section(again, name).grids[0].rows) == 2 * len(run.classes)
 
 
 def test_limits_name_the_weak_classes(run):
