@@ -113,11 +113,11 @@ class CheXpert(DataModule):
         order = np.argsort(keys, kind="stable")
         images = {_key(path): path for path in paths if is_image_name(path)}
         hint = "Unpack the archives of images there, or leave these rows out with dataset.on_bad_image=skip."
-        found, there = located([keys[row] for row in order], images, root, hint, skip=self.skip_missing)
+        found, there = located([str(keys[row]) for row in order], images, root, hint, skip=self.skip_missing)
         order = order[there]
         own = np.concatenate([np.full(len(rows.keys), part) for part, rows in parts.items()])
         patients = [_PATIENT.search(key)[1] for key in keys[order]]  # pyright: ignore[reportOptionalSubscript]
-        names = dict(zip(OBSERVATIONS, self.class_names, strict=True))
+        names: dict[str, str] = dict(zip(OBSERVATIONS, self.class_names, strict=True))
         return Manifest(
             name=self.name,
             root=root,

@@ -60,7 +60,7 @@ class CxrLt(DataModule):
         on_bad_image: str = "error",
         **common: Any,
     ) -> None:
-        require_choice("dataset.lists", lists, LISTS)
+        require_choice("dataset.lists", lists, tuple(LISTS))
         require_rules("ignore", no_finding, "keep")
         if LISTS[lists].single and no_finding == "absence":
             raise UserError(
@@ -90,7 +90,7 @@ class CxrLt(DataModule):
         patients = np.concatenate([_patients(table, path) for path, table in tables.values()])
         order = np.argsort(images, kind="stable")
         hint = "Unpack the images there, or leave these rows out with dataset.on_bad_image=skip."
-        found, there = located([images[row] for row in order], tree.images, root, hint, skip=self.skip_missing)
+        found, there = located([str(images[row]) for row in order], tree.images, root, hint, skip=self.skip_missing)
         order, missing = order[there], int((~there).sum())
         return Manifest(
             name=self.name,
