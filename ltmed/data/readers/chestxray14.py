@@ -11,7 +11,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import as_arrays
-from ltmed.data.readers._files import Tree, scan, stem
+from ltmed.data.readers._files import Tree, scan, stem, warn_of_counts
 from ltmed.data.readers._several import located, read_joined, require_rules
 from ltmed.data.readers._text import numbered_rows, read_text
 from ltmed.errors import UserError, suggest
@@ -35,6 +35,9 @@ FINDINGS = (
     "Pleural_Thickening",
     "Hernia",
 )
+COUNTS = (11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227)
+"""Images of each finding in the whole table of 112,120 images."""
+_WHOLE = 112_120
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _ATTRIBUTES = {"age": "Patient Age", "sex": "Patient Gender"}
 
@@ -54,6 +57,7 @@ class ChestXray14(DataModule):
     name = "chestxray14"
     classes = FINDINGS
     class_names = tuple(name.replace("_", " ").lower() for name in FINDINGS)
+    counts_known = COUNTS
     group_name = "patient"
     source = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
     licence = "free to use with attribution to the NIH Clinical Center and citation of Wang et al., CVPR 2017"
@@ -91,6 +95,9 @@ class ChestXray14(DataModule):
             joined, "|", where, (*FINDINGS, NO_FINDING) if with_label else FINDINGS,
             absence=() if with_label else (NO_FINDING,),
         )  # fmt: skip
+        if len(cells) == _WHOLE:
+            positives = np.repeat(np.arange(len(FINDINGS)), values[:, : len(FINDINGS)].sum(0).astype(int))
+            warn_of_counts(self.name, path, positives.tolist(), FINDINGS, COUNTS, what="findings")
         order = np.argsort(names, kind="stable")
         hint = "Unpack the archives of images there, or leave these rows out with dataset.on_bad_image=skip."
         images, there = located([names[row] for row in order], tree.images, root, hint, skip=self.skip_missing)
