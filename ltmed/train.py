@@ -184,6 +184,8 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
     predictions.write(run_dir, data, evaluations["test"], cuts)
     if cfg.figures:
         _plot(run_dir, found)
+    if "card" in cfg.logger.get("artifacts", ()):
+        _write_card(run_dir, found)
     logger.log_final(found)
     record.write(run_dir, found)  # Last of all: that it is there means "finished", and nothing is made up for later.
     return found
@@ -194,6 +196,14 @@ def _plot(run_dir: Path, found: dict[str, Any]) -> None:
     from ltmed.runs.reader import Run
 
     run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)
+
+
+def _write_card(run_dir: Path, found: dict[str, Any]) -> None:
+    from ltmed.logging.wandb_artifacts import CARD
+    from ltmed.plots.run import card_figures
+    from ltmed.runs.reader import Run
+
+    card_figures.write_html(Run(run_dir, found), run_dir / CARD)
 
 
 def _build_stage(

@@ -85,6 +85,8 @@ _PER_STAGE = Kind(
     lambda value: value is None or _whole(1).fits(value) or (isinstance(value, dict) and bool(value)),
     "a whole number, at least 1, a map {stage: number}, or null (the method's own)",
 )
+ARTIFACTS = ("checkpoint", "predictions", "card")
+"""What Weights & Biases may keep of a run (`ltmed.logging.wandb_artifacts`)."""
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 """One name for each; images are normalised in 32 bits, so that networks of other types (bf16-true) cannot take them."""
 
@@ -173,6 +175,10 @@ SETTINGS: dict[str, Kind] = {
     "logger.entity": _or_null(_TEXT, "the account's default"),
     "logger.offline": _FLAG,
     "logger.attempt": _whole(0),
+    "logger.artifacts": Kind(
+        lambda value: isinstance(value, list) and all(name in ARTIFACTS for name in value),
+        f"a list of {', '.join(ARTIFACTS)}, or of some of them",
+    ),
     "backbone.name": _MODEL,
     "backbone.pretrained": _FLAG,
     "backbone.weights": _or_null(_PATH),

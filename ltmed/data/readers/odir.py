@@ -12,6 +12,7 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Table, check_unrepeated, column, read_table, scan, stem
 from ltmed.data.readers._several import groups_always_agree, located, read_columns, require_rules, without_absence
 from ltmed.errors import UserError, require_between, require_choice
@@ -121,6 +122,7 @@ class ODIR(DataModule):
             class_names=class_names,
             groups=groups,
             group_name=self.group_name,
+            attributes=attributes_of(table, [names[row] for row in order], names),
             notes=notes,
         )
 
