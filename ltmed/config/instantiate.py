@@ -39,7 +39,7 @@ def build(node: DictConfig | None, **arguments: Any) -> Any:
         built = instantiate(node, **arguments)
         if isinstance(built, partial):
             _check(built)
-        return built
+        return _plain(built)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -67,6 +67,17 @@ def _check(built: partial[Any]) -> None:
         annotation = parameters[name].annotation if name in parameters else None
         if isinstance(value, str) and _is_number(annotation):
             raise UserError(f"{target} cannot have {name}={value}", f"It takes: {annotation}.")
+
+
+def _plain(built: Any) -> Any:
+    """Python's own `partial` in place of Hydra's, which asks for permission in every call.
+
+    That takes longer than a loss of a small batch. What may be built has been decided by then, and what a loss or an
+    optimizer returns is not built by Hydra.
+    """
+    if not isinstance(built, partial):
+        return built
+    return partial(built.func, *map(_plain, built.args), **{key: _plain(one) for key, one in built.keywords.items()})
 
 
 def _is_number(annotation: Any) -> bool:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ltmed.config.instantiate import build
 from ltmed.errors import UserError
 from tests.harness import ROOT
 from tests.no_reading import NoReading
@@ -41,7 +41,7 @@ def load(name: str, **options: Any) -> Loss:
     """The loss as `loss=name loss.option=...` makes it, beside a cosine head."""
     root = OmegaConf.create({"method": {"network": {"classifier": {"scale": 30.0}}}, "loss": {}})
     root.loss = OmegaConf.merge(OmegaConf.load(ROOT / f"conf/loss/{name}.yaml"), options)
-    made = instantiate(root.loss)
+    made = build(root.loss)
     return with_fixed_noise(made) if name in RANDOM else made
 
 
