@@ -19,7 +19,7 @@ from ltmed.cli.main import COMMANDS, program
 from ltmed.config.compose import compose_with_choices
 from ltmed.config.overrides import setting
 from ltmed.config.paths import choices
-from ltmed.evaluation.scalars import ALL_SCALARS
+from ltmed.evaluation.scalars import ALL_SCALARS, PER_LABEL
 from ltmed.plots.loss_gradients import named_loss
 from ltmed.runs.job import plan
 from ltmed.studies import catalogue
@@ -152,7 +152,8 @@ def test_it_can_be_given(words: tuple[str, ...]) -> None:
     given = command.make_context(name, list(rest)).params
     if name in ("report", "plot") and given["what"]:
         study(given["what"])
-    assert set(given.get("metrics") or ()) <= set(ALL_SCALARS)
+    for metric, _, label in (metric.partition(":") for metric in given.get("metrics") or ()):
+        assert metric in (PER_LABEL if label else ALL_SCALARS)
     for loss in given.get("losses") or ():
         named_loss(loss)
     overrides = [word for word in given.get("overrides") or () if setting(word) not in ("map", "scale")]
