@@ -128,7 +128,7 @@ class _Recommend:
         from ltmed.runs.job import job_of
 
         job = job_of(last_of_each([*overrides, *self.shared, "figures=false", "trainer.enable_progress_bar=false"]))
-        require_root(job.cfg)
+        require_root(job.cfg.dataset)
         return job
 
     def _overrides(self, rung: Rung, candidate: Candidate, epochs: int | None) -> list[str]:
