@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,23 @@ def require_root(dataset: DictConfig) -> None:
         dataset: that node of the composed configuration.
 
     Raises:
-        UserError: names the nearest folder that exists and what in it is called alike.
+        UserError: names the nearest folder that exists and what in it is called alike; or why it cannot be read.
     """
     root = dataset.get("root")
     if not isinstance(root, str) or not root.strip() or not _comes_without_root(dataset.get("_target_")):
         return
     path = Path(os.path.expanduser(root))
-    if path.is_dir():
-        return
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            with os.scandir(path):
+                return
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        pass  # It is not there: see below.
+    except OSError as error:
+        raise UserError(
+            f"dataset.root={root} cannot be read: {error.strerror or error}",
+            "It needs permission to be read, and the folders above it permission to be entered.",
+        ) from None
     if path.exists():
         raise UserError(f"dataset.root={root} is not a folder", "Name the folder that holds the data set.")
     path = path.absolute()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -23,6 +25,20 @@ def test_folders_that_exist_and_roots_that_are_not_set_pass(tmp_path):
     check(None)
     check(str(tmp_path / "phantom-v1"), "ltmed.data.readers.phantom.Phantom")  # It is made there.
     require_root(composed("phantom", None).dataset)
+
+
+@pytest.mark.parametrize("call", ["scandir", "stat"])
+def test_a_folder_that_must_not_be_read_is_not_called_missing(tmp_path, monkeypatch, call):
+    real = getattr(os, call)
+
+    def denied(path=".", *args, **settings):
+        if os.fspath(path) == str(tmp_path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+        return real(path, *args, **settings)
+
+    monkeypatch.setattr(os, call, denied)
+    with pytest.raises(UserError, match="cannot be read: Permission denied"):
+        check(str(tmp_path))
 
 
 def test_the_folder_that_was_meant_is_named(tmp_path):

@@ -38,9 +38,15 @@ ALIASES = {
     "source": ("source", "hospital", "center", "centre", "institution", "collection"),
     "attribute": (),
 }
-"""What the columns may be called, first match first; case, blanks, `_`, `-` and `.` do not matter.
+"""What the columns may be called, first match first; case, blanks, `_`, `-` and `.` do not matter. Groups: also `_ID`.
 Attributes that are found without being chosen are in `ltmed.data.readers._attributes.NAMES`."""
 
+_ID = re.compile(
+    r"(anon(ymi[sz]ed)?|pseudo(nym(i[sz]ed)?)?|deid(entified)?|hashed|internal|public|original|orig|new|study|unique)?"
+    r"(patients?|patienten|pat|pt|lesions?|subjects?|subj|participants?|persons?|individuals?|volunteers?|donors?|cases?)"
+    r"(identifier|pseudonym|ids?|uid|uuid|nos?|nr|num|numbers?|nummer|names?|codes?|hash|keys?|index)(hash(ed)?|anon)?"
+)
+"""Other names of columns of ids, as `squashed` leaves them: `anon_patient_id`, `PatNr`, `lesion_code`."""
 LISTS = ("image", "group", "attribute")
 """Roles that several columns may have."""
 
@@ -106,7 +112,9 @@ def find_roles(table: Table, chosen: Mapping[str, Sequence[str]], *, onehot: boo
         if role in chosen:
             return [_chosen(table, plain, role, name) for name in chosen[role]]
         found = [name for alias in ALIASES[role] for name in plain.get(squashed(alias), ())]
-        return found if role == "group" else found[:1]
+        if role == "group":
+            return found + [name for name in table if name not in found and _ID.fullmatch(squashed(name))]
+        return found[:1]
 
     images, labels, parts = find("image"), [] if onehot else find("label"), find("part")
     for role, found in (("image", images), ("label", labels)):
@@ -139,7 +147,8 @@ def _chosen(table: Table, plain: Mapping[str, Sequence[str]], role: str, given: 
 
 def _missing(table: Table, role: str) -> UserError:
     names = [name for name in table if name]
-    hint = f"It has {', '.join(names)}; say dataset.columns.{role}=NAME, or rename one."
+    some = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    hint = f"It has {some}; say dataset.columns.{role}=NAME, or rename one."
     if any(name.endswith(EXTENSIONS) for name in names):
         hint = f"Its first line seems to hold data ({', '.join(names)[:120]}): write a header above it, 'image,label'."
     elif role == "label":

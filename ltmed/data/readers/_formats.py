@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ltmed.data.readers._text import COMPRESSED, decode_text, read_bytes
+from ltmed.data.readers._text import COMPRESSED, decode_text, read_bytes, shortened
 from ltmed.errors import UserError
 
 TEXT, SHEET, JSON, JSON_LINES, PARQUET, FEATHER = "text", "sheet", "json", "json lines", "parquet", "feather"
@@ -98,10 +99,16 @@ def _sheet(path: Path, data: bytes) -> Cells:
         ) from None
     try:
         book = openpyxl.load_workbook(BytesIO(data), read_only=True, data_only=True)
+        further = [sheet.title for sheet in book.worksheets[1:] if any(any(row) for row in _first_rows(sheet))]
         rows = [[_text(cell) for cell in row] for row in book.worksheets[0].iter_rows(values_only=True)]
     except Exception as error:  # openpyxl has no common class for what damaged files lead to.
         raise _damaged(path, "an Excel file", error) from None
     filled = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
+    if further:
+        warnings.warn(
+            f"{path}: only the first sheet ('{book.worksheets[0].title}') is read, not {shortened(further)}",
+            stacklevel=5,
+        )
     if not filled:
         raise UserError(f"{path} has no content in its first sheet", "Move the table to the first sheet.")
     header = filled[0][1]
@@ -111,6 +118,10 @@ def _sheet(path: Path, data: bytes) -> Cells:
             raise UserError(f"{path}, row {number}: a cell has no name in the header", "Name its column.")
     body = [(row + [""] * width)[:width] for _, row in filled[1:]]
     return Cells(header[:width], _transposed(body, width), [number for number, _ in filled[1:]], "row")
+
+
+def _first_rows(sheet: Any) -> Iterable[tuple[Any, ...]]:
+    return sheet.iter_rows(max_row=5, values_only=True)
 
 
 def _json_lines(path: Path, data: bytes) -> Cells:
@@ -130,7 +141,9 @@ def _json(path: Path, data: bytes) -> Cells:
             return _json_lines(path, data)
         raise _damaged(path, "JSON", error) from None
     if isinstance(content, dict) and isinstance(content.get("data"), list):
-        content = content["data"]
+        names, content = content.get("columns"), content["data"]
+        if isinstance(names, list) and all(isinstance(row, list) and len(row) == len(names) for row in content):
+            content = [dict(zip(map(str, names), row, strict=True)) for row in content]
     if isinstance(content, list):
         return _records(path, content)
     if isinstance(content, dict) and content:
@@ -139,6 +152,10 @@ def _json(path: Path, data: bytes) -> Cells:
             cells = [[_text(cell) for cell in column] for column in columns]
             return Cells(list(content), cells, range(1, len(cells[0]) + 1), "entry")
         if all(isinstance(cells, dict) for cells in columns):
+            numbered = all(str(key).isdecimal() for cells in columns for key in cells)
+            if len(columns) > max(map(len, columns)) and not numbered:  # More rows than columns: image -> row.
+                key = "" if all(map(str.isdecimal, content)) or any("image" in cells for cells in columns) else "image"
+                return _records(path, [{key: name, **cells} for name, cells in content.items()])
             return _records(path, [{name: cells.get(key) for name, cells in content.items()} for key in columns[0]])
         if not any(isinstance(cell, (dict, list)) for cell in columns):
             cells = [list(content), [_text(cell) for cell in columns]]

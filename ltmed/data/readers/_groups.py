@@ -10,16 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltmed.data.readers._walk import composed
+from ltmed.data.readers._ids import known_id, known_ids, unified
 from ltmed.errors import UserError
-
-NO_ID = frozenset(
-    (
-        *("", "-1", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nat", "unknown", "unk", "unspecified"),
-        *("missing", "undefined", "not available", "not known", "no id", "?", "-", "--", "."),
-    )
-)
-"""Cells, in lower case, that stand for an id that is not known."""
 
 _UNITS = ("patient", "subject", "participant", "person", "case", "study", "exam", "lesion")
 _SUGGESTED_SHARE = 0.05
@@ -49,20 +41,6 @@ class Groups:
     """How many images have no id, and are a group each."""
     how: str
     """One sentence for people."""
-
-
-def known_id(cell: str) -> str:
-    """An id as it is compared, or "" where a cell stands for an unknown one."""
-    cell = cell.strip()
-    if cell.lower() in NO_ID:
-        return ""
-    return composed(re.sub(r"^([+-]?\d+)\.0+$", r"\1", cell)) if cell != "-1.0" else ""
-
-
-def known_ids(cells: Sequence[str]) -> list[str]:
-    """`known_id` of every cell."""
-    known = {cell: known_id(cell) for cell in set(cells)}
-    return [known[cell] for cell in cells]
 
 
 def connected(number: int, kinds: Iterable[Iterable[tuple[int, str]]]) -> np.ndarray:
@@ -109,6 +87,10 @@ def find_groups(
     """
     known = {column: known_ids(cells) for column, cells in columns.items()}
     more = {column: [(image, known_id(cell)) for image, cell in pairs] for column, pairs in (further or {}).items()}
+    for column, ids in known.items():
+        if same := unified(name, column, [*ids, *(cell for _, cell in more.get(column, ()))]):
+            known[column] = [same.get(cell, cell) for cell in ids]
+            more[column] = [(image, same.get(cell, cell)) for image, cell in more.get(column, ())]
     known = {column: ids for column, ids in known.items() if any(ids) or any(cell for _, cell in more.get(column, ()))}
     if not known:
         if columns:
@@ -121,7 +103,7 @@ def find_groups(
         present[[image for image, cell in more.get(column, ()) if cell]] = True
         named |= present
         if not present.all():
-            lacking.append(f"{number - int(present.sum()):,} images have no {column}")
+            lacking.append(f"{number - int(present.sum()):,} without {column}")
     unit, alone = _unit(known), int((~named).sum())
     if len(known) == 1 and not any(more.values()):
         ids = next(iter(known.values()))

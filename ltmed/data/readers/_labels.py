@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ NO_LABEL = frozenset(("", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "n
 _YAML_WORDS = {True: ("true", "yes", "on"), False: ("false", "no", "off"), None: ("null", "none", "~")}
 """Words that YAML and Hydra read as something else than text: `dataset.classes=[FALSE,TRUE]` holds no names."""
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,0+")
 _SURE_JOINTS, _LIKELY_JOINTS = "|;", ",/+&"
 
 
@@ -74,7 +76,7 @@ def require_classes(where: object, names: Sequence[str], *, what: str = "classes
     """
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", name.casefold()), []).append(name)
+        alike.setdefault(_plain(name), []).append(name)
     if same := [spellings for spellings in alike.values() if len(spellings) > 1]:
         raise UserError(
             f"{where}: the {what} {' and '.join(map(repr, same[0]))} differ in spelling alone",
@@ -85,6 +87,12 @@ def require_classes(where: object, names: Sequence[str], *, what: str = "classes
             f"{where}: there is one class only ({shortened(names)}), so that every prediction would be right",
             "At least two classes are needed.",
         )
+
+
+def _plain(name: str) -> str:
+    """What two spellings of one class have in common: neither case, blanks, `_`, `-` nor leading zeros matter."""
+    word = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", composed(name).casefold().strip().rstrip(".,;:"))
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", word)
 
 
 def read_labels(
@@ -106,7 +114,8 @@ def read_labels(
         UserError: a row without a label or with several; a label that is no class; labels that are numbers without
             `order`, or numbers and names mixed; one class; classes that differ in spelling alone.
     """
-    plain = {cell: composed(_whole(cell)) for cell in set(cells)}
+    comma = all(map(_DECIMAL_COMMA.fullmatch, set(cells)))
+    plain = {cell: composed(_whole(cell.replace(",", ".") if comma else cell)).strip() for cell in set(cells)}
     words = set(plain.values())
     names = class_names(order, words) if order else None
     boolean = {item for item in order or () if item is None or isinstance(item, bool)}
@@ -152,6 +161,12 @@ def _numbers(labels: Sequence[str], where: Callable[[int], str], names: Sequence
         known, meaning = by_name, ""
     row = next((row for row, label in enumerate(labels) if label not in known), None)
     if row is None:
+        if "0" not in words:
+            warnings.warn(
+                f"labels are positions in dataset.classes, from 0, and none is 0 ('{names[0]}'): if they count from 1, "
+                "every class is called like the one after it",
+                stacklevel=5,
+            )
         return known
     if numeric and known is by_name and not any(_is_number(name) for name in names):
         word = next(iter(sorted(words - numeric)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from ltmed.data.readers._files import require_folder
 from ltmed.data.readers._labels import require_classes
-from ltmed.data.readers._masks import IMAGE_FOLDERS, is_mask_folder, masks_among, same_names
+from ltmed.data.readers._levels import divided, refuse_higher_folders, uneven
+from ltmed.data.readers._masks import masks_among, refuse_masks_as_class, same_names
 from ltmed.data.readers._parts import part_named, squashed
 from ltmed.data.readers._text import listed_value, many, path_value, shortened
-from ltmed.data.readers._walk import composed, fits, images_among, walk
+from ltmed.data.readers._walk import ARCHIVES, composed, fits, images_among, walk
 from ltmed.errors import UserError
 
 _INCLUDE = "Say which files are meant, for instance 'dataset.include=*/images/*'."
-_BLOCK = re.compile(
-    r"\d+\s*(-|_|to)\s*\d+|\d+\s*x|"
-    r"(patient|person|subject|subj|sub|case|series|study|scan|slide|pat|pt|p|s|id)[-_ ]*\(?\d+\)?",
-    re.IGNORECASE,
-)
-"""Subfolders that are no classes: 0001-1000, 40x, patient 7."""
 _TEXT_FILES = (".txt", ".csv", ".tsv", ".xml", ".json", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".pdf", ".db")
 
 
@@ -61,10 +55,12 @@ def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include
     if not any("/" in path for path in images):
         found = f"{len(images)} images, but none" if images else "no image"
         hint = f"For a table of labels use dataset=manifest. {help_text}" if images else help_text
+        if archives := [path for path in others if path.lower().endswith(ARCHIVES)]:
+            hint = f"It holds archives ({shortened(archives, 3)}): unpack them there. {hint}"
         raise UserError(f"{root} has {found} in a class folder", hint)
     top = _folders_in(root, "")
     parts = {folder: part for folder in top if (part := part_named(folder)) and folder not in (named or ())}
-    below, left_out = _divided(images, 0), []
+    below, left_out = divided(images, 0), []
     inner = None if parts else _parts_inside(images)
     depth = 2 if parts else 1
     if parts:
@@ -73,8 +69,10 @@ def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include
         folders = inner
     else:
         folders = {("", folder): below.get(folder, []) for folder in top}
-        if named is None and not include:
-            _refuse_the_same_subfolders(root, folders)
+    said = []
+    if named is None and not include:
+        said = refuse_higher_folders(root, folders, parts, 2 if parts or inner else 1)
+        refuse_masks_as_class(root, {label: paths for (_, label), paths in folders.items() if label})
     if loose := len(below.get("", ())):
         left_out.append(f"{many(loose, 'image')} in {root} itself, in no class folder")
     if not include:
@@ -82,19 +80,10 @@ def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include
         left_out += _leave_masks_out(root, folders, depth)
     folders = _composed(folders)
     _require_two(root, folders)
-    uneven = [] if named or include or inner else _uneven(root, folders, depth)
+    said += [] if named or include or inner else uneven(root, folders, depth)
     strange, texts = _rest(others)
-    said = [f"left out: {sentence}" for sentence in (*left_out, *strange)]
-    return Layout(folders, [*said, *uneven], [f"left out: {sentence}" for sentence in texts])
-
-
-def _divided(images: Iterable[str], depth: int) -> dict[str, list[str]]:
-    """Paths by the folder at one place of each path; "" for those that end before."""
-    folders: dict[str, list[str]] = {}
-    for path in images:
-        names = path.split("/")
-        folders.setdefault(names[depth] if len(names) > depth + 1 else "", []).append(path)
-    return folders
+    missed = [f"left out: {sentence}" for sentence in (*left_out, *strange)]
+    return Layout(folders, [*missed, *said], [f"left out: {sentence}" for sentence in texts])
 
 
 def _folders_in(root: Path, below: str) -> list[str]:
@@ -117,7 +106,7 @@ def _parted(
     folders: dict[tuple[str, str], list[str]] = {}
     left_out = []
     for folder, part in parts.items():
-        inside = _divided(below.get(folder, ()), 1)
+        inside = divided(below.get(folder, ()), 1)
         if loose := inside.pop("", []):
             left_out.append(f"{many(len(loose), 'image')} in '{folder}' itself, in no class folder")
         if part == "train" and not inside:
@@ -148,54 +137,6 @@ def _parts_inside(images: Sequence[str]) -> dict[tuple[str, str], list[str]] | N
             return None
         folders.setdefault((part, names[0]), []).append(path)
     return folders if any(part == "train" for part, _ in folders) and len(folders) > 1 else None
-
-
-def _refuse_the_same_subfolders(root: Path, folders: Mapping[tuple[str, str], Sequence[str]]) -> None:
-    """Refuses `images/{a,b}` beside `masks/{a,b}`, or `set1/{a,b}` beside `set2/{a,b}`: the classes are one below."""
-    inside = {label: _subfolders(paths, 1) for (_, label), paths in folders.items()}
-    for label, names in inside.items():
-        for other, others in inside.items():
-            common = names & others
-            if label < other and len(common) > 1:
-                raise UserError(
-                    f"{root}: the folders '{label}' and '{other}' hold the same subfolders "
-                    f"({shortened(sorted(common))}), which look like the classes",
-                    f"Say dataset.root={path_value(root / label)} (or {other}). If '{label}' and '{other}' are the "
-                    f"classes, name all classes: dataset.classes={listed_value(inside)}.",
-                )
-
-
-def _subfolders(paths: Iterable[str], depth: int) -> set[str]:
-    """Folders at one place of the paths that could be classes."""
-    return {name for name in _divided(paths, depth) if name and not _is_neutral(name)}
-
-
-def _uneven(root: Path, folders: Mapping[tuple[str, str], Sequence[str]], depth: int) -> list[str]:
-    """Points out a class folder with folders in it beside others that hold their images themselves.
-
-    Raises:
-        UserError: the folders in it are parts of a split.
-    """
-    inside = {label: _subfolders(paths, depth) for (_, label), paths in folders.items()}
-    deep = [label for label, names in inside.items() if len(names) > 1 or any(map(part_named, names))]
-    if len(deep) == 1 < len(inside) and not any(names for label, names in inside.items() if label != deep[0]):
-        if any(map(part_named, inside[deep[0]])):
-            raise UserError(
-                f"{root}: of the folders ({shortened(sorted(inside))}) '{deep[0]}' holds parts of a split "
-                f"({shortened(sorted(inside[deep[0]]), 3)})",
-                f"Say dataset.root={path_value(root / deep[0])}.",
-            )
-        return [
-            f"of the classes ({shortened(sorted(inside))}) only '{deep[0]}' has subfolders "
-            f"({shortened(sorted(inside[deep[0]]), 3)}); if those are the classes, say "
-            f"dataset.root={path_value(root / deep[0])}"
-        ]
-    return []
-
-
-def _is_neutral(name: str) -> bool:
-    """Whether a subfolder of a class is called as such subfolders are: images, masks, 0001-1000, 40x."""
-    return squashed(name) in IMAGE_FOLDERS or is_mask_folder(name) or _BLOCK.fullmatch(name) is not None
 
 
 def _refuse_other_classes_inside(root: Path, folders: Mapping[tuple[str, str], Sequence[str]], depth: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ltmed.data.readers._parts import squashed
+from ltmed.data.readers._text import listed_value
+from ltmed.errors import UserError
 
 _FOLDER = re.compile(
     r".*masks?|masks?.*|seg|segs|segmentations?|.*segmentations?|annotations?|gt|groundtruths?|labels?|"
@@ -46,6 +48,32 @@ def masks_among(images: Sequence[str], depth: int) -> set[str]:
 def is_mask_name(stem: str) -> bool:
     """Whether a file name without extension ends like that of a mask."""
     return _ENDING.search(stem) is not None
+
+
+def refuse_masks_as_class(root: object, classes: Mapping[str, Sequence[str]]) -> None:
+    """Refuses `benign/`, `malignant/` and `masks/` with the same file names in the last one.
+
+    Args:
+        root: the root, for messages.
+        classes: class folder -> paths.
+
+    Raises:
+        UserError: a folder that is called like one of masks holds names of the others.
+    """
+    stems = {
+        label: {_without_extension(path).rpartition("/")[2].lower() for path in paths}
+        for label, paths in classes.items()
+    }
+    masks = [label for label in classes if is_mask_folder(label)]
+    images = set().union(*(names for label, names in stems.items() if label not in masks))
+    for label in masks:
+        plain = {_ENDING.sub("", stem) for stem in stems[label]}
+        if images and 2 * len(plain & images) > len(plain):
+            raise UserError(
+                f"{root}: the folder '{label}' holds files with the names of images in the other folders, so that it "
+                "seems to hold masks and is no class",
+                f"Move it away. If it is a class, name all classes: dataset.classes={listed_value(classes)}.",
+            )
 
 
 def same_names(images: Iterable[str], depth: int) -> tuple[str, str] | None:

@@ -11,18 +11,16 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ltmed.data.readers._masks import is_mask_folder, is_mask_name
 from ltmed.data.readers._parts import part_named, squashed
+from ltmed.data.readers._renamed import constant_affix, leading_zeros
 from ltmed.data.readers._walk import EXTENSIONS, composed, fits, is_image_name, lacks_extension, walk
 from ltmed.errors import UserError
-
-_MOST_AFFIXES = 20
-_BEFORE, _AFTER = re.compile(r".*[ _.-]"), re.compile(r"[ _.-].*")
 
 
 @dataclass
@@ -47,7 +45,8 @@ class ImageFiles:
         self.root = root
         self.paths = [path for path in walk(root) if not include or fits(path, include)]
         self._roots = tuple({root.absolute().as_posix(), root.resolve().as_posix()})
-        self._actual = {path if path.isascii() else composed(path): path for path in self.paths}
+        self._actual = {composed(path): path for path in self.paths if not path.isascii()}
+        self._actual |= {path: path for path in self.paths}
         self._named: dict[str, list[str]] = {}
 
     @cached_property
@@ -77,7 +76,7 @@ class ImageFiles:
             UserError: a name that fits several files equally well; two different names that fit one file.
         """
         cleaned = {name: self._clean(name) for name in dict.fromkeys(names)}
-        paths: list[str | None] = [self._actual.get(cleaned[name]) for name in names]
+        paths: list[str | None] = [self._actual.get(name) or self._actual.get(cleaned[name]) for name in names]
         open_rows = [row for row, path in enumerate(paths) if path is None]
         if not open_rows:
             return Found(paths)
@@ -114,8 +113,8 @@ class ImageFiles:
                 )
         found = Found(paths)
         self._remark(found, [cleaned[name] for name in names])
-        if not any(paths):
-            self._constant_affix(found, [cleaned[name] for name in names])
+        if None in paths:
+            self._rename(found, [cleaned[name] for name in names])
         return found
 
     def _clean(self, name: str) -> str:
@@ -191,22 +190,21 @@ class ImageFiles:
             name, path = moved[0]
             found.remarks.append(f"{len(moved):,} of {total:,} images are in other folders ('{name}' is {path})")
 
-    def _constant_affix(self, found: Found, names: Sequence[str]) -> None:
-        """Where no name fits: what one and the same word at the end or the beginning of every name makes fit.
-
-        Only after or before a blank or one of `_.-`, so that no number becomes another one, and never masks.
-        """
+    def _rename(self, found: Found, names: Sequence[str]) -> None:
+        """Finds what is missing by a rule that changes all names in one way; masks are never meant."""
         files: dict[str, list[str]] = {}
         for path in self.paths:
             if (is_image_name(path) or lacks_extension(path)) and not is_mask_name(_key(path)):
                 files.setdefault(_key(path), []).append(path)
         keys = [_key(name) for name in names]
-        for before, after, added in _affixes(keys[0], files):
-            changed = [_changed(key, before, after, added) for key in keys]
-            if all(len(files.get(key, ())) == 1 for key in changed) and len(set(changed)) == len(set(keys)):
-                found.paths[:] = [files[key][0] for key in changed]
-                found.remarks.append(f"all images are called otherwise ('{names[0]}' is {found.paths[0]})")
-                return
+        if not any(found.paths) and (renamed := constant_affix(keys, files)):
+            found.paths[:] = renamed
+            found.remarks.append(f"all images are called otherwise ('{names[0]}' is {renamed[0]})")
+        elif not any("/" in name for name in names) and (zeros := leading_zeros(keys, files, found.paths)):
+            for row, path in zeros.items():
+                found.paths[row] = path
+            row, path = next(iter(zeros.items()))
+            found.remarks.append(f"{len(zeros):,} images have other leading zeros ('{names[row]}' is {path})")
 
 
 class _Outside:
@@ -223,25 +221,6 @@ class _Outside:
             except (OSError, ValueError):
                 self._listed[folder] = set()
         return name in self._listed[folder]
-
-
-def _affixes(key: str, files: Iterable[str]) -> list[tuple[str, str, bool]]:
-    """What would make one key that of a file: (word before, word after, whether they are added or taken away)."""
-    changes: dict[tuple[str, str, bool], None] = {}
-    for name in files:
-        added = len(name) > len(key)
-        longer, shorter = (name, key) if added else (key, name)
-        before, found, after = longer.partition(shorter)
-        one_side = found and shorter and bool(before) != bool(after)
-        if one_side and (_BEFORE if before else _AFTER).fullmatch(before or after):
-            changes[before, after, added] = None
-    return list(changes)[:_MOST_AFFIXES]
-
-
-def _changed(key: str, before: str, after: str, added: bool) -> str:
-    if added:
-        return before + key + after
-    return key[len(before) : len(key) - len(after)] if key.startswith(before) and key.endswith(after) else ""
 
 
 def _best(paths: list[str], rank: Callable[[str], int]) -> list[str]:

@@ -9,9 +9,9 @@ from ltmed.data.readers._walk import composed
 from ltmed.errors import UserError, suggest
 
 PART_NAMES = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validate", "validation", "dev"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "tst"),
 }
 """The words for the parts, as `squashed` leaves them; `set`, `data`, `images`, `split` or `part` may follow."""
 

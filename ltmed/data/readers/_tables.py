@@ -9,9 +9,10 @@ from io import BytesIO
 from pathlib import Path
 
 from ltmed.data.readers._formats import TEXT, format_of, read_cells
-from ltmed.data.readers._text import decode_text, numbered_rows, read_bytes, separator_of
+from ltmed.data.readers._text import SEPARATOR_LINE, decode_text, numbered_rows, read_bytes, separator_of
 from ltmed.errors import UserError, suggest
 
+_WORDS = {"": 0.0, "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _CUT_OFF = "A file that was downloaded may be cut off: fetch it again."
 
 
@@ -87,6 +88,8 @@ def _quick(path: Path, data: bytes) -> Table | None:
 
     data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").strip(b"\n")
     first, _, body = data.partition(b"\n")
+    if SEPARATOR_LINE.fullmatch(first.decode("latin-1")):
+        return None
     if b'"' in data or b"\0" in data or b"\r" in data or re.search(rb"\n[ \t\x0b\x0c,;|]*(\n|$)", data):
         return None
     if max(map(len, data.split(b"\n"))) > csv.field_size_limit():
@@ -153,7 +156,8 @@ def onehot(table: Mapping[str, list[str]], path: Path, ids: Sequence[str], class
         classes: codes, in the order of the indices.
 
     Raises:
-        UserError: a class has no column; a cell is no number; a row has not exactly one 1 and 0 elsewhere.
+        UserError: a class has no column; a row has not exactly one 1 (`1.0`, `1,0`, `true`, `yes`) and 0, `false`, `no`
+            or nothing elsewhere.
     """
     cells = [column(table, path, code) for code in classes]
     values = {cell: _number(cell) for code in cells for cell in set(code)}
@@ -181,8 +185,10 @@ def onehot(table: Mapping[str, list[str]], path: Path, ids: Sequence[str], class
 
 
 def _number(cell: str) -> float | None:
+    if cell.lower() in _WORDS:
+        return _WORDS[cell.lower()]
     try:
-        return float(cell)
+        return float(re.sub(r"^(\d+),(\d+)$", r"\1.\2", cell))
     except ValueError:
         return None
 

@@ -17,6 +17,8 @@ from ltmed.errors import UserError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 SEPARATORS = ",;\t|"
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
+"""The line that Excel puts above the header to say what separates cells."""
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -73,7 +75,9 @@ def read_text(path: Path) -> str:
 
 
 def separator_of(text: str) -> str:
-    """Whichever of comma, semicolon, tab and bar the first line with content has most of, outside quotes."""
+    """What `sep=` says, or whichever of comma, semicolon, tab and bar the first line with content has most of."""
+    if said := SEPARATOR_LINE.fullmatch(re.split("[\r\n]", text[:100])[0]):
+        return said[1]
     first = next((line for line in re.split("\r\n|\r|\n", text[:1_000_000]) if line.strip(" \t,;|")), "")
     return max(SEPARATORS, key=re.sub('"[^"]*"', "", first).count)
 
@@ -97,6 +101,8 @@ def numbered_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
     try:
         for row in reader:
             begin, end = end + 1, reader.line_num
+            if begin == 1 and SEPARATOR_LINE.fullmatch(lines[0]):
+                continue
             cells = [cell.strip() for cell in row]
             if any(cells):
                 rows.append((end, cells))

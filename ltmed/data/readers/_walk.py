@@ -17,6 +17,11 @@ EXTENSIONS = (
 )
 """How the names of image files end, in any case. DICOM files often end in nothing: see `images_among`."""
 
+_INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))
+"""Soft hyphen, zero width space, marks of direction, word joiner, byte order mark; not joiners of letters."""
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
+"""Files that images may still be in, in lower case."""
+
 _LONGEST_HEADER = 132
 _HEADERS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF8")
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
@@ -92,8 +97,11 @@ def images_among(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]
 
 
 def composed(text: str) -> str:
-    """`text` in Unicode's composed form (NFC): macOS writes an umlaut into file names as two characters."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """`text` in Unicode's composed form (NFC), without characters that have no width.
+
+    macOS writes an umlaut into file names as two characters; web pages and Office leave marks that nobody sees.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_INVISIBLE))
 
 
 def fits(path: str, include: Sequence[str]) -> bool:

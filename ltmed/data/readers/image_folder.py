@@ -82,6 +82,7 @@ class ImageFolder(DataModule):
         if groups is not None:
             self._warn_of_divided(groups, parts)
         self._warn_of_versions(images)
+        self._refuse_links_to_one_file(root, images, [classes[label] for _, label, _ in rows])
         return Manifest(
             name=self.name,
             root=root,
@@ -131,6 +132,23 @@ class ImageFolder(DataModule):
                 "leaks; 'split=grouped split.pool=all' divides all images anew",
                 stacklevel=3,
             )
+
+    def _refuse_links_to_one_file(self, root: Path, images: tuple[str, ...], labels: list[str]) -> None:
+        """One file that is an image of two classes, by links; links within a class are counted."""
+        if not any(os.path.islink(root / image) for image in images):
+            return
+        first: dict[str, int] = {}
+        again = 0
+        for row, image in enumerate(images):
+            before = first.setdefault(os.path.realpath(root / image), row)
+            again += before != row
+            if labels[before] != labels[row]:
+                raise UserError(
+                    f"{root}: {images[before]} ({labels[before]}) and {image} ({labels[row]}) are one file, by a link",
+                    "Remove one of them; dataset.include=PATTERN leaves files out.",
+                )
+        if again:
+            warnings.warn(f"{self.name}: {many(again, 'image')} the same file as another one, by links", stacklevel=3)
 
     def _warn_of_versions(self, images: tuple[str, ...]) -> None:
         """An image that was converted may lie beside what it was converted from."""

@@ -14,7 +14,7 @@ from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
-from ltmed.data.readers._groups import known_ids
+from ltmed.data.readers._ids import known_ids
 from ltmed.errors import UserError, suggest
 
 TRAINING = "ISIC2018_Task3_Training_GroundTruth.csv"
@@ -68,6 +68,7 @@ class ISIC2018(DataModule):
      ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv (or beside the folders)
      ISIC2018_Task3_Training_LesionGroupings.csv          (lesions; needed by split=grouped)
      the same folders and csv files with Validation and Test in place of Training   (optional)
+     or images/*.jpg  GroundTruth.csv
   B  HAM10000_images_part_1/*.jpg  HAM10000_images_part_2/*.jpg  HAM10000_metadata.csv
   C  ISIC2018_Task3_Training_Input/*.jpg  split_data/split_data_{1..5}_fold_{train,test}.csv
   D  train.txt  test.txt  split/**/*.jpg                  (lines "path class-number", order MEL NV BCC ...)
@@ -87,7 +88,8 @@ class ISIC2018(DataModule):
             UserError: no folder, no known layout, a label file that contradicts itself, a listed image missing.
         """
         tree = scan(root, self.how_to_get())
-        entries = self._folds(tree) or self._challenge(tree, tree.file(TRAINING)) or self._lists(tree)
+        training = tree.file(TRAINING, "GroundTruth.csv")
+        entries = self._folds(tree) or self._challenge(tree, training) or self._lists(tree)
         entries = entries or self._class_folders(root) or self._challenge(tree, tree.file(*METADATA))
         if not entries:
             raise UserError(_missing_label_file(tree), self.how_to_get())

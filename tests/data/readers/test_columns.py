@@ -96,3 +96,33 @@ def test_every_role_is_a_setting():
     columns = composed("manifest", Path("x"), "dataset.columns.image=a", "dataset.columns.group=[b,c]").dataset.columns
     assert set(columns) == set(ALIASES)
     assert (columns.image, list(columns.group), columns.source) == ("a", ["b", "c"], None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pat_id",
+        "PatNr",
+        "anon_patient_id",
+        "Patient Hash",
+        "lesion_code",
+        "SubjectCode",
+        "participantUID",
+        "Patientennummer",
+    ],
+)
+def test_other_names_of_ids_are_taken_beside_a_known_one(name):
+    assert roles(["image", "label", "lesion_id", name]).groups == ["lesion_id", name.lower()]
+
+
+@pytest.mark.parametrize(
+    "name", ["patient_age", "patient_sex", "lesion_type", "lesion location", "patch_id", "person_height", "case", "pt"]
+)
+def test_what_is_no_id_is_not_taken(name):
+    assert roles(["image", "label", "lesion_id", name]).groups == ["lesion_id"]
+
+
+def test_a_message_names_some_of_very_many_columns():
+    with pytest.raises(UserError) as caught:
+        roles([f"c{n}" for n in range(10_000)])
+    assert len(str(caught.value)) < 400

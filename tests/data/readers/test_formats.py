@@ -166,3 +166,34 @@ def test_the_quick_way_reads_what_the_careful_one_reads(tmp_path, separator, end
 )
 def test_the_quick_way_leaves_what_needs_care_to_the_careful_one(tmp_path, text):
     assert _tables._quick(tmp_path / "t.csv", text.encode()) is None
+
+
+def test_excel_says_which_sheets_are_not_read(tmp_path):
+    sheet(tmp_path / "t.xlsx", [HEADER, *ROWS])
+    with pytest.warns(UserWarning, match="'other'"):
+        read_table(tmp_path / "t.xlsx")
+
+
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_line_of_excel_that_names_the_separator(tmp_path, line, end):
+    path = tmp_path / "t.csv"
+    path.write_text(end.join([line, "image;label, or so", "a.jpg;x", "b.jpg;y", ""]), encoding="utf-8", newline="")
+    table = read_table(path)
+    assert dict(table) == {"image": ["a.jpg", "b.jpg"], "label, or so": ["x", "y"]}
+    assert table.where(1).endswith("line 4")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"columns": ["image", "label"], "index": [0, 1, 2], "data": [["a", "x"], ["b", "y"], ["c", "x"]]},
+        {"a": {"label": "x"}, "b": {"label": "y"}, "c": {"label": "x"}},
+        {"0": {"image": "a", "label": "x"}, "1": {"image": "b", "label": "y"}, "2": {"image": "c", "label": "x"}},
+        {"image": {"0": "a", "1": "b", "2": "c"}, "label": {"0": "x", "1": "y", "2": "x"}},
+    ],
+)
+def test_json_in_the_orientations_of_pandas(tmp_path, content):
+    (tmp_path / "t.json").write_text(json.dumps(content), encoding="utf-8")
+    table = read_table(tmp_path / "t.json")
+    assert (table["image"], table["label"]) == (["a", "b", "c"], ["x", "y", "x"])

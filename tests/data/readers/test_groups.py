@@ -12,10 +12,10 @@ from ltmed.data.readers._groups import (
     connected,
     find_groups,
     ids_in_names,
-    known_id,
     refuse_divided_groups,
     suggest_pattern,
 )
+from ltmed.data.readers._ids import known_id
 from ltmed.errors import UserError
 
 
@@ -73,7 +73,7 @@ def test_a_patient_with_several_lesions_is_one_group_though_most_lesions_are_unk
     assert groups is not None
     assert (groups.unit, groups.alone, len(np.unique(groups.numbers))) == ("patient", 0, 10)
     assert all(len(set(groups.numbers[row : row + 4].tolist())) == 1 for row in range(0, 40, 4))
-    assert "32 images have no lesion_id" in groups.how
+    assert "32 without lesion_id" in groups.how
 
 
 def test_images_without_any_id_are_alone_counted_and_warned_of():
@@ -176,3 +176,27 @@ def test_a_divided_group_is_named_with_both_rows_and_their_number():
             numbers, "lesion", ["train", "train", "test", "", "val", "val"], list("abcdef"), lambda row: f"row {row}"
         )
     refuse_divided_groups(numbers, "lesion", ["train", "test", "train", "", "", "val"], list("abcdef"), str)
+
+
+@pytest.mark.parametrize("second", ["p7", "P07", "P-7", "P 7", "P_007"])
+def test_one_id_spelled_in_two_ways_is_one_group_with_a_warning(second):
+    with pytest.warns(UserWarning, match="spelled in several ways"):
+        groups = find_groups("set", {"patient": ["P7", "P8", second, "P10"]}, 4)
+    assert groups is not None
+    numbers = groups.numbers.tolist()
+    assert numbers[0] == numbers[2]
+    assert len(set(numbers)) == 3
+
+
+def test_ids_that_differ_in_more_than_spelling_stay_apart():
+    ids = ["1", "10", "100", "1-2", "12", "P1", "P10", "1.5", "15", "a-1", "a-1-1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        groups = find_groups("set", {"patient": ids}, len(ids))
+    assert groups is not None
+    assert len(set(groups.numbers.tolist())) == len(ids)
+
+
+@pytest.mark.parametrize("cell", ["Anonymous", "anonymised", "not recorded", "Not Provided", "n.a."])
+def test_words_for_no_id(cell):
+    assert known_id(cell) == ""

@@ -128,3 +128,30 @@ def test_classes_are_two_at_least():
     require_classes("here", ["a", "b"])
     with pytest.raises(UserError, match="one class only"):
         require_classes("here", ["a"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("a", "a."), ("a", "a "), ("1", "01"), ("grade 1", "grade 01", "grade 2"), ("mel\u200bx", "melx"), ("A", "a")],
+)
+def test_classes_that_differ_in_spelling_alone_are_refused(names):
+    with pytest.raises(UserError, match="differ in spelling alone"):
+        require_classes("t.csv", names)
+
+
+@pytest.mark.parametrize("names", [("1", "10", "100"), ("0", "1"), ("T1.5", "T1.05"), ("a.b", "ab")])
+def test_classes_that_differ_in_more_are_fine(names):
+    require_classes("t.csv", names)
+
+
+def test_characters_without_width_are_no_difference():
+    assert read(["mel\u200b", "\ufeffmel", "nv", "nv\u2060"]) == (("mel", "nv"), ["mel", "mel", "nv", "nv"])
+
+
+def test_decimal_commas_are_numbers():
+    assert read(["0,0", "1,0", "2,00"], ["p", "q", "r"]) == (("p", "q", "r"), ["p", "q", "r"])
+
+
+def test_positions_that_seem_to_count_from_one_are_warned_of():
+    with pytest.warns(UserWarning, match="count from 1"):
+        assert read(["1", "2", "1"], ["p", "q", "r"])[1] == ["q", "r", "q"]

@@ -211,3 +211,55 @@ def test_a_folder_that_links_lead_to_is_in_each_of_its_classes(tmp_path):
     manifest, _ = folder(tmp_path / "data")
     assert classes(manifest) == {"a": 4, "x": 4, "y": 4}
     assert set(labels(manifest).values()) == {"a", "x", "y"}
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        some("one/train/a", "one/train/b", "one/test/a", "one/test/b", "two/train/a", "two/train/b", "two/test/a"),
+        some("train/one/a", "train/one/b", "train/two/a", "train/two/b", "test/one/a", "test/two/b"),
+    ],
+)
+def test_classes_below_sites_are_not_taken_for_sites_whatever_parts_are_beside(tmp_path, paths):
+    put(tmp_path, *paths)
+    with pytest.raises(UserError, match="'one' and 'two' hold the same subfolders"):
+        folder(tmp_path)
+    assert folder(tmp_path, "dataset.classes=[one,two]")[0].classes == ("one", "two")
+
+
+def test_one_common_subfolder_is_warned_of(tmp_path):
+    put(tmp_path, *some("one/a", "one/b", "two/a", "two/c"))
+    assert "one folder too high" in folder(tmp_path)[1]
+
+
+def test_a_class_of_masks_is_refused(tmp_path):
+    put(tmp_path, *(f"{name}/{n}.png" for name in ("benign", "malignant", "masks") for n in range(4)))
+    with pytest.raises(UserError, match="'masks' holds files with the names of images"):
+        folder(tmp_path)
+    assert len(folder(tmp_path, "dataset.classes=[benign,malignant,masks]")[0].classes) == 3
+
+
+def test_classes_called_after_masks_are_classes_where_all_are(tmp_path):
+    put(tmp_path, *(f"{name}/{n}.png" for name in ("with_mask", "without_mask") for n in range(4)))
+    assert folder(tmp_path)[0].classes == ("with_mask", "without_mask")
+
+
+def test_one_file_in_two_classes_by_a_link_is_refused(tmp_path):
+    put(tmp_path, *some("a", "b"))
+    (tmp_path / "b" / "link.png").symlink_to("../a/a_0.png")
+    with pytest.raises(UserError, match="one file, by a link"):
+        folder(tmp_path)
+
+
+def test_links_from_a_pool_elsewhere_are_images(tmp_path):
+    put(tmp_path / "pool", "0.png", "1.png")
+    for name, label in (("0", "a"), ("1", "b")):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / "x.png").symlink_to(f"../../pool/{name}.png")
+    assert classes(folder(tmp_path / "set")[0]) == {"a": 1, "b": 1}
+
+
+def test_archives_are_named_where_there_is_no_image(tmp_path):
+    put(tmp_path, "a.zip", "b.tar.gz")
+    with pytest.raises(UserError, match=r"archives \('a.zip', 'b.tar.gz'\)"):
+        folder(tmp_path)

@@ -292,3 +292,18 @@ def test_only_the_files_that_are_meant(tmp_path):
     with pytest.raises(UserError, match="'0.jpg' is images/0.jpg as well as other/0.jpg"):
         manifest(tmp_path)
     assert all(image.startswith("images/") for image in manifest(tmp_path, "dataset.include=images/*")[0].images)
+
+
+@pytest.mark.parametrize(
+    ("one", "zero"), [("True", "False"), ("yes", "no"), ("1", ""), ("1.0", "0.0"), ('"1,0"', '"0,0"')]
+)
+def test_columns_of_ones_in_other_words(tmp_path, one, zero):
+    table(tmp_path, "image,A,B", lambda n, name, label: f"{name},{(one, zero)[n % 2]},{(zero, one)[n % 2]}")
+    found, _ = manifest(tmp_path, "dataset.label_columns=[A,B]")
+    assert labels(found) == {name: "AB"[n % 2] for n, name in enumerate(NAMES)}
+
+
+def test_a_row_of_columns_of_ones_without_a_one_is_refused(tmp_path):
+    table(tmp_path, "image,A,B", lambda n, name, label: f"{name},{'' if n == 3 else 1},")
+    with pytest.raises(UserError, match="line 5: .*not exactly one class"):
+        manifest(tmp_path, "dataset.label_columns=[A,B]")

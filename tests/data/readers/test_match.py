@@ -151,3 +151,25 @@ def test_versions_beside_the_images_are_told_from_folders_of_patients():
         "c/images", "c/enhanced"
     )  # fmt: skip
     assert same_names([f"c/{folder}/{name}" for folder in ("p1", "p2") for name in names], 1) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "names", "expected"),
+    [
+        (["i/00007.png", "i/00012.png"], ["7", "12"], ["i/00007.png", "i/00012.png"]),
+        (["i/7.png", "i/12.png"], ["007", "012"], ["i/7.png", "i/12.png"]),
+        (["i/007.png", "i/100.png"], ["7", "100"], ["i/007.png", "i/100.png"]),
+        (["i/7.png", "i/007.png"], ["7", "07"], ["i/7.png", None]),
+        (["i/70.png"], ["7"], [None]),
+        (["i/007.png", "x"], ["7", "x"], [None, "x"]),
+    ],
+)
+def test_leading_zeros_that_a_program_took_away(tmp_path, files, names, expected):
+    put(tmp_path, *files)
+    assert find(tmp_path, names).paths == expected
+
+
+def test_two_files_that_differ_in_composition_alone(tmp_path):
+    one, other = (unicodedata.normalize(form, "h\u00e4.png") for form in ("NFC", "NFD"))
+    put(tmp_path, one, other)
+    assert find(tmp_path, [one, other]).paths == [one, other]
