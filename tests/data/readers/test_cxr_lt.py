@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ltmed.data.readers._cxr_lt_lists import LISTS
+from ltmed.data.readers.cxr_lt import LISTS
 from ltmed.errors import UserError
 from tests.data.readers.reading import put, read, write
 

@@ -10,9 +10,9 @@ import pytest
 from ltmed.config.compose import read_manifest
 from ltmed.config.instantiate import build
 from ltmed.config.paths import conf
-from ltmed.data.readers._cxr_lt_lists import LISTS
 from ltmed.data.readers.chestxray14 import FINDINGS
 from ltmed.data.readers.chexpert import OBSERVATIONS
+from ltmed.data.readers.cxr_lt import LISTS
 from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import challenge
