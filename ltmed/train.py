@@ -52,12 +52,12 @@ def train(job: Job) -> float:
         DivergedError: the loss became NaN or infinite.
     """
     with trusted():  # The user's own command says what is built.
-        found = _finished(job) or _train(job, *_prepare(job))
+        results = _finished(job) or _train(job, *_prepare(job))
     if not is_first_process():
         return float("nan")
-    print_summary(found)
+    print_summary(results)
     print(f"\nResults are in {job.run_dir}")
-    return found["val"]["scalars"][job.cfg.monitor]
+    return results["val"]["scalars"][job.cfg.monitor]
 
 
 def _finished(job: Job) -> dict[str, Any] | None:
@@ -65,10 +65,10 @@ def _finished(job: Job) -> dict[str, Any] | None:
     cfg, run_dir = job.cfg, job.run_dir
     if is_first_process():
         require_same(run_dir, cfg)
-    found = record.read(run_dir) if run_dir.is_dir() else None
-    if found and facts.read(run_dir)["split"]["root"] != cfg.dataset.root:
+    results = record.read(run_dir) if run_dir.is_dir() else None
+    if results and facts.read(run_dir)["split"]["root"] != cfg.dataset.root:
         open_dataset(cfg, run_dir)
-    return found
+    return results
 
 
 def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
@@ -131,8 +131,8 @@ def _train(job: Job, data: DataModule, network: Network, accelerator: str, devic
     run_dir = job.run_dir
     before = existing(run_dir)
     with claimed(run_dir, job.cfg), removed_if_refused(run_dir, before), terminable():
-        if found := record.read(run_dir):
-            return found
+        if results := record.read(run_dir):
+            return results
         if is_first_process():
             facts.begin(job)
             begin_data(run_dir, data, job.cfg.dataset.root)
@@ -178,22 +178,32 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
     if not trainer.is_global_zero:
         return {}
     link_encoder(network, data, run_dir)
-    found = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
+    results = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
     cuts = record.thresholds(evaluations := stage.evaluations)
     predictions.write(run_dir, data, evaluations["val"], cuts, record.VALIDATION)
     predictions.write(run_dir, data, evaluations["test"], cuts)
     if cfg.figures:
-        _plot(run_dir, found)
-    logger.log_final(found)
-    record.write(run_dir, found)  # Last of all: that it is there means "finished", and nothing is made up for later.
-    return found
+        _plot(run_dir, results)
+    if "card" in cfg.logger.get("artifacts", ()):
+        _write_card(run_dir, results)
+    logger.log_final(results)
+    record.write(run_dir, results)  # Last of all: that it is there means "finished", and nothing is made up for later.
+    return results
 
 
-def _plot(run_dir: Path, found: dict[str, Any]) -> None:
+def _plot(run_dir: Path, results: dict[str, Any]) -> None:
     from ltmed.plots.run import figures as run_figures
     from ltmed.runs.reader import Run
 
-    run_figures.save(Run(run_dir, found), run_dir / run_figures.FOLDER)
+    run_figures.save(Run(run_dir, results), run_dir / run_figures.FOLDER)
+
+
+def _write_card(run_dir: Path, results: dict[str, Any]) -> None:
+    from ltmed.logging.wandb_artifacts import CARD
+    from ltmed.plots.run import card_figures
+    from ltmed.runs.reader import Run
+
+    card_figures.write_html(Run(run_dir, results), run_dir / CARD)
 
 
 def _build_stage(

@@ -27,7 +27,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 # Here and not at the first command: another test may start the server before.
-multiprocessing.set_forkserver_preload(["lightning.pytorch", "timm", "torchmetrics", "torchvision", "hydra", "pandas"])
+multiprocessing.set_forkserver_preload(
+    ["lightning.pytorch", "timm", "torchmetrics", "torchvision", "hydra", "pandas", "tests.warm"]
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 _METHODS = {file.stem: "\nstages:" in file.read_text() for file in sorted((ROOT / "conf/method").glob("*.yaml"))}
@@ -66,6 +68,22 @@ class Finished:
     err: str
 
 
+@dataclass(frozen=True)
+class Command:
+    """Runs a program of the repository with its command line, in the process that calls it."""
+
+    program: str
+    words: tuple[str, ...]
+    before: Callable[[], None] | None = None
+    """Called before anything else, to make it fail or to slow it down."""
+
+    def __call__(self) -> None:
+        sys.argv = [str(ROOT / self.program), *self.words]
+        if self.before:
+            self.before()
+        runpy.run_path(sys.argv[0], run_name="__main__")
+
+
 def run_command(
     *words: str,
     cwd: Path,
@@ -73,46 +91,47 @@ def run_command(
     timeout: float = 240,
     program: str = "run.py",
 ) -> Finished:
-    """Runs `python run.py WORDS` in the folder `cwd`.
+    """Runs `python run.py WORDS` in the folder `cwd`; the other arguments are those of `Command` and `run_process`."""
+    return run_process(Command(program, words, before), cwd, timeout)
+
+
+def run_process(function: Callable[[], None], cwd: Path, timeout: float = 240) -> Finished:
+    """Calls a function in a process of its own.
 
     Args:
-        words: the command line.
+        function: one that can be pickled.
         cwd: working folder; stdout and stderr are kept there too.
-        before: called in the new process before anything else, to make it fail or to slow it down.
         timeout: seconds after which the process is killed and the test fails.
-        program: another file of the repository, for instance `ltmed/__main__.py`.
     """
     context = multiprocessing.get_context("forkserver")
     out, err = cwd / "stdout.txt", cwd / "stderr.txt"
-    process = context.Process(target=_run, args=(program, words, cwd, out, err, before))
+    process = context.Process(target=_call, args=(function, cwd, out, err))
     process.start()
     process.join(timeout)
     if process.is_alive():
         process.kill()
         process.join()
-        raise AssertionError(
-            f"{program} {' '.join(words)} did not end in {timeout} s:\n{out.read_text()}\n{err.read_text()}"
-        )
+        raise AssertionError(f"{function} did not end in {timeout} s:\n{out.read_text()}\n{err.read_text()}")
     assert process.exitcode is not None
     return Finished(process.exitcode, out.read_text(), err.read_text())
 
 
-def _run(
-    program: str, words: tuple[str, ...], cwd: Path, out: Path, err: Path, before: Callable[[], None] | None
-) -> None:
+def _call(function: Callable[[], None], cwd: Path, out: Path, err: Path) -> None:
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.chdir(cwd)
     os.environ["PYTHONPATH"] = str(ROOT)
-    sys.argv = [str(ROOT / program), *words]
-    if before:
-        before()
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    function()
 
 
 def run_torchrun(*words: str, cwd: Path, before: Callable[[], None] | None = None) -> list[Finished]:
-    """Runs the command in two processes with the environment that `torchrun --nproc-per-node=2` gives them."""
+    """Runs the command in two processes as `torchrun --nproc-per-node=2` would."""
+    return run_ranks(Command("run.py", (*words, "trainer.devices=2"), before), cwd)
+
+
+def run_ranks(function: Callable[[], None], cwd: Path, timeout: float = 150) -> list[Finished]:
+    """Calls a function in two processes with the environment that `torchrun --nproc-per-node=2` gives them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -123,8 +142,8 @@ def run_torchrun(*words: str, cwd: Path, before: Callable[[], None] | None = Non
         jobs = []
         for rank, folder in enumerate(folders):
             folder.mkdir(exist_ok=True)
-            prepare = Environment({**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, before)
-            jobs.append(pool.submit(run_command, *words, "trainer.devices=2", cwd=folder, before=prepare, timeout=150))
+            prepared = Environment({**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, function)
+            jobs.append(pool.submit(run_process, prepared, folder, timeout))
         return [job.result() for job in jobs]
 
 
@@ -165,6 +184,36 @@ class SignalAt:
             original(stage, outputs, batch, batch_idx)
 
         Stage.on_train_batch_end = hook  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class StoppedError(BaseException):
+    """Ends training in this process as a kill would end the process: no handler expects it."""
+
+
+@contextmanager
+def stopped(epoch: int, step: int, stage: str | None = None) -> Iterator[None]:
+    """Stops what the body trains in the middle of an epoch, and fails if it does not come so far.
+
+    Where it is not the process that matters, this shows the same as `SignalAt` for a third of the time. Afterwards the
+    global random numbers are others than those that a run would go on with.
+    """
+    from ltmed.training.stage import Stage
+
+    original = Stage.on_train_batch_end
+
+    def hook(module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if (module.current_epoch, batch_idx) == (epoch, step) and stage in (None, module.context.name):
+            raise StoppedError
+        original(module, outputs, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Stage, "on_train_batch_end", hook)
+        try:
+            yield
+        except StoppedError:
+            torch.manual_seed(7)
+        else:
+            raise AssertionError(f"training did not come to step {step} of epoch {epoch}")
 
 
 def weights(runs: Path, name: str = "last") -> dict[str, torch.Tensor]:

@@ -38,7 +38,7 @@ class Tiny(DataModule):
         parts = np.array(["train"] * 60 + ["val"] * 30 + ["test"] * 30)
         return Manifest(
             self.name, root, images, targets, CLASSES, CLASSES, groups=np.arange(120) // 2, group_name="patient",
-            parts=parts,
+            parts=parts, attributes={"sex": np.array(["female", "male"], dtype=object)[np.arange(120) // 2 % 2]},
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 
+import ltmed
+from ltmed.errors import UserError
 from tests.harness import (
     SignalAt,
     assert_same_weights,
@@ -30,28 +33,37 @@ from tests.harness import (
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["dataset.root=/nowhere"], "/nowhere"),
         (["fold=7"], "grouped has folds 0-4"),
+        (["logger=wandb"], "wandb login"),
+        (["+trainer.callbacks=[{_target_: nowhere.Callback}]"], "nowhere.Callback"),
+        (["method=paco", "method.stages.train.views=1"], "views=2"),  # Found out by the first step.
+    ],
+)
+def test_a_refused_command_is_one_line(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
+    done = run_command(*tiny, "epochs=1", *words, cwd=tmp_path, before=_nobody_is_logged_in)
+    assert done.code == 2, done.err
+    (error,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert said in done.err[done.err.index(error) :]
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dataset.root=/nowhere"], "/nowhere"),
         (["batch_size=100000"], "batch_size"),
         (["batch_size=1"], "BatchNorm"),
         (["trainer.devices=64"], "trainer.devices=64"),
         (["backbone.weights=/nowhere.pt"], "backbone.weights=/nowhere.pt"),
         (["+backbone.in_chans=1"], "channels"),
         (["+trainer.max_epochs=3"], "epochs="),
-        (["+trainer.callbacks=[{_target_: nowhere.Callback}]"], "nowhere.Callback"),
-        (["logger=wandb"], "wandb login"),
         (["method=lmd", "method.stages.calibrate.module.classifier_batch=0"], "classifier_batch=0"),
-        (["method=paco", "method.stages.train.views=1"], "views=2"),  # Found out by the first step.
     ],
 )
-def test_a_refused_command_leaves_no_folder(
-    words: list[str], said: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = run_command(*tiny, "epochs=1", *words, cwd=tmp_path, before=_nobody_is_logged_in)
-    assert done.code == 2, done.err
-    (error,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
-    assert said in done.err[done.err.index(error) :]
-    assert "Traceback" not in done.err
+def test_a_refused_run_leaves_no_folder(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        ltmed.train([*tiny, "epochs=1", *words])
     assert not (tmp_path / "runs").exists()
 
 
@@ -96,7 +108,7 @@ class KillInWrite:
 def test_kills_during_writes_to_another_file_system_cost_no_bit(tiny: list[str], tmp_path: Path) -> None:
     """The temporary folder and the runs lie on two file systems."""
     words = [*tiny, "epochs=3"]
-    ok(run_command(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path))
+    ltmed.train([*words, f"runs={tmp_path / 'straight'}"])
     with small_disk(tmp_path / "other", "64m") as disk:
         words.append(f"runs={disk / 'runs'}")
         for kill in (KillInWrite("best.ckpt", 0, "fsync"), KillInWrite("last.ckpt", 1, "replace")):
@@ -111,7 +123,7 @@ def test_kills_during_writes_to_another_file_system_cost_no_bit(tiny: list[str],
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "epochs=3", "backbone=resnet18", "image_size=16"]
+    words = [*tiny, "epochs=2", "backbone=resnet18", "image_size=16"]
     with small_disk(tmp_path / "small", "250m") as disk:  # A checkpoint has 86 MB: three at a time are too many.
         words.append(f"runs={disk / 'runs'}")
         full = run_command(*words, cwd=tmp_path)
@@ -122,17 +134,16 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tiny: list[
         ok(run_command(*words, cwd=tmp_path))
         resumed = weights(disk / "runs")
         words[-1] = f"runs={tmp_path / 'straight'}"
-        ok(run_command(*words, cwd=tmp_path))
+        ltmed.train(words)
         assert_same_weights(weights(tmp_path / "straight"), resumed)
 
 
 def test_a_moved_run_ends_as_if_it_had_stayed(tiny: list[str], tmp_path: Path) -> None:
     words = [*tiny, "epochs=3"]
-    straight = ok(run_command(*words, f"run_dir={tmp_path / 'straight'}", cwd=tmp_path))
+    ltmed.train([*words, f"run_dir={tmp_path / 'straight'}"])
     run_command(*words, f"run_dir={tmp_path / 'first'}", cwd=tmp_path, before=SignalAt(epoch=2, step=1))
     shutil.move(tmp_path / "first", tmp_path / "elsewhere")
     moved = ok(run_command(*words, f"run_dir={tmp_path / 'elsewhere'}", cwd=tmp_path))
-    assert "train 1/3" in straight.out
     assert "train 1/3" not in moved.out
     for name in ("best", "last"):
         one, other = (

@@ -35,6 +35,7 @@ RUNS: dict[str, list[str]] = {
         "++dataset.on_bad_image=skip", "++dataset.threads=2", "++dataset.workers=1", "++dataset.cache_scale=1.5",
         "++dataset.cache_budget_gb=0", "++dataset.head=[NV]", "++dataset.tail=[DF]", "split=random", "split.test=0.3",
         "logger=wandb", "logger.offline=true", "logger.project=p", "logger.entity=e", "logger.attempt=1",
+        "logger.artifacts=[checkpoint,predictions,card]",
     ],
     "long tail": [
         "epochs=null", f"{STAGE}.epochs=1", f"{STAGE}.batch_size=14", "batch_size=null", f"{STAGE}.keep=best",

@@ -37,17 +37,16 @@ def test_the_import_is_quick_and_has_the_names() -> None:
     assert time.perf_counter() - started < 3
 
 
-def test_train_is_callable_whatever_was_imported_first() -> None:
+@pytest.mark.parametrize("first", ["", "ltmed.train\n"])
+def test_train_is_callable_whatever_was_imported_first(first: str, tmp_path: Path) -> None:
     """A submodule takes its name in the package when it is imported."""
     code = "import ltmed.train\nfrom ltmed.train import train, from_overrides\nimport ltmed\n"
     code += "assert callable(ltmed.train) and ltmed.train.train is train\n"
     code += "try: ltmed.train(['dataset=isic2018', 'trainer.accelerator=cpu', 'runs=/proc/none'])\n"
     code += "except ltmed.errors.UserError as error: print('refused')\n"
-    for first in ("", "ltmed.train\n"):
-        done = subprocess.run(
-            [sys.executable, "-c", f"import ltmed\n{first}{code}"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        assert done.stdout.splitlines()[-1] == "refused"
+    (tmp_path / "script.py").write_text(f"import sys\nassert 'ltmed' not in sys.modules\nimport ltmed\n{first}{code}")
+    done = ok(run_command(cwd=tmp_path, program=str(tmp_path / "script.py")))
+    assert done.out.splitlines()[-1] == "refused"
 
 
 def test_train_is_no_rank_of_another_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,3 +94,23 @@ def test_no_circles() -> None:
         }
         graph[module] = wanted & names - {module}
     TopologicalSorter(graph).prepare()  # Raises CycleError, which names the circle.
+
+
+ON_THE_WAY = ("train", "config", "data", "runs", "training", "logging", "cli/job")
+"""What a run goes through."""
+ELSEWHERE = {"read_manifest"}
+"""Of `ltmed check`."""
+
+
+def test_the_configuration_goes_through_few_functions() -> None:
+    """Others are given the values that they need."""
+    places = [file for file in MODULES if str(file.relative_to(PACKAGE).with_suffix("")).startswith(ON_THE_WAY)]
+    functions = {
+        f"{file.stem}.{node.name}"
+        for file in places
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name not in ELSEWHERE
+        for argument in [*node.args.args, *node.args.kwonlyargs]
+        if argument.arg == "cfg"
+    }
+    assert 15 < len(functions) <= 25, sorted(functions)

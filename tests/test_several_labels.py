@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from sklearn import metrics as sk
@@ -92,6 +93,37 @@ def test_an_export_has_sigmoids_and_thresholds(run: Run, folder: Path) -> None:
         torch.testing.assert_close(classifier(images), logits.sigmoid())
     about = torch.load(file, weights_only=True)["metadata"]
     assert about["thresholds"] == [run.found["test"]["thresholds"][code] for code in CLASSES]
+
+
+def test_a_linear_probe_learns_several_labels(folder: Path) -> None:
+    words = [word for word in overrides(folder, "method=probe", "sampler=repeat_factor") if word != "method=erm"]
+    run = ltmed.train(words)
+    table, test = run.predictions, run.found["test"]
+    aps = []
+    for code in CLASSES:
+        known = table[f"label_{code}"].notna()
+        aps.append(sk.average_precision_score(table.loc[known, f"label_{code}"], table.loc[known, f"prob_{code}"]))
+    assert test["scalars"]["macro_ap"] == pytest.approx(np.mean(aps))
+
+
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
+def test_exports_for_others_give_the_probabilities_of_the_run(run: Run, folder: Path, form: str) -> None:
+    file, difference = export(run, form, folder / f"model.{'onnx' if form == 'onnx' else 'pt'}")
+    assert difference < 1e-5
+    files = [folder / "tiny" / image for image in run.predictions["image"][:4]]
+    predictor = Predictor(run, device="cpu", threads=1)
+    pixels = np.stack([predictor.preprocessing(image.read_bytes()) for image in files])
+    images = (pixels.transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    if form == "onnx":
+        session = onnxruntime.InferenceSession(str(file))
+        probabilities = np.asarray(session.run(None, {"images": images})[0])
+    else:
+        with torch.no_grad():
+            probabilities = torch.jit.load(file)(torch.from_numpy(images)).numpy()
+    expected = predictor(files)[[f"prob_{code}" for code in CLASSES]].to_numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+    assert np.abs(probabilities.sum(1) - 1).max() > 1e-2, "sigmoids, not a softmax"
 
 
 def test_figures(run: Run, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 
 import ltmed
 from ltmed.errors import UserError
+from ltmed.runs.job import job_of
+from ltmed.train import train
 from tests.harness import (
     METHODS,
     QUICK,
@@ -23,13 +25,18 @@ from tests.harness import (
     only_run,
     run_command,
     stages,
+    stopped,
     weights,
 )
 
 OURS = ("warning: isic2018: ", "warning: The backbone is frozen with random weights")
 
 
-@pytest.mark.parametrize("method", METHODS)
+OF_EACH_KIND = ("lmd", "pcct", "proco")
+"""Two stages with a loop of its own in the second, a network that changes between stages, a queue with a teacher."""
+
+
+@pytest.mark.parametrize("method", OF_EACH_KIND)
 def test_killed_and_continued_is_as_if_never_killed(method: str, tiny: list[str], tmp_path: Path) -> None:
     words = [*tiny, f"method={method}", "epochs=2", *QUICK.get(method, [])]
     done = ok(run_command(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path))
@@ -42,7 +49,29 @@ def test_killed_and_continued_is_as_if_never_killed(method: str, tiny: list[str]
         assert (run / f"stages/{stage}/last.ckpt").exists()
         assert not (run / "metrics.json").exists()
     assert f"{stages(method)[-1]} 1/2" not in ok(run_command(*words, cwd=tmp_path)).out, "a finished epoch, again"
-    run, straight = only_run(tmp_path / "runs"), only_run(tmp_path / "straight")
+    _assert_same_runs(only_run(tmp_path / "runs"), only_run(tmp_path / "straight"))
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in OF_EACH_KIND])
+def test_stopped_and_continued_is_as_if_never_stopped(
+    method: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As above, in this process; what the saved state lacks would differ just as much."""
+    words = [*tiny, f"method={method}", "epochs=2", *QUICK.get(method, [])]
+    straight, job = job_of([*words, f"runs={tmp_path / 'straight'}"]), job_of(words)
+    train(straight)
+    for name in job.cfg.method.stages:
+        with stopped(1, 3, name):
+            train(job)
+        assert (job.run_dir / f"stages/{name}/last.ckpt").exists()
+        assert not (job.run_dir / "metrics.json").exists()
+    capsys.readouterr()
+    train(job)
+    assert f"{[*job.cfg.method.stages][-1]} 1/2" not in capsys.readouterr().out, "a finished epoch, again"
+    _assert_same_runs(job.run_dir, straight.run_dir)
+
+
+def _assert_same_runs(run: Path, straight: Path) -> None:
     for name in ("best", "last"):
         assert_same_weights(weights(straight, name), weights(run, name))
     assert (run / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
@@ -61,11 +90,14 @@ def test_killed_and_continued_is_as_if_never_killed(method: str, tiny: list[str]
         ("pcct", ["~method.stages.first"], "first"),
     ],
 )
-def test_ablations(method: str, words: list[str], left_out: str | None, tiny: list[str], tmp_path: Path) -> None:
-    done = ok(run_command(*tiny, f"method={method}", "epochs=1", *QUICK.get(method, []), *words, cwd=tmp_path))
-    assert (only_run(tmp_path / "runs") / "metrics.json").exists()
+def test_ablations(
+    method: str, words: list[str], left_out: str | None, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ltmed.train([*tiny, f"method={method}", "epochs=1", *QUICK.get(method, []), *words])
+    assert (run.path / "metrics.json").exists()
+    out = capsys.readouterr().out
     for stage in stages(method):
-        assert (f"{stage} 1/1" in done.out) == (stage != left_out)
+        assert (f"{stage} 1/1" in out) == (stage != left_out)
 
 
 def test_a_finished_run_is_only_reported(tiny: list[str], tmp_path: Path) -> None:
@@ -99,8 +131,7 @@ def test_results_of_a_run(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> No
 def test_a_finished_run_is_loaded_without_pickled_code(tiny: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not the folder of a run"):
         ltmed.load(tmp_path)
-    ok(run_command(*tiny, "method=proco", "epochs=1", cwd=tmp_path))
-    network = ltmed.load(only_run(tmp_path / "runs"))
+    network = ltmed.load(ltmed.train([*tiny, "method=proco", "epochs=1"]))
     assert not network.training
     saved = weights(tmp_path / "runs", "best")
     for key, value in network.state_dict().items():
@@ -145,7 +176,7 @@ def test_a_run_records_its_facts_and_names_an_equal_one(tiny: list[str], tmp_pat
 
 def test_another_config_in_the_folder_is_refused(tiny: list[str], tmp_path: Path) -> None:
     words = [*tiny, f"run_dir={tmp_path / 'mine'}", "epochs=1"]
-    ok(run_command(*words, cwd=tmp_path))
+    ltmed.train(words)
     refused = run_command(*words, "seed=1", cwd=tmp_path)
     assert refused.code == 2
     assert "seed: 0 there, 1 now" in refused.err
@@ -153,17 +184,16 @@ def test_another_config_in_the_folder_is_refused(tiny: list[str], tmp_path: Path
 
 
 def test_other_data_in_the_folder_is_refused(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
-    ok(run_command(*tiny, "epochs=1", cwd=tmp_path))
+    ltmed.train([*tiny, "epochs=1"])
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "HAM10000_images_part_1").symlink_to(tiny_ham / "HAM10000_images_part_1")
     table = (tiny_ham / "HAM10000_metadata.csv").read_text().splitlines()
     (copy / "HAM10000_metadata.csv").write_text("\n".join(table))
-    ok(run_command(*tiny, "epochs=1", f"dataset.root={copy}", cwd=tmp_path))
+    ltmed.train([*tiny, "epochs=1", f"dataset.root={copy}"])
     (copy / "HAM10000_metadata.csv").write_text("\n".join(table[:-4]))
-    refused = run_command(*tiny, "epochs=1", f"dataset.root={copy}", cwd=tmp_path)
-    assert refused.code == 2
-    assert "was begun with the split" in refused.err
+    with pytest.raises(UserError, match="was begun with the split"):
+        ltmed.train([*tiny, "epochs=1", f"dataset.root={copy}"])
 
 
 def _nan_loss() -> None:

@@ -10,12 +10,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+import ltmed
 from ltmed.config.instantiate import build_network
 from ltmed.data.cache.intensity import Intensity
 from ltmed.runs import facts
 from ltmed.runs.directory import claim
 from ltmed.runs.job import plan
-from tests.harness import ROOT, TINY, make_tiny_ham, ok, only_run, run_command
+from tests.harness import ROOT, TINY, make_tiny_ham
 
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
@@ -85,5 +86,4 @@ def trained(folder: Path, *words: str) -> tuple[Path, Path]:
     """A run that was trained for an epoch in `folder`, and where its data are."""
     make_tiny_ham(folder / "ham")
     places = [f"dataset.root={folder / 'ham'}", f"runs={folder / 'runs'}", f"cache_dir={folder / 'cache'}"]
-    ok(run_command(*TINY, "epochs=1", *places, *words, cwd=folder))
-    return only_run(folder / "runs"), folder / "ham"
+    return ltmed.train([*TINY, "epochs=1", *places, *words]).path, folder / "ham"

@@ -13,7 +13,7 @@ from ltmed.cli.error_lines import error_line
 from ltmed.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from ltmed.studies.failures import SweepFailedError, mark_reported, was_reported
 
-# Said by libraries about what is meant to be so here.
+# Warnings of libraries about what is intended here.
 _EXPECTED = (
     r".*is smaller than the logging interval.*",
     r".*You have overridden `on_after_batch_transfer` in `LightningModule`.*",
@@ -27,7 +27,7 @@ _EXPECTED = (
 
 
 def tidy_output() -> None:
-    """Keeps the terminal for what a user needs: one-line warnings, nothing that libraries say about themselves."""
+    """Shows warnings as one line, and hides those of libraries that are expected here."""
     for message in _EXPECTED:
         warnings.filterwarnings("ignore", message)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -78,7 +78,7 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
 
 
 def _report(error: BaseException, overrides: Sequence[str]) -> None:
-    """Says on stderr which job failed and why, with a traceback where no user can correct it."""
+    """Reports on stderr which job failed and why, with a traceback if it is not the user's mistake."""
     from ltmed.runs.directory import without_place
 
     message = error_line(error)

@@ -44,7 +44,7 @@ def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: b
     from ltmed.data.audit import overview
 
     cfg = compose(overrides)
-    with _kept_warnings() as said:
+    with _recorded_warnings() as said:
         manifest, reader = read_manifest(cfg)
     _say(overview.classes(manifest, reader.counts_known, everything=everything))
     _say([*overview.groups(manifest), *overview.sources(manifest), *overview.left_out(manifest, said)])
@@ -82,7 +82,7 @@ def _protocols(manifest: Manifest, cfg: DictConfig) -> list[tuple[str, Callable[
     divisions = {paper: known[manifest.name] for paper, known in papers.PAPERS.items() if manifest.name in known}
     for division in dict.fromkeys(divisions.values()):
         alike = [paper for paper, other in divisions.items() if other == division]
-        title = f"paper, {division.words} ({alike[0]}{', ...' if len(alike) > 1 else ''})"
+        title = f"paper, {division.description} ({alike[0]}{', ...' if len(alike) > 1 else ''})"
         protocols[title] = partial(papers.paper, manifest, 0, of=alike[0])
     return list(protocols.items())
 
@@ -146,8 +146,8 @@ def _where(manifest: Manifest, rows: np.ndarray, everything: bool) -> list[str]:
 
 
 @contextmanager
-def _kept_warnings() -> Iterator[list[str]]:
-    """Gives a list that has the text of every UserWarning of the body afterwards, in place of lines on stderr."""
+def _recorded_warnings() -> Iterator[list[str]]:
+    """Collects the text of every UserWarning of the body in a list, instead of printing it."""
     kept: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

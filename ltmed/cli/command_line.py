@@ -40,7 +40,7 @@ _ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
 
 @dataclass(frozen=True)
 class CommandLine:
-    """Arguments, divided."""
+    """A parsed command line: options and overrides."""
 
     options: dict[str, str | bool]
     """Long name without dashes -> value; those that were given."""
@@ -74,9 +74,9 @@ def for_hydra(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """
     line = parse(arguments)
     name, further = _study(line.overrides)
-    own = [word for word in further if re.match(r"[+~]*hydra[./]", word)]
-    jobs = [word for word in further if word not in own]
-    if line.multirun and not any(overrides.setting(word).lstrip("+") == "hydra/sweeper" for word in own):
+    own = [override for override in further if re.match(r"[+~]*hydra[./]", override)]
+    jobs = [override for override in further if override not in own]
+    if line.multirun and not any(overrides.setting(override).lstrip("+") == "hydra/sweeper" for override in own):
         from ltmed.runs.directory import only_place
 
         # Hydra gets where the sweep has its folder, and what launchers may refer to.
@@ -122,7 +122,7 @@ NEEDED = ("augment", "backbone", "dataset", "evaluation", "logger", "loss", "met
 
 
 def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    if not any(word.startswith("+") for word in arguments):
+    if not any(override.startswith("+") for override in arguments):
         return None, list(arguments)
     from ltmed.studies.catalogue import split_study
 
@@ -130,15 +130,19 @@ def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _require_settings(arguments: Sequence[str]) -> None:
-    for word in arguments:
-        if word.startswith("~") and word.lstrip("~").partition("=")[0] in NEEDED:
-            raise UserError(f"{word} removes what every run needs", f"Choose another one: {word.lstrip('~')}=NAME.")
-        found = re.fullmatch(r"(\+*)([^=]*)=(.*)", word, re.DOTALL)
-        if not found or word.startswith("~"):
+    for override in arguments:
+        if override.startswith("~") and override.lstrip("~").partition("=")[0] in NEEDED:
+            raise UserError(
+                f"{override} removes what every run needs", f"Choose another one: {override.lstrip('~')}=NAME."
+            )
+        found = re.fullmatch(r"(\+*)([^=]*)=(.*)", override, re.DOTALL)
+        if not found or override.startswith("~"):
             continue
         key, value = found[2], found[3]
         if not key:
-            raise UserError(f"'{word}' has no setting before its '='", "Write key=value, without blanks around '='.")
+            raise UserError(
+                f"'{override}' has no setting before its '='", "Write key=value, without blanks around '='."
+            )
         if not value:
             raise UserError(
                 f"{key}= has no value (an unset variable of the shell?)", f"Give one, or {key}=null for none."

@@ -43,14 +43,15 @@ def command(
 
     A threshold is chosen on validation images, of calibrated probabilities; sensitivity, specificity, PPV and NPV are
     of test images, with intervals. Without --sensitivity and --specificity there is a table of all classes, at Youden's
-    index and at a sensitivity of 90 %. Nothing of the test images reaches a threshold, a temperature or a set. RUN
-    needs no data, unless it has no validation.parquet; dataset.root=DIR then says where they are.
+    index and at a sensitivity of 90 %. Several labels of an image are decided one by one. Nothing of the test images
+    reaches a threshold, a calibration or a set. RUN needs no data, unless it has no validation.parquet;
+    dataset.root=DIR then says where they are.
     """
     if target is not None and not 0 < target < 1:
         raise UserError(f"--sets={target} is no coverage", "Give a share between 0 and 1, for instance 0.9.")
-    from ltmed.inference.restore import one_label_run
+    from ltmed.inference.restore import finished_run
 
-    opened = one_label_run(run, "ltmed decide")
+    opened = finished_run(run)
     from ltmed.config.targets import trusted
     from ltmed.inference import decide
 
@@ -86,8 +87,7 @@ def _plot(folder: Path, done: Decided, classes: list[str]) -> None:
     title = f"{done.found['run']['name']} on {done.found['on']}"
     codes = list(dict.fromkeys(point["class"] for point in done.found["points"]))
     for code in codes[:MOST_PLOTTED]:
-        truth = done.test.labels == classes.index(code)
-        if truth.all() or not truth.any():  # There is no curve.
+        if done.test.of(classes.index(code)).one_sided:  # There is no curve.
             continue
         points = [point for point in done.found["points"] if point["class"] == code]
         for name, plot in (("roc_pr", decisions.operating_curves), ("net_benefit", decisions.net_benefits)):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def error_line(error: BaseException) -> str | None:
-    """The line for a user's mistake, or None if the error is not one (it deserves its traceback)."""
+    """The line for a user's mistake, or None for any other error, which needs its traceback."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

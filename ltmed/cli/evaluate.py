@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ltmed.errors import UserError, require_choice
 
 if TYPE_CHECKING:
+    from ltmed.inference.evaluate import Evaluated
     from ltmed.report.model import Document
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
+@click.argument("words", nargs=-1, metavar="[RUN]... [OVERRIDES]...")
 @click.option("--by", metavar="NAME[,NAME]", help="Attributes for metrics of subgroups, for instance sex,age.")
 @click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME", help="Of subgroups; default: balanced_accuracy. Repeatable."
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME[:CLASS]",
+    help="Of subgroups, for instance macro_f1 or auroc:MEL; default: balanced_accuracy, of several labels macro_ap and "
+    "the AUROC of each. Repeatable.",
+)
+@click.option(
+    "--tta",
+    default="none",
+    show_default=True,
+    metavar="none|flips",
+    help="Test-time views that are averaged; flips: as it is, and mirrored left to right, top to bottom, and both.",
 )
 @click.option("--name", metavar="NAME", help="Of the folder of results; default: the data set's name.")
 @click.option("--leave-out-trained", is_flag=True, help="Leave out images that the run was trained or chosen on.")
@@ -28,9 +41,10 @@ if TYPE_CHECKING:
 @click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
 def command(
     run: Path,
-    overrides: tuple[str, ...],
+    words: tuple[str, ...],
     by: str | None,
     metrics: tuple[str, ...],
+    tta: str,
     name: str | None,
     leave_out_trained: bool,
     figures: bool,
@@ -42,36 +56,41 @@ def command(
 
     FILE is YAML that says which class of the run the classes of the data set are: 'AKIEC: [AK, SCC]'; also 'drop: [X]',
     and 'other: [X]' for images of none of the classes. Without it classes are matched by code. Images that the run was
-    trained on are refused. Results go into RUN/evaluations/NAME.
+    trained on are refused. Several RUNs of the same classes are an ensemble: probabilities are the mean over its
+    members. Results go into RUN/evaluations/NAME, of an ensemble in its first run.
     """
-    from ltmed.evaluation.scalars import SCALARS
-
-    for metric in metrics:
-        require_choice("--metric", metric, SCALARS)
+    runs, overrides = _runs_and_overrides(run, words)
     of_hydra = [word for word in overrides if not word.startswith("map=")]
     maps = [Path(word.removeprefix("map=")).expanduser() for word in overrides if word.startswith("map=")]
     if len(maps) > 1:
         raise UserError("map= is given twice", "One file holds the whole map.")
     if name is not None and not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
         raise UserError(f"--name={name} is no name of a folder", "Use letters, digits, '_', '-', '.' and '+'.")
-    from ltmed.inference.restore import one_label_run
+    from ltmed.evaluation.scalars import require_metric
+    from ltmed.inference.restore import finished_run
 
-    opened = one_label_run(run, "ltmed evaluate")  # A mistake is said before torch is imported, which takes long.
+    members = [finished_run(one) for one in runs]  # A mistake is said before torch is imported, which takes long.
+    opened, *others = members
+    for metric in metrics:
+        require_metric(metric, opened.classes, multilabel=opened.multilabel)
     from ltmed.config.targets import trusted
     from ltmed.inference import evaluate
+    from ltmed.inference.ensemble import VIEWS
 
+    require_choice("--tta", tta, tuple(VIEWS))
     request = evaluate.Request(
         overrides=tuple(of_hydra), map_file=maps[0] if maps else None,
         by=tuple(dict.fromkeys(part.strip() for part in (by or "").split(",") if part.strip())),
-        metrics=tuple(dict.fromkeys(metrics)) or ("balanced_accuracy",), leave_out_trained=leave_out_trained,
-        device=device,
+        metrics=tuple(dict.fromkeys(metrics)), leave_out_trained=leave_out_trained, device=device, tta=tta,
     )  # fmt: skip
     with trusted(trust):
-        done = evaluate.evaluate_run(opened, request)
+        done = evaluate.evaluate_run(opened, request, others)
     from ltmed.plots.style import file_name
     from ltmed.report.decisions.evaluation import evaluation_document
 
     default = "own" if done.found["data"]["own"] else file_name(done.found["data"]["dataset"])
+    default += f"-ensemble{len(members)}" if others else ""
+    default += "" if tta == "none" else f"-{tta}"
     folder = opened.path / evaluate.FOLDER / (name or default)
     document = evaluation_document(done.found)
     try:
@@ -83,6 +102,25 @@ def command(
     if figures:
         _plot(folder / "figures", done)
     click.echo(f"\nResults are in {folder}")
+
+
+def _runs_and_overrides(run: Path, words: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """The folders of runs, which come first, and the overrides.
+
+    Raises:
+        UserError: what is neither.
+    """
+    from ltmed.runs.directory import CONFIG
+
+    def is_run(word: str) -> bool:
+        # The folder of a run has settings in its name, and no key of an override but Hydra's own has a slash.
+        return "/" in word.partition("=")[0] or "=" not in word or (Path(word) / CONFIG).is_file()
+
+    number = next((place for place, word in enumerate(words) if not is_run(word)), len(words))
+    for word in words[number:]:
+        if is_run(word):
+            raise UserError(f"'{word}' comes after an override", "Give all folders of runs first, then key=value.")
+    return [run, *map(Path, words[:number])], list(words[number:])
 
 
 def show(document: Document) -> None:
@@ -102,31 +140,9 @@ def _write_page(file: Path, document: Document) -> None:
     write_atomic(file, markdown.render(document))
 
 
-def _plot(folder: Path, done: Any) -> None:
-    from ltmed.evaluation.calibration import apply_temperature
+def _plot(folder: Path, done: Evaluated) -> None:
     from ltmed.plots import style
-    from ltmed.plots.run import confusion, reliability, subgroups
+    from ltmed.plots.run import evaluation
 
-    found, known = done.found, done.labelled.predictions
-    known = known.select(known.labels >= 0)
-    title = f"{found['run']['name']} on {found['data']['dataset']}"
-    correct = known.probabilities.argmax(1) == known.labels
-    ece = found["test"]["scalars"]["ece"]
-    style.save(
-        reliability.reliability_diagram(known.probabilities.max(1), correct, ece, title), folder / "reliability.png"
-    )
-    if calibrated := found["calibration"]:
-        scaled = apply_temperature(known.probabilities, calibrated["temperature"])
-        after = reliability.reliability_diagram(
-            scaled.max(1), correct, calibrated["after"]["ece"]["value"], f"{title}, calibrated"
-        )
-        style.save(after, folder / "reliability_calibrated.png")
-    tiers = [row["tier"] for row in found["test"]["per_class"]]
-    matrix = confusion.confusion_matrix(
-        found["test"]["confusion"], list(known.classes), tiers, known.counts.tolist(), title
-    )
-    style.save(matrix, folder / "confusion_matrix.png")
-    for metric in dict.fromkeys(report["metric"] for report in found["subgroups"]):
-        reports = [report for report in found["subgroups"] if report["metric"] == metric]
-        figure = subgroups.forest(reports, found["test"]["scalars"][metric], title)
-        style.save(figure, folder / f"subgroups_{metric}.png")
+    for name, figure in evaluation.figures(done.found, done.known):
+        style.save(figure, folder / f"{style.file_name(name)}.png")

@@ -32,9 +32,15 @@ _AT_ONCE = 16
     "--errors",
     type=click.IntRange(1),
     metavar="N",
-    help="In place of IMAGES: the N misclassified test images of tail classes whose label got the least probability.",
+    help="In place of IMAGES: the N misclassified test images of tail classes whose label got the least probability; "
+    "of several labels those with the label --class that were missed.",
 )
-@click.option("--class", "code", metavar="CODE", help="The class whose evidence is shown; default: the predicted one.")
+@click.option(
+    "--class",
+    "code",
+    metavar="CODE",
+    help="The class whose evidence is shown; default: the predicted one. Of several labels it is needed.",
+)
 @click.option(
     "--neighbours", type=click.IntRange(0), default=4, show_default=True, help="Nearest training images of each image."
 )
@@ -59,23 +65,29 @@ def command(
     and one page, images.html or errors.html: image, map, probabilities, and the training images that are nearest in the
     network's feature space (where the data of the run are on this machine). Needs pip install 'ltmed[explain]'.
     """
-    from ltmed.inference.restore import one_label_run
+    from ltmed.inference.restore import finished_run
 
     if bool(images) == bool(errors):
         raise UserError("Nothing to explain" if not images else "--errors stands alone", "Give IMAGES or --errors N.")
-    opened = one_label_run(run, "ltmed explain")
+    opened = finished_run(run)
     if code is not None and code not in opened.classes:
         raise UserError(f"--class: {run} has no class '{code}'", suggest(code, opened.classes))
+    if opened.multilabel and code is None:
+        raise UserError(
+            f"The images of {run} carry several labels, and a map is of one of them",
+            f"Choose it with --class, for instance --class {opened.classes[0]}; with --errors its misses are shown.",
+        )
     from ltmed.config.targets import trusted
     from ltmed.inference.predictor import device_named
-    from ltmed.plots.explanations import Explainer, worst_errors
+    from ltmed.plots.explanations import Explainer
     from ltmed.report.renderers.explanations import render
     from ltmed.utils.files import write_atomic
 
     folder = output or opened.path / FOLDER
-    worst = None if errors is None else worst_errors(opened, errors)
+    worst = None if errors is None else _worst(opened, errors, code)
     if worst is not None and not len(worst):
-        click.echo("No test image of a tail class is misclassified: there is nothing to explain")
+        none = f"with {code} is missed" if opened.multilabel else "of a tail class is misclassified"
+        click.echo(f"No test image {none}: there is nothing to explain")
         return
     with trusted(trust):
         explainer = Explainer(opened, device_named(device))
@@ -86,7 +98,7 @@ def command(
         cases: Iterator[Case | Explained] = _given(images, explainer)
     else:
         assert data is not None
-        cases = _errors(worst, data)
+        cases = _errors(opened, worst, data)
     _make(folder)
     shown = list(_explained(cases, explainer, code, folder))
     page = folder / ("images.html" if errors is None else "errors.html")
@@ -100,16 +112,26 @@ def command(
         notes.append(
             "Nearest training images are by the cosine of the encoder's features; 1.000 may be the image itself."
         )
-    write_atomic(page, render(_title(opened, errors), shown, notes))
+    write_atomic(page, render(_title(opened, errors, code), shown, notes))
     click.echo(f"Written: {page}")
     if unreadable := sum(bool(one.error) for one in shown):
         click.echo(f"{unreadable:,} of {len(shown):,} images cannot be read; the page says why", err=True)
         raise SystemExit(EXIT_UNREADABLE)
 
 
-def _title(run: Run, errors: int | None) -> str:
+def _worst(run: Run, number: int, code: str | None) -> pd.DataFrame:
+    from ltmed.plots.explanations import worst_errors, worst_misses
+
+    if not run.multilabel:
+        return worst_errors(run, number)
+    assert code is not None
+    return worst_misses(run, number, code)
+
+
+def _title(run: Run, errors: int | None, code: str | None) -> str:
     about = run.found["run"]
-    what = "where it looked" if errors is None else "worst errors of tail classes"
+    worst = f"worst misses of {code}" if run.multilabel else "worst errors of tail classes"
+    what = "where it looked" if errors is None else worst
     return f"{about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}: {what}"
 
 
@@ -155,14 +177,23 @@ def _given(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | Expl
             yield Explained(shown, (), (), (), (), error=str(error))
 
 
-def _errors(worst: pd.DataFrame, data: DataModule) -> Iterator[Case]:
+def _errors(run: Run, worst: pd.DataFrame, data: DataModule) -> Iterator[Case]:
     from ltmed.inference.neighbours import image
     from ltmed.plots.explanations import Case
 
     rows = {name: row for row, name in enumerate(data.manifest.images)}
-    for found, label, predicted in zip(worst["image"], worst["label"], worst["predicted"], strict=True):
-        facts = (("label", str(label)), ("predicted", str(predicted)))
-        yield Case(str(found), image(data, rows[found]), str(label), facts)
+    for name, row in zip(worst["image"], worst.to_dict("records"), strict=True):
+        if run.multilabel:
+            labels, predicted = (
+                tuple(code for code in run.classes if row[f"{kind}_{code}"] == 1) for kind in ("label", "predicted")
+            )
+        else:
+            labels, predicted = (row["label"],), (row["predicted"],)
+        kinds = ("labels", "predicted") if run.multilabel else ("label", "predicted")
+        facts = tuple(
+            (kind, ", ".join(codes) or "none") for kind, codes in zip(kinds, (labels, predicted), strict=True)
+        )
+        yield Case(str(name), image(data, rows[name]), labels, facts)
 
 
 def _explained(

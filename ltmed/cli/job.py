@@ -20,7 +20,7 @@ def run_job(cfg: DictConfig) -> float | None:
     known = HydraConfig.get()
     try:
         with one_line_errors(single=not is_sweep()):
-            require_root(cfg)
+            require_root(cfg.dataset)
             from ltmed.runs.job import folder_of, plan
             from ltmed.training import header
 

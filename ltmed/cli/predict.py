@@ -89,7 +89,7 @@ def command(
         raise SystemExit(EXIT_UNREADABLE)
 
 
-def runs_and_images(run: Path, words: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:
+def runs_and_images(run: Path, paths: Sequence[Path]) -> tuple[list[Path], tuple[Path, ...]]:
     """The first argument and the folders of runs that follow it, and the images.
 
     Raises:
@@ -98,16 +98,16 @@ def runs_and_images(run: Path, words: Sequence[Path]) -> tuple[list[Path], tuple
     from ltmed.runs.directory import CONFIG  # The configuration library is slow to import.
     from ltmed.runs.facts import RUN
 
-    is_run = [(word / CONFIG).is_file() and (word / RUN).is_file() for word in words]
-    number = is_run.index(False) if False in is_run else len(words)
-    if number == len(words):
+    is_run = [(path / CONFIG).is_file() and (path / RUN).is_file() for path in paths]
+    number = is_run.index(False) if False in is_run else len(paths)
+    if number == len(paths):
         raise UserError("There are folders of runs, but no images", "Give image files, folders or tables after them.")
     if True in is_run[number:]:
-        late = words[number + is_run[number:].index(True)]
+        late = paths[number + is_run[number:].index(True)]
         raise UserError(
             f"{late} is the folder of a run and comes after images", "Give all runs first, then the images."
         )
-    return [run, *words[:number]], tuple(words[number:])
+    return [run, *paths[:number]], tuple(paths[number:])
 
 
 def _check(output: Path, images: tuple[Path, ...]) -> None:

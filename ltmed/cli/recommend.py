@@ -128,7 +128,7 @@ class _Recommend:
         from ltmed.runs.job import job_of
 
         job = job_of(last_of_each([*overrides, *self.shared, "figures=false", "trainer.enable_progress_bar=false"]))
-        require_root(job.cfg)
+        require_root(job.cfg.dataset)
         return job
 
     def _overrides(self, rung: Rung, candidate: Candidate, epochs: int | None) -> list[str]:
@@ -221,7 +221,7 @@ class _Recommend:
         from ltmed.report.renderers import html, markdown
         from ltmed.utils.files import write_atomic
 
-        final = final_standing(standings)
+        final = final_standing(standings, self.reference, self.monitor)
         runs = {one: self._runs(final, one, state) for one in final.order}
         found = Recommendation(standings, self.reference, runs, self.monitor)
         chosen, plain = (self._command(final, one) for one in (found.chosen, self.reference))

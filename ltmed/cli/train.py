@@ -17,7 +17,7 @@ from ltmed.studies import search
 
 
 class _Untouched(click.Command):
-    """A command whose arguments are Hydra's to read."""
+    """A command whose arguments are parsed by Hydra."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.args = args
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python run.py")
 
 
 def _take_own_folders(arguments: list[str]) -> list[str]:
-    """The arguments without `--config-dir DIR`, which Hydra would not tell to the other processes of a job."""
+    """The arguments without `--config-dir DIR`, which Hydra would not pass on to the other processes of a job."""
     left = []
     rest = iter(arguments)
     for argument in rest:

@@ -70,7 +70,7 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     """
     from ltmed.config.data_root import require_root
 
-    require_root(cfg)
+    require_root(cfg.dataset)
     import numpy as np
     from hydra.utils import get_class
 

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def require_root(cfg: DictConfig) -> None:
+def require_root(dataset: DictConfig) -> None:
     """Makes sure that `dataset.root` is a folder, if it is set.
 
     What has to be in the folder is checked by the data set's reader, and so is a root that is not set. A data set whose
     yaml has a root of its own (the phantom, which is made there) need not have one yet.
 
     Args:
-        cfg: the composed config.
+        dataset: that node of the composed configuration.
 
     Raises:
         UserError: names the nearest folder that exists and what in it is called alike; or why it cannot be read.
     """
-    root = cfg.dataset.get("root")
-    if not isinstance(root, str) or not root.strip() or not _comes_without_root(cfg.dataset.get("_target_")):
+    root = dataset.get("root")
+    if not isinstance(root, str) or not root.strip() or not _comes_without_root(dataset.get("_target_")):
         return
     path = Path(os.path.expanduser(root))
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def build(node: DictConfig | None, **arguments: Any) -> Any:
-    """Hydra's `instantiate`; an argument that the target does not take ends in a UserError with near names.
+    """Hydra's `instantiate`; an argument that the target does not take is a UserError with the nearest names.
 
     None gives None.
 
@@ -39,7 +39,7 @@ def build(node: DictConfig | None, **arguments: Any) -> Any:
         built = instantiate(node, **arguments)
         if isinstance(built, partial):
             _check(built)
-        return built
+        return _plain(built)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -55,7 +55,7 @@ def build(node: DictConfig | None, **arguments: Any) -> Any:
 
 
 def _check(built: partial[Any]) -> None:
-    """What is completed later would otherwise fail only then, in the middle of a run and with a traceback."""
+    """Checks the arguments of a partial now; it would otherwise fail when it is called, in the middle of a run."""
     target = f"{built.func.__module__}.{built.func.__qualname__}"
     parameters = inspect.signature(built.func).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -69,8 +69,19 @@ def _check(built: partial[Any]) -> None:
             raise UserError(f"{target} cannot have {name}={value}", f"It takes: {annotation}.")
 
 
+def _plain(built: Any) -> Any:
+    """Python's own `partial` in place of Hydra's, which asks for permission in every call.
+
+    That takes longer than a loss of a small batch. What may be built has been decided by then, and what a loss or an
+    optimizer returns is not built by Hydra.
+    """
+    if not isinstance(built, partial):
+        return built
+    return partial(built.func, *map(_plain, built.args), **{key: _plain(one) for key, one in built.keywords.items()})
+
+
 def _is_number(annotation: Any) -> bool:
-    """Of a parameter whose module has its annotations as text."""
+    """Whether an annotation, as text, is that of a number, bool or None."""
     return isinstance(annotation, str) and set(annotation.split(" | ")) <= {"int", "float", "bool", "None"}
 
 

@@ -13,38 +13,39 @@ PROGRAM = ("ltmed", "train")
 """What printed commands begin with: the program of a checkout is the same, but only there."""
 
 
-def setting(word: str) -> str:
-    """The key that a word is about, with Hydra's `+` or `~`."""
-    return word.split("=", 1)[0]
+def setting(override: str) -> str:
+    """The key of an override, with Hydra's `+` or `~`."""
+    return override.split("=", 1)[0]
 
 
 def choice(arguments: Sequence[str], key: str) -> str | None:
     """The last value that `arguments` give to `key`, or None."""
-    return next((word.split("=", 1)[1] for word in reversed(arguments) if "=" in word and setting(word) == key), None)
+    return next(
+        (override.split("=", 1)[1] for override in reversed(arguments) if "=" in override and setting(override) == key),
+        None,
+    )
 
 
 def last_of_each(arguments: Iterable[str]) -> list[str]:
     """Of overrides of one key only the last, at the place of the first."""
-    return list({setting(word): word for word in arguments}.values())
+    return list({setting(override): override for override in arguments}.values())
 
 
-def values(word: str) -> list[str | None]:
+def values(override: str) -> list[str | None]:
     """The values in `row='a b',c` or `fold=0,1` or `fold=range(3)`, without quotes; `null` is None.
 
     Raises:
-        UserError: Hydra cannot read the word.
+        UserError: Hydra cannot parse the override.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import QuotedString, Transformer
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create().parse_override(word)
-        found = (
-            list(override.sweep_iterator(Transformer.identity)) if override.is_sweep_override() else [override.value()]
-        )
+        parsed = OverridesParser.create().parse_override(override)
+        found = list(parsed.sweep_iterator(Transformer.identity)) if parsed.is_sweep_override() else [parsed.value()]
     except HydraException as error:
-        raise UserError(f"'{word}' cannot be read: {' '.join(str(error).split())}") from None
+        raise UserError(f"'{override}' cannot be read: {' '.join(str(error).split())}") from None
     plain = (value.text if isinstance(value, QuotedString) else value for value in found)
     return [None if value is None else str(value) for value in plain]
 
@@ -62,13 +63,15 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     choices: list[list[str]] = []
-    for word, override in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
-        if not override.is_sweep_override():
-            choices.append([word])
-        elif override.is_discrete_sweep():
-            choices.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+    for override, parsed in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
+        if not parsed.is_sweep_override():
+            choices.append([override])
+        elif parsed.is_discrete_sweep():
+            choices.append([f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()])
         else:
-            raise UserError(f"'{word}' has no end of values", "Search it with hydra/sweeper=optuna, or list values.")
+            raise UserError(
+                f"'{override}' has no end of values", "Search it with hydra/sweeper=optuna, or list values."
+            )
     return [list(chosen) for chosen in itertools.product(*choices)]
 
 
@@ -82,5 +85,6 @@ def quoted(value: str) -> str:
 def shell(arguments: Iterable[str]) -> str:
     """Arguments as a line to paste into a shell; double quotes around Hydra's single ones, where that is enough."""
     return " ".join(
-        f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word) for word in arguments
+        f'"{argument}"' if "'" in argument and not re.search(r'["$`\\!]', argument) else shlex.quote(argument)
+        for argument in arguments
     )

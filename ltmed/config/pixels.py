@@ -45,7 +45,7 @@ def resolve_pixels(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, An
 
 
 def _of_backbone(node: DictConfig) -> Pixels:
-    """What an encoder of somebody's own wants is not known: ImageNet's values."""
+    """The values of the backbone's weights; ImageNet's for an encoder that is not from timm."""
     if get_object(node._target_) is not timm_encoder:
         return Pixels()
     own = without(node, "freeze")

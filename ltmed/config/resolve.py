@@ -54,9 +54,9 @@ def frozen(plain: dict[str, Any]) -> DictConfig:
     return cfg
 
 
-def to_plain(cfg: DictConfig) -> dict[str, Any]:
+def to_plain(node: DictConfig) -> dict[str, Any]:
     """Nested dictionaries and lists, without interpolations."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -107,11 +107,11 @@ def used_groups(cfg: DictConfig) -> tuple[str, ...]:
     return tuple(group for group in OPTIONAL_GROUPS if group in cfg and matters(group))
 
 
-def require_used(cfg: DictConfig, overrides: Sequence[str], used: Sequence[str]) -> None:
+def require_used(method: str, overrides: Sequence[str], used: Sequence[str]) -> None:
     """Refuses the choice of a group that the method does not use: a run of its own name with the numbers of another.
 
     Args:
-        cfg: as composed.
+        method: its name.
         overrides: of the command line.
         used: from `used_groups`.
 
@@ -122,6 +122,6 @@ def require_used(cfg: DictConfig, overrides: Sequence[str], used: Sequence[str])
         group = setting(override).lstrip("+~").split(".")[0].rpartition("@")[2]
         if group in OPTIONAL_GROUPS and group not in used:
             raise UserError(
-                f"method={cfg.method.name} does not use {group}, so {override} would change nothing",
+                f"method={method} does not use {group}, so {override} would change nothing",
                 "Leave it out, or choose another method.",
             )

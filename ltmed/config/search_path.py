@@ -19,7 +19,7 @@ class LtmedSearchPath(SearchPathPlugin):
 
 
 def register() -> None:
-    """Makes Hydra use it, in this process; jobs that are sent elsewhere take their search path with them.
+    """Registers the plugin with Hydra in this process; jobs in other processes receive the search path.
 
     Registered by hand and not found by Hydra (`hydra_plugins`), where it would change every other program in the
     environment that uses Hydra.

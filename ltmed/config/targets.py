@@ -30,7 +30,7 @@ _CLASSES = {
     "timm.layers": "torch.nn.modules.module.Module",
     "timm.optim": "torch.optim.optimizer.Optimizer",
 }
-"""Of libraries: package -> the base of the classes that it may be asked for. Not `timm.create_model`, which can fetch
+"""Of libraries: package -> the base of the classes that may be built from it. Not `timm.create_model`, which can fetch
 weights from anywhere and read files."""
 _ENCODER = "ltmed.nn.encoder.timm_encoder"
 
@@ -117,7 +117,7 @@ def _require_target(node: dict[str, Any], place: str) -> None:
 
 
 def _is_known(target: str) -> bool:
-    """Looks at the name first, since resolving it imports modules, then at what it is: not `ltmed.nn.x.os.system`."""
+    """Checks the name first, since resolving it imports modules, then the object: `ltmed.nn.x.os.system` is refused."""
     package = _package(target, (*_MODULES, *_CLASSES))
     if package is None or any(part.startswith("_") for part in target.split(".")):
         return False

@@ -26,15 +26,15 @@ class Kind:
     """The values that a setting may have."""
 
     fits: Callable[[Any], bool]
-    words: str
+    description: str
     """Ends the sentence "It must be ..."."""
     choices: tuple[str, ...] = ()
     """Where only these are possible: what a misspelt one is compared with."""
 
 
 def _whole(low: int, high: int | None = None) -> Kind:
-    words = f"a whole number, at least {low}" if high is None else f"a whole number from {low} to {high}"
-    return Kind(lambda value: type(value) is int and low <= value and (high is None or value <= high), words)
+    description = f"a whole number, at least {low}" if high is None else f"a whole number from {low} to {high}"
+    return Kind(lambda value: type(value) is int and low <= value and (high is None or value <= high), description)
 
 
 def _number(low: float) -> Kind:
@@ -49,12 +49,14 @@ def _one_of(*names: str) -> Kind:
 
 
 def _or_null(kind: Kind, meaning: str = "") -> Kind:
-    words = f"{kind.words}, or null" + (f" ({meaning})" if meaning else "")
-    return Kind(lambda value: value is None or kind.fits(value), words, kind.choices)
+    description = f"{kind.description}, or null" + (f" ({meaning})" if meaning else "")
+    return Kind(lambda value: value is None or kind.fits(value), description, kind.choices)
 
 
 def _or_map(kind: Kind) -> Kind:
-    return Kind(lambda value: isinstance(value, dict) or kind.fits(value), f"{kind.words}, or a map {{stage: value}}")
+    return Kind(
+        lambda value: isinstance(value, dict) or kind.fits(value), f"{kind.description}, or a map {{stage: value}}"
+    )
 
 
 _FLAG = Kind(lambda value: type(value) is bool, "true or false")
@@ -85,6 +87,8 @@ _PER_STAGE = Kind(
     lambda value: value is None or _whole(1).fits(value) or (isinstance(value, dict) and bool(value)),
     "a whole number, at least 1, a map {stage: number}, or null (the method's own)",
 )
+ARTIFACTS = ("checkpoint", "predictions", "card")
+"""What Weights & Biases may keep of a run (`ltmed.logging.wandb_artifacts`)."""
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 """One name for each; images are normalised in 32 bits, so that networks of other types (bf16-true) cannot take them."""
 
@@ -173,6 +177,10 @@ SETTINGS: dict[str, Kind] = {
     "logger.entity": _or_null(_TEXT, "the account's default"),
     "logger.offline": _FLAG,
     "logger.attempt": _whole(0),
+    "logger.artifacts": Kind(
+        lambda value: isinstance(value, list) and all(name in ARTIFACTS for name in value),
+        f"a list of {', '.join(ARTIFACTS)}, or of some of them",
+    ),
     "backbone.name": _MODEL,
     "backbone.pretrained": _FLAG,
     "backbone.weights": _or_null(_PATH),
@@ -212,7 +220,7 @@ def check(cfg: DictConfig) -> None:
         for key, value in _found(plain, pattern.split(".")):
             if not kind.fits(value):
                 hint = suggest(str(value), kind.choices) if kind.choices else ""
-                must = hint if hint.startswith("Did") else f"It must be {kind.words}."
+                must = hint if hint.startswith("Did") else f"It must be {kind.description}."
                 raise UserError(f"{key}={_shown(value)} is not possible", must)
     if cfg.monitor_mode != better(cfg.monitor):
         raise UserError(
@@ -239,12 +247,12 @@ def _found(node: Any, parts: Sequence[str], path: str = "") -> Iterator[tuple[st
 
 
 def _shown(value: Any) -> str:
-    """As it is written on a command line."""
+    """A value as it is written on the command line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _check_optimizer(key: str, node: DictConfig) -> None:
-    """Makes one for a single number: it would otherwise be made, and fail, only when the first stage begins."""
+    """Builds the optimiser for one number, so that wrong settings fail now and not when the first stage starts."""
     import torch
 
     try:

@@ -47,7 +47,7 @@ def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.
     Args:
         item: what to fetch.
         folder: made if needed.
-        advance: told of the progress.
+        advance: called with the progress.
         wait: seconds before the second attempt after a broken connection; doubled for each further one.
 
     Returns:

@@ -42,26 +42,26 @@ def list_images(given: Sequence[Path]) -> Listed:
     """
     found: dict[str, tuple[str, Path]] = {}
     number = 0
-    for word in given:
-        for shown, path in _images(Path(os.path.expanduser(word))):
+    for name in given:
+        for shown, path in _images(Path(os.path.expanduser(name))):
             number += 1
             found.setdefault(os.path.abspath(path), (shown, path))
     return Listed([shown for shown, _ in found.values()], [path for _, path in found.values()], number - len(found))
 
 
-def _images(word: Path) -> Iterator[tuple[str, Path]]:
-    if word.is_dir():
-        inside, _ = images_among(word, walk(word))
+def _images(path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_dir():
+        inside, _ = images_among(path, walk(path))
         if not inside:
-            raise UserError(f"There is no image in {word}", f"Images there end in {', '.join(EXTENSIONS)}.")
-        yield from ((str(word / name), word / name) for name in inside)
-    elif not os.path.lexists(word):
-        raise UserError(f"{word} does not exist", "Give image files, folders, or a table with a column of paths.")
-    elif is_table_name(word):
-        yield from _in_table(word)
+            raise UserError(f"There is no image in {path}", f"Images there end in {', '.join(EXTENSIONS)}.")
+        yield from ((str(path / name), path / name) for name in inside)
+    elif not os.path.lexists(path):
+        raise UserError(f"{path} does not exist", "Give image files, folders, or a table with a column of paths.")
+    elif is_table_name(path):
+        yield from _in_table(path)
     else:
-        _require_utf8(word)
-        yield str(word), word
+        _require_utf8(path)
+        yield str(path), path
 
 
 def _in_table(file: Path) -> Iterator[tuple[str, Path]]:

@@ -6,7 +6,7 @@ A softmax is invariant to a constant added to all logits, so log probabilities s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from ltmed.evaluation.metrics import ECE_BINS
 
 LEAST_POSITIVES = 20
 """Labels with fewer positive (or negative) validation images share one fitted scaling."""
-_TINY = 1e-12
+TINY = 1e-12
+"""Probabilities are held this far from 0 (and 1) where their logarithm is taken."""
 _LARGEST_LOG_TEMPERATURE = 5.0
 
 
@@ -80,7 +81,7 @@ def _scores(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) 
     probabilities = probabilities.astype(np.float64)
     classes, total = probabilities.shape[1], weights.sum(1)
     hot = np.eye(classes)[labels]
-    own = np.clip(probabilities[np.arange(len(labels)), labels], _TINY, 1)
+    own = np.clip(probabilities[np.arange(len(labels)), labels], TINY, 1)
     per_class = [_binned_gap(probabilities[:, k], hot[:, k], weights) for k in range(classes)]
     return {
         "ece": _binned_gap(probabilities.max(1), probabilities.argmax(1) == labels, weights),
@@ -114,7 +115,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
     if not len(labels):
         raise UserError("A temperature cannot be fitted without validation images", "Choose a split with some.")
-    logits = np.log(np.clip(probabilities, _TINY, 1))
+    logits = np.log(np.clip(probabilities, TINY, 1))
     own = logits[np.arange(len(labels)), labels]
 
     def loss(log_temperature: float) -> float:
@@ -128,7 +129,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """softmax(log p / T), `[N, K]`; keeps the order of the classes."""
-    return special.softmax(np.log(np.clip(probabilities, _TINY, 1)) / temperature, axis=1)
+    return special.softmax(np.log(np.clip(probabilities, TINY, 1)) / temperature, axis=1)
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,19 @@ class Platt:
     """float64 `[K]`."""
     pooled: tuple[int, ...]
     """Labels with too few validation images for a scaling of their own: they share one."""
+    reversed: tuple[int, ...] = ()
+    """Labels whose validation images without the label have the larger logits: slope 1, and only the offset is fitted,
+    since a negative slope would turn the order of the images round."""
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Mapping[str, float]], classes: Sequence[str]) -> Platt:
+        """From {label: {slope, offset}}; which labels are pooled is not known then."""
+        slope, offset = (np.array([plain[code][name] for code in classes]) for name in ("slope", "offset"))
+        return cls(slope, offset, ())
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrated probabilities `[N, K]`."""
-        return special.expit(self.slope * special.logit(np.clip(probabilities, _TINY, 1 - _TINY)) + self.offset)
+        return special.expit(self.slope * _logits(probabilities) + self.offset)
 
 
 def fit_platt(probabilities: np.ndarray, targets: np.ndarray) -> Platt:
@@ -157,21 +167,30 @@ def fit_platt(probabilities: np.ndarray, targets: np.ndarray) -> Platt:
     known = ~np.isnan(targets)
     positives, negatives = np.nansum(targets, axis=0), (known & (targets == 0)).sum(0)
     pooled = np.flatnonzero(np.minimum(positives, negatives) < LEAST_POSITIVES)
-    scores = special.logit(np.clip(probabilities, _TINY, 1 - _TINY))
+    scores = _logits(probabilities)
     slope, offset = np.ones(targets.shape[1]), np.zeros(targets.shape[1])
-    for k in set(range(targets.shape[1])) - set(pooled.tolist()):
-        slope[k], offset[k] = _platt_of(scores[known[:, k], k], targets[known[:, k], k])
-    if len(pooled):
-        among = known[:, pooled]
-        slope[pooled], offset[pooled] = _platt_of(scores[:, pooled][among], targets[:, pooled][among])
-    return Platt(slope, offset, tuple(pooled.tolist()))
+    turned: list[int] = []
+    of_one = [np.array([k]) for k in range(targets.shape[1]) if k not in pooled]
+    for columns in [*of_one, *([pooled] if len(pooled) else [])]:
+        among = known[:, columns]
+        logits, truth = scores[:, columns][among], targets[:, columns][among]
+        slope[columns], offset[columns] = _platt_of(logits, truth)
+        if slope[columns[0]] <= 0:
+            slope[columns], offset[columns] = 1.0, _offset_of(logits, truth)
+            turned += columns.tolist()
+    return Platt(slope, offset, tuple(pooled.tolist()), tuple(sorted(turned)))
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    """Finite in float64: in float32 the largest number below 1 is further from it than `TINY`."""
+    return special.logit(np.clip(probabilities.astype(np.float64), TINY, 1 - TINY))
 
 
 def _platt_of(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     positives, negatives = float((targets == 1).sum()), float((targets == 0).sum())
     if not positives or not negatives:
         return 1.0, 0.0  # Nothing is known of one side: leave the probabilities as they are.
-    smoothed = np.where(targets == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    smoothed = _smoothed(targets)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         z = parameters[0] * scores + parameters[1]
@@ -181,3 +200,15 @@ def _platt_of(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
 
     slope, offset = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     return float(slope), float(offset)
+
+
+def _offset_of(scores: np.ndarray, targets: np.ndarray) -> float:
+    """The offset at a slope of 1 that gives the mean probability of Platt's targets."""
+    mean = float(_smoothed(targets).mean())
+    return float(optimize.brentq(lambda offset: float(special.expit(scores + offset).mean()) - mean, -60, 60))  # pyright: ignore[reportArgumentType]
+
+
+def _smoothed(targets: np.ndarray) -> np.ndarray:
+    """Platt's targets, inside (0, 1)."""
+    positives, negatives = float((targets == 1).sum()), float((targets == 0).sum())
+    return np.where(targets == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))

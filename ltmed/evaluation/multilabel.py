@@ -77,7 +77,7 @@ class MultilabelScorer:
         self.counted = np.concatenate([*counted, exact[:, None], usable[:, None]], axis=1).astype(np.float64)
         columns = range(self.classes)
         self.rankings = [_Ranking(probabilities[:, k], self.positive[:, k], negative[:, k]) for k in columns]
-        self.gaps = [_gaps(probabilities[:, k], self.positive[:, k], self.known[:, k]) for k in columns]
+        self.gaps = [calibration_gaps(probabilities[:, k], self.positive[:, k], self.known[:, k]) for k in columns]
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Scores R weightings of the images at once: float64 `[R, N]`, whole numbers below 2^24 in all."""
@@ -152,7 +152,7 @@ class _Ranking:
         return (positives * precision).sum(0) / total, (positives * lower).sum(0) / (total * others)
 
 
-def _gaps(scores: np.ndarray, positive: np.ndarray, known: np.ndarray) -> sparse.csr_matrix:
+def calibration_gaps(scores: np.ndarray, positive: np.ndarray, known: np.ndarray) -> sparse.csr_matrix:
     """`[bins, N]`: probability minus target of each known image, in the row of its bin [a, b) (1 in one of its own)."""
     rows = np.flatnonzero(known)
     edges = np.linspace(0, 1, ECE_BINS + 1, dtype=np.float32)

@@ -1,6 +1,10 @@
-"""Names of metrics, and which way each is better. Imports nothing: commands check their options with them."""
+"""Names of metrics, and which way each is better. Imports nothing slow: commands check their options with them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ltmed.errors import UserError, suggest
 
 SCALARS = (
     "balanced_accuracy",
@@ -51,6 +55,29 @@ LOWEST = {**dict.fromkeys(ALL_SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.
 def scalars_of(multilabel: bool) -> tuple[str, ...]:
     """Names of the single numbers of runs of one kind."""
     return MULTILABEL_SCALARS if multilabel else SCALARS
+
+
+def require_metric(metric: str, classes: Sequence[str], *, multilabel: bool) -> None:
+    """Checks the name of a single number (`macro_f1`), or of a number of one class (`auroc:MEL`).
+
+    Args:
+        metric: the name.
+        classes: K codes.
+        multilabel: whether images carry several labels.
+
+    Raises:
+        UserError: there is no such number, or no such class.
+    """
+    name, of_class, code = metric.partition(":")
+    known = PER_LABEL if multilabel else PER_CLASS
+    if not of_class:
+        if name not in scalars_of(multilabel):
+            among = [*scalars_of(multilabel), *(f"{each}:{classes[0]}" for each in known)]
+            raise UserError(f"There is no metric '{metric}'", suggest(metric, among))
+    elif name not in known:
+        raise UserError(f"'{metric}': no class has a number '{name}'", suggest(name, known))
+    elif code not in classes:
+        raise UserError(f"'{metric}': the run has no class '{code}'", suggest(code, classes))
 
 
 def better(metric: str) -> str:

@@ -6,6 +6,7 @@ ranges, and values that few images have are withheld, not averaged away.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,11 +14,14 @@ import numpy as np
 
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import draw, percentile_interval
-from ltmed.evaluation.metrics import Evaluation, WeightedScorer
-from ltmed.evaluation.scalars import SCALARS, better
+from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.scalars import better, require_metric
+from ltmed.evaluation.scoring import scorer_of
 
 LEAST_IMAGES = 30
 """Subgroups with fewer test images have no numbers."""
+LEAST_OF_CLASS = 5
+"""A number of one class is withheld where a subgroup has fewer images with it, or without it."""
 MOST_VALUES = 20
 """An attribute with more distinct values is refused, unless they are numbers."""
 AGE_EDGES = (0, 20, 40, 60, 80)
@@ -110,12 +114,13 @@ def by_subgroup(
     values: np.ndarray,
     *,
     attribute: str,
-    metric: str = "balanced_accuracy",
+    metrics: Sequence[str] = ("balanced_accuracy",),
+    thresholds: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     resamples: int = 1000,
     permutations: int = 200,
     seed: int = 0,
-) -> SubgroupReport:
+) -> list[SubgroupReport]:
     """Scores each subgroup with intervals over whole groups, and the gap between the best and the worst.
 
     Args:
@@ -123,77 +128,117 @@ def by_subgroup(
         tiers: class indices of `head`, `medium` and `tail`.
         values: object `[N]` as `categories` gives them, None where unknown.
         attribute: its name, for people.
-        metric: one of `ltmed.evaluation.scalars.SCALARS`.
+        metrics: as `ltmed.evaluation.scalars.require_metric` takes them: `macro_f1`, or `auroc:MEL` of one class.
+        thresholds: `[K]` of several labels, from validation images.
         groups: int64 `[N]`, images that are resampled together; None for single images.
         resamples: R.
         permutations: of the attribute over groups, for the p value of the largest gap; 0 leaves it NaN.
         seed: of resamples and permutations.
+
+    Returns:
+        one report for each metric.
+
+    Raises:
+        UserError: an unknown metric or class.
     """
-    if metric not in SCALARS:
-        raise UserError(f"'{metric}' is no metric of a report", f"Known: {', '.join(SCALARS)}.")
-    scorer = WeightedScorer(evaluation, tiers)
+    for metric in metrics:
+        require_metric(metric, evaluation.classes, multilabel=evaluation.multilabel)
+    scorer = _Chosen(evaluation, tiers, thresholds, metrics)
     members = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     names = sorted({value for value in values if value is not None}, key=_order)
     masks = {name: np.array([value == name for value in values]) for name in names}
     large = [name for name in names if masks[name].sum() >= LEAST_IMAGES]
-    found = {name: _score(scorer, masks[name], metric) for name in large}
-    drawn = {name: [] for name in large}
+    found = {name: {key: float(value[0]) for key, value in scorer(masks[name][None].astype(float)).items()}
+             for name in large}  # fmt: skip
+    drawn: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in large}
     for weights in draw(members, resamples, seed):
         for name in large:
-            drawn[name].append(scorer(weights * masks[name])[metric])
-    samples = {name: np.concatenate(parts) for name, parts in drawn.items()}
-    subgroups = tuple(
-        Subgroup(
-            name, int(masks[name].sum()), len(np.unique(members[masks[name]])), found.get(name),
-            percentile_interval(samples[name]) if name in samples else None,
-        )
-        for name in names
-    )  # fmt: skip
-    withheld = len(values) - sum(int(masks[name].sum()) for name in large)
-    scored = {name: value for name, value in found.items() if not np.isnan(value)}
-    gap = None
-    if len(scored) > 1:
-        sign = -1 if better(metric) == "min" else 1
-        ranked = sorted(scored, key=lambda k: sign * scored[k])
-        worst, best = ranked[0], ranked[-1]
-        difference = sign * (scored[best] - scored[worst])
-        gap = Gap(
-            best, worst, difference, percentile_interval(sign * (samples[best] - samples[worst])),
-            _permuted(scorer, masks, list(scored), members, metric, difference, permutations, seed),
+            drawn[name].append(scorer(weights * masks[name]))
+    permuted = _permuted(scorer, masks, large, members, permutations, seed)
+    reports = []
+    for metric in metrics:
+        shown = [name for name in large if scorer.shows(metric, masks[name])]
+        samples = {name: np.concatenate([chunk[metric] for chunk in drawn[name]]) for name in shown}
+        subgroups = tuple(
+            Subgroup(
+                name, int(masks[name].sum()), len(np.unique(members[masks[name]])),
+                found[name][metric] if name in samples else None,
+                percentile_interval(samples[name]) if name in samples else None,
+            )
+            for name in names
         )  # fmt: skip
-    return SubgroupReport(attribute, metric, subgroups, withheld, gap)
+        withheld = len(values) - sum(int(masks[name].sum()) for name in shown)
+        scored = {name: found[name][metric] for name in shown if not np.isnan(found[name][metric])}
+        gap = _gap(metric, scored, samples, permuted[metric][:, [large.index(name) for name in scored]])
+        reports.append(SubgroupReport(attribute, metric, subgroups, withheld, gap))
+    return reports
 
 
-def _score(scorer: WeightedScorer, mask: np.ndarray, metric: str) -> float:
-    return float(scorer(mask[None].astype(float))[metric][0])
+class _Chosen:
+    """Some metrics of weighted images: name -> `[R]`."""
+
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        tiers: dict[str, list[int]],
+        thresholds: np.ndarray | None,
+        metrics: Sequence[str],
+    ) -> None:
+        self.scorer = scorer_of(evaluation, tiers, thresholds)
+        self.place = {code: k for k, code in enumerate(evaluation.classes)}
+        self.metrics = metrics
+        self.labels = evaluation.labels.cpu().numpy()
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        scores, found = self.scorer(weights), {}
+        for metric in self.metrics:
+            name, of_class, code = metric.partition(":")
+            found[metric] = scores[name][:, self.place[code]] if of_class else scores[name]
+        return found
+
+    def shows(self, metric: str, mask: np.ndarray) -> bool:
+        """Whether a subgroup has enough images with and without the class of a metric."""
+        _, of_class, code = metric.partition(":")
+        if not of_class:
+            return True
+        k, labels = self.place[code], self.labels[mask]
+        positive = labels == k if labels.ndim == 1 else labels[:, k] == 1
+        negative = labels != k if labels.ndim == 1 else labels[:, k] == 0
+        return min(positive.sum(), negative.sum()) >= LEAST_OF_CLASS
+
+
+def _gap(metric: str, scored: dict[str, float], samples: dict[str, np.ndarray], permuted: np.ndarray) -> Gap | None:
+    """The largest difference; `permuted` `[P, S]` has the metric of the scored subgroups for each permutation."""
+    if len(scored) < 2:
+        return None
+    sign = -1 if better(metric.partition(":")[0]) == "min" else 1
+    ranked = sorted(scored, key=lambda name: sign * scored[name])
+    worst, best = ranked[0], ranked[-1]
+    difference = sign * (scored[best] - scored[worst])
+    p = float("nan")
+    if len(permuted):
+        spread = np.fmax.reduce(permuted, 1) - np.fmin.reduce(permuted, 1)
+        p = (1 + int((spread >= difference - 1e-12).sum())) / (len(permuted) + 1)
+    return Gap(best, worst, difference, percentile_interval(sign * (samples[best] - samples[worst])), p)
 
 
 def _permuted(
-    scorer: WeightedScorer,
-    masks: dict[str, np.ndarray],
-    names: list[str],
-    members: np.ndarray,
-    metric: str,
-    observed: float,
-    permutations: int,
-    seed: int,
-) -> float:
-    """Largest gaps when groups exchange their attribute; a group's attribute is that of its first image."""
-    if not permutations:
-        return float("nan")
+    scorer: _Chosen, masks: dict[str, np.ndarray], names: list[str], members: np.ndarray, permutations: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Each metric `[P, S]` when groups exchange their attribute; a group's attribute is that of its first image."""
     rng = np.random.default_rng(seed)
     code = np.full(len(members), -1)
     for k, name in enumerate(names):
         code[masks[name]] = k
-    units = np.unique(members)
-    first = np.array([code[np.flatnonzero(members == unit)[0]] for unit in units])
-    reached = 1
-    for _ in range(permutations):
+    units, first_rows = np.unique(members, return_index=True)
+    first = code[first_rows]
+    found: dict[str, list[np.ndarray]] = {metric: [] for metric in scorer.metrics}
+    for _ in range(permutations if len(names) > 1 else 0):
         shuffled = rng.permutation(first)[np.searchsorted(units, members)]
-        weights = np.stack([(shuffled == k) for k in range(len(names))]).astype(float)
-        values = scorer(weights)[metric]
-        reached += bool(np.nanmax(values) - np.nanmin(values) >= observed - 1e-12)
-    return reached / (permutations + 1)
+        values = scorer(np.stack([(shuffled == k) for k in range(len(names))]).astype(float))
+        for metric in scorer.metrics:
+            found[metric].append(values[metric])
+    return {metric: np.stack(rows) if rows else np.empty((0, len(names))) for metric, rows in found.items()}
 
 
 def _order(name: str) -> tuple[int, float, str]:

@@ -1,4 +1,4 @@
-"""Thresholds of the classes of a softmax network: chosen on validation images, judged on test images."""
+"""Thresholds of classes, or of several labels: chosen on validation images, judged on test images."""
 
 from __future__ import annotations
 
@@ -24,23 +24,61 @@ LEAST_UNITS = 30
 
 
 @dataclass(frozen=True)
+class OneClass:
+    """One class (or label) against the rest. N images, those whose label is known."""
+
+    scores: np.ndarray
+    """float `[N]`, probabilities."""
+    truth: np.ndarray
+    """bool `[N]`."""
+    groups: np.ndarray | None = None
+    """int64 `[N]`, images that are resampled together."""
+
+    def units(self, mask: np.ndarray) -> int:
+        """Groups (or images) among some images."""
+        return _units(self.groups, mask)
+
+    @property
+    def members(self) -> np.ndarray:
+        """int64 `[N]`, the unit (0..G-1) that each image belongs to."""
+        return _members(self.groups, len(self.truth))
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether there is no positive or no negative image."""
+        return bool(self.truth.all() or not self.truth.any())
+
+
+@dataclass(frozen=True)
 class Scores:
     """Probabilities of one part. N images, K classes."""
 
     probabilities: np.ndarray
     """float `[N, K]`, calibrated."""
     labels: np.ndarray
-    """int64 `[N]`."""
+    """int64 `[N]`; or float `[N, K]` of several labels, 0, 1 or NaN (unknown)."""
     groups: np.ndarray | None = None
     """int64 `[N]`, images that are resampled together."""
 
-    def of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores `[N]` of a class, and which images are of it."""
-        return self.probabilities[:, k], self.labels == k
+    def of(self, k: int) -> OneClass:
+        """A class against the rest, or a label against its absence; images on which it is unknown are left out."""
+        if self.labels.ndim == 1:
+            return OneClass(self.probabilities[:, k], self.labels == k, self.groups)
+        known = ~np.isnan(self.labels[:, k])
+        groups = None if self.groups is None else self.groups[known]
+        return OneClass(self.probabilities[known, k], self.labels[known, k] == 1, groups)
 
     def units(self, mask: np.ndarray) -> int:
         """Groups (or images) among some images."""
-        return int(mask.sum()) if self.groups is None else len(np.unique(self.groups[mask]))
+        return _units(self.groups, mask)
+
+
+def _units(groups: np.ndarray | None, mask: np.ndarray) -> int:
+    return int(mask.sum()) if groups is None else len(np.unique(groups[mask]))
+
+
+def _members(groups: np.ndarray | None, images: int) -> np.ndarray:
+    return np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
 
 
 def exact_interval(hits: float, trials: float, level: float = 0.95) -> list[float]:
@@ -70,7 +108,7 @@ def operating_point(
     Args:
         validation: what it is chosen on.
         test: what it is judged on.
-        k: the class, against all others.
+        k: the class against all others, or the label against its absence.
         criterion: "sensitivity", "specificity" or "youden".
         target: of the first two.
         resamples: of the intervals.
@@ -81,27 +119,28 @@ def operating_point(
         `threshold_interval`, 95 % percentile over resamples of the validation part; `validation` {positives, negatives,
         sensitivity {value, interval}, specificity {...}}, the intervals exact; `few`, whether it is from fewer than
         `FEW_POSITIVES` positive images; `test` {images, positives, sensitivity, specificity, ppv, npv, f1: {value,
-        interval}}, None where the test part has no image of the class or none of another.
+        interval}}, a value None where it is undefined; `test` is None where the label is unknown on every test image.
     """
-    scores, truth = validation.of(k)
+    chosen_on = validation.of(k)
+    scores, truth = chosen_on.scores, chosen_on.truth
     found: dict[str, Any] = {
         "criterion": criterion, "target": target, "threshold": None, "threshold_interval": None, "reason": None,
         "few": int(truth.sum()) < FEW_POSITIVES,
         "validation": {"positives": int(truth.sum()), "negatives": int((~truth).sum())}, "test": None,
     }  # fmt: skip
-    if truth.all() or not truth.any():
+    if chosen_on.one_sided:
         found["reason"] = f"no {'other ' if truth.any() else ''}validation image"
         return found
     choose = _choice(criterion, target)
     threshold = choose(scores, truth)
     positive = scores >= threshold
     found["threshold"] = threshold
-    found["threshold_interval"] = _threshold_interval(validation, k, choose, min(resamples, 200), seed)
+    found["threshold_interval"] = _threshold_interval(chosen_on, choose, min(resamples, 200), seed)
     for name, side, hit in (("sensitivity", truth, positive), ("specificity", ~truth, ~positive)):
         rate = float((hit & side).sum() / side.sum())
-        units = validation.units(side)
+        units = chosen_on.units(side)
         found["validation"][name] = {"value": rate, "interval": exact_interval(rate * units, units)}
-    found["test"] = _on_test(test, k, threshold, resamples, seed)
+    found["test"] = _on_test(test.of(k), threshold, resamples, seed)
     return found
 
 
@@ -113,25 +152,22 @@ def _choice(criterion: str, target: float | None) -> Callable[[np.ndarray, np.nd
 
 
 def _threshold_interval(
-    validation: Scores, k: int, choose: Callable[[np.ndarray, np.ndarray], float], resamples: int, seed: int
+    validation: OneClass, choose: Callable[[np.ndarray, np.ndarray], float], resamples: int, seed: int
 ) -> list[float]:
     """Where the threshold would lie, were the validation images drawn again; resamples without the class have none."""
-    scores, truth = validation.of(k)
     found = []
-    for weights in draw(_members(validation), resamples, seed):
+    for weights in draw(validation.members, resamples, seed):
         for row in weights.astype(int):
-            drawn = np.repeat(truth, row)
+            drawn = np.repeat(validation.truth, row)
             if drawn.any() and not drawn.all():
-                found.append(choose(np.repeat(scores, row), drawn))
+                found.append(choose(np.repeat(validation.scores, row), drawn))
     return percentile_interval(np.array(found, dtype=float))
 
 
-def _members(part: Scores) -> np.ndarray:
-    return np.arange(len(part.labels)) if part.groups is None else np.unique(part.groups, return_inverse=True)[1]
-
-
-def _on_test(test: Scores, k: int, threshold: float, resamples: int, seed: int) -> dict[str, Any]:
-    scores, truth = test.of(k)
+def _on_test(test: OneClass, threshold: float, resamples: int, seed: int) -> dict[str, Any] | None:
+    scores, truth = test.scores, test.truth
+    if not len(truth):  # The label is unknown on every image.
+        return None
     decision = decide(scores, truth, threshold, groups=test.groups, resamples=resamples, seed=seed)
     positive = scores >= threshold
     denominators = {"sensitivity": truth, "specificity": ~truth, "ppv": positive, "npv": ~positive}
@@ -162,7 +198,8 @@ def widened(value: float, interval: list[float], units: int) -> list[float]:
 
 def decision_curve(test: Scores, k: int, thresholds: np.ndarray) -> dict[str, np.ndarray]:
     """Net benefit at each threshold `[T]`: of the class's probability, of calling every image positive, and none."""
-    scores, truth = test.of(k)
+    judged = test.of(k)
+    scores, truth = judged.scores, judged.truth
     prevalence, odds = float(truth.mean()), thresholds / (1 - thresholds)
     return {
         "thresholds": thresholds,
@@ -176,7 +213,7 @@ def least_cost(test: Scores, cost: np.ndarray, *, resamples: int = 1000, seed: i
     """What decisions of least expected cost cost on test images, beside the most probable class.
 
     Args:
-        test: calibrated probabilities.
+        test: calibrated probabilities of images with one label each.
         cost: `[K, K]`, row = true class, column = decision.
         resamples: of the intervals.
         seed: of the resamples.
@@ -194,7 +231,7 @@ def least_cost(test: Scores, cost: np.ndarray, *, resamples: int = 1000, seed: i
     costs = {name: cost[test.labels, chosen] for name, chosen in decisions.items()}
     costs["saving"] = costs["most_probable"] - costs["least_cost"]
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in costs}
-    for weights in draw(_members(test), resamples, seed):
+    for weights in draw(_members(test.groups, len(test.labels)), resamples, seed):
         for name, values in costs.items():
             drawn[name].append(weights @ values / weights.sum(1))
     means = {

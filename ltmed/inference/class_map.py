@@ -56,6 +56,8 @@ def match(
     theirs: Sequence[str],
     their_names: Sequence[str],
     given: Mapping[str, Sequence[str]] | None = None,
+    *,
+    multilabel: bool = False,
 ) -> ClassMap:
     """Finds the class of a run for each class of another data set.
 
@@ -68,10 +70,11 @@ def match(
         theirs: J codes of the other data set.
         their_names: J full names.
         given: from `read_map`; None matches by code and name alone.
+        multilabel: whether images carry several labels, of which none is `other`.
 
     Raises:
-        UserError: the map names a class that neither side has, or one class twice; a class of the other data set has no
-            class of the run.
+        UserError: the map names a class that neither side has, or one class twice, or `other` of several
+            labels; a class of the other data set has no class of the run.
     """
     number = {code.casefold(): place for place, code in reversed(list(enumerate(classes)))}
     their_number = {code.casefold(): place for place, code in reversed(list(enumerate(theirs)))}
@@ -80,6 +83,11 @@ def match(
         target = number.get(key.casefold(), _SPECIAL.get(key.casefold()))
         if target is None:
             raise UserError(f"The map names '{key}', which is no class of the run", suggest(key, [*classes, *_SPECIAL]))
+        if target == OTHER and multilabel:
+            raise UserError(
+                "'other' in the map is for images of none of the classes, and here images carry several labels",
+                "A label that the run does not know is left out with 'drop: [LABEL]'.",
+            )
         for code in codes:
             place = their_number.get(code.casefold())
             if place is None:
@@ -97,7 +105,8 @@ def match(
         raise UserError(
             f"The run has no class for {', '.join(missing)} (its classes: {', '.join(classes)})",
             f"Say where they belong with map=FILE, a YAML file: '{classes[0]}: [{missing[0]}]', 'drop: [{missing[0]}]' "
-            f"to leave them out, or 'other: [{missing[0]}]' for images of none of the run's classes.",
+            "to leave them out"
+            + ("." if multilabel else f", or 'other: [{missing[0]}]' for images of none of the run's classes."),
         )
     found = np.array([targets[place] for place in range(len(theirs))], dtype=np.int64)
     keys = [*enumerate(classes), (OTHER, "other"), (DROP, "drop")]

@@ -44,15 +44,16 @@ class ClassMaps:
     Args:
         network: in evaluation mode.
         size: S of the images that it is shown.
+        multilabel: whether its outputs are labels of their own, and not classes of which an image has one.
 
     Raises:
         UserError: the package grad-cam is missing, or no layer of the network has a spatial output.
     """
 
-    def __init__(self, network: Network, size: int) -> None:
+    def __init__(self, network: Network, size: int, *, multilabel: bool = False) -> None:
         if find_spec(PACKAGE) is None:
             raise UserError("Maps of evidence need the package grad-cam", "Install it: pip install 'ltmed[explain]'")
-        self.network = network
+        self.network, self.multilabel = network, multilabel
         self.layer = spatial_layer(network, size)
 
     def __call__(self, images: Tensor, classes: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +77,8 @@ class ClassMaps:
         ):
             # A frozen encoder has gradients only where its input has one.
             maps = explain(images.detach().requires_grad_(True), targets)
-            probabilities = explain.outputs.detach().float().softmax(1).cpu().numpy()
+            logits = explain.outputs.detach().float()
+            probabilities = (logits.sigmoid() if self.multilabel else logits.softmax(1)).cpu().numpy()
         self.network.zero_grad()
         return probabilities, maps
 

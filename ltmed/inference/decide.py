@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from ltmed.errors import UserError, suggest
-from ltmed.evaluation.calibrated import calibration
-from ltmed.evaluation.calibration import apply_temperature
 from ltmed.evaluation.sets import conformal_sets
 from ltmed.evaluation.thresholds import Scores, least_cost, operating_point
 from ltmed.inference.evaluate import FOLDER, RESULTS, tiers_of
 from ltmed.inference.parts import validation
+from ltmed.inference.scaling import scale
 from ltmed.runs import record
 from ltmed.runs.predictions import Predictions, of_part, read
 from ltmed.runs.reader import Run
@@ -107,7 +106,8 @@ def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str
         evaluation: name of one of its evaluations; None takes its own test part.
 
     Raises:
-        UserError: there is no such evaluation, or the predictions were left behind when the run was copied.
+        UserError: there is no such evaluation, it is of an ensemble, or the predictions were left behind when the run
+            was copied.
     """
     if evaluation is None:
         try:
@@ -117,12 +117,19 @@ def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str
     folder = run.path / FOLDER / evaluation
     try:
         found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        members = found["members"]
         predictions = read(folder / record.PREDICTIONS, tuple(run.classes), found["group"])
     except (OSError, ValueError, LookupError):
         there = sorted(file.parent.name for file in run.path.glob(f"{FOLDER}/*/{RESULTS}"))
         hint = suggest(evaluation, there) if there else "ltmed evaluate makes them."
         raise UserError(f"{run.path} has no evaluation '{evaluation}'", hint) from None
-    return predictions.select(predictions.labels >= 0), found["data"]["dataset"]
+    if len(members["runs"]) > 1 or members["tta"] != "none":
+        raise UserError(
+            f"The evaluation '{evaluation}' is of an ensemble or of several views, and the run's validation "
+            "predictions, which thresholds are chosen on, are of one network and one view",
+            "Choose an evaluation of the run alone.",
+        )
+    return predictions.select(predictions.usable), found["data"]["dataset"]
 
 
 def decide_run(
@@ -149,55 +156,67 @@ def decide_run(
         resamples: of all intervals.
 
     Returns:
-        `found` has: `run`, `on`, `images`, `unit`; `calibration`; `points`, rows of class and
+        `found` has: `run`, `on` (and `own`, whether that is its test part), `images`, `unit`; `calibration`; `points`,
+        rows of class and
         `ltmed.evaluation.thresholds.operating_point`; `costs` or null; `sets` or null.
 
     Raises:
-        UserError: no validation images, predictions that are missing, a share that is none.
+        UserError: no validation images, predictions that are missing, a share that is none; costs or sets of several
+            labels.
     """
+    if run.multilabel:
+        _require_one_label(cost, target)
     val = validation(run, overrides, device)
     if not len(val):
         raise UserError(f"{run.path} has no validation images", "Decisions need a split with some.")
     test, name = test_predictions(run, evaluation)
     if not len(test):
         raise UserError("There are no test images", "Choose another evaluation.")
-    calibrated = calibration(
-        (val.probabilities, val.labels), (test.probabilities, test.labels), classes=test.classes, groups=test.groups,
-        resamples=resamples,
-    )  # fmt: skip
-    scores = [
-        Scores(apply_temperature(part.probabilities, calibrated["temperature"]), part.labels, part.groups)
-        for part in (val, test)
-    ]
+    scaled = scale(val, test, resamples=resamples)
+    chosen_on = Scores(scaled.validation, val.labels, val.groups)
+    judged = Scores(scaled.test, test.labels, test.groups)
     wanted = points or [
         Point(code, criterion, share)
         for code in run.classes
         for criterion, share in (("youden", None), ("sensitivity", SENSITIVITY))
     ]
-    raw = [Scores(part.probabilities.astype(np.float64), part.labels, part.groups) for part in (val, test)]
-    prior = np.array([run.found["split"]["counts"]["train"][code] for code in run.classes], dtype=float)
     found = {
         "run": run.found["run"],
         "on": name,
+        "own": evaluation is None,
         "images": len(test),
         "unit": test.unit,
         "resamples": resamples,
-        "calibration": calibrated,
+        "calibration": scaled.found,
         "points": [
             {
                 "class": one.code,
                 **operating_point(
-                    scores[0], scores[1], run.classes.index(one.code), one.criterion, one.target, resamples=resamples
+                    chosen_on, judged, run.classes.index(one.code), one.criterion, one.target, resamples=resamples
                 ),
             }
             for one in wanted
         ],
-        "costs": None if cost is None else least_cost(scores[1], cost, resamples=resamples),
-        "sets": None
-        if target is None
-        else conformal_sets(raw[0], raw[1], prior=prior, tiers=tiers_of(run), target=target, resamples=resamples),
+        "costs": None if cost is None else least_cost(judged, cost, resamples=resamples),
+        "sets": None if target is None else _sets(run, val, test, target, resamples),
     }
-    return Decided(record.without_nan(found), scores[1])
+    return Decided(record.without_nan(found), judged)
+
+
+def _require_one_label(cost: np.ndarray | None, target: float | None) -> None:
+    what = "--cost chooses" if cost is not None else "--sets promises" if target is not None else ""
+    if what:
+        raise UserError(
+            f"{what} one class of each image, and the images of this run may carry several labels",
+            "Operating points are of one label each: --sensitivity LABEL=SHARE, --specificity LABEL=SHARE.",
+        )
+
+
+def _sets(run: Run, val: Predictions, test: Predictions, target: float, resamples: int) -> dict[str, Any]:
+    # Of the network's own probabilities: a temperature from the same images would weaken the promise.
+    raw = [Scores(part.probabilities.astype(np.float64), part.labels, part.groups) for part in (val, test)]
+    prior = np.array([run.found["split"]["counts"]["train"][code] for code in run.classes], dtype=float)
+    return conformal_sets(raw[0], raw[1], prior=prior, tiers=tiers_of(run), target=target, resamples=resamples)
 
 
 def write(folder: Path, done: Decided) -> None:

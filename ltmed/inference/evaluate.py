@@ -9,16 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from ltmed.config.compose import compose, read_manifest
-from ltmed.config.overrides import choice, quoted
+from ltmed.config.overrides import choice
 from ltmed.errors import UserError, suggest
-from ltmed.evaluation.calibrated import calibration
 from ltmed.evaluation.subgroups import by_subgroup, categories
-from ltmed.inference.class_map import DROP, ClassMap, match, read_map
-from ltmed.inference.overlap import trained_on
-from ltmed.inference.parts import Labelled, other_images, own_part, validation
-from ltmed.runs import predictions, record
-from ltmed.runs.predictions import Predictions, of_part
+from ltmed.inference.ensemble import VIEWS, require_same_classes
+from ltmed.inference.other_data import compared, internal, only, predict_other, unseen
+from ltmed.inference.parts import (
+    Labelled,
+    joined,
+    other_images,
+    own_config,
+    own_part,
+    thresholds_of,
+    validation,
+)
+from ltmed.inference.scaling import scale
+from ltmed.runs import record
+from ltmed.runs.predictions import Predictions
 from ltmed.runs.reader import Run
 from ltmed.utils.files import replacing, write_atomic
 
@@ -33,6 +40,8 @@ class Evaluated:
     """evaluation.json, see `evaluate_run`."""
     labelled: Labelled
     """The predictions behind it."""
+    known: Predictions
+    """Those of them that were scored."""
 
 
 @dataclass(frozen=True)
@@ -44,133 +53,121 @@ class Request:
     map_file: Path | None = None
     by: tuple[str, ...] = ()
     """Attributes."""
-    metrics: tuple[str, ...] = ("balanced_accuracy",)
-    """Of subgroups."""
+    metrics: tuple[str, ...] = ()
+    """Of subgroups; none takes `default_metrics`."""
+    tta: str = "none"
+    """Views of every image, one of `ltmed.inference.ensemble.VIEWS`."""
     leave_out_trained: bool = False
     """Leaves images out that the run was trained on, in place of refusing the data set."""
     device: str = "auto"
     resamples: int = 1000
 
 
-def evaluate_run(run: Run, request: Request) -> Evaluated:
+def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Evaluated:
     """Predicts, scores, calibrates and compares; writes nothing but what `ltmed.inference.parts.validation` keeps.
 
     Args:
         run: a finished run.
         request: what is wanted.
+        others: finished runs of the same classes, which are one ensemble with it.
 
     Returns:
-        `found` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [theirs]}}; `overlap`
-        {checked, reason, equal, alike, left_out} or null for the run's own data; `test` and `internal`, as `test` of
-        metrics.json, the second of the run's own test part, in the classes that `test` has images of; `reproduces`
-        {exact, largest_difference} for the run's own data; `other` {images, predicted {class: n}, auroc} of images of
-        none of the classes; `calibration`, or null, and then `calibration_missing` says why; `subgroups` [...].
+        `found` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [theirs]}}; `members`
+        {runs, tta}; `overlap` {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and
+        `internal`, as `test` of metrics.json, the second of the (first) run's own test part, in the classes that `test`
+        has images of; `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted
+        {class: n}, auroc} of images of none of the classes; `calibration`, or null, and then `calibration_missing` says
+        why; `subgroups` [...].
 
     Raises:
-        UserError: classes that do not match, images that the run was trained on, an unknown attribute, no images.
+        UserError: classes that do not match, images that a run was trained on, an unknown attribute, no images.
     """
+    members = [run, *others]
+    _require_ensemble(members)
     own = choice(request.overrides, "dataset") is None
+    alone = not others and request.tta == "none"
+    if own and request.map_file is not None:
+        raise UserError("map=FILE is for another data set", "Add dataset=NAME dataset.root=DIR, or leave it out.")
     if own:
-        if request.map_file is not None:
-            raise UserError("map=FILE is for another data set", "Add dataset=NAME dataset.root=DIR, or leave it out.")
-        labelled = own_part(run, "test", request.overrides, request.device)
+        labelled, overlap = _own(members, request)
         about: dict[str, Any] = {"dropped": {}, "classes": {code: [code] for code in run.classes}}
-        overlap = None
     else:
-        labelled, about, overlap = _other(run, request)
+        labelled, about, overlap = predict_other(
+            members, request.overrides, map_file=request.map_file, leave_out_trained=request.leave_out_trained,
+            device=request.device, views=VIEWS[request.tta],
+        )  # fmt: skip
     whole = labelled.predictions
-    known = whole.select(whole.labels >= 0)
+    known = whole if own else whole.select(whole.usable)
     if not len(known):
         raise UserError("No image is of a class of the run", "Look at the map of classes.")
-    tiers = tiers_of(run)
-    names = [row["name"] for row in run.found["test"]["per_class"]]
-    test = record.scored(known.evaluation(), names, tiers, known.groups, known.unit)
+    if known.multilabel and not own:
+        known = only(known, compared(known))
+        known = known.select(known.usable)
+        if not len(known):
+            raise UserError("No label of the run has images with it and without it", "Look at the map of classes.")
+    tiers, names = tiers_of(run), [row["name"] for row in run.found["test"]["per_class"]]
+    test = record.scored(known.evaluation(), names, tiers, known.groups, known.unit, thresholds_of(run))
     found = {
         "run": run.found["run"],
         "data": {
             "dataset": labelled.manifest.name, "root": str(labelled.manifest.root), "own": own,
             "images": len(known), **about,
         },
+        "members": {"runs": [str(one.path) for one in members], "tta": request.tta},
         "overlap": overlap,
         "test": test,
-        "internal": run.found["test"] if own else _internal(run, known.counts, tiers, names),
-        "reproduces": _reproduces(test, run.found["test"]) if own else None,
-        "other": _none_of_the_classes(whole),
-        **_calibration(run, known, request),
+        "internal": run.found["test"] if own else internal(run, compared(known), tiers, names),
+        "reproduces": _reproduces(test, run.found["test"]) if own and alone else None,
+        "other": None if whole.multilabel else _none_of_the_classes(whole),
+        **_calibration(members, known, request),
         "subgroups": [
-            report for name in request.by for report in _subgroups(known, tiers, name, request)
+            report for name in request.by for report in _subgroups(known, tiers, name, request, thresholds_of(run))
         ],
     }  # fmt: skip
-    return Evaluated(record.without_nan(found), labelled)
+    return Evaluated(record.without_nan(found), labelled, known)
+
+
+def _require_ensemble(members: Sequence[Run]) -> None:
+    require_same_classes(members)
+    if len(members) > 1 and any(one.multilabel for one in members):
+        raise UserError(
+            "Runs of several labels per image are no ensemble: each has thresholds of its own",
+            "Evaluate one of them; --tta works.",
+        )
+
+
+def _own(members: Sequence[Run], request: Request) -> tuple[Labelled, dict[str, Any] | None]:
+    """The test part of the first run, without images that another member was trained on."""
+    run, views = members[0], VIEWS[request.tta]
+    first = own_part(run, "test", request.overrides, request.device, views)
+    strangers = [one for one in members if not _same_split(one, run)]
+    overlap = None
+    if strangers:
+        rows = first.rows.numpy()
+        kept, overlap = unseen(strangers, first.manifest, rows, request.leave_out_trained)
+        first = first.select(np.isin(rows, kept))
+    parts = [first]
+    for one in members[1:]:
+        if _same_split(one, run):
+            part = own_part(one, "test", request.overrides, request.device, views)
+            parts.append(part.select(np.isin(part.rows.numpy(), first.rows.numpy())))
+        else:
+            cfg = own_config(run, request.overrides)
+            rows, labels = first.rows.numpy(), first.labels.numpy()
+            parts.append(other_images(one, first.manifest, rows, labels, cfg, request.device, views))
+    return joined(parts), overlap
+
+
+def _same_split(one: Run, other: Run) -> bool:
+    return one.found["run"]["dataset"] == other.found["run"]["dataset"] and (
+        one.found["split"]["hash"] == other.found["split"]["hash"]
+    )
 
 
 def tiers_of(run: Run) -> dict[str, list[int]]:
     """Class indices of head, medium and tail, by the run's own training images."""
     tiers = run.found["tiers"]
     return {tier: [run.classes.index(code) for code in tiers[tier]] for tier in ("head", "medium", "tail")}
-
-
-def _other(run: Run, request: Request) -> tuple[Labelled, dict[str, Any], dict[str, Any]]:
-    """The predictions for another data set, what became of its classes, and which images the run knew."""
-    overrides = list(request.overrides)
-    if choice(overrides, "cache_dir") is None:
-        overrides.append(f"cache_dir={quoted(str(run.config.cache_dir))}")
-    cfg = compose(overrides)
-    manifest, _ = read_manifest(cfg)
-    if manifest.multilabel:
-        raise UserError(
-            f"Images of {manifest.name} have several labels, and the run predicts one class",
-            "Use data with one class an image.",
-        )
-    given = None if request.map_file is None else read_map(request.map_file)
-    names = [row["name"] for row in run.found["test"]["per_class"]]
-    # Classes without an image need no place.
-    there = np.flatnonzero(manifest.counts > 0)
-    mapped = match(
-        run.classes, names, [manifest.classes[k] for k in there], [manifest.class_names[k] for k in there], given
-    )
-    targets = np.full(len(manifest.classes), DROP)
-    targets[there] = mapped.targets
-    labels = targets[manifest.labels]
-    rows = np.flatnonzero(labels != DROP)
-    if not len(rows):
-        raise UserError(f"The map leaves no image of {manifest.name}", "Give a class of the run some of its classes.")
-    seen = trained_on(run, manifest, rows)
-    known = int(seen.any.sum())
-    if known and not request.leave_out_trained:
-        first = ", ".join(manifest.images[row] for row in rows[seen.any][:3].tolist())
-        raise UserError(
-            f"{run.path} was trained or chosen on {known:,} of the {len(rows):,} images of {manifest.name}: "
-            f"{int(seen.equal.sum()):,} equal files, {int(seen.alike.sum()):,} that look the same ({first}, ...)",
-            "Leave them out with --leave-out-trained.",
-        )
-    rows = rows[~seen.any]
-    labelled = other_images(run, manifest, rows, labels[rows], cfg, request.device)
-    about = {"dropped": _dropped(manifest.classes, manifest.counts, mapped, there), "classes": mapped.described}
-    overlap = {
-        "checked": not seen.unknown, "reason": seen.unknown or None, "equal": int(seen.equal.sum()),
-        "alike": int(seen.alike.sum()), "left_out": known,
-    }  # fmt: skip
-    return labelled, about, overlap
-
-
-def _dropped(classes: tuple[str, ...], counts: np.ndarray, mapped: ClassMap, there: np.ndarray) -> dict[str, int]:
-    places = there[mapped.targets == DROP]
-    return {classes[k]: int(counts[k]) for k in places.tolist()}
-
-
-def _internal(
-    run: Run, present: np.ndarray, tiers: dict[str, list[int]], names: Sequence[str]
-) -> dict[str, Any] | None:
-    """The run's own test part in the classes that the other data set has, so that averages are over the same ones."""
-    if (present > 0).all():
-        return run.found["test"]
-    try:
-        own = of_part(run, "test")
-    except FileNotFoundError:
-        return None
-    own = own.select(np.isin(own.labels, np.flatnonzero(present)))
-    return record.scored(own.evaluation(), names, tiers, own.groups, own.unit) if len(own) else None
 
 
 def _reproduces(test: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
@@ -198,23 +195,30 @@ def _none_of_the_classes(whole: Predictions) -> dict[str, Any] | None:
     }
 
 
-def _calibration(run: Run, known: Predictions, request: Request) -> dict[str, Any]:
-    where = () if choice(request.overrides, "dataset") else request.overrides
+def _calibration(members: Sequence[Run], known: Predictions, request: Request) -> dict[str, Any]:
     try:
-        val = validation(run, where, request.device)
+        val = _validation(members, request)
+        if not len(val):
+            raise UserError("the run has no validation images")
     except UserError as error:
         return {"calibration": None, "calibration_missing": str(error).splitlines()[0]}
-    if not len(val):
-        return {"calibration": None, "calibration_missing": "the run has no validation images"}
-    found = calibration(
-        (val.probabilities, val.labels), (known.probabilities, known.labels), classes=known.classes,
-        groups=known.groups, resamples=request.resamples,
-    )  # fmt: skip
-    return {"calibration": found, "calibration_missing": None}
+    return {"calibration": scale(val, known, resamples=request.resamples).found, "calibration_missing": None}
+
+
+def _validation(members: Sequence[Run], request: Request) -> Predictions:
+    """What the members say of the validation images, which must be the same ones."""
+    run = members[0]
+    where = () if choice(request.overrides, "dataset") else request.overrides
+    if len(members) == 1 and request.tta == "none":
+        return validation(run, where, request.device)
+    if not all(_same_split(one, run) for one in members):
+        raise UserError("the members have no validation images in common, on which a temperature could be fitted")
+    views = VIEWS[request.tta]
+    return joined([own_part(one, "val", where, request.device, views) for one in members]).predictions
 
 
 def _subgroups(
-    known: Predictions, tiers: dict[str, list[int]], attribute: str, request: Request
+    known: Predictions, tiers: dict[str, list[int]], attribute: str, request: Request, cuts: np.ndarray | None
 ) -> list[dict[str, Any]]:
     if attribute not in known.attributes:
         there = list(known.attributes)
@@ -225,15 +229,17 @@ def _subgroups(
             else "Its tables have none; dataset=manifest takes any column, with dataset.columns.attribute=[NAME].",
         )
     values = categories(known.attributes[attribute], attribute)
-    return [
-        asdict(
-            by_subgroup(
-                known.evaluation(), tiers, values, attribute=attribute, metric=metric, groups=known.groups,
-                resamples=request.resamples,
-            )
-        )
-        for metric in request.metrics
-    ]  # fmt: skip
+    reports = by_subgroup(
+        known.evaluation(), tiers, values, attribute=attribute,
+        metrics=request.metrics or default_metrics(known.multilabel, known.classes), thresholds=cuts,
+        groups=known.groups, resamples=request.resamples,
+    )  # fmt: skip
+    return [asdict(report) for report in reports]
+
+
+def default_metrics(multilabel: bool, classes: Sequence[str]) -> tuple[str, ...]:
+    """What subgroups are compared by unless something else is wanted."""
+    return ("macro_ap", *(f"auroc:{code}" for code in classes)) if multilabel else ("balanced_accuracy",)
 
 
 def write(folder: Path, done: Evaluated) -> None:
@@ -243,8 +249,7 @@ def write(folder: Path, done: Evaluated) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = predictions.table_of(done.labelled.manifest, done.labelled.evaluation)
     with replacing(folder / record.PREDICTIONS) as partial:
-        table.to_parquet(partial, index=False)
+        done.labelled.table.to_parquet(partial, index=False)
     group = None if done.labelled.manifest.groups is None else done.labelled.manifest.group_name
     write_atomic(folder / RESULTS, record.to_json({**done.found, "group": group}))

@@ -27,7 +27,7 @@ class Neighbour(NamedTuple):
     image: str
     """As the data set names it."""
     label: str
-    """Class code."""
+    """Class code; of several labels those that are present, joined by `|`."""
     similarity: float
     """Cosine of the features, -1 to 1."""
     row: int
@@ -105,4 +105,5 @@ class TrainingImages:
         manifest = self.data.manifest
         for value, place in zip(values, places, strict=True):
             row = int(self.rows[place])
-            yield Neighbour(manifest.images[row], manifest.classes[manifest.labels[row]], value, row)
+            (code,) = manifest.codes(np.array([row]))
+            yield Neighbour(manifest.images[row], code, value, row)

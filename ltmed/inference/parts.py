@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from ltmed.data.loading.feature_loader import FeatureEvalLoader
 from ltmed.data.loading.loader import EvalLoader
 from ltmed.errors import UserError
 from ltmed.evaluation.metrics import Evaluation
+from ltmed.inference.ensemble import VIEWS, View, disagreement
 from ltmed.inference.predictor import device_named
 from ltmed.inference.restore import load_network
 from ltmed.nn.frozen import Frozen
@@ -32,6 +33,7 @@ from ltmed.utils.files import replacing
 from ltmed.utils.progress import bar
 
 if TYPE_CHECKING:
+    import pandas as pd
     from omegaconf import DictConfig
 
     from ltmed.data.datamodule import DataModule
@@ -43,20 +45,47 @@ _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Labelled:
-    """Predictions, and the images that they are of."""
+    """Predictions, and the images that they are of. N images, K classes, M members (networks times views)."""
 
     manifest: Manifest
-    evaluation: Evaluation
-    """Its indices are rows of the manifest."""
+    members: Tensor
+    """float32 `[M, N, K]`, probabilities."""
+    labels: Tensor
+    """int64 `[N]`, or float32 `[N, K]` of several labels."""
+    rows: Tensor
+    """int64 `[N]`, of the manifest."""
+    classes: tuple[str, ...]
+    cuts: np.ndarray | None = None
+    """`[K]`, where each of several labels is decided; None of images with one."""
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The mean of the members."""
+        mean = self.members[0] if len(self.members) == 1 else self.members.mean(0)
+        return Evaluation(mean, self.labels, self.rows, self.classes)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows of predictions.parquet; of several members with one label an image also their disagreement."""
+        apart = len(self.members) > 1 and self.cuts is None
+        further = disagreement(self.members).numpy() if apart else None
+        return predictions.table_of(self.manifest, self.evaluation, self.cuts, further)
 
     @property
     def predictions(self) -> predictions.Predictions:
         """The same as arrays with groups and attributes."""
-        manifest = self.manifest
-        table = predictions.table_of(manifest, self.evaluation)
-        return predictions.from_table(
-            table, self.evaluation.classes, None if manifest.groups is None else manifest.group_name
-        )
+        group = None if self.manifest.groups is None else self.manifest.group_name
+        return predictions.from_table(self.table, self.classes, group)
+
+    def select(self, chosen: np.ndarray) -> Labelled:
+        """Those of some images, a mask `[N]`."""
+        kept = torch.from_numpy(chosen)
+        return replace(self, members=self.members[:, kept], labels=self.labels[kept], rows=self.rows[kept])
+
+
+def joined(parts: Sequence[Labelled]) -> Labelled:
+    """The predictions of several networks for the same images as those of one ensemble."""
+    return replace(parts[0], members=torch.cat([part.members for part in parts]))
 
 
 def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:
@@ -83,7 +112,9 @@ def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:
     return cfg
 
 
-def own_part(run: Run, part: str, overrides: Sequence[str] = (), device: str = "auto") -> Labelled:
+def own_part(
+    run: Run, part: str, overrides: Sequence[str] = (), device: str = "auto", views: Sequence[View] = VIEWS["none"]
+) -> Labelled:
     """Predicts a part of a run's own split again, from its images and its checkpoint, as the run did.
 
     Args:
@@ -91,6 +122,7 @@ def own_part(run: Run, part: str, overrides: Sequence[str] = (), device: str = "
         part: "val" or "test".
         overrides: where the data are now, see `own_config`.
         device: see `ltmed.inference.predictor.Predictor`.
+        views: of every image, from `ltmed.inference.ensemble.VIEWS`.
 
     Raises:
         UserError: the images are not where they were, or are other ones; a file of the run is missing.
@@ -103,10 +135,10 @@ def own_part(run: Run, part: str, overrides: Sequence[str] = (), device: str = "
     rows = data.split.parts[part]
     labels = data.manifest.labels[rows]
     batches: Iterable[Batch] = EvalLoader(data.cache, rows, labels, data.evaluation, threads=data.threads)
-    if is_frozen(cfg) and cfg.features.cache:
+    if is_frozen(cfg) and cfg.features.cache and len(views) == 1:  # Features are of images as they are.
         batches = _kept_features(cfg, network, data, rows, chosen)
-    found = _predict(run, network, batches, len(rows), chosen)
-    return Labelled(data.manifest, _joined(found, rows, labels, run))
+    found = _predict(run, network, batches, len(rows), chosen, views)
+    return _labelled(run, data.manifest, found, rows, labels)
 
 
 def _kept_features(
@@ -123,7 +155,13 @@ def _kept_features(
 
 
 def other_images(
-    run: Run, manifest: Manifest, rows: np.ndarray, labels: np.ndarray, cfg: DictConfig, device: str = "auto"
+    run: Run,
+    manifest: Manifest,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    cfg: DictConfig,
+    device: str = "auto",
+    views: Sequence[View] = VIEWS["none"],
 ) -> Labelled:
     """Predicts images of another data set, which are decoded as the run's own were.
 
@@ -131,9 +169,10 @@ def other_images(
         run: a finished run.
         manifest: of the other data set, its classes any.
         rows: int64 `[n]` of the images that are wanted.
-        labels: int64 `[n]`, classes of the run, or -1.
+        labels: int64 `[n]`, classes of the run, or -1; of several labels float32 `[n, K]`.
         cfg: with `cache_dir`, and the data set's `on_bad_image` and `threads`.
         device: see `ltmed.inference.predictor.Predictor`.
+        views: as for `own_part`.
 
     Raises:
         UserError: images cannot be read and are not to be skipped.
@@ -149,8 +188,8 @@ def other_images(
     if not len(rows):
         raise UserError(f"No image of {manifest.name} can be evaluated", "Look at its files with ltmed check.")
     loader = EvalLoader(cache, rows, labels, build(run.config.evaluation), threads=cfg.dataset.threads)
-    found = _predict(run, load_network(run), loader, len(rows), device_named(device))
-    return Labelled(manifest, _joined(found, rows, labels, run))
+    found = _predict(run, load_network(run), loader, len(rows), device_named(device), views)
+    return _labelled(run, manifest, found, rows, labels)
 
 
 def validation(run: Run, overrides: Sequence[str] = (), device: str = "auto") -> predictions.Predictions:
@@ -174,19 +213,29 @@ def validation(run: Run, overrides: Sequence[str] = (), device: str = "auto") ->
         ) from None
     try:
         with replacing(run.path / record.VALIDATION) as partial:
-            predictions.table_of(made.manifest, made.evaluation).to_parquet(partial, index=False)
+            made.table.to_parquet(partial, index=False)
     except OSError:  # A run on a read-only disk: computed again next time.
         pass
     return made.predictions
 
 
-def _joined(found: Tensor, rows: np.ndarray, labels: np.ndarray, run: Run) -> Evaluation:
-    return Evaluation(found, torch.from_numpy(labels), torch.from_numpy(rows), tuple(run.classes))
+def thresholds_of(run: Run) -> np.ndarray | None:
+    """Where a run decides each of several labels, float64 `[K]`; None of images with one label."""
+    found = run.found["test"].get("thresholds")
+    return None if found is None else np.array([found[code] for code in run.classes], dtype=np.float64)
+
+
+def _labelled(run: Run, manifest: Manifest, members: Tensor, rows: np.ndarray, labels: np.ndarray) -> Labelled:
+    return Labelled(
+        manifest, members, torch.from_numpy(labels), torch.from_numpy(rows), tuple(run.classes), thresholds_of(run)
+    )
 
 
 @torch.inference_mode()
-def _predict(run: Run, network: Network, batches: Iterable[Batch], number: int, device: torch.device) -> Tensor:
-    """Probabilities float32 `[n, K]` in the order of the batches, with the precision of the run."""
+def _predict(
+    run: Run, network: Network, batches: Iterable[Batch], number: int, device: torch.device, views: Sequence[View]
+) -> Tensor:
+    """Probabilities float32 `[V, n, K]` of each view in the order of the batches, with the precision of the run."""
     network = network.to(device)
     mean, std = (
         255 * torch.tensor(list(each), device=device) for each in (run.config.pixels.mean, run.config.pixels.std)
@@ -204,7 +253,7 @@ def _predict(run: Run, network: Network, batches: Iterable[Batch], number: int, 
                 nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
             )
             with precision:
-                logits = network(images)
-            found.append(logits.float().cpu().softmax(1))
+                logits = torch.stack([network(view(images)) for view in views]).float().cpu()
+            found.append(logits.sigmoid() if run.multilabel else logits.softmax(2))
             advance(len(batch.indices))
-    return torch.cat(found)
+    return torch.cat(found, 1)

@@ -39,25 +39,6 @@ def finished_run(run_dir: str | Path | Run) -> Run:
     return run
 
 
-def one_label_run(run_dir: str | Path | Run, what: str) -> Run:
-    """A finished run whose images carry one label each.
-
-    Args:
-        run_dir: as for `finished_run`.
-        what: the command that needs such a run, for the message.
-
-    Raises:
-        UserError: as `finished_run`; or the images of the run may carry several labels.
-    """
-    run = finished_run(run_dir)
-    if run.multilabel:
-        raise UserError(
-            f"The images of {run.path} may carry several labels each, and {what} takes one label an image",
-            "ltmed report, plot, predict and export take both kinds.",
-        )
-    return run
-
-
 def load_network(run: Run) -> Network:
     """See `ltmed.load`.
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from ltmed.errors import UserError
 from ltmed.evaluation.scalars import PER_CLASS, PER_LABEL
 from ltmed.logging.csv import CSVLogger
+from ltmed.logging.wandb_artifacts import made, require_kinds
 from ltmed.logging.wandb_media import images, tags
 from ltmed.runs.directory import identity
 from ltmed.runs.job import RunName
@@ -53,9 +54,10 @@ class WandbLogger(CSVLogger):
         offline: True writes to `<run_dir>/wandb` only and needs neither account nor network. So does the environment
             variable WANDB_MODE=offline.
         attempt: another number gives another id: a new run, for instance where the old one was deleted online.
+        artifacts: what is uploaded with the results, names of `ltmed.logging.wandb_artifacts.KINDS`.
 
     Raises:
-        UserError: W&B is to be used online, but nobody is logged in or it cannot be reached.
+        UserError: an unknown artifact; W&B is to be used online, but nobody is logged in or it cannot be reached.
     """
 
     def __init__(
@@ -68,8 +70,11 @@ class WandbLogger(CSVLogger):
         entity: str | None,
         offline: bool,
         attempt: int = 0,
+        artifacts: Sequence[str] = (),
     ) -> None:
         super().__init__(run_dir, name, config)
+        require_kinds(artifacts)
+        self._artifacts, self._config = tuple(artifacts), config
         self._wandb = _start(
             offline,
             id=run_id(run_dir, config, attempt),
@@ -85,14 +90,15 @@ class WandbLogger(CSVLogger):
         )
 
     @classmethod
-    def require_usable(cls, *, offline: bool, **settings: Any) -> None:
+    def require_usable(cls, *, offline: bool, artifacts: Sequence[str] = (), **settings: Any) -> None:
         """Finds out, before the run has a folder, whether somebody is logged in and W&B can be reached.
 
         Raises:
-            UserError: not so.
+            UserError: not so; an unknown artifact.
         """
         import wandb
 
+        require_kinds(artifacts)
         with _explained(), _patience("connecting"):
             online = not offline and wandb.setup().settings.mode in ("online", "run", "shared")
             if online and not wandb.login(prompt=False, verify=True):
@@ -120,7 +126,7 @@ class WandbLogger(CSVLogger):
 
     @rank_zero_only
     def log_final(self, found: dict[str, Any]) -> None:
-        """Adds the test numbers with intervals, tables, the run folder's figures, and ends the W&B run."""
+        """Adds the test numbers with intervals, tables, figures and artifacts of the run, and ends the W&B run."""
         super().log_final(found)
         test, intervals = found["test"], found["test"]["intervals"]["scalars"]
         run = self.experiment
@@ -131,9 +137,13 @@ class WandbLogger(CSVLogger):
         for name, value in test["scalars"].items():
             low, high = intervals[name]
             run.summary.update({f"test/{name}": value, f"test/{name}_low": low, f"test/{name}_high": high})
+        # Of the chosen epoch; what a sweep is to be steered by, since W&B itself keeps the last epoch's value.
+        run.summary.update({f"val/{name}": value for name, value in found["val"]["scalars"].items()})
         split = found["split"]
         leakage = split["leakage"] or {"fraction": None}
         run.summary.update({"split": split["name"], "split_hash": split["hash"], "leakage": leakage["fraction"]})
+        for artifact in made(self.file.parent, self._config, found, self._artifacts, run.id):
+            run.log_artifact(artifact)
         with _patience(f"uploading, at most {_UPLOAD_SECONDS // 60} minutes (the rest stays in {run.dir})"):
             run.finish()
 

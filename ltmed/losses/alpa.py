@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from ltmed.errors import UserError, require_between, require_choice
+from ltmed.losses.fused import mean_of
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
-from ltmed.losses.sigmoid import only_known
+from ltmed.losses.sigmoid import sides, signs, targets
 from ltmed.losses.traits import multilabel
 
 Coefficients = Literal["paper", "pade"]
@@ -95,14 +96,43 @@ def alpa(
         return focus * _evaluate(pade, left) if pade else focus
 
     up, down = (alpha, beta) if pade else (1.5 * alpha, beta)
-    if labels.ndim == 2:
-        terms = torch.where(labels > 0, up * positive((-logits).sigmoid()), down * negative(logits.sigmoid()))
-        return only_known(terms, labels).sum() / len(logits)
-    # Without B x K masks: the labels' logits on their own, and -inf, which costs a negative nothing, in their place.
-    column = labels[:, None]
-    right, others = logits.gather(1, column), logits.scatter(1, column, -torch.inf)
-    # Weights of sums, not of B x K terms.
-    return (up * positive((-right).sigmoid()).sum() + down * negative(others.sigmoid()).sum()) / len(logits)
+    wanted, known = targets(logits, labels)
+    if pade is None and hill is None and not clip:
+        return _of_powers(logits, wanted, known, (2 * gamma_pos + 1, 2 * gamma_neg + 1), (up, down))
+    sign = signs(wanted)
+    miss = (logits * sign).sigmoid()
+    terms = torch.lerp(negative(miss), positive(miss), wanted) * sides(wanted, known, up, down)
+    return terms.sum() / len(logits)
+
+
+def _of_powers(
+    logits: Tensor,
+    wanted: Tensor,
+    known: Tensor | None,
+    exponents: tuple[float, float],
+    weights: tuple[float, float],
+) -> Tensor:
+    """The mean over images of the sum of w e^k, e = sigmoid(s), s the logit of being wrong; d/ds e^k = k e^k (1 - e).
+
+    Args:
+        logits: `[B, K]`.
+        wanted: 0/1 `[B, K]`.
+        known: 0/1 `[B, K]`, or None where all is known.
+        exponents: k >= 1 of positives and of negatives.
+        weights: w of positives and of negatives.
+    """
+
+    def formula(z: Tensor) -> tuple[Tensor, Tensor]:
+        sign = signs(wanted)
+        miss = (z * sign).sigmoid_()
+        absent = 1 - wanted if known is None else known - wanted
+        present = (power(miss, exponents[0]) * wanted).mul_(weights[0])
+        absent.mul_(power(miss, exponents[1])).mul_(weights[1])
+        sums = present.sum(1) + absent.sum(1)
+        slope = present.mul_(exponents[0]).add_(absent, alpha=exponents[1])
+        return sums, slope.mul_(1 - miss).mul_(sign)
+
+    return mean_of(logits, formula)
 
 
 @lru_cache

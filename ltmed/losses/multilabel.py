@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ltmed.errors import require_between
 from ltmed.losses.counts import inverse_positives, log_odds, odds_against
+from ltmed.losses.fused import mean_of
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
-from ltmed.losses.sigmoid import targets
+from ltmed.losses.sigmoid import sides, targets
 from ltmed.losses.traits import multilabel
 
 
@@ -117,14 +118,21 @@ def distribution_balanced(
     wanted, known = targets(logits, labels)
     rarity = inverse_positives(counts, logits.dtype)
     # Of an image without labels the quotient is infinite (0 / 0 for a label without images, which is left out).
-    ratio = rarity / (wanted @ rarity).clamp_min(torch.finfo(logits.dtype).tiny)[:, None]
-    weights = torch.sigmoid(beta * (ratio - mu)) + alpha
-    weights = weights * torch.where(wanted > 0, balance, balance / neg_scale)
-    weights = weights if known is None else weights * known
-    shifted = logits + (bias / neg_scale) * log_odds(counts, logits.dtype)
-    # The logit of being wrong: a positive's is -q, a negative's l q.
-    wrong = shifted * torch.where(wanted > 0, -1.0, neg_scale)
-    terms = F.softplus(wrong)
-    if gamma:
-        terms = power(wrong.sigmoid(), gamma) * terms
-    return (weights * terms).sum() / len(logits)
+    own = (wanted @ rarity).clamp_min_(torch.finfo(logits.dtype).tiny)
+    weights = (rarity / own[:, None]).sub_(mu).mul_(beta).sigmoid_().add_(alpha)
+    weights *= sides(wanted, known, balance, balance / neg_scale)
+    shift = (bias / neg_scale) * log_odds(counts, logits.dtype)
+
+    def formula(z: Tensor) -> tuple[Tensor, Tensor]:
+        # The logit of being wrong: a positive's is -q, a negative's l q.
+        scale = sides(wanted, None, -1.0, neg_scale)
+        wrong = (z + shift).mul_(scale)
+        miss, cost = wrong.sigmoid(), F.softplus(wrong)
+        if not gamma:
+            return (weights * cost).sum(1), miss.mul_(weights).mul_(scale)
+        focus = power(miss, gamma) * weights
+        # d/ds e^g softplus(s) = e^g (e + g (1 - e) softplus(s)).
+        slope = torch.addcmul(miss, 1 - miss, cost, value=gamma).mul_(focus).mul_(scale)
+        return cost.mul_(focus).sum(1), slope
+
+    return mean_of(logits, formula)

@@ -12,13 +12,13 @@ L. Zelnik-Manor, "Asymmetric Loss for Multi-Label Classification", ICCV 2021.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ltmed.errors import require_between
+from ltmed.losses.fused import Formula, mean_of, sums_of
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 from ltmed.losses.traits import multilabel
@@ -46,18 +46,39 @@ def targets(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         labels: int64 `[B]`, or 0/1/NaN `[B, K]`; of an unknown entry the target is 0.
 
     Returns:
-        targets, and the mask in the type of the logits, None where everything is known by the type of the labels.
+        targets, and the mask in the type of the logits, None where everything is known: by the type of the labels, or
+        because they have no NaN, which only a CPU is asked, since a GPU would have to be waited for.
     """
     if labels.ndim == 1:
         return torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0), None
     if not labels.is_floating_point():
         return labels.to(logits.dtype), None
-    return labels.nan_to_num(0.0).to(logits.dtype), (~labels.isnan()).to(logits.dtype)
+    if labels.device.type == "cpu" and not math.isnan(float(labels.sum())):
+        return labels.to(logits.dtype), None
+    # Without masks of bool, which cost several times as much as arithmetic: 0, 1 and 2 for absent, present and unknown.
+    marked = labels.to(logits.dtype).nan_to_num(2.0)
+    known = torch.rsub(marked, 2).clamp_max_(1)
+    return marked * known, known
 
 
-def only_known(terms: Tensor, labels: Tensor) -> Tensor:
-    """The terms `[B, K]` with 0 in place of those of unknown entries."""
-    return terms.masked_fill(labels.isnan(), 0) if labels.is_floating_point() else terms
+def signs(wanted: Tensor) -> Tensor:
+    """-1 where a label is present, else 1, `[B, K]`: the logit times it is that of being wrong."""
+    return torch.rsub(wanted, 1, alpha=2)
+
+
+def sides(wanted: Tensor, known: Tensor | None, up: float, down: float) -> Tensor:
+    """`up` where a label is present, `down` where it is absent, 0 where it is unknown, `[B, K]`.
+
+    Args:
+        wanted: 0/1 `[B, K]`, 0 where unknown.
+        known: 0/1 `[B, K]`, or None where all is known.
+        up: of positives.
+        down: of negatives.
+    """
+    # Not `known * down + wanted * (up - down)`: where the two are far apart, that would round.
+    if known is None:
+        return (1 - wanted).mul_(down).add_(wanted, alpha=up)
+    return (known - wanted).mul_(down).add_(wanted, alpha=up)
 
 
 @multilabel
@@ -77,16 +98,49 @@ def sigmoid_focal(
     Raises:
         UserError: an option out of range.
     """
-    return focal_terms(logits, labels, gamma, alpha).mean()
+    return mean_of(logits, _sigmoid_focal(logits, labels, gamma, alpha))
 
 
 def focal_terms(logits: Tensor, labels: Tensor, gamma: float, alpha: float | None) -> Tensor:
     """The sum over classes of `sigmoid_focal`, `[B]`."""
+    return sums_of(logits, _sigmoid_focal(logits, labels, gamma, alpha))
+
+
+def _sigmoid_focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float | None) -> Formula:
     require_between("loss.gamma", gamma, 0, 100)
     if alpha is not None:
         require_between("loss.alpha", alpha, 0, 1)
-    weights = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
-    return _per_image(logits, labels, lambda z: _focused(-z, gamma), lambda z: _focused(z, gamma), weights)
+    return _focal(logits, labels, (gamma, gamma), (1.0, 1.0) if alpha is None else (alpha, 1 - alpha))
+
+
+def _focal(logits: Tensor, labels: Tensor, gammas: tuple[float, float], weights: tuple[float, float]) -> Formula:
+    """Sum over classes of w e^g softplus(s): the logit s of being wrong is -z of a positive and z of a negative.
+
+    With e = sigmoid(s), d/ds e^g softplus(s) = e^g (e + g (1 - e) softplus(s)).
+
+    Args:
+        logits: z `[B, K]`.
+        labels: int64 `[B]`, or 0/1/NaN `[B, K]`.
+        gammas: g of positives and of negatives.
+        weights: w of positives and of negatives.
+    """
+    wanted, known = targets(logits, labels)
+
+    def formula(z: Tensor) -> tuple[Tensor, Tensor]:
+        sign = signs(wanted)
+        wrong = z * sign
+        miss, cost = wrong.sigmoid(), F.softplus(wrong)
+        weight, slope = sides(wanted, known, *weights), 1 - miss
+        if gammas[0] == gammas[1]:
+            weight *= power(miss, gammas[0])
+            slope = torch.addcmul(miss, slope, cost, value=gammas[0])
+        else:
+            weight *= torch.lerp(power(miss, gammas[1]), power(miss, gammas[0]), wanted)
+            slope.mul_(cost).mul_(sides(wanted, None, *gammas)).add_(miss)
+        slope.mul_(weight).mul_(sign)
+        return weight.mul_(cost).sum(1), slope
+
+    return formula
 
 
 @multilabel
@@ -117,42 +171,46 @@ def asl(
     require_between("loss.gamma_neg", gamma_neg, 0, 100)
     require_between("loss.margin", margin, 0, 1, below=True)
 
-    def positive(z: Tensor) -> Tensor:
-        return _focused(-z, gamma_pos)
+    if not margin:  # log(1 - p_m) would end at z = 17 in float32.
+        return mean_of(logits, _focal(logits, labels, (gamma_pos, gamma_neg), (1.0, 1.0)))
+    wanted, known = targets(logits, labels)
 
-    def minus_negative(z: Tensor) -> Tensor:
-        shifted = (z.sigmoid() - margin).relu()  # The backward pass of `clamp` is several times slower.
-        return power(shifted, gamma_neg) * (log_of_a_small_rest(z) if margin < 1e-3 else (1 - shifted).log())
+    def formula(z: Tensor) -> tuple[Tensor, Tensor]:
+        wrong = z * signs(wanted)
+        miss, cost = wrong.sigmoid(), F.softplus(wrong)  # Of negatives, the miss is p.
+        flat = miss * (1 - miss)
+        shifted = (miss - margin).clamp_min_(0)
+        log_rest, fall = _log_of_rest(wrong, miss, flat, shifted, margin)
+        # d/dz p_m^g log(1 - p_m) = g p_m^(g - 1) p (1 - p) log(1 - p_m) - p_m^g fall, and 0 where p_m is 0.
+        if gamma_neg:
+            lower = power(shifted, gamma_neg - 1) if gamma_neg >= 1 else _inverse_power(shifted, 1 - gamma_neg)
+            focus = lower * shifted
+            slope = fall.mul_(focus).addcmul_(flat.mul_(lower), log_rest, value=-gamma_neg)
+        else:
+            focus = (shifted > 0).to(z.dtype)
+            slope = fall.mul_(focus)
+        absent = (1 - wanted) if known is None else known - wanted
+        terms, gradient = focus.mul_(log_rest).mul_(absent), slope.mul_(absent)
+        steep = miss
+        if gamma_pos:
+            near = power(miss, gamma_pos)
+            steep, cost = torch.addcmul(miss, 1 - miss, cost, value=gamma_pos).mul_(near), cost.mul_(near)
+        return torch.addcmul(-terms, cost, wanted).sum(1), gradient.addcmul_(steep, wanted, value=-1)
 
-    def log_of_a_small_rest(z: Tensor) -> Tensor:
-        # log(1 - p + m) for any m > 0: in float32, 1 - p_m itself has no digits left once m is below some 1e-7.
-        return torch.logaddexp(F.logsigmoid(-z), torch.full_like(z, math.log(margin))).clamp_max(0)
-
-    if margin:
-        return _per_image(logits, labels, positive, minus_negative, (1, -1)).mean()
-    # Without a margin, log(1 - p) would end at z = 17 in float32.
-    return _per_image(logits, labels, positive, lambda z: _focused(z, gamma_neg), (1, 1)).mean()
-
-
-def _per_image(
-    logits: Tensor,
-    labels: Tensor,
-    positive: Callable[[Tensor], Tensor],
-    negative: Callable[[Tensor], Tensor],
-    weights: tuple[float, float],
-) -> Tensor:
-    """Sum over classes of `positive(z)` where y is 1 and `negative(z)` where it is 0, times their weights, `[B]`."""
-    up, down = weights
-    if labels.ndim == 2:
-        terms = torch.where(labels > 0, up * positive(logits), down * negative(logits))
-        return only_known(terms, labels).sum(1)
-    # Without B x K masks: the labels' logits on their own, and one that costs a negative nothing in their place.
-    column = labels[:, None]
-    right, others = logits.gather(1, column), logits.scatter(1, column, torch.finfo(logits.dtype).min)
-    # Weights of sums, not of B x K terms.
-    return up * positive(right).squeeze(1) + down * negative(others).sum(1)
+    return mean_of(logits, formula)
 
 
-def _focused(z: Tensor, gamma: float) -> Tensor:
-    """-p^g log(1 - p) with p = sigmoid(z): of a negative with logit z, or of a positive with logit -z."""
-    return power(z.sigmoid(), gamma) * F.softplus(z)
+def _log_of_rest(z: Tensor, p: Tensor, flat: Tensor, shifted: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """log(1 - p_m), and -d/dz of it where p_m > 0; `flat` is p (1 - p)."""
+    if margin >= 1e-3:
+        rest = 1 - shifted
+        return rest.log(), flat / rest
+    # log(1 - p + m) for any m > 0: in float32, 1 - p_m has no digits left once m is below some 1e-7.
+    log_absent = F.logsigmoid(-z)
+    log_rest = torch.logaddexp(log_absent, torch.full_like(z, math.log(margin)))
+    return log_rest.clamp_max(0), p * (log_absent - log_rest).exp_()
+
+
+def _inverse_power(x: Tensor, exponent: float) -> Tensor:
+    """x^-exponent, 0 where x is 0."""
+    return torch.where(x > 0, x, torch.inf) ** -exponent

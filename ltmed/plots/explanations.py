@@ -61,6 +61,22 @@ def worst_errors(run: Run, number: int, tier: str = "tail") -> pd.DataFrame:
     return wrong.assign(true_probability=np.array(own, float)).nsmallest(number, "true_probability")
 
 
+def worst_misses(run: Run, number: int, code: str) -> pd.DataFrame:
+    """The test images with one of several labels that the run did not decide for, the least probable first.
+
+    Args:
+        run: finished, with its predictions.
+        number: at most so many.
+        code: of the label.
+
+    Returns:
+        rows of predictions.parquet, with a further column `true_probability`.
+    """
+    table = run.predictions
+    missed = table[(table[f"label_{code}"] == 1) & (table[f"predicted_{code}"] == 0)]
+    return missed.assign(true_probability=missed[f"prob_{code}"]).nsmallest(number, "true_probability")
+
+
 @dataclass(frozen=True)
 class Case:
     """An image to be explained."""
@@ -68,8 +84,8 @@ class Case:
     title: str
     pixels: np.ndarray
     """uint8 [S, S, 3], as the network sees it."""
-    label: str | None = None
-    """Class code, if it is known: its map is shown too where another class was predicted."""
+    labels: tuple[str, ...] = ()
+    """Class codes, if they are known. Of one class: its map is shown too where another one was predicted."""
     facts: tuple[tuple[str, str], ...] = ()
 
 
@@ -88,7 +104,8 @@ class Explainer:
         ensemble = Ensemble([run], device, VIEWS["none"])
         (self.member,) = ensemble.members
         self.classes = ensemble.classes
-        self.maps = ClassMaps(self.member.network, self.member.preprocessing.size)
+        several = ensemble.thresholds is not None
+        self.maps = ClassMaps(self.member.network, self.member.preprocessing.size, multilabel=several)
         self._training: neighbours.TrainingImages | None = None
         self._number = 0
 
@@ -108,7 +125,8 @@ class Explainer:
 
         Args:
             cases: so many as the network may see at once.
-            only: code of the class that is explained; None explains the predicted class, and the labelled one besides.
+            only: code of the class that is explained; None explains the predicted class, and the labelled one besides,
+                which a network of several labels does not have.
         """
         pixels = [torch.from_numpy(np.stack([case.pixels for case in cases]))]
         with torch.no_grad():
@@ -128,7 +146,7 @@ class Explainer:
             shown = [Picture("image", png(case.pixels))]
             shown += [Picture(text, png(image)) for text, image in zip(captions, pictures, strict=True)]
             explained = Explained(
-                case.title, case.facts, tuple(shown), self._probabilities(probabilities[mine[0]], case.label),
+                case.title, case.facts, tuple(shown), self._probabilities(probabilities[mine[0]], case.labels),
                 tuple(self._neighbour(one) for one in near[row]),
             )  # fmt: skip
             found.append((explained, png(pictures[0])))
@@ -137,17 +155,23 @@ class Explainer:
     def _wanted(self, case: Case, predicted: int, only: str | None) -> list[int]:
         if only is not None:
             return [self.classes.index(only)]
-        labelled = [] if case.label is None else [self.classes.index(case.label)]
+        labelled = [self.classes.index(code) for code in case.labels]
         return list(dict.fromkeys([predicted, *labelled]))
 
     def _caption(self, k: int, case: Case, predicted: int, evidence: np.ndarray) -> str:
-        role = "predicted" if k == predicted else "label" if self.classes[k] == case.label else "asked for"
+        role = (
+            "predicted"
+            if k == predicted and not self.maps.multilabel
+            else "label"
+            if self.classes[k] in case.labels
+            else "asked for"
+        )
         return f"for {self.classes[k]} ({role})" + ("" if evidence.any() else ": nothing speaks for it")
 
-    def _probabilities(self, values: np.ndarray, label: str | None) -> tuple[tuple[str, float, bool], ...]:
+    def _probabilities(self, values: np.ndarray, labels: tuple[str, ...]) -> tuple[tuple[str, float, bool], ...]:
         order = np.argsort(-values, kind="stable")
-        kept = [k for place, k in enumerate(order) if place < SHOWN or self.classes[k] == label]
-        return tuple((self.classes[k], float(values[k]), self.classes[k] == label) for k in kept)
+        kept = [k for place, k in enumerate(order) if place < SHOWN or self.classes[k] in labels]
+        return tuple((self.classes[k], float(values[k]), self.classes[k] in labels) for k in kept)
 
     def _neighbour(self, one: neighbours.Neighbour) -> Picture:
         assert self._training is not None

@@ -37,16 +37,11 @@ def encode(
     """
     import torch
 
-    from ltmed.data.batch import normalise
-    from ltmed.data.loading.loader import EvalLoader
+    from ltmed.inference import neighbours
     from ltmed.inference.restore import load_network
-    from ltmed.runs.dataset import open_dataset
 
     chosen = class_indices(run, classes)
-    cfg = run.config.copy()
-    data = open_dataset(cfg, run.path)
-    data.open()
-    assert data.cache is not None
+    data = neighbours.open_images(run)
     rows = data.split.parts[part]
     if chosen:
         rows = rows[np.isin(data.manifest.labels[rows], chosen)]
@@ -55,15 +50,11 @@ def encode(
             f"{len(rows)} images of {run.path} are too few for a map", "Choose another part or more classes."
         )
     rows = rows[features.choose_images(data.manifest.labels[rows], most)]
-    labels = data.manifest.labels[rows]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_network(run).encoder.to(device)
-    mean, std = (255 * torch.tensor(list(values), device=device) for values in (cfg.pixels.mean, cfg.pixels.std))
-    found = []
-    with torch.no_grad():
-        for batch in EvalLoader(data.cache, rows, labels, data.evaluation, threads=data.threads):
-            found.append(encoder(normalise(batch.images.to(device), mean, std)).float().cpu())
-    return torch.cat(found).numpy(), labels
+    pixels = run.config.pixels
+    mean, std = (255 * torch.tensor(list(values), device=device) for values in (pixels.mean, pixels.std))
+    return neighbours.encode(encoder, data, rows, mean, std).numpy(), data.manifest.labels[rows]
 
 
 def class_indices(run: Run, codes: Sequence[str]) -> list[int]:

@@ -1,29 +1,32 @@
 """The card of a run: one page on what a trained network is for, what it learnt from, and what its figures mean.
 
 The headings follow Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, section 4. What only its makers can
-say is a blank to be filled in; everything else is from the run's folder. Nothing here is computed from images.
+say is a blank to be filled in; everything else is from the run's folder. No network and no image is needed.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from ltmed.evaluation.calibration import quality
+from ltmed.inference.card_results import CardResults
 from ltmed.report import protocol
+from ltmed.report.card_sections import (
+    between,
+    calibration,
+    compared_subgroups,
+    limits,
+    operating_points,
+    performance,
+)
 from ltmed.report.formatting import metric_name, percent
 from ltmed.report.model import FormattedCell, Grid
 from ltmed.report.rerun import command
 from ltmed.runs.reader import Run
 
-FEW = 30
-"""Test images of a class below which its figures are called uncertain."""
 BLANKS = (
     ("purpose", "which decision does the network support, and at which point of the work?"),
     ("users", "who uses it, with which training?"),
@@ -34,10 +37,12 @@ BLANKS = (
 """(term, question): what no run knows about its own use."""
 FIGURES = {
     "Data": ("class_distribution",),
-    "Performance": ("recall_by_size", "confusion_matrix"),
+    "Performance": ("recall_by_size", "confusion_matrix", "ap_by_positives", "precision_recall"),
     "Calibration": ("reliability",),
+    "Operating points": ("operating_curves",),
+    "Subgroups": ("subgroups",),
 }
-"""Section -> names of the figures of `ltmed.plots.run.figures` that belong there."""
+"""Section -> names of the figures that belong there; a run has those of its kind."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,11 @@ class Section:
 
     title: str
     sentences: tuple[str, ...] = ()
+    grids: tuple[Grid, ...] = ()
     blanks: tuple[tuple[str, str], ...] = ()
     """(term, question) pairs for a person to answer."""
     facts: tuple[tuple[str, str], ...] = ()
     """(term, sentence) pairs."""
-    grids: tuple[Grid, ...] = ()
     points: tuple[str, ...] = ()
     """A list."""
     figures: tuple[str, ...] = field(default=())
@@ -65,16 +70,18 @@ class Card:
     sections: tuple[Section, ...]
 
 
-def card(run: Run) -> Card:
+def card(run: Run, results: CardResults) -> Card:
     """Everything that a finished run says about itself.
 
     Args:
-        run: finished. Without predictions.parquet its calibration has less to say.
+        run: finished.
+        results: what was decided and compared with its predictions (`ltmed.inference.card_results`).
     """
     found = run.found
     about, test = found["run"], found["test"]
+    kinds = "labels (several an image)" if run.multilabel else "classes"
     summary = (
-        f"A classifier of {len(run.classes)} classes, trained with the method {about['method']} on "
+        f"A classifier of {len(run.classes)} {kinds}, trained with the method {about['method']} on "
         f"{found['split']['images']['train']:,} images of {about['dataset']}, and tested on {test['images']:,} others.",
     )
     sections = (
@@ -83,18 +90,20 @@ def card(run: Run) -> Card:
         Section("Data", facts=_data(found), grids=(_counts(found),), figures=FIGURES["Data"]),
         Section("Split and leakage", facts=protocol.facts([run])),
         Section("Training", facts=tuple(_training(run))),
-        Section("Performance", grids=(_scalars(found), _classes(found)), figures=FIGURES["Performance"]),
-        Section("Calibration", _calibration_note(), facts=tuple(_calibration(run)), figures=FIGURES["Calibration"]),
-        Section("Limits", points=tuple(_limits(run))),
+        Section("Performance", grids=performance(run), figures=FIGURES["Performance"]),
+        Section("Calibration", *calibration(run, results), figures=FIGURES["Calibration"]),
+        Section("Operating points", *operating_points(results), figures=FIGURES["Operating points"]),
+        Section("Subgroups", *compared_subgroups(results), figures=FIGURES["Subgroups"]),
+        Section("Limits", points=tuple(limits(run, results))),
     )
     return Card(f"Card: {about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}", sections)
 
 
 def _headline(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    shown = ("balanced_accuracy", "macro_f1", "macro_auroc", "tail_recall")
+    shown = ("balanced_accuracy", "macro_ap", "macro_f1", "macro_auroc", "tail_recall", "tail_ap")
     scalars, intervals = found["test"]["scalars"], found["test"]["intervals"]["scalars"]
     return tuple(
-        (metric_name(name), f"{percent(scalars[name])} % {_between(intervals.get(name))}".rstrip())
+        (metric_name(name), f"{percent(scalars[name])} % {between(intervals.get(name))}".rstrip())
         for name in shown
         if scalars.get(name) is not None
     )
@@ -176,115 +185,3 @@ def _call(node: Mapping[str, Any]) -> str:
     values = ((key, value) for key, value in node.items() if not isinstance(value, (dict, list)))
     plain = {key: value for key, value in values if not key.startswith("_")}
     return f"{name}({', '.join(f'{key}={value}' for key, value in plain.items())})" if plain else name
-
-
-# --- figures ----------------------------------------------------------------------------------------------------------
-
-
-def _scalars(found: Mapping[str, Any]) -> Grid:
-    test, intervals = found["test"], found["test"]["intervals"]
-    rows = tuple(
-        (metric_name(name), (FormattedCell(_percent(value), _between(intervals["scalars"].get(name))),
-                             FormattedCell(_percent(found["val"]["scalars"].get(name)))))
-        for name, value in test["scalars"].items()
-    )  # fmt: skip
-    note = (
-        f"Percent. In brackets {100 * intervals['level']:.0f} % intervals: percentiles over {intervals['resamples']:,} "
-        f"resamples of {intervals['units']:,} {intervals['unit']}s of the test part, with the same training."
-    )
-    return Grid("Overall", ("test", "validation"), rows, (note, "The checkpoint was chosen by the validation part."))
-
-
-def _classes(found: Mapping[str, Any]) -> Grid:
-    intervals = found["test"]["intervals"]["per_class"]
-    keys = ("recall", "precision", "f1", "auroc")
-    rows = tuple(
-        (row["class"], (FormattedCell(f"{row['support']:,}"), *(
-            FormattedCell(_percent(row[key]), _between(intervals.get(row["class"], {}).get(key))) for key in keys
-        )))
-        for row in found["test"]["per_class"]
-    )  # fmt: skip
-    headings = ("test images", "recall (sensitivity)", "precision (PPV)", "F1", "AUROC")
-    return Grid("By class", headings, rows, ("Percent, with the same intervals.",))
-
-
-def _percent(value: float | None) -> str:
-    return "undefined" if value is None else percent(value)
-
-
-def _between(bounds: Sequence[float | None] | None) -> str:
-    if bounds is None or any(one is None for one in bounds):
-        return ""
-    return f"[{', '.join(percent(one) for one in bounds if one is not None)}]"
-
-
-# --- calibration ------------------------------------------------------------------------------------------------------
-
-
-def _calibration_note() -> tuple[str, ...]:
-    return ("How far the network's probabilities, as they are, agree with what happened on the test part.",)
-
-
-def _calibration(run: Run) -> Iterator[tuple[str, str]]:
-    test = run.found["test"]
-    if (ece := test["scalars"].get("ece")) is not None:
-        bounds = _between(test["intervals"]["scalars"].get("ece"))
-        yield "expected calibration error", f"{percent(ece)} % {bounds}".rstrip()
-    try:
-        table = run.predictions
-    except FileNotFoundError:
-        yield "more", "predictions.parquet was left behind, which class-wise error, Brier score and likelihood need"
-        return
-    places = {code: k for k, code in enumerate(run.classes)}
-    probabilities = table[[f"prob_{code}" for code in run.classes]].to_numpy(float)
-    scores = quality(probabilities, np.array([places[str(code)] for code in table["label"]]))
-    yield "class-wise calibration error", f"{percent(scores.classwise_ece)} %, mean over the classes"
-    yield "Brier score", f"{scores.brier:.3f} (0 to 2; less is better)"
-    yield "negative log likelihood", f"{scores.nll:.3f} nats (a uniform guess: {math.log(len(places)):.3f})"
-    sure = float(probabilities.max(1).mean())
-    right = float((table["label"] == table["predicted"]).to_numpy().mean())
-    word = "overconfident" if sure > right else "underconfident"
-    gap = percent(abs(sure - right))
-    yield "on average", f"confidence {percent(sure)} %, accuracy {percent(right)} %: {word} by {gap} points"
-
-
-# --- limits -----------------------------------------------------------------------------------------------------------
-
-
-def _limits(run: Run) -> Iterator[str]:
-    found = run.found
-    yield (
-        "One training with one seed on one split: another seed or split gives other figures, and the intervals do not "
-        "cover that."
-    )
-    files = sorted(run.path.glob("evaluations/*/evaluation.json"))
-    elsewhere = [file.parent.name for file in files if not json.loads(file.read_text(encoding="utf-8"))["data"]["own"]]
-    own = f"images of the same data set ({found['run']['dataset']})"
-    if elsewhere:
-        yield f"All figures here are of {own}; beside the run are evaluations on others: {', '.join(elsewhere)}."
-    else:
-        yield f"Tested on {own} only, not on those of another hospital."
-    split = found["split"]
-    if split["leakage"] is None:
-        yield "Whether images of one patient or lesion are in both training and test part is unknown."
-    elif split["leakage"]["leaking"]:
-        yield f"Leakage: {protocol.facts([run])[_place(run, 'leakage')][1]}. The figures are too good for new patients."
-    few = [f"{row['class']} ({row['support']})" for row in found["test"]["per_class"] if 0 < row["support"] < FEW]
-    if few:
-        yield f"Fewer than {FEW} test images of {', '.join(few)}: their figures are uncertain, see the intervals."
-    if absent := found["test"].get("absent"):
-        yield f"No test image of {', '.join(absent)}: nothing is known about them, and no average includes them."
-    worst = [row for row in found["test"]["per_class"] if row["recall"] is not None]
-    if worst:
-        least = min(worst, key=lambda row: row["recall"])
-        yield f"The worst class is {least['class']}: {percent(least['recall'])} % of its test images are recognised."
-    if skipped := len(found["skipped"]):
-        yield f"{skipped:,} unreadable images took no part."
-    if found["git"]["dirty"]:
-        yield "The code had uncommitted changes, so that its commit does not say all of it."
-    yield from (f"{one}." if not one.endswith(".") else one for one in found.get("warnings", ()))
-    yield "Differences between groups of patients (age, sex, skin type, site) are not on this page."
-
-
-def _place(run: Run, term: str) -> int:
-    return [name for name, _ in protocol.facts([run])].index(term)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from ltmed.report import protocol
@@ -11,7 +12,7 @@ from ltmed.report.paired import Paired, PairedBootstrap
 from ltmed.runs.reader import Run
 from ltmed.studies.budget import Budget
 from ltmed.studies.halving import Standing, State
-from ltmed.studies.rungs import Candidate
+from ltmed.studies.rungs import Candidate, mean_of
 
 _SHOWN = 10
 """Candidates of a rung that the page names; the others are counted."""
@@ -23,7 +24,7 @@ class Recommendation:
     Args:
         standings: of its rungs.
         reference: what others are compared with.
-        runs: candidate -> the finished runs of the last rung that compared any.
+        runs: candidate -> its finished runs of the final standing.
         metric: that decided.
     """
 
@@ -35,7 +36,7 @@ class Recommendation:
         metric: str,
     ) -> None:
         self.standings, self.reference, self.runs, self.metric = standings, reference, runs, metric
-        self.final = final_standing(standings)
+        self.final = final_standing(standings, reference, metric)
         self.chosen = self.final.order[0]
         self._bootstrap = PairedBootstrap(runs[reference], metric)
 
@@ -68,12 +69,25 @@ class Recommendation:
         return f"Not better than noise: {figures}. The reference may be as good; a larger budget or more data may tell."
 
 
-def final_standing(standings: Sequence[Standing]) -> Standing:
-    """The last rung in which anything was compared with the reference; the last with any run if there is none."""
-    return next(
-        (one for one in reversed(standings) if len(one.order) > 1),
-        next(one for one in reversed(standings) if one.order),
-    )
+def final_standing(standings: Sequence[Standing], reference: Candidate, metric: str) -> Standing:
+    """The rung whose best candidate is recommended: of those that compared any, the one in which the reference is best.
+
+    A short fine-tuning may be worse than a probe. The reference tells, since no selection has made its validation
+    figure too good. Of equals the later rung is meant.
+    """
+    from ltmed.evaluation.scalars import better
+
+    compared = [one for one in standings if len(one.order) > 1]
+    if not compared:
+        return next(one for one in reversed(standings) if one.order)
+    sign = -1 if better(metric) == "min" else 1
+    repetitions = min(len(one.values[reference]) for one in compared)
+
+    def quality(place: int) -> tuple[float, int]:
+        mean = mean_of(compared[place].values[reference][:repetitions])
+        return (-math.inf if mean is None else sign * mean), place
+
+    return compared[max(range(len(compared)), key=quality)]
 
 
 def _is_gain(found: Paired, metric: str) -> bool:
@@ -96,6 +110,7 @@ def page(
         budget: likewise.
     """
     sentences = [f"{found.chosen.label}: the best {metric_name(found.metric)} on validation images.", found.verdict()]
+    sentences.extend(_worse_rungs(found))
     sections = [Section("Recommended", tuple(sentences), (command,))]
     if found.chosen != found.reference:
         sections.append(Section("Reference", (f"{found.reference.label}, trained alike.",), (reference_command,)))
@@ -121,6 +136,21 @@ def page(
         ),
         tuple(sections),
     )
+
+
+def _worse_rungs(found: Recommendation) -> Iterator[str]:
+    """Later rungs that cost more and are not better."""
+    mine = found.final.values[found.reference]
+    for one in found.standings[found.standings.index(found.final) + 1 :]:
+        theirs = one.values.get(found.reference, [])
+        both = min(len(mine), len(theirs))
+        there, here = mean_of(theirs[:both]), mean_of(mine[:both])
+        if len(one.order) > 1 and there is not None and here is not None:
+            yield (
+                f"Not recommended is {one.rung.title} ({one.epochs} epochs, for which the budget had room): the "
+                f"reference has {percent(there)} with it on validation images, and {percent(here)} with "
+                f"{found.final.rung.title}."
+            )
 
 
 def _warnings(found: Recommendation) -> Iterator[str]:

@@ -62,47 +62,49 @@ def run_dir_name(dataset: str, method: str, fold: int, seed: int, overrides: Ite
         seed: of the training.
         overrides: of the plain command, in any order.
     """
-    kept = own_settings(overrides)
-    text = ",".join(re.sub(r"[^\w.=+@-]+", "_", word.replace("method.stages.", "")) for word in kept)
-    if len(text) > _LONGEST or any(re.search(r"[^\w.=+@-]", word) for word in kept):
+    settings = own_settings(overrides)
+    text = ",".join(re.sub(r"[^\w.=+@-]+", "_", override.replace("method.stages.", "")) for override in settings)
+    if len(text) > _LONGEST or any(re.search(r"[^\w.=+@-]", override) for override in settings):
         # Long or lossy names stay unique through a hash of the exact overrides.
-        text = f"{text[: _LONGEST - 9]}-{hashlib.sha256(','.join(kept).encode()).hexdigest()[:8]}"
+        text = f"{text[: _LONGEST - 9]}-{hashlib.sha256(','.join(settings).encode()).hexdigest()[:8]}"
     return Path(dataset, method, text or "default", f"fold{fold}-seed{seed}")
 
 
 def own_settings(overrides: Iterable[str]) -> list[str]:
     """Sorted overrides that tell the runs of one method on one data set apart, but for fold and seed."""
-    return sorted(_as_swept(word) for word in overrides if not _is_place(word) and _key(word) not in _IN_PATH)
+    return sorted(
+        _as_swept(override) for override in overrides if not _is_place(override) and _key(override) not in _IN_PATH
+    )
 
 
 @cache
-def _as_swept(word: str) -> str:
-    """The word as Hydra's sweeper hands it to a job (`lr=1e-3`: `lr=0.001`), so that a sweep finds a single run."""
+def _as_swept(override: str) -> str:
+    """The override as Hydra's sweeper hands it to a job (`lr=1e-3`: `lr=0.001`), so that a sweep finds a single run."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    if "=" not in word or "$" in word:  # A deletion; an interpolation, which Hydra would mask.
-        return word
-    override = OverridesParser.create().parse_override(word)
-    return f"{override.get_key_element()}={override.get_value_element_as_str()}"
+    if "=" not in override or "$" in override:  # A deletion; an interpolation, which Hydra would mask.
+        return override
+    parsed = OverridesParser.create().parse_override(override)
+    return f"{parsed.get_key_element()}={parsed.get_value_element_as_str()}"
 
 
-def _key(word: str) -> str:
-    return setting(word).lstrip("+~")
+def _key(override: str) -> str:
+    return setting(override).lstrip("+~")
 
 
-def _is_place(word: str) -> bool:
-    key = _key(word)
+def _is_place(override: str) -> bool:
+    key = _key(override)
     return any(key == place or key.startswith(place + ".") for place in PLACE)
 
 
 def without_place(overrides: Sequence[str]) -> list[str]:
     """Those overrides that say what is computed, and not where or how fast."""
-    return [word for word in overrides if not _is_place(word)]
+    return [override for override in overrides if not _is_place(override)]
 
 
 def only_place(overrides: Sequence[str]) -> list[str]:
     """Those overrides that say where or how fast a run happens; every configuration has these settings."""
-    return [word for word in overrides if _is_place(word)]
+    return [override for override in overrides if _is_place(override)]
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
@@ -113,12 +115,12 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
 
 def fingerprint(cfg: DictConfig) -> str:
     """Sixteen hex digits, equal for two resolved configurations that compute the same numbers from the same images."""
-    kept = {
+    numeric = {
         key: value
         for key, value in identity(cfg).items()
         if not any(key == name or key.startswith(name + ".") for name in _NAMES)
     }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(numeric, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Job:
     ) -> Job:
         """From a resolved configuration, overrides, what was chosen for each group, and the groups that are used."""
         dataset, method, fold, seed = str(choices["dataset"]), str(cfg.method.name), int(cfg.fold), int(cfg.seed)
-        settings = tuple(word.replace("method.stages.", "") for word in own_settings(overrides))
+        settings = tuple(override.replace("method.stages.", "") for override in own_settings(overrides))
         split = flatten({"split": to_plain(cfg.split)})
         run_dir, derived = Path(cfg.run_dir), run_dir_name(dataset, method, fold, seed, overrides)
         facts = {
@@ -119,7 +119,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
     """
     chosen = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     used = used_groups(cfg)
-    require_used(cfg, overrides, used)
+    require_used(cfg.method.name, overrides, used)
     with trusted():  # The user's own command says what is built.
         validate.check(cfg)
         return Job.of(resolve(cfg, folder_of(cfg, overrides, choices)), overrides, chosen, used)

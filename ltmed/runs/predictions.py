@@ -42,8 +42,20 @@ def write(
         table_of(data.manifest, evaluation, cuts).to_parquet(partial, index=False)
 
 
-def table_of(manifest: Manifest, evaluation: Evaluation, cuts: np.ndarray | None = None) -> pd.DataFrame:
-    """The table of `write`; a label of -1, which is none of the classes, has an empty code."""
+def table_of(
+    manifest: Manifest,
+    evaluation: Evaluation,
+    cuts: np.ndarray | None = None,
+    disagreement: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """The table of `write`; a label of -1, which is none of the classes, has an empty code.
+
+    Args:
+        manifest: what the evaluation's indices are rows of.
+        evaluation: predictions.
+        cuts: `[K]` of several labels, from `ltmed.runs.record.thresholds`.
+        disagreement: `[N]` of the members of an ensemble, a further column.
+    """
     import pandas as pd
 
     classes = evaluation.classes
@@ -60,6 +72,8 @@ def table_of(manifest: Manifest, evaluation: Evaluation, cuts: np.ndarray | None
     if manifest.groups is not None:
         columns[manifest.group_name] = manifest.groups[rows]
     columns.update({f"prob_{code}": probabilities[:, k] for k, code in enumerate(classes)})
+    if disagreement is not None:
+        columns["disagreement"] = disagreement
     columns.update({f"{ATTRIBUTE}{name}": cells[rows] for name, cells in (manifest.attributes or {}).items()})
     return pd.DataFrame(columns)
 
@@ -72,7 +86,7 @@ class Predictions:
     probabilities: np.ndarray
     """float32 `[N, K]`."""
     labels: np.ndarray
-    """int64 `[N]`; -1 for an image of none of the classes."""
+    """int64 `[N]`; -1 for an image of none of the classes. Of several labels float32 `[N, K]`, 0, 1 or NaN."""
     groups: np.ndarray | None = None
     """int64 `[N]`, images of one lesion or patient; None if unknown."""
     unit: str = "image"
@@ -82,6 +96,16 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may carry several labels."""
+        return self.labels.ndim == 2
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Images of a class, or with a label that is known: bool `[N]`."""
+        return np.any(~np.isnan(self.labels), axis=1) if self.multilabel else self.labels >= 0
 
     def select(self, rows: np.ndarray) -> Predictions:
         """Those of some rows (numbers, or a mask)."""
@@ -95,11 +119,13 @@ class Predictions:
 
     @property
     def counts(self) -> np.ndarray:
-        """int64 `[K]`: images of each class."""
+        """int64 `[K]`: images of each class, or with each label."""
+        if self.multilabel:
+            return (self.labels == 1).sum(0)
         return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
 
     def evaluation(self) -> Evaluation:
-        """For `ltmed.evaluation.metrics`; every label must be a class."""
+        """For `ltmed.evaluation.metrics`; every image must be of a class."""
         import torch
 
         from ltmed.evaluation.metrics import Evaluation
@@ -121,10 +147,14 @@ def from_table(table: pd.DataFrame, classes: tuple[str, ...], group: str | None)
         KeyError: a column is missing, or a label is no class.
     """
     number = {code: place for place, code in enumerate(classes)} | {"": -1}
+    if "label" in table:
+        labels = np.array([number[label] for label in table["label"]], dtype=np.int64)
+    else:
+        labels = np.ascontiguousarray(table[[f"label_{code}" for code in classes]].to_numpy(np.float32))
     return Predictions(
         classes=classes,
         probabilities=np.ascontiguousarray(table[[f"prob_{code}" for code in classes]].to_numpy(np.float32)),
-        labels=np.array([number[label] for label in table["label"]], dtype=np.int64),
+        labels=labels,
         groups=None if group is None else table[group].to_numpy(np.int64),
         unit="image" if group is None else group,
         attributes={

@@ -56,7 +56,7 @@ _PARTS = {
     "val": ("scalars",),
     "split": ("name", "hash"),
 }
-"""What a report cannot do without."""
+"""Required sections of metrics.json -> their required keys."""
 PACKAGES = (
     "ltmed", "torch", "torchvision", "lightning", "torchmetrics", "timm", "hydra-core", "numpy",
     "opencv-python-headless",
@@ -71,17 +71,17 @@ def read(run_dir: Path) -> dict[str, Any] | None:
     """
     file = run_dir / METRICS
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        metrics = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # Also text that is not UTF-8.
         raise DamagedRunError(file, f"cannot be read ({error})") from None
     for part, keys in _PARTS.items():
-        held = found.get(part) if isinstance(found, dict) else None
-        lacking = [key for key in keys if not isinstance(held, dict) or key not in held]
-        if lacking:
-            raise DamagedRunError(file, f"has no {part}.{lacking[0]}")
-    return found
+        section = metrics.get(part) if isinstance(metrics, dict) else None
+        missing = [key for key in keys if not isinstance(section, dict) or key not in section]
+        if missing:
+            raise DamagedRunError(file, f"has no {part}.{missing[0]}")
+    return metrics
 
 
 def collect(
@@ -216,8 +216,8 @@ def git_state(folder: Path) -> dict[str, Any]:
     A folder inside a checkout that does not track it (an environment inside someone's project) has no commit.
     """
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
         if not git("ls-files", "."):

@@ -49,26 +49,26 @@ def split_study(given: Sequence[str]) -> tuple[str | None, list[str]]:
             that is added at the top of the configuration (`+lmdd=table3`), where nothing would read it.
     """
     further, chosen = [], []
-    for word in given:
-        key, _, value = word.partition("=")
+    for override in given:
+        key, _, value = override.partition("=")
         group = key.lstrip("+")
         name = f"{group}/{value}"
         if not key.startswith("+") or not re.fullmatch(r"\w+", group) or group == _SCALE:
-            further.append(word)
+            further.append(override)
         elif name in names():
             chosen.append(name)
         elif any((folder / group).is_dir() for folder in config_folders()):
-            further.append(word)
+            further.append(override)
         elif (hint := suggest_study(name)).startswith("Did"):
             raise UserError(f"There is no study '{name}'", hint)
         else:
             raise UserError(
-                f"{word}: '{group}' is neither a setting nor the folder of a study",
+                f"{override}: '{group}' is neither a setting nor the folder of a study",
                 f"Settings are added inside of a group: +trainer.{group}=VALUE. {hint}",
             )
     if len(set(chosen)) > 1:
         raise UserError(f"{' and '.join(chosen)} are two studies", "Give one command for each.")
-    scales = [word for word in further if overrides.setting(word).lstrip("+") == _SCALE]
+    scales = [override for override in further if overrides.setting(override).lstrip("+") == _SCALE]
     if scales and not chosen:
         raise UserError(f"{scales[0]} belongs to a study", "For instance +lmd=table3 +scale=smoke.")
     return (chosen[0] if chosen else None), further

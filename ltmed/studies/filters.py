@@ -32,24 +32,26 @@ class StudyFilters:
         self.data: str | None = os.environ.get("LTMED_DATA") or None
         self.scale: str | None = None
         further = []
-        for word in given:
-            key = overrides.setting(word).lstrip("+")
-            if "=" not in word and not word.startswith("~"):
+        for override in given:
+            key = overrides.setting(override).lstrip("+")
+            if "=" not in override and not override.startswith("~"):
                 raise UserError(
-                    f"'{word}' cannot follow a study", "What follows are settings, for instance row=LMD runs=DIR."
+                    f"'{override}' cannot follow a study", "What follows are settings, for instance row=LMD runs=DIR."
                 )
             if key in _FILTERS:
-                chosen = overrides.values(word.lstrip("+"))
+                chosen = overrides.values(override.lstrip("+"))
                 if chosen != [None]:
                     self.filters[key] = [value or "" for value in chosen]
             elif key in ("data", "scale"):
-                setattr(self, key, overrides.values(word.lstrip("+"))[0])
+                setattr(self, key, overrides.values(override.lstrip("+"))[0])
             elif key == "run_dir":
-                raise UserError(f"{word} is the folder of one run", "Give the folder alone, or runs=DIR for a study.")
+                raise UserError(
+                    f"{override} is the folder of one run", "Give the folder alone, or runs=DIR for a study."
+                )
             elif re.match(r"study\b", key):
-                raise UserError(f"{word}: a study cannot be changed here", "Change a copy of its file.")
+                raise UserError(f"{override}: a study cannot be changed here", "Change a copy of its file.")
             elif not re.match(r"hydra\b", key):
-                further.append(word)
+                further.append(override)
         self.further = tuple(overrides.last_of_each(further))
 
     def select(self, study: Study) -> Study:
@@ -70,7 +72,7 @@ class StudyFilters:
             HydraException: there is no such setting.
         """
         study = self.select(study)
-        if any(overrides.setting(word) != "runs" for word in self.further):
+        if any(overrides.setting(override) != "runs" for override in self.further):
             from ltmed.config.compose import compose
 
             for cell in itertools.islice(study.cells(self.further), 1):

@@ -96,15 +96,17 @@ class Standing:
     """Of the metric that decides, one for each finished repetition."""
     order: list[Candidate] = field(default_factory=list)
     """Best first."""
+    compared: int | None = None
+    """How many repetitions of each were compared; None: all that a candidate has."""
     refused: dict[Candidate, str] = field(default_factory=dict)
     unfinished: list[Candidate] = field(default_factory=list)
-    """For which there was no time, not even for one repetition."""
+    """No time even for one repetition."""
     note: str = ""
     """Why nothing was run."""
 
     def mean(self, candidate: Candidate) -> float | None:
-        """Over the finished repetitions."""
-        return mean_of(self.values.get(candidate, ()))
+        """Over the repetitions that were compared."""
+        return mean_of(self.values.get(candidate, ())[: self.compared])
 
 
 class Search:
@@ -197,6 +199,8 @@ class Search:
                 if len(standing.values.get(candidate, ())) == repetition:
                     limit = math.inf if candidate == self.reference and not repetition else end
                     self._attempt(standing, Trial(rung, candidate, repetition, standing.epochs), limit)
+        # Where the time ended before all had a second repetition, with its own validation images, the first one counts.
+        standing.compared = min((len(values) for values in standing.values.values()), default=None)
         return self._ended(standing)
 
     def _decide(self, rung: Rung, end: float, before: Sequence[Standing], standing: Standing) -> bool:
@@ -282,15 +286,14 @@ class Search:
 
     def _expected(self, trial: Trial) -> float:
         """Seconds that the trial will probably take, from others of its rung; the first one also made the features."""
-        known = [
-            one.seconds for key, one in self.state.outcomes.items()
-            if key.startswith(f"{trial.rung.name}/") and not key.endswith("/timing")
-        ]  # fmt: skip
+        runs = {key: one for key, one in self.state.outcomes.items() if key.startswith(f"{trial.rung.name}/")}
+        known = [one.seconds for key, one in runs.items() if not key.endswith("/timing")]
         if trial.rung.least is None:
             known = known[1:]
         return statistics.median(known) if known else 0.0
 
     def _ended(self, standing: Standing) -> Standing:
-        standing.order = ranked(standing.values, self.maximise)
+        compared = {one: values[: standing.compared] for one, values in standing.values.items()}
+        standing.order = ranked(compared, self.maximise)
         standing.unfinished = [one for one in standing.unfinished if one not in standing.values]
         return standing

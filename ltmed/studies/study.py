@@ -171,9 +171,11 @@ class Study:
             ) from None
         except ValueError:
             raise UserError(f"{cell}: '$' without a name in '{text}'", "Write $$ for the sign itself.") from None
-        for word in found:
-            if "=" not in word and not word.startswith("~"):
-                raise UserError(f"{cell}: '{word}' is no override", "Overrides are key=value, without blanks inside.")
+        for override in found:
+            if "=" not in override and not override.startswith("~"):
+                raise UserError(
+                    f"{cell}: '{override}' is no override", "Overrides are key=value, without blanks inside."
+                )
         return found
 
     def cells(self, further: Sequence[str] = ()) -> Iterator[Repetition]:
@@ -218,7 +220,7 @@ def _run_dir(found: Sequence[str]) -> Path:
     """Where the plain command with these overrides has its results, without the cost of composing its configuration."""
     from ltmed.runs.directory import run_dir_name
 
-    given = {"fold": "0", "seed": "0", **dict(word.split("=", 1) for word in found if "=" in word)}
+    given = {"fold": "0", "seed": "0", **dict(override.split("=", 1) for override in found if "=" in override)}
     runs = overrides.values(f"runs={given['runs']}")[0] if "runs" in given else None
     name = run_dir_name(given["dataset"], given["method"], int(given["fold"]), int(given["seed"]), found)
     return Path(runs or "runs", name)

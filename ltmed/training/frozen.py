@@ -23,7 +23,7 @@ _NOT_COMPUTED_WITH = ("_target_", "pretrained", "package", "weights", "freeze")
 
 
 def attach_features(cfg: DictConfig, network: Network, data: DataModule, accelerator: str) -> None:
-    """Makes `data` give features instead of images, if the encoder is frozen and features are kept.
+    """Makes `data` yield features instead of images, if the encoder is frozen and features are cached.
 
     Args:
         cfg: of the run.
@@ -58,7 +58,7 @@ def described(node: Any, views: int) -> tuple[str, ...]:
 
 
 def require_possible(stage: Stage, data: DataModule) -> None:
-    """Refuses a stage that a frozen encoder, or features in place of images, leave nothing to do for.
+    """Refuses a stage that has nothing to train on a frozen encoder, or that needs images in place of features.
 
     Raises:
         UserError: no parameter of the stage is trained; or it changes pixels.

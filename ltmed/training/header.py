@@ -51,7 +51,7 @@ def announce_details(cfg: DictConfig, data: DataModule, accelerator: str, device
         images=f"{parts}; {len(data.counts)} {kinds}, imbalance {imbalance:.0f} : 1, split {data.split.name}, "
         f"{data.image_size} pixels",
         device=f"{_device(accelerator, devices * cfg.trainer.num_nodes)}, precision {cfg.trainer.precision}",
-        steps="; ".join(_steps(cfg, data)),
+        steps="; ".join(_steps(cfg.method.stages, cfg.seed, data)),
     )
     print(lines, flush=True)
 
@@ -64,13 +64,13 @@ def _device(accelerator: str, processes: int) -> str:
     return many if accelerator == "gpu" else f"{many}, {_count(torch.get_num_threads(), 'thread')}"
 
 
-def _steps(cfg: DictConfig, data: DataModule) -> list[str]:
+def _steps(stages: DictConfig, seed: int, data: DataModule) -> list[str]:
     """Epochs, steps and batch size of every stage."""
     labels = data.manifest.labels[data.split.train]
     found = []
-    for name, recipe in cfg.method.stages.items():
+    for name, recipe in stages.items():
         sampler = build(recipe.sampler)(
-            labels=labels, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=derive(cfg.seed, name)
+            labels=labels, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=derive(seed, str(name))
         )
         views = " in 2 views" if recipe.views == 2 else ""
         steps = f"{_count(recipe.epochs, 'epoch')} of {_count(sampler.steps, 'step')}"

@@ -24,7 +24,7 @@ from ltmed.utils.processes import is_slurm_task, launched_from_outside
 _GRACE_SECONDS = 10.0
 _DYING_SECONDS = 5.0
 """A killed process closes its connections before its exit code can be read."""
-_MESSAGE, _MEND = "Rank {} ended with code {}", "Run the same command to continue after the last finished epoch."
+_MESSAGE, _HINT = "Rank {} ended with code {}", "Run the same command to continue after the last finished epoch."
 
 
 def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple[str, int]:
@@ -96,7 +96,7 @@ def ranks(job: dict[str, Any], devices: int) -> Iterator[None]:
             worker.wait(timeout=60)
     except RuntimeError as error:  # What a collective raises when the process at its other end is gone.
         if dead := _broken(workers, patience=_DYING_SECONDS):
-            raise TrainingError(_MESSAGE.format(*dead), _MEND) from error
+            raise TrainingError(_MESSAGE.format(*dead), _HINT) from error
         raise
     finally:
         done.set()
@@ -109,7 +109,7 @@ def ranks(job: dict[str, Any], devices: int) -> Iterator[None]:
 
 
 def _start(job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A worker reads its job from stdin; that pipe stays open as the sign that this process lives."""
+    """Starts a worker, which reads its job from stdin; the pipe stays open for as long as this process lives."""
     worker = subprocess.Popen([sys.executable, "-m", "ltmed.cli.worker"], stdin=subprocess.PIPE, env=environment)
     assert worker.stdin is not None
     worker.stdin.write(json.dumps(job).encode() + b"\n")
@@ -118,13 +118,13 @@ def _start(job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen
 
 
 def _watch(workers: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
-    """Without its peer a collective may wait for ever: end this process if a worker died and the body goes on."""
+    """Ends this process if a worker died and the body goes on: a collective without its peer may block forever."""
     while not done.wait(0.5):
         dead = _broken(workers)
         if dead and not done.wait(_GRACE_SECONDS):
             for worker in workers:
                 worker.kill()
-            print(f"error: {_MESSAGE.format(*dead)}. {_MEND}", file=sys.stderr, flush=True)
+            print(f"error: {_MESSAGE.format(*dead)}. {_HINT}", file=sys.stderr, flush=True)
             os._exit(EXIT_USER_ERROR)
 
 
@@ -141,7 +141,7 @@ def _broken(workers: list[subprocess.Popen[bytes]], patience: float = 0.0) -> tu
 
 
 def _leave_process_group() -> None:
-    """So that the next job of a sweep can form its own."""
+    """Destroys the process group, so that the next job of a sweep can create its own."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
@@ -149,7 +149,7 @@ def _leave_process_group() -> None:
 
 
 def end_with_parent() -> None:
-    """In a worker: stop when the process that holds the other end of stdin is gone, however it went."""
+    """Ends a worker when the process at the other end of its stdin has ended, for whatever reason."""
 
     def wait() -> None:
         while os.read(0, 1024):  # Not through sys.stdin: its lock must be free when the interpreter ends.

@@ -11,7 +11,7 @@ from ltmed.training.stage import Stage
 
 
 def require_images_fit(network: Network, image_size: int, backbone: str) -> None:
-    """Sends two black images through the network: `timm_encoder` looks at its own model, others do not.
+    """Sends two black images through the network: only `timm_encoder` checks the image size itself.
 
     Args:
         network: on the CPU; its state is left alone.

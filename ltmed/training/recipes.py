@@ -46,7 +46,7 @@ class Recipe:
 
 
 def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
-    """What the config says of one stage; a map that does not name it leaves the option off.
+    """The options of one stage; an option that is given as a map is off for stages that it does not name.
 
     Raises:
         UserError: a map names a stage that the method does not have.
@@ -124,7 +124,7 @@ def require_possible(recipe: Recipe, stage: Stage, accelerator: str) -> None:
 
 
 def apply(recipe: Recipe, stage: Stage) -> Stage:
-    """Compiles the encoder, in place, so that names of weights stay."""
+    """Compiles the encoder in place, so that the names of its weights stay the same."""
     if recipe.compile:
         stage.network.encoder.compile()
     return stage
@@ -144,14 +144,14 @@ class HeadWarmup(Callback):
         self._own: list[nn.Parameter] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remembers what the stage trains of the encoder."""
+        """Stores the trainable parameters of the encoder."""
         self._own = [p for p in pl_module.network.encoder.parameters() if p.requires_grad]  # pyright: ignore
 
     def _is_warming(self, trainer: Trainer) -> bool:
         return bool(self._own) and trainer.current_epoch < self.epochs
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freezes or releases."""
+        """Freezes the encoder during the warm-up and unfreezes it afterwards."""
         if not self._own:
             return
         warming = self._is_warming(trainer)
@@ -161,13 +161,13 @@ class HeadWarmup(Callback):
                 parameter.requires_grad_(not warming)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Without a gradient the optimiser passes a parameter over, also its momentum and weight decay."""
+        """Drops gradients: an optimiser skips parameters without one, including their momentum and weight decay."""
         if self._is_warming(trainer):
             for parameter in self._own:
                 parameter.grad = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What the next stage gets wants its gradients."""
+        """Unfreezes the encoder for the next stage."""
         for parameter in self._own:
             parameter.requires_grad_(True)
 
@@ -187,7 +187,7 @@ class ClassMeans(Callback):
 
     @torch.no_grad()
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Once; a resumed run has the head of its checkpoint."""
+        """Sets the head at the first epoch only; a resumed run has the head of its checkpoint."""
         if trainer.current_epoch > 0:
             return
         assert isinstance(pl_module, Stage)

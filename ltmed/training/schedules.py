@@ -43,7 +43,7 @@ def cosine(
 def milestones(
     optimizer: Optimizer, total_steps: int, *, fractions: Sequence[float] = (0.25, 0.5, 0.75), gamma: float = 0.1
 ) -> LambdaLR:
-    """The optimiser's rate times `gamma` for every milestone that is behind.
+    """The optimiser's rate times `gamma` for every milestone that has passed.
 
     Args:
         optimizer: its learning rates are the first ones.

@@ -77,7 +77,7 @@ class Stage(LightningModule):
         return self.network(images)
 
     def classification_loss(self, loss: Loss, batch: Batch) -> Tensor:
-        """`loss(logits, labels, counts)` of the network's logits; noted by class as well where the run wants it."""
+        """`loss(logits, labels, counts)` of the network's logits; also recorded by class if `class_losses=true`."""
         logits = self(batch.images)
         if self.class_losses:
             self.class_losses.add_from(loss, logits, batch.labels, self.class_counts)
@@ -90,7 +90,7 @@ class Stage(LightningModule):
     # --- optimisation -----------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        """One optimiser over all parameters that want a gradient, one schedule over all steps of the stage."""
+        """One optimiser over all trainable parameters, one schedule over all steps of the stage."""
         optimizer = build_optimizer(
             self.context.optimizer, self, self.network.encoder, layer_decay=self.context.layer_decay,
             head_lr_scale=self.context.head_lr_scale,
@@ -101,7 +101,7 @@ class Stage(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Reseeds torch, so that dropout and method randomness depend on the epoch and not on the way here."""
+        """Reseeds torch, so that dropout and the method's random numbers depend on the epoch alone."""
         torch.manual_seed(derive(self.context.seed, self.context.name, self.current_epoch, self.global_rank))
         self._losses.clear()
         self._loss_sum = 0.0
@@ -127,7 +127,7 @@ class Stage(LightningModule):
                     parameter.grad.mul_(whole / rest)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Keeps the loss where it is, and looks at it every few steps."""
+        """Stores the loss on its device, and reads it every few steps."""
         loss, several = outputs["loss"].detach(), self.batches_per_step
         self._losses.append(loss * several if several > 1 else loss)  # Lightning has divided it.
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
@@ -155,7 +155,7 @@ class Stage(LightningModule):
                 self.log(name, mean.float(), on_step=False, on_epoch=True, batch_size=1)
 
     def _read_losses(self, step: int) -> None:
-        """Adds up the losses since the last look; ends the run, on all ranks alike, if one was NaN or infinite."""
+        """Sums the losses since the last reading; ends the run on all ranks if one of them was NaN or infinite."""
         losses = torch.stack(self._losses)
         broken = distributed.all_sum((~losses.isfinite()).float()).cpu()
         self._losses.clear()
@@ -171,7 +171,7 @@ class Stage(LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what the network sees, for whoever begins with these weights."""
+        """Adds the normalisation of the pixels, for runs that start from these weights."""
         about = self.context
         checkpoint[RUN_KEY] = {"mean": about.mean, "std": about.std, "interpolation": about.interpolation}
 
@@ -197,11 +197,11 @@ class Stage(LightningModule):
         distributed.average_batchnorm(self)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keeps the shard's logits on the device."""
+        """Stores the logits of this rank's shard on the device."""
         self._outputs.append((self(batch.images).float(), batch.labels, batch.indices))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Keeps the shard's logits on the device."""
+        """Stores the logits of this rank's shard on the device."""
         self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:

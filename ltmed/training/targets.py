@@ -14,9 +14,11 @@ from ltmed.config.instantiate import build
 from ltmed.errors import UserError
 from ltmed.evaluation.scalars import scalars_of
 from ltmed.losses.traits import is_multilabel
-from ltmed.training.recipes import Recipe, recipe_of
+from ltmed.training.recipes import recipe_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from omegaconf import DictConfig
 
     from ltmed.data.datamodule import DataModule
@@ -43,28 +45,37 @@ def require_possible(cfg: DictConfig, data: DataModule) -> None:
     Raises:
         UserError: in one line that says why, and what runs.
     """
-    _require_monitor(cfg, data)
+    _require_monitor(cfg.monitor, data)
     if data.multilabel:
         for name, recipe in cfg.method.stages.items():
-            _require_several(build(recipe.module), recipe_of(cfg, name), cfg, data)
+            module, settings = build(recipe.module), {"class_losses": cfg.class_losses}
+            settings["finetune.class_means"] = recipe_of(cfg, name).class_means
+            _require_several(module, cfg.method.name, settings, data.manifest.name)
 
 
-def _require_monitor(cfg: DictConfig, data: DataModule) -> None:
+def _require_monitor(monitor: str, data: DataModule) -> None:
     names = scalars_of(data.multilabel)
-    if cfg.monitor not in names:
+    if monitor not in names:
         kind = "several labels" if data.multilabel else "one label"
         raise UserError(
-            f"monitor={cfg.monitor} is no metric of images with {kind}, which {data.manifest.name} has",
+            f"monitor={monitor} is no metric of images with {kind}, which {data.manifest.name} has",
             f"Add monitor={names[0]}, or another of {', '.join(names[1:])}.",
         )
 
 
-def _require_several(module: partial[Any], recipe: Recipe, cfg: DictConfig, data: DataModule) -> None:
-    """Refuses a stage that needs exactly one class per image; `module` is its class with its options."""
-    several = f"and images of {data.manifest.name} carry several labels"
+def _require_several(module: partial[Any], method: str, settings: Mapping[str, object], dataset: str) -> None:
+    """Refuses a stage that needs exactly one class per image.
+
+    Args:
+        module: its class with its options.
+        method: the name of the stage's method.
+        settings: those that need exactly one class, with their values.
+        dataset: the name of the data set.
+    """
+    several = f"and images of {dataset} carry several labels"
     if not getattr(module.func, "multilabel", False):
         raise UserError(
-            f"{module.func.__name__} of method={cfg.method.name} needs exactly one class per image, {several}",
+            f"{module.func.__name__} of method={method} needs exactly one class per image, {several}",
             f"Use method=erm, alpa, asl, bce or mixup, with loss={'|'.join(multilabel_losses())}.",
         )
     loss = module.keywords.get("loss")
@@ -74,8 +85,8 @@ def _require_several(module: partial[Any], recipe: Recipe, cfg: DictConfig, data
             f"The loss {name} expects exactly one class per image, {several}",
             f"Use one with a sigmoid per label: loss={'|'.join(multilabel_losses())}.",
         )
-    for setting, given in (("finetune.class_means", recipe.class_means), ("class_losses", cfg.class_losses)):
-        if given:
+    for setting, value in settings.items():
+        if value:
             raise UserError(f"{setting} needs exactly one class per image, {several}", f"Leave {setting} out.")
 
 

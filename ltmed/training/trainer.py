@@ -68,7 +68,7 @@ def make_trainer(
 
 
 def _environment() -> list[Any]:
-    """What Lightning must not find out itself."""
+    """The cluster environment, where Lightning must not detect it by itself."""
     if not processes.is_left_to_lightning():
         # Otherwise it takes a single task of Slurm, and the ranks that it starts, for ranks of Slurm's.
         return [LightningEnvironment()]
@@ -158,7 +158,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def stage_start(folder: Path) -> checkpoint.ResumePoint:
-    """Where the stage in `folder` goes on; of a finished one its epochs, without reading its checkpoints."""
+    """The resume point of the stage in `folder`; for a finished stage its epochs, without reading checkpoints."""
     if not is_finished(folder):
         return checkpoint.resume_point(folder)
     return checkpoint.ResumePoint(epochs=int(json.loads((folder / FINISHED).read_text(encoding="utf-8"))["epochs"]))

@@ -20,6 +20,7 @@ from ltmed.cli import boundary, job
 from ltmed.cli.error_lines import error_line
 from ltmed.cli.help import help_screen
 from ltmed.errors import UserError, suggest
+from tests.harness import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -64,12 +65,12 @@ def test_config_printing_imports_no_torch() -> None:
         (["loss=null"], "name of one of its choices"),
     ],
 )
-def test_misspelt_override_names_what_is_near(words: list[str], said: str) -> None:
-    done = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+def test_misspelt_override_names_what_is_near(words: list[str], said: str, tmp_path: Path) -> None:
+    done = run_command(*words, cwd=tmp_path)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert said in done.err
 
 
 def test_full_disk_and_unknown_errors() -> None:

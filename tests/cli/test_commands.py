@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from ltmed.cli.main import COMMANDS, main
 from ltmed.data.download import Download
 from ltmed.data.readers.isic2018 import ISIC2018
 from tests.cli.server import serving
-from tests.report.factory import write
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:isic2018.*images, not 10015")
@@ -204,14 +202,3 @@ def test_direct_downloads_are_declared():
     names = [item.name for item in ISIC2018.downloads]
     assert len(names) == len(set(names)) == 7
     assert all(item.url.startswith("https://") for item in ISIC2018.downloads)
-
-
-@pytest.mark.parametrize("command", ["card", "decide", "evaluate", "explain"])
-def test_runs_of_several_labels_are_refused_where_one_is_needed(command: str, tmp_path: Path, capsys) -> None:
-    run = write(tmp_path)
-    found = json.loads((run.path / "metrics.json").read_text())
-    found["test"]["thresholds"] = dict.fromkeys(run.classes, 0.5)
-    (run.path / "metrics.json").write_text(json.dumps(found))
-    (run.path / "predictions.parquet").unlink()
-    further = ["--errors", "1"] if command == "explain" else []
-    assert f"ltmed {command} takes one label an image" in refused(capsys, command, str(run.path), *further)

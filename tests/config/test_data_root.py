@@ -17,14 +17,14 @@ from tests.harness import ROOT
 
 
 def check(root: object, target: str = "ltmed.data.readers.isic2018.ISIC2018") -> None:
-    require_root(OmegaConf.create({"dataset": {"_target_": target, "root": root}}))
+    require_root(OmegaConf.create({"_target_": target, "root": root}))
 
 
 def test_folders_that_exist_and_roots_that_are_not_set_pass(tmp_path):
     check(str(tmp_path))
     check(None)
     check(str(tmp_path / "phantom-v1"), "ltmed.data.readers.phantom.Phantom")  # It is made there.
-    require_root(composed("phantom", None))
+    require_root(composed("phantom", None).dataset)
 
 
 @pytest.mark.parametrize("call", ["scandir", "stat"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from omegaconf import OmegaConf
 
 from ltmed.config.instantiate import build
 from ltmed.errors import UserError
+from ltmed.losses.reweighted import focal
 
 FOCAL = {"_target_": "ltmed.losses.reweighted.focal", "_partial_": True}
 POWER = "ltmed.data.samplers.single.PowerSampler"
@@ -25,6 +28,14 @@ ERM = "ltmed.methods.erm.ERM"
 def test_a_part_that_is_completed_later_is_checked_now(node: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         build(OmegaConf.create({"_partial_": True, **node}))
+
+
+def test_what_is_completed_later_is_python_s_own_partial() -> None:
+    """Hydra's kind asks for permission in every call, which takes longer than a small loss."""
+    built = build(OmegaConf.create({"_target_": ERM, "_partial_": True, "loss": {**FOCAL, "gamma": 1.5}}))
+    loss = built.keywords["loss"]
+    assert type(built) is type(loss) is partial
+    assert (loss.func, loss.keywords) == (focal, {"gamma": 1.5})
 
 
 def test_what_fits_is_built() -> None:

@@ -92,10 +92,10 @@ def test_a_setting_of_a_group_is_a_use_of_it() -> None:
 def test_a_choice_without_a_use_is_refused(method: str, override: str, group: str) -> None:
     cfg = compose([f"method={method}"])
     with pytest.raises(UserError, match=f"method={method} does not use {group}"):
-        require_used(cfg, [override], used_groups(cfg))
+        require_used(cfg.method.name, [override], used_groups(cfg))
 
 
 def test_choices_with_a_use_pass() -> None:
     cfg = compose(["method=lmd", "augment@weak_augment=weak"])
     overrides = ["augment@weak_augment=weak", "augment@evaluation=none", "sampler=instance", "method.stages.x.loss=1"]
-    require_used(cfg, overrides, used_groups(cfg))
+    require_used(cfg.method.name, overrides, used_groups(cfg))

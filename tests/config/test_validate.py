@@ -54,6 +54,7 @@ def changed(*words: str, base: DictConfig | None = None) -> DictConfig:
         "trainer.precision=bf16-true", "trainer.precision=32", "trainer.accumulate_grad_batches=0",
         "trainer.limit_train_batches=0", "trainer.limit_train_batches=1.5", "trainer.sync_batchnorm=maybe",
         "trainer.gradient_clip_algorithm=max", "trainer.deterministic=maybe", "logger.attempt=-1",
+        "logger.artifacts=card", "logger.artifacts=[model]",
         "trainer.log_every_n_steps=0", "trainer.benchmark=sometimes", "trainer.enable_progress_bar=1",
         "backbone.name=???", "backbone.pretrained=maybe", "backbone.weights=''",
         "method.stages=null", f"{STAGE}.epochs=0", f"{STAGE}.batch_size=0", f"{STAGE}.views=3", f"{STAGE}.keep=both",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from ltmed.errors import UserError
 from ltmed.evaluation.metrics import Evaluation
@@ -29,7 +29,7 @@ def made(images: int, worse: np.ndarray, seed: int = 0) -> Evaluation:
 def test_a_planted_gap_is_found_and_its_numbers_are_those_of_the_rows() -> None:
     site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(1).integers(0, 2, 1200)]
     evaluation = made(1200, site == "leg")
-    found = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300, permutations=60)
+    (found,) = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300, permutations=60)
     for group in found.subgroups:
         rows = site == group.value
         predicted = evaluation.probabilities.argmax(1).numpy()[rows]
@@ -46,8 +46,8 @@ def test_a_shuffled_attribute_has_no_gap() -> None:
     outside = 0
     for seed in range(20):
         site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(seed).integers(0, 2, 400)]
-        found = by_subgroup(made(400, np.zeros(400, bool), seed), TIERS, site, attribute="site", resamples=200,
-                            permutations=40, seed=seed)  # fmt: skip
+        (found,) = by_subgroup(made(400, np.zeros(400, bool), seed), TIERS, site, attribute="site", resamples=200,
+                               permutations=40, seed=seed)  # fmt: skip
         assert found.gap is not None
         outside += found.gap.simultaneous_p < 0.05
     assert outside <= 4  # Binomial(20, 0.05) exceeds 4 once in 400 times.
@@ -55,8 +55,8 @@ def test_a_shuffled_attribute_has_no_gap() -> None:
 
 def test_of_a_metric_where_less_is_better_the_largest_is_the_worst() -> None:
     site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(1).integers(0, 2, 1200)]
-    found = by_subgroup(
-        made(1200, site == "leg"), TIERS, site, attribute="site", metric="ece", resamples=100, permutations=10
+    (found,) = by_subgroup(
+        made(1200, site == "leg"), TIERS, site, attribute="site", metrics=["ece"], resamples=100, permutations=10
     )
     values = {group.value: group.metric for group in found.subgroups}
     assert found.gap is not None
@@ -67,7 +67,7 @@ def test_of_a_metric_where_less_is_better_the_largest_is_the_worst() -> None:
 
 def test_small_subgroups_are_withheld() -> None:
     site = np.array(["arm"] * 200 + ["ear"] * 29 + [None] * 11, dtype=object)
-    found = by_subgroup(made(240, np.zeros(240, bool)), TIERS, site, attribute="site", resamples=50)
+    (found,) = by_subgroup(made(240, np.zeros(240, bool)), TIERS, site, attribute="site", resamples=50)
     assert [(g.value, g.metric is None) for g in found.subgroups] == [("arm", False), ("ear", True)]
     assert found.withheld == 40
     assert found.gap is None
@@ -80,8 +80,8 @@ def test_groups_are_resampled_whole() -> None:
         evaluation.probabilities.repeat_interleave(3, 0), evaluation.labels.repeat_interleave(3),
         torch.arange(720), evaluation.classes,
     )  # fmt: skip
-    one = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300)
-    many = by_subgroup(copies, TIERS, site.repeat(3), attribute="site", groups=np.arange(720) // 3, resamples=300)
+    (one,) = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300)
+    (many,) = by_subgroup(copies, TIERS, site.repeat(3), attribute="site", groups=np.arange(720) // 3, resamples=300)
     for a, b in zip(one.subgroups, many.subgroups, strict=True):
         assert a.metric == pytest.approx(b.metric)
         assert a.interval == pytest.approx(b.interval)
@@ -97,3 +97,58 @@ def test_values_as_subgroups() -> None:
     assert categories(np.array(["male", "unknown", "female"]), "sex").tolist() == ["male", None, "female"]
     with pytest.raises(UserError, match="'name'"):
         categories(np.array([f"p{k}" for k in range(500)]), "name")
+
+
+def several(images: int, worse: np.ndarray, seed: int = 0) -> Evaluation:
+    """Two labels: scores of the first are informative, but where `worse`; of the second everywhere. Some unknown."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((images, 2)) < [0.3, 0.4]).astype(np.float32)
+    shift = np.stack([np.where(worse, 0.0, 2.5), np.full(images, 1.5)], axis=1)
+    scores = 1 / (1 + np.exp(-(rng.normal(size=(images, 2)) + shift * (targets - 0.5))))
+    targets[rng.random(targets.shape) < 0.1] = np.nan
+    tensor = torch.tensor(scores, dtype=torch.float32)
+    return Evaluation(tensor, torch.tensor(targets), torch.arange(images), ("a", "b"))
+
+
+def test_a_gap_of_one_of_several_labels_is_found_in_that_label() -> None:
+    site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(1).integers(0, 2, 1000)]
+    evaluation = several(1000, site == "leg")
+    metrics = ["macro_ap", "auroc:a", "auroc:b"]
+    tiers = {"head": [1], "medium": [0], "tail": []}
+    reports = by_subgroup(evaluation, tiers, site, attribute="site", metrics=metrics, thresholds=np.full(2, 0.5),
+                          resamples=100, permutations=60)  # fmt: skip
+    assert [report.metric for report in reports] == metrics
+    for report, k in zip(reports[1:], (0, 1), strict=True):
+        for group in report.subgroups:
+            targets = evaluation.labels[:, k].numpy()
+            rows = (site == group.value) & ~np.isnan(targets)
+            scores = evaluation.probabilities[:, k].numpy()
+            assert group.metric == pytest.approx(roc_auc_score(targets[rows], scores[rows]))
+    p = [report.gap.simultaneous_p for report in reports if report.gap is not None]
+    assert p[0] < 0.05
+    assert p[1] < 0.05 < p[2]
+    alone = by_subgroup(evaluation, tiers, site, attribute="site", metrics=["auroc:b"], thresholds=np.full(2, 0.5),
+                        resamples=100, permutations=60)  # fmt: skip
+    assert alone == reports[2:]
+
+
+def test_a_number_of_a_class_that_hardly_occurs_in_a_subgroup_is_withheld() -> None:
+    evaluation = made(400, np.zeros(400, bool))
+    tail = evaluation.labels.numpy() == 2
+    assert tail.sum() > 10
+    site = np.where(tail & (np.cumsum(tail) <= 4), "leg", "arm").astype(object)
+    site[~tail] = np.array(["arm", "leg"], dtype=object)[np.arange((~tail).sum()) % 2]
+    one, other = by_subgroup(evaluation, TIERS, site, attribute="site", metrics=["auroc:c", "auroc:a"], resamples=20)
+    assert [group.metric is None for group in one.subgroups] == [False, True]
+    assert one.gap is None
+    assert one.withheld == (site == "leg").sum()
+    assert all(group.metric is not None for group in other.subgroups)
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"), [("macro_ap", "'macro_ap'"), ("auroc:d", "'d'"), ("ap:a", "'ap'"), ("auroc", "'auroc'")]
+)
+def test_unknown_metrics(metric: str, said: str) -> None:
+    site = np.array(["arm", "leg"], dtype=object)[np.arange(60) % 2]
+    with pytest.raises(UserError, match=said):
+        by_subgroup(made(60, np.zeros(60, bool)), TIERS, site, attribute="site", metrics=[metric])

@@ -189,3 +189,33 @@ def test_class_conditional_sets_pool_small_classes_and_cover_the_others():
     mean, error = np.mean(covered, 0), np.std(covered, 0) / np.sqrt(splits)
     assert (mean >= 0.9 - 3 * error).all()
     assert (mean <= 0.97).all()
+
+
+@pytest.mark.parametrize("criterion", ["sensitivity", "youden"])
+def test_one_of_several_labels_is_decided_as_if_it_were_alone(criterion):
+    """Unknown images take no part, neither in the threshold nor in the rates nor in the resamples."""
+    target = None if criterion == "youden" else 0.8
+    alone = [part(300, seed, (0.6, 0.4, 0.0)) for seed in (1, 2)]
+    joint = []
+    for number, one in enumerate(alone):
+        rng = np.random.default_rng(number)
+        place = np.sort(rng.permutation(500)[:300])
+        labels = np.full((500, 2), np.nan, dtype=np.float32)
+        labels[place, 0], labels[:, 1] = one.labels == 1, rng.random(500) < 0.5
+        scores, groups = rng.random((500, 2)), np.repeat(np.arange(1000, 1250), 2)
+        scores[place, 0], groups[place] = one.probabilities[:, 1], one.groups
+        joint.append(Scores(scores, labels, groups))
+    found = operating_point(joint[0], joint[1], 0, criterion, target, resamples=40)
+    assert found == operating_point(alone[0], alone[1], 1, criterion, target, resamples=40)
+    thresholds = np.array([0.2, 0.5])
+    for name, values in decision_curve(joint[1], 0, thresholds).items():
+        assert values == pytest.approx(decision_curve(alone[1], 1, thresholds)[name])
+
+
+def test_a_label_that_no_test_image_says_anything_about_has_a_threshold_and_no_rates():
+    validation = part(300, 1)
+    known = Scores(validation.probabilities, np.eye(3)[validation.labels], validation.groups)
+    unknown = Scores(validation.probabilities, np.full((300, 3), np.nan))
+    found = operating_point(known, unknown, 1, "youden", resamples=10)
+    assert found["threshold"] is not None
+    assert found["test"] is None

@@ -42,6 +42,7 @@ def found(classes: int = 3) -> dict:
             "per_class": [{"class": code, "name": code.upper(), **row} for code in codes],
             "confusion": [[int(i == j) for i in range(classes)] for j in range(classes)],
         },
+        "val": {"scalars": {"balanced_accuracy": 0.55}},
         "split": {"name": "grouped", "hash": "abc", "leakage": {"fraction": 0.0}},
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,46 @@ def test_a_setting_that_wandb_refuses_is_one_line(tmp_path, no_account, monkeypa
     with pytest.raises(UserError, match=r"could not start: mode=foo: .*WANDB_") as raised:
         WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=False)
     assert "\n" not in str(raised.value)
+
+
+def test_checkpoint_predictions_and_card_are_artifacts(tmp_path, no_account, monkeypatch):
+    """Offline: the artifacts are in the record of the run, and what they hold is what the folder has."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+    run_dir = tmp_path / "run"
+    contents = {
+        "stages/first/best.ckpt": b"first", "stages/second/best.ckpt": b"best", "stages/second/last.ckpt": b"last",
+        "config.yaml": b"config", "run.json": b"{}", "predictions.parquet": b"test", "validation.parquet": b"val",
+        "card.html": b"card",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_dir / name).write_bytes(content)
+    config = {**CONFIG, "method": {"name": "erm", "stages": {"first": {"keep": "last"}, "second": {"keep": "best"}}}}
+    logger = WandbLogger(
+        run_dir,
+        NAME,
+        config,
+        project="ltmed",
+        entity=None,
+        offline=True,
+        artifacts=["checkpoint", "predictions", "card"],
+    )
+    numbers = {**found(), "run": {"name": "isic2018-erm", "fold": 0}}
+    logger.log_final(numbers)
+    kept = {}
+    for record in records(next((run_dir / "wandb").glob("offline-run-*/*.wandb"))):
+        artifact = record.artifact if record.HasField("artifact") else record.request.log_artifact.artifact
+        if artifact.name:
+            kept[artifact.type] = {
+                entry.path: Path(entry.local_path).read_bytes() for entry in artifact.manifest.contents
+            }
+    assert kept["predictions"] == {"predictions.parquet": b"test", "validation.parquet": b"val"}
+    assert kept["card"] == {"card.html": b"card"}
+    metrics = kept["model"].pop("metrics.json")
+    assert json.loads(metrics) == numbers
+    assert kept["model"] == {name: contents[name] for name in ("stages/second/best.ckpt", "config.yaml", "run.json")}
+
+
+def test_an_unknown_artifact_is_refused_before_anything_is_sent(tmp_path, no_account):
+    with pytest.raises(UserError, match="'checkpoint'"):
+        WandbLogger.require_usable(offline=True, artifacts=["chekpoint"])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ltmed.config.instantiate import build
 from ltmed.errors import UserError
 from tests.harness import ROOT
 from tests.no_reading import NoReading
@@ -41,7 +41,7 @@ def load(name: str, **options: Any) -> Loss:
     """The loss as `loss=name loss.option=...` makes it, beside a cosine head."""
     root = OmegaConf.create({"method": {"network": {"classifier": {"scale": 30.0}}}, "loss": {}})
     root.loss = OmegaConf.merge(OmegaConf.load(ROOT / f"conf/loss/{name}.yaml"), options)
-    made = instantiate(root.loss)
+    made = build(root.loss)
     return with_fixed_noise(made) if name in RANDOM else made
 
 
@@ -160,6 +160,7 @@ def test_weights_are_where_the_counts_are(loss: Loss) -> None:
         ("seesaw", "p", -1), ("seesaw", "q", -1), ("seesaw", "eps", -1), ("ohem", "keep", 1.1),
         ("weighted_bce", "largest", 0.5), ("logit_adjusted_bce", "tau", -1), ("db_focal", "gamma", -1),
         ("db_focal", "mu", 2), ("db_focal", "neg_scale", 0.5), ("db_focal", "bias", -1), ("db_focal", "alpha", -1),
+        ("two_way", "positive_temperature", 0), ("two_way", "negative_temperature", 1e4),
     ],
 )  # fmt: skip
 def test_wrong_options_are_user_errors(name: str, option: str, value: Any) -> None:

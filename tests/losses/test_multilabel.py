@@ -14,6 +14,7 @@ from torch import Tensor
 from ltmed.losses.multilabel import distribution_balanced, logit_adjusted_bce, weighted_bce
 from ltmed.losses.sigmoid import asl, bce, sigmoid_focal
 from ltmed.losses.traits import is_multilabel
+from ltmed.losses.two_way import two_way
 from tests.losses.test_every_loss import NAMES, load
 
 COUNTS = torch.tensor([[500, 30, 1, 7], [100, 560, 640, 600]])
@@ -48,7 +49,7 @@ def odds(k: int) -> float:
 def test_those_that_take_several_labels_say_so() -> None:
     assert MULTILABEL == [
         "alpa", "asl", "bce", "db_focal", "distribution_balanced", "logit_adjusted_bce", "sigmoid_focal",
-        "weighted_bce",
+        "two_way", "weighted_bce",
     ]  # fmt: skip
 
 
@@ -100,6 +101,38 @@ def test_distribution_balanced(options: dict[str, Any]) -> None:
     assert distribution_balanced(LOGITS, TARGETS, COUNTS, **options).item() == pytest.approx(loop(term))
 
 
+@pytest.mark.parametrize("temperatures", [(4.0, 1.0), (1.0, 0.5)])
+def test_two_way(temperatures: tuple[float, float]) -> None:
+    up, down = temperatures
+
+    def compared(logits: list[float], wanted: list[float]) -> float | None:
+        own = [z for z, y in zip(logits, wanted, strict=True) if y == 1]
+        others = [z for z, y in zip(logits, wanted, strict=True) if y == 0]
+        if not own:
+            return None
+        if not others:
+            return 0.0
+        largest = down * math.log(sum(math.exp(z / down) for z in others))
+        smallest = up * math.log(sum(math.exp(-z / up) for z in own))
+        return math.log1p(math.exp(largest + smallest))
+
+    expected = 0.0
+    for logits, targets in ((LOGITS, TARGETS), (LOGITS.T, TARGETS.T)):
+        found = [compared(z, y) for z, y in zip(logits.tolist(), targets.tolist(), strict=True)]
+        kept = [value for value in found if value is not None]
+        expected += sum(kept) / len(kept)
+    value = two_way(LOGITS, TARGETS, COUNTS, positive_temperature=up, negative_temperature=down)
+    assert value.item() == pytest.approx(expected)
+
+
+def test_two_way_treats_images_and_labels_alike_and_contains_the_softmax_loss() -> None:
+    labels, plain = torch.tensor([0, 2, 1, 0, 3, 3, 1]), {"positive_temperature": 1.0, "negative_temperature": 1.0}
+    both = two_way(LOGITS, labels, COUNTS, **plain)
+    torch.testing.assert_close(both, two_way(LOGITS.T, F.one_hot(labels, 4).T, COUNTS, **plain))
+    single = two_way(LOGITS[:1], labels[:1], COUNTS, **plain)  # One image: its labels have no image to compare it with.
+    torch.testing.assert_close(single, F.cross_entropy(LOGITS[:1], labels[:1]))
+
+
 @pytest.mark.parametrize("name", MULTILABEL)
 def test_gradient_and_that_of_unknown_entries_is_exactly_0(name: str) -> None:
     loss, logits = load(name), LOGITS.clone().requires_grad_()
@@ -121,7 +154,7 @@ def test_unknown_entries_add_nothing_whatever_their_logits(name: str) -> None:
     assert loss(LOGITS, nothing, COUNTS) == 0
 
 
-@pytest.mark.parametrize("name", MULTILABEL)
+@pytest.mark.parametrize("name", [name for name in MULTILABEL if name != "two_way"])  # Which compares images.
 def test_parts_of_a_batch_have_the_mean_of_the_whole(name: str) -> None:
     loss = load(name)
     whole = loss(LOGITS[:6], TARGETS[:6], COUNTS)
@@ -147,3 +180,18 @@ def test_class_numbers_and_one_hot_rows_of_either_kind_are_the_same(name: str) -
     hot = F.one_hot(labels, 4)
     for other in (hot, hot.float()):
         torch.testing.assert_close(loss(LOGITS, other, counts), loss(LOGITS, labels, counts))
+
+
+@pytest.mark.parametrize("name", [name for name in MULTILABEL if name not in ("bce", "weighted_bce", "two_way")])
+def test_known_targets_cost_the_same_with_and_without_a_mask(name: str) -> None:
+    """Without NaN no mask is made; in a batch with one, the other images must not notice."""
+    loss, rows = load(name), TARGETS[:4]
+    alone = loss(LOGITS[:4], rows, COUNTS) * 4
+    with_unknown = loss(LOGITS[:5], torch.cat([rows, torch.full((1, 4), NAN)]), COUNTS) * 5
+    torch.testing.assert_close(with_unknown, alone)
+
+
+def test_a_fused_loss_has_no_second_derivative() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="second derivative"):
+        torch.autograd.grad(sigmoid_focal(logits, TARGETS, COUNTS), logits, create_graph=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
+import ltmed
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.margins import logit_adjusted
@@ -23,7 +23,7 @@ from ltmed.methods.flexible import Curriculum, SelfContrast, disagreement, query
 from ltmed.nn.dropout_head import DropoutLinear
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from tests.harness import QUICK, ok, only_run, run_command
+from tests.harness import QUICK
 from tests.methods.small import Encoder, K, batch, context, updated
 from tests.methods.small_flexible import AHEAD, COUNTS, LABELS, N, Plain, curriculum, fit, network
 from tests.methods.two_ranks import TwoRanks
@@ -248,11 +248,13 @@ def test_a_classifier_without_dropout_is_refused(classifier: Any) -> None:
         Curriculum(Network(Encoder(), classifier, K), context(), loss=cross_entropy)
 
 
-def test_without_pretraining_and_with_another_loss_and_sampler(tiny: list[str], tmp_path: Path) -> None:
+def test_without_pretraining_and_with_another_loss_and_sampler(
+    tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["method=flexible_sampling", "~method.stages.pretrain", "sampler=class_balanced", "loss=cb_focal"]
-    done = ok(run_command(*tiny, *words, *QUICK["flexible_sampling"], "epochs=3", cwd=tmp_path))
-    assert "pretrain 1/3" not in done.out
-    curves = pd.read_csv(only_run(tmp_path / "runs") / "metrics.csv")
+    run = ltmed.train([*tiny, *words, *QUICK["flexible_sampling"], "epochs=3"])
+    assert "pretrain 1/3" not in capsys.readouterr().out
+    curves = pd.read_csv(run.path / "metrics.csv")
     images = curves[curves["name"] == "curriculum/train/images"]["value"].tolist()
     assert len(images) == 3
     assert images == sorted(set(images)), "every query adds images"

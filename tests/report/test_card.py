@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from ltmed.cli.main import main
+from ltmed.inference.card_results import card_results
 from ltmed.report.card import BLANKS, card
 from ltmed.runs.reader import Run, read_run
 from tests.cli.test_commands import refused
@@ -29,7 +30,7 @@ def run(tmp_path_factory) -> Run:
 
 
 def _section(run: Run, title: str):
-    return next(section for section in card(run).sections if section.title == title)
+    return next(section for section in card(run, card_results(run, resamples=50)).sections if section.title == title)
 
 
 def test_intended_use_is_a_blank(run):
@@ -51,16 +52,16 @@ def test_its_figures_are_those_of_the_run(run):
 
 
 def test_calibration_is_scikit_learns(run):
-    facts = dict(_section(run, "Calibration").facts)
+    before = {name: cells[0].text for name, cells in _section(run, "Calibration").grids[0].rows}
     table = run.predictions
     probabilities = table[[f"prob_{code}" for code in run.classes]].to_numpy(float)
     places = np.array([run.classes.index(code) for code in table["label"]])
     hot = np.eye(len(run.classes))[places]
     brier = ((probabilities - hot) ** 2).sum(1).mean()
-    assert float(facts["Brier score"].split()[0]) == pytest.approx(brier, abs=6e-4)
+    assert float(before["Brier score"]) == pytest.approx(brier, abs=6e-4)
     nll = log_loss(places, probabilities, labels=range(len(run.classes)))
-    assert float(facts["negative log likelihood"].split()[0]) == pytest.approx(nll, abs=6e-4)
-    assert f"{math.log(len(run.classes)):.3f}" in facts["negative log likelihood"]
+    assert float(before["negative log likelihood"]) == pytest.approx(nll, abs=6e-4)
+    assert f"{math.log(len(run.classes)):.3f}" in " ".join(_section(run, "Calibration").sentences)
 
 
 def test_without_predictions_it_says_so(run, tmp_path):
@@ -68,7 +69,52 @@ def test_without_predictions_it_says_so(run, tmp_path):
     (copy / "predictions.parquet").unlink()
     again = read_run(copy)
     assert again is not None
-    assert "predictions.parquet was left behind" in dict(_section(again, "Calibration").facts)["more"]
+    for title in ("Calibration", "Operating points", "Subgroups"):
+        assert "predictions.parquet was left behind" in " ".join(_section(again, title).sentences)
+
+
+def test_without_validation_predictions_it_computes_nothing_from_images(run, tmp_path):
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    (copy / "validation.parquet").unlink()
+    again = read_run(copy)
+    assert again is not None
+    assert "ltmed decide" in " ".join(_section(again, "Operating points").sentences)
+    assert not (copy / "validation.parquet").exists()
+
+
+def test_operating_points_are_those_of_decide(run, capsys, tmp_path):
+    rows = dict(_section(run, "Operating points").grids[0].rows)
+    assert len(rows) == 2 * len(run.classes)
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    main(["decide", str(copy), "--sensitivity", "NV=0.8", "--no-figures"])
+    again = read_run(copy)
+    assert again is not None
+    ((label, cells),) = _section(again, "Operating points").grids[0].rows
+    assert label == "NV, sensitivity 80.0"
+    found = json.loads((copy / "decisions/test/decisions.json").read_text())["points"][0]
+    assert cells[4].text == f"{100 * found['test']['sensitivity']['value']:.1f}"
+    low, high = found["test"]["sensitivity"]["interval"]
+    assert cells[4].small == f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def test_subgroups_are_those_of_evaluate_or_of_the_recorded_predictions(run, capsys, tmp_path):
+    grids = _section(run, "Subgroups").grids
+    assert [grid.title for grid in grids] == [f"balanced accuracy by {name}" for name in ("age", "sex", "localization")]
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    main(["evaluate", str(copy), "--by", "sex", "--metric", "macro_f1", "--no-figures"])
+    again = read_run(copy)
+    assert again is not None
+    assert [grid.title for grid in _section(again, "Subgroups").grids] == ["macro F1 by sex"]
+    for name, file, key in (("Subgroups", "evaluations/own/evaluation.json", "data"),
+                            ("Operating points", "decisions/test/decisions.json", "own")):  # fmt: skip
+        main(["decide", str(copy), "--sensitivity", "NV=0.8", "--no-figures"])
+        found = json.loads((copy / file).read_text())
+        found[key] = {**found["data"], "own": False} if key == "data" else False
+        (copy / file).write_text(json.dumps(found))  # As other data that somebody has named like the run's own.
+        titles = [grid.title for grid in _section(again, name).grids]
+        assert "macro F1 by sex" not in titles
+        if name == "Operating points":
+            assert len(_section(again, name).grids[0].rows) == 2 * len(run.classes)
 
 
 def test_limits_name_the_weak_classes(run):
@@ -93,7 +139,7 @@ def test_limits_name_evaluations_on_other_data(run, tmp_path):
 def test_pages(run, capsys, tmp_path):
     main(["card", str(run.path)])
     page = (run.path / "card.html").read_text()
-    assert page.count("data:image/svg+xml;base64,") == 4
+    assert page.count("data:image/svg+xml;base64,") == 6
     assert page.count('class="blank"') == len(BLANKS)
     assert not [link for link in ("http://", "https://") if link in page]
     main(["card", str(run.path), "-o", str(tmp_path / "my card.md")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,26 @@ def test_a_run_whose_folder_is_gone_is_run_again(tmp_path):
     world.stop_after = None
     world.search(2000, world.saved).go()
     assert [t.key for t in world.ran].count("probes/ce, plain/0") == 2
+
+
+def test_repetitions_that_not_all_have_are_not_compared(tmp_path):
+    """The second repetition is easier; who has it must not win by it."""
+    world = World(tmp_path, epoch=4.0)
+    plain = world.run
+
+    def run(trial: Trial) -> Outcome:
+        done = plain(trial)
+        if trial.rung.name == "probes":
+            return done
+        if trial.repetition:
+            world.now = 1e9  # The time ends with the first of the second repetitions, which is the reference's.
+        return replace(done, value=(done.value or 0) + 10 * trial.repetition)
+
+    search = world.search(1000)
+    search._run = run
+    last = next(one for one in reversed(search.go()) if one.values)
+    assert sorted(len(values) for values in last.values.values()) == [1] * (len(last.values) - 1) + [2]
+    assert len(last.values[REFERENCE]) == 2
+    assert last.compared == 1
+    assert last.order[-1] == REFERENCE
+    assert last.mean(REFERENCE) == pytest.approx(0.5)

@@ -20,12 +20,12 @@ LR = "method.stages.train.optimizer.lr"
 
 @pytest.mark.slow
 def test_a_trial_that_diverges_does_not_end_the_search(tiny: list[str], tmp_path: Path) -> None:
-    words = [*SEARCH, "hydra.sweeper.n_trials=4", f"{LR}=choice(1e30,0.01)", *tiny]
+    words = [*SEARCH, "hydra.sweeper.n_trials=3", f"{LR}=choice(1e30,0.01)", *tiny]
     done = ok(run_command(*words, cwd=tmp_path))
     best = yaml.safe_load((tmp_path / "runs" / "optimization_results.yaml").read_text())
     assert best["best_params"] == {LR: 0.01}
     reported = [line for line in done.err.splitlines() if line.startswith("error: ")]
-    assert 1 <= len(reported) <= 3, "the seed draws both values"
+    assert 1 <= len(reported) <= 2, "the seed draws both values"
     assert all("NaN or infinite" in line and f"{LR}=1e+30" in line for line in reported)
     assert f"{len(reported)} trial" in done.err.splitlines()[-1]
     assert "Traceback" not in done.err

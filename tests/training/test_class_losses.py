@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+import ltmed
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.gcl import gcl
 from ltmed.training.class_losses import ClassLosses
-from tests.harness import assert_same_weights, ok, only_run, run_command, weights
+from tests.harness import assert_same_weights, only_run, weights
 
 COUNTS = torch.tensor([50, 10, 5, 1])
 
@@ -60,7 +61,7 @@ def test_a_run_logs_them_and_computes_the_same(method, tiny, tmp_path):
     with_them, without = tmp_path / "with", tmp_path / "without"
     for folder, wanted in ((with_them, "true"), (without, "false")):
         folder.mkdir()
-        ok(run_command(*tiny, f"method={method}", "epochs=2", f"runs={folder}", f"class_losses={wanted}", cwd=tmp_path))
+        ltmed.train([*tiny, f"method={method}", "epochs=2", f"runs={folder}", f"class_losses={wanted}"])
     assert_same_weights(weights(with_them), weights(without))
     assert only_run(with_them).relative_to(with_them) == only_run(without).relative_to(without), (
         "not in the folder's name"
@@ -74,6 +75,6 @@ def test_a_run_logs_them_and_computes_the_same(method, tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_method_without_losses_of_single_images_says_so(tiny, tmp_path):
-    done = ok(run_command(*tiny, "method=pcct", "epochs=1", "class_losses=true", cwd=tmp_path))
-    assert "class_losses" in done.err
+def test_a_method_without_losses_of_single_images_says_so(tiny):
+    with pytest.warns(UserWarning, match="class_losses"):
+        ltmed.train([*tiny, "method=pcct", "epochs=1", "class_losses=true"])

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import ltmed
+from ltmed.errors import UserError
 from ltmed.inference.export import export
 from ltmed.inference.predictor import Predictor
-from tests.harness import Finished, assert_same_weights, ok, only_run, run_command, weights
+from tests.harness import assert_same_weights, only_run, weights
 
 PLAIN = ["augment=none", "backbone.freeze=true"]
 
@@ -36,8 +37,7 @@ def test_kept_features_give_what_the_encoder_gives_in_every_step(
     words: list[str], tiny: list[str], tmp_path: Path
 ) -> None:
     for cache in ("true", "false"):
-        runs = f"runs={tmp_path / cache}"
-        ok(run_command(*tiny, *PLAIN, *words, "epochs=2", f"features.cache={cache}", runs, cwd=tmp_path))
+        ltmed.train([*tiny, *PLAIN, *words, "epochs=2", f"features.cache={cache}", f"runs={tmp_path / cache}"])
     kept, computed = probabilities(tmp_path / "true"), probabilities(tmp_path / "false")
     assert np.abs(kept - computed).max() < 1e-5
     assert kept.std(0).min() > 1e-4, "a head that looks at its features"
@@ -45,8 +45,7 @@ def test_kept_features_give_what_the_encoder_gives_in_every_step(
 
 @pytest.mark.slow
 def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
-    ok(run_command(*tiny, "method=probe", "epochs=2", cwd=tmp_path))
-    run = only_run(tmp_path / "runs")
+    run = ltmed.train([*tiny, "method=probe", "epochs=2"]).path
     assert not any("encoder" in key for key in weights(tmp_path / "runs")), "checkpoints hold the head alone"
     loaded = ltmed.load(run).encoder.state_dict()
     kept = torch.load(run / "encoder.pt", weights_only=True)["state_dict"]
@@ -68,13 +67,9 @@ def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tm
         (["method=lmd", "backbone.freeze=true", "features.views=2"], "e_step=false"),
     ],
 )  # fmt: skip
-def test_what_kept_features_cannot_do_is_refused_in_one_line(
-    words: list[str], said: str, tiny: list[str], tmp_path: Path
-) -> None:
-    done: Finished = run_command(*tiny, *words, "epochs=1", cwd=tmp_path)
-    assert done.code == 2, done.out + done.err
-    (line,) = [line for line in done.err.splitlines() if line.startswith("error")]
-    assert said in line
+def test_what_kept_features_cannot_do_is_refused(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        ltmed.train([*tiny, *words, "epochs=1"])
     assert not (tmp_path / "runs").exists()
 
 
@@ -92,5 +87,5 @@ def test_what_kept_features_cannot_do_is_refused_in_one_line(
     ids=lambda words: words[0],
 )  # fmt: skip
 def test_methods_on_a_frozen_encoder(words: list[str], tiny: list[str], tmp_path: Path) -> None:
-    ok(run_command(*tiny, "backbone.freeze=true", *words, "epochs=1", cwd=tmp_path))
+    ltmed.train([*tiny, "backbone.freeze=true", *words, "epochs=1"])
     assert np.isfinite(probabilities(tmp_path / "runs")).all()

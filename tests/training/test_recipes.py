@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import ltmed
 from ltmed.data.augment import EvaluationView
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.loader import TrainLoader
@@ -23,10 +24,12 @@ from ltmed.nn.frozen import Frozen
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
 from ltmed.nn.standardised import StandardisedLinear
+from ltmed.runs.job import job_of
+from ltmed.train import train
 from ltmed.training import recipes
 from ltmed.training.recipes import ClassMeans, HeadWarmup, Recipe, recipe_of, require_possible
 from ltmed.training.stage import Stage
-from tests.harness import assert_same_weights, ok, only_run, run_command, weights
+from tests.harness import assert_same_weights, ok, run_ranks, stopped, weights
 from tests.methods.small import Encoder
 from tests.methods.small_decoupling import Data, make, trainer_for
 from tests.methods.small_decoupling import features as features_of
@@ -203,13 +206,11 @@ ALL = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_run_goes_on_as_if_never_stopped(name: str, tiny: list[str], tmp_path: Path) -> None:
-    from tests.harness import SignalAt
-
     words = [*tiny, "method=erm", "epochs=2", *ALL[name]]
-    ok(run_command(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path))
-    assert run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=3)).code < 0
-    ok(run_command(*words, cwd=tmp_path))
-    run, straight = only_run(tmp_path / "runs"), only_run(tmp_path / "straight")
+    straight = ltmed.train([*words, f"runs={tmp_path / 'straight'}"]).path
+    with stopped(1, 3):
+        ltmed.train(words)
+    run = ltmed.train(words).path
     for file in ("best", "last"):
         assert_same_weights(weights(tmp_path / "straight", file), weights(tmp_path / "runs", file))
     assert (run / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
@@ -220,21 +221,19 @@ def test_a_batch_in_parts_takes_the_steps_of_the_whole(tiny: list[str], tmp_path
     """With a network without BatchNorm, whose statistics are those of a part."""
     for parts in (1, 2):
         words = ["method=erm", "epochs=2", f"finetune.accumulate={parts}", f"runs={tmp_path / str(parts)}"]
-        ok(run_command(*tiny, "backbone=timm", "backbone.name=test_vit", *words, cwd=tmp_path))
+        ltmed.train([*tiny, "backbone=timm", "backbone.name=test_vit", *words])
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     for key in one:
         assert torch.allclose(one[key].float(), two[key].float(), atol=1e-4), key
 
 
 @pytest.mark.slow
-def test_adapters_are_merged_when_a_run_is_used(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
+def test_adapters_are_merged_when_a_run_is_used(tiny: list[str], tiny_ham: Path) -> None:
     import pandas as pd
 
-    import ltmed
     from ltmed.inference.predictor import Predictor
 
-    ok(run_command(*tiny, "method=erm", "epochs=1", *ALL["adapters"], cwd=tmp_path))
-    run = only_run(tmp_path / "runs")
+    run = ltmed.train([*tiny, "method=erm", "epochs=1", *ALL["adapters"]]).path
     assert not any("lora" in key for key in ltmed.load(run).state_dict())
     expected = pd.read_parquet(run / "predictions.parquet")
     table = Predictor(run, device="cpu")([tiny_ham / image for image in expected["image"]])
@@ -243,21 +242,33 @@ def test_adapters_are_merged_when_a_run_is_used(tiny: list[str], tiny_ham: Path,
 
 
 @pytest.mark.slow
-def test_a_stage_ends_early(tiny: list[str], tmp_path: Path) -> None:
+def test_a_stage_ends_early(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["method=erm", "epochs=30", "finetune.early_stopping=0", "method.stages.train.optimizer.lr=0"]
-    done = ok(run_command(*tiny, *words, cwd=tmp_path))
-    assert "train 2/30" in done.out
-    assert "train 3/30" not in done.out
+    ltmed.train([*tiny, *words])
+    out = capsys.readouterr().out
+    assert "train 2/30" in out
+    assert "train 3/30" not in out
+
+
+@dataclass(frozen=True)
+class TrainStopAndGoOn:
+    """In this process, which is a rank: a run without a stop, and one with a stop in its second epoch."""
+
+    overrides: tuple[str, ...]
+    straight: Path
+
+    def __call__(self) -> None:
+        overrides = [*self.overrides, "trainer.devices=2"]
+        train(job_of([*overrides, f"runs={self.straight}"]))
+        job = job_of(overrides)
+        with stopped(1, 3):
+            train(job)
+        train(job)
 
 
 @pytest.mark.slow
 def test_two_processes_go_on_as_if_never_stopped(tiny: list[str], tmp_path: Path) -> None:
-    from tests.harness import SignalAt, run_torchrun
-
-    words = [*tiny, "method=erm", "epochs=3", *ALL["warm-up"], "finetune.ema=0.5"]
-    for done in run_torchrun(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path):
-        ok(done)
-    run_torchrun(*words, cwd=tmp_path, before=SignalAt(epoch=2, step=3))
-    for done in run_torchrun(*words, cwd=tmp_path):
+    overrides = (*tiny, "method=erm", "epochs=2", *ALL["warm-up"], "finetune.ema=0.5")
+    for done in run_ranks(TrainStopAndGoOn(overrides, tmp_path / "straight"), tmp_path):
         ok(done)
     assert_same_weights(weights(tmp_path / "straight"), weights(tmp_path / "runs"))

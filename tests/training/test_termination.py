@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.training import termination
 from ltmed.training.termination import SigtermCallback, Terminated, terminable
-from tests.harness import ROOT
+from tests.harness import run_process
 from tests.methods.small_decoupling import Data, make, trainer_for
 
 
@@ -76,42 +75,32 @@ class Ask(SigtermCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-BLOCKED = """
-import time
-from ltmed.training import termination
-termination._PATIENCE_SECONDS = 0.5
-with termination.terminable():
-    try:
-        print("ready", flush=True)
-        time.sleep(60)
-    finally:
-        time.sleep(60)  # As in a collective that no other rank joins.
-"""
-FORKED = """
-import os, signal, sys, time
-from ltmed.training import termination
-with termination.terminable():
-    child = os.fork()
-    if child == 0:
-        time.sleep(60)
-    time.sleep(0.2)
-    os.kill(child, signal.SIGTERM)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+def blocked() -> None:
+    """Terminates itself, and does not come to its end."""
+    termination._PATIENCE_SECONDS = 0.5
+    with terminable():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(600)
+        finally:
+            time.sleep(600)  # As in a collective that no other rank joins.
 
 
-def test_a_process_that_does_not_come_to_its_end_is_ended() -> None:
-    process = subprocess.Popen([sys.executable, "-c", BLOCKED], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    started = time.monotonic()
-    process.terminate()
-    assert process.wait(30) == 143
-    assert time.monotonic() - started < 10
+def forked() -> None:
+    with terminable():
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+        time.sleep(0.2)
+        os.kill(child, signal.SIGTERM)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def test_a_forked_worker_ends_quietly() -> None:
+def test_a_process_that_does_not_come_to_its_end_is_ended(tmp_path: Path) -> None:
+    assert run_process(blocked, tmp_path).code == 143
+
+
+def test_a_forked_worker_ends_quietly(tmp_path: Path) -> None:
     """Those of `dataset.workers` inherit the handler."""
-    done = subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "143\n"
-    assert not done.stderr
+    done = run_process(forked, tmp_path)
+    assert (done.code, done.out, done.err) == (0, "143\n", "")

@@ -70,19 +70,19 @@ def classes(manifest: Manifest, known: tuple[int, ...], *, everything: bool = Fa
 
 def groups(manifest: Manifest) -> list[str]:
     """How images belong together, and what the reader said about that."""
-    word = manifest.group_name
+    unit = manifest.group_name
     # A reader may say more about how it read the data, for instance which columns the groups come from.
     notes = [str(note) for note in getattr(manifest, "notes", ())]
     if manifest.groups is None:
-        return [f"! no {word} ids: images of one {word} may be in training and test part, and nobody can tell", *notes]
+        return [f"! no {unit} ids: images of one {unit} may be in training and test part, and nobody can tell", *notes]
     sizes = np.bincount(np.unique(manifest.groups, return_inverse=True)[1])
     repeated = sizes[sizes > 1]
     of_several = f"{len(repeated):,} have several images ({repeated.sum():,} in all, at most {sizes.max()})"
-    lines = [f"{len(sizes):,} {word}s; {of_several}", *notes]
+    lines = [f"{len(sizes):,} {unit}s; {of_several}", *notes]
     if manifest.multilabel:
         return [*lines, *several.flags_of_groups(manifest)]
     if mixed := int((np.bincount(_pairs(manifest)[0]) > 1).sum()):
-        lines.append(f"! {mixed:,} {word}s have images of more than one class")
+        lines.append(f"! {mixed:,} {unit}s have images of more than one class")
     return lines
 
 
@@ -130,8 +130,8 @@ def copies(manifest: Manifest, found: Copies, *, everything: bool = False) -> li
         lines.append(f"! {len(differing):,} of these files have different labels:")
         lines += first_lines([", ".join(_labelled(manifest, rows)) for rows in differing], everything)
     if alike:
-        word = "images look like another one (compressed, resized, mirrored or turned)"
-        lines.append(f"! {len(np.unique(np.concatenate(alike))):,} {word}, in {len(alike):,} sets")
+        description = "images look like another one (compressed, resized, mirrored or turned)"
+        lines.append(f"! {len(np.unique(np.concatenate(alike))):,} {description}, in {len(alike):,} sets")
         lines += first_lines([" ~ ".join(manifest.images[row] for row in rows[:4]) for rows in alike], everything)
         if different := len(_differing(manifest.labels, alike)):
             lines.append(f"! {different:,} of these sets have different labels")
@@ -186,8 +186,8 @@ def splits(manifest: Manifest, protocols: Iterable[tuple[str, Callable[[], Split
             if len(absent):
                 names = _named([manifest.classes[k] for k in absent])
                 trained = len(manifest.classes) - len(untrained)
-                word = "validation" if part == "val" else "test"
-                notes.append(f"! {title}: {len(absent):,} of {trained:,} classes have no {word} image ({names})")
+                name = "validation" if part == "val" else "test"
+                notes.append(f"! {title}: {len(absent):,} of {trained:,} classes have no {name} image ({names})")
     return [*table(rows), *notes]
 
 
@@ -197,8 +197,8 @@ def sources(manifest: Manifest) -> list[str]:
     if found is None:
         return []
     names, counts, strength = found
-    word = "any label" if manifest.multilabel else "class"
-    lines = [f"{len(names):,} sources; of {word} and source Cramer's V {strength:.2f} (0 independent, 1 determined)"]
+    subject = "any label" if manifest.multilabel else "class"
+    lines = [f"{len(names):,} sources; of {subject} and source Cramer's V {strength:.2f} (0 independent, 1 determined)"]
     single = [code for code, line in zip(manifest.classes, counts, strict=True) if (line > 0).sum() == 1]
     if single and len(names) > 1:
         lines.append(f"! from one source only, so that the source may be learned in its place: {_named(single)}")

@@ -68,5 +68,5 @@ def flags_of_groups(manifest: Manifest) -> list[str]:
     """A warning if all images of every group have the same labels: these may be of the patient, not of the image."""
     if manifest.groups is None or not groups_always_agree(manifest.labels, manifest.groups):
         return []
-    word = manifest.group_name
-    return [f"! all images of every {word} have the same labels: they may describe the {word}, not the image"]
+    unit = manifest.group_name
+    return [f"! all images of every {unit} have the same labels: they may describe the {unit}, not the image"]

@@ -58,7 +58,7 @@ class Decoding(NamedTuple):
     intensity: Intensity = AUTO
 
     @property
-    def words(self) -> list[object]:
+    def key_parts(self) -> list[object]:
         """What distinguishes caches, as JSON."""
         return [*self[:2], self.intensity.option]
 

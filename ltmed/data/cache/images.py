@@ -122,7 +122,7 @@ def _require(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
     """16 hex digits that depend on every file and on what becomes of it, not on where the data set lies."""
-    made = [FORMAT, size, *how.words, *([store.word] if store.word else [])]
+    made = [FORMAT, size, *how.key_parts, *([store.key_part] if store.key_part else [])]
     digest = hashlib.blake2b(json.dumps(made).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:

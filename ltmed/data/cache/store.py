@@ -50,7 +50,7 @@ class Store(ABC):
 
     name: str
     """What run.json calls it."""
-    word: str | None
+    key_part: str | None
     """What it adds to the key of a cache."""
 
     @abstractmethod
@@ -61,7 +61,7 @@ class Store(ABC):
     def writing(self, folder: Path, shape: tuple[int, ...]) -> AbstractContextManager[Keep]:
         """Gives the function that threads hand their squares to; at its end all of them are safely on the disk.
 
-        Files are written piecewise and not through a memory map, which would end the process without a word when the
+        Files are written piecewise and not through a memory map, which would end the process without a message when the
         disk is full.
         """
 
@@ -78,7 +78,7 @@ class RawStore(Store):
     """One file of pixels."""
 
     name = "raw"
-    word = None
+    key_part = None
 
     def room(self, shape: tuple[int, ...]) -> int:
         """3 S^2 N."""
@@ -103,10 +103,10 @@ class JpegStore(Store):
     """One file with all JPEGs, in the order in which they were made, and one with where each of them lies."""
 
     name = "jpeg"
-    word = "jpeg95"
+    key_part = "jpeg95"
 
     def room(self, shape: tuple[int, ...]) -> int:
-        """A lower bound for photographs, so that a disk without a chance is told before anything is decoded."""
+        """A lower bound for photographs, so that a disk that is too small is reported before anything is decoded."""
         return math.prod(shape) // _LEAST
 
     @contextmanager

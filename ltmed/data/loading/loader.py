@@ -93,7 +93,7 @@ class TrainLoader(ChoosesEpoch):
         return self._sampler.steps * self.parts
 
     def __iter__(self) -> Iterator[Batch]:
-        # Nothing may be read before the first batch is asked for: Lightning names the epoch only then.
+        # Nothing may be read before the first batch is requested: Lightning names the epoch only then.
         batches = self._sampler.batches(self.epoch)
         places = shard(np.arange(batches.size).reshape(batches.shape), self.rank, self.world, self.parts)
         own = shard(batches, self.rank, self.world, self.parts)

@@ -12,7 +12,7 @@ class Ring:
     """Lends uint8 arrays of one shape, and lends one again when nobody else holds it any more.
 
     Who got an array gives it back by forgetting it and all tensors on it. If the arrays are page-locked, copies to a
-    GPU run on after that, so that such an array waits until the GPU has done all that was asked of it by then. One
+    GPU run on after that, so that such an array waits until the GPU has finished all work that was queued by then. One
     thread may take arrays; any may fill them.
 
     Args:

@@ -129,10 +129,12 @@ def stem(name: str) -> str:
     return base if extension in EXTENSIONS else name
 
 
-def warn_of_counts(name: str, path: Path, labels: Sequence[int], classes: Sequence[str], known: Sequence[int]) -> None:
-    """Warns where the images per class in `path` are not the published numbers `known`."""
+def warn_of_counts(
+    name: str, path: Path, labels: Sequence[int], classes: Sequence[str], known: Sequence[int], *, what: str = "images"
+) -> None:
+    """Warns where the images per class (or `what` else is counted) in `path` are not the published numbers `known`."""
     counts = np.bincount(labels, minlength=len(classes)).tolist()
     rows = zip(classes, counts, known, strict=True)
     differing = ", ".join(f"{code} {have} of {expected}" for code, have, expected in rows if have != expected)
     if differing:
-        warnings.warn(f"{name}: {path} has {sum(counts)} images, not {sum(known)}: {differing}", stacklevel=4)
+        warnings.warn(f"{name}: {path} has {sum(counts)} {what}, not {sum(known)}: {differing}", stacklevel=4)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ltmed.data.download import Download
+from ltmed.data.readers._npz import MANIFEST, extract
+from ltmed.errors import UserError
 
 SIZES = (28, 64, 128, 224)
 _FILES = "https://zenodo.org/records/10519652/files"
@@ -18,6 +22,12 @@ _MD5: dict[str, tuple[str, str, str, str]] = {
         "742edef2a1fd1524b2efff4bd7ba9364",
         "363e4b3f8d712e9b5de15470a2aaadf1",
         "b56378a6eefa9fed602bb16d192d4c8b",
+    ),
+    "chestmnist": (
+        "02c8a6516a18b556561a56cbdd36c4a8",
+        "9de6cd0b934ebb5b7426cfba5efbae16",
+        "db107e5590b27930b62dbaf558aebee3",
+        "45bd33e6f06c3e8cdb481c74a89152aa",
     ),
     "dermamnist": (
         "0744692d530f8e62ec473284d019b0c7",
@@ -82,8 +92,38 @@ def archive(flag: str, size: int) -> str:
     return f"{flag}.npz" if size == SIZES[0] else f"{flag}_{size}.npz"
 
 
-DOWNLOADS = tuple(
-    Download(f"{_FILES}/{archive(flag, size)}?download=1", md5)
+DOWNLOADS = {
+    flag: tuple(
+        Download(f"{_FILES}/{archive(flag, size)}?download=1", md5) for size, md5 in zip(SIZES, sums, strict=True)
+    )
     for flag, sums in _MD5.items()
-    for size, md5 in zip(SIZES, sums, strict=True)
-)
+}
+"""Set -> its archives, one for each size."""
+
+
+def require_size(size: int) -> None:
+    """Raises UserError unless MedMNIST has archives of so many pixels."""
+    if size not in SIZES:
+        raise UserError(f"dataset.size={size} does not exist", f"MedMNIST has {', '.join(map(str, SIZES))} pixels.")
+
+
+def unpacked(root: Path, flag: str, size: int, extract_to: str | None, hint: str, *, several: int = 0) -> Path:
+    """The table of the unpacked archive, beside which its images are, after unpacking it if that has not been done.
+
+    Args:
+        root: the folder of the archives.
+        flag: which set.
+        size: pixels.
+        extract_to: the folder to unpack into, None for `root`.
+        hint: ends the message where there is no archive.
+        several: labels of a multi-label set, 0 for one class per image.
+
+    Raises:
+        UserError: neither archive nor unpacked folder; an archive of another kind.
+    """
+    npz = root / archive(flag, size)
+    parent = root if extract_to is None else Path(extract_to).expanduser()
+    folder = parent / f"{flag}_{size}"
+    if not npz.is_file() and not (folder / MANIFEST).is_file():
+        raise UserError(f"{npz} does not exist", hint)
+    return extract(npz, folder, several=several)

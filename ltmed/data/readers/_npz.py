@@ -25,7 +25,7 @@ _AT_ONCE = 1024
 _AGAIN = "Download it again."
 
 
-def extract(npz: Path, folder: Path) -> Path:
+def extract(npz: Path, folder: Path, *, several: int = 0) -> Path:
     """Unpacks `npz` into `folder` unless that has been done; gives the `manifest.csv` (image, label, part) there.
 
     Images are read and written piece by piece, so that memory does not grow with the archive. They are written beside
@@ -34,12 +34,14 @@ def extract(npz: Path, folder: Path) -> Path:
 
     Args:
         npz: `{train,val,test}_images`, uint8 `[N, H, W]` or `[N, H, W, 3]`, and `{train,val,test}_labels`, integers
-            `[N, 1]` or `[N]`.
+            `[N, 1]` or `[N]`; of a set with several labels per image 0 or 1 `[N, several]`.
         folder: of this archive alone.
+        several: labels of a multi-label set, whose column `label` has those that are present, joined by `|`; 0 for one
+            class per image.
 
     Raises:
-        UserError: a damaged archive, arrays of another kind (more than one label per image, volumes), a folder that
-            came from another archive or cannot be written.
+        UserError: a damaged archive, arrays of another kind (another number of labels per image, volumes), a folder
+            that came from another archive or cannot be written.
     """
     table = folder / MANIFEST
     if table.is_file() and not npz.is_file():
@@ -50,7 +52,7 @@ def extract(npz: Path, folder: Path) -> Path:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locked(folder.with_name(f".{folder.name}.lock")):
                 if not table.is_file():
-                    _extract_new(npz, folder, contents)
+                    _extract_new(npz, folder, contents, several)
         if json.loads((folder / META).read_text())["contents"] != contents:
             raise UserError(f"{folder} was made from another archive than {npz}", f"Remove {folder} to make it anew.")
     except (zipfile.BadZipFile, EOFError) as error:
@@ -71,7 +73,7 @@ def _fingerprint(npz: Path) -> str:
     return hashlib.blake2b(json.dumps(entries).encode(), digest_size=8).hexdigest()
 
 
-def _extract_new(npz: Path, folder: Path, contents: str) -> None:
+def _extract_new(npz: Path, folder: Path, contents: str, several: int) -> None:
     if folder.exists():
         raise UserError(f"{folder} is in use for something else: it has no {MANIFEST}", "Remove it, or rename it.")
     partial = folder.with_name(f".{folder.name}.partial")
@@ -81,7 +83,7 @@ def _extract_new(npz: Path, folder: Path, contents: str) -> None:
             zipfile.ZipFile(npz) as archive,
             ThreadPoolExecutor(usable_cores()) as pool,
         ):
-            labels = {part: _labels(archive, npz, part) for part in PARTS}
+            labels = {part: _labels(archive, npz, part, several) for part in PARTS}
             rows = []
             for part in PARTS:
                 (partial / part).mkdir(parents=True)
@@ -90,7 +92,7 @@ def _extract_new(npz: Path, folder: Path, contents: str) -> None:
                 for images in _images(archive, npz, part, len(names)):
                     list(pool.map(_write, [partial / name for name in names[done : done + len(images)]], images))
                     done += len(images)
-                rows += [(name, label, part) for name, label in zip(names, labels[part].tolist(), strict=True)]
+                rows += [(name, label, part) for name, label in zip(names, labels[part], strict=True)]
         with (partial / MANIFEST).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("image", "label", "part"))
@@ -101,22 +103,28 @@ def _extract_new(npz: Path, folder: Path, contents: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _labels(archive: zipfile.ZipFile, npz: Path, part: str) -> np.ndarray:
-    """int64 `[N]`."""
+def _labels(archive: zipfile.ZipFile, npz: Path, part: str, several: int) -> list[str]:
+    """The label of each image; of several those that are present, joined by `|`."""
     key = f"{part}_labels"
     with _member(archive, npz, key) as stream:
         shape, kind = _header(stream, npz, key)
-        if len(shape) == 2 and shape[1] > 1:
+        width = shape[1] if len(shape) == 2 else 1
+        if several and (width != several or kind.kind not in "iu"):
+            raise UserError(f"{npz}: {key} is {kind} {list(shape)}, not 0 or 1 for {several} labels", _AGAIN)
+        if width > 1 and not several:
             raise UserError(
-                f"{npz} has {shape[1]} labels per image ({key} is {list(shape)}): it is a multi-label set",
-                "Only sets with one class per image can be used.",
+                f"{npz} has {width} labels per image ({key} is {list(shape)}): it is a multi-label set",
+                "Only sets with one class per image can be used; dataset=chestmnist reads ChestMNIST.",
             )
         if kind.kind not in "iu" or len(shape) not in (1, 2):
             raise UserError(f"{npz}: {key} is {kind} {list(shape)}, not one integer per image", _AGAIN)
         labels = np.frombuffer(stream.read(), kind)
-    if len(labels) != shape[0] or not len(labels) or labels.min() < 0:
-        raise UserError(f"{npz}: {key} is empty, truncated or negative", _AGAIN)
-    return labels.astype(np.int64)
+    if len(labels) != shape[0] * width or not len(labels) or labels.min() < 0 or (several and labels.max() > 1):
+        wrong = "empty, truncated or negative" if not several else "empty, truncated or not 0 and 1"
+        raise UserError(f"{npz}: {key} is {wrong}", _AGAIN)
+    if several:
+        return ["|".join(map(str, np.flatnonzero(row))) for row in labels.reshape(-1, several)]
+    return [str(label) for label in labels]
 
 
 def _images(archive: zipfile.ZipFile, npz: Path, part: str, number: int) -> Iterator[np.ndarray]:

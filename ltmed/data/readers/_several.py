@@ -177,7 +177,7 @@ def absent_label(names: Sequence[str]) -> str | None:
 
 
 def without_absence(
-    labels: Sequence[str], values: np.ndarray, where: Callable[[int], str]
+    labels: Sequence[str], values: np.ndarray, where: Callable[[int], str], *, besides: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Takes the label of no finding out; where it is present, all others that are not known are absent.
 
@@ -185,6 +185,7 @@ def without_absence(
         labels: K labels.
         values: float32 `[N, K]`.
         where: gives `file, line n` of a row.
+        besides: labels that are no findings (`Support Devices`): they may be present beside it, and stay as they are.
 
     Raises:
         UserError: no label says so, or an image has it beside another one.
@@ -197,14 +198,16 @@ def without_absence(
         )
     place = list(labels).index(name)
     rest = np.delete(values, place, axis=1)
+    kept = tuple(label for label in labels if label != name)
+    findings = np.array([label not in besides for label in kept])
     none = values[:, place] == 1
-    if (both := none & (rest == 1).any(axis=1)).any():
+    if (both := none & (rest[:, findings] == 1).any(axis=1)).any():
         row = int(both.argmax())
         raise UserError(
             f"{where(row)}: '{name}' is present beside another label ({both.sum():,} rows are like that)",
             "Correct these rows, or say dataset.no_finding=label.",
         )
-    return tuple(label for label in labels if label != name), np.where(none[:, None], np.float32(0), rest)
+    return kept, np.where(none[:, None] & findings, np.float32(0), rest)
 
 
 def kept_rows(values: np.ndarray, rule: str, where: Callable[[int], str], what: str) -> tuple[np.ndarray, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
-from ltmed.data.readers._files import Tree, scan, stem
+from ltmed.data.readers._attributes import as_arrays
+from ltmed.data.readers._files import Tree, scan, stem, warn_of_counts
 from ltmed.data.readers._several import located, read_joined, require_rules
 from ltmed.data.readers._text import numbered_rows, read_text
 from ltmed.errors import UserError, suggest
@@ -33,7 +35,11 @@ FINDINGS = (
     "Pleural_Thickening",
     "Hernia",
 )
+COUNTS = (11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227)
+"""Images of each finding in the whole table of 112,120 images."""
+_WHOLE = 112_120
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+_ATTRIBUTES = {"age": "Patient Age", "sex": "Patient Gender"}
 
 
 class ChestXray14(DataModule):
@@ -51,6 +57,7 @@ class ChestXray14(DataModule):
     name = "chestxray14"
     classes = FINDINGS
     class_names = tuple(name.replace("_", " ").lower() for name in FINDINGS)
+    counts_known = COUNTS
     group_name = "patient"
     source = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
     licence = "free to use with attribution to the NIH Clinical Center and citation of Wang et al., CVPR 2017"
@@ -88,6 +95,9 @@ class ChestXray14(DataModule):
             joined, "|", where, (*FINDINGS, NO_FINDING) if with_label else FINDINGS,
             absence=() if with_label else (NO_FINDING,),
         )  # fmt: skip
+        if len(cells) == _WHOLE:
+            positives = np.repeat(np.arange(len(FINDINGS)), values[:, : len(FINDINGS)].sum(0).astype(int))
+            warn_of_counts(self.name, path, positives.tolist(), FINDINGS, COUNTS, what="findings")
         order = np.argsort(names, kind="stable")
         hint = "Unpack the archives of images there, or leave these rows out with dataset.on_bad_image=skip."
         images, there = located([names[row] for row in order], tree.images, root, hint, skip=self.skip_missing)
@@ -103,12 +113,13 @@ class ChestXray14(DataModule):
             groups=np.unique([cells[row][2] for row in order], return_inverse=True)[1].astype(np.int64),
             group_name=self.group_name,
             parts=_parts(tree, [names[row] for row in order]),
+            attributes=_attributes([cells[row][len(_COLUMNS) :] for row in order]),
             notes=(f"{missing:,} listed images are not there and are left out",) if missing else (),
         )
 
 
 def read_entries(path: Path) -> tuple[list[list[str]], list[int]]:
-    """Image, findings and patient of every row, and its line.
+    """Image, findings, patient, age and sex of every row, and its line; the last two are empty where they are missing.
 
     The last names of the header hold commas that are not quoted (`OriginalImage[Width,Height]`), in some copies with
     quotes or with one comma more, so that the header may have more or fewer cells than the rows. The columns that are
@@ -127,12 +138,28 @@ def read_entries(path: Path) -> tuple[list[list[str]], list[int]]:
         if column.lower() not in names[:first]:
             raise UserError(f"{path} has no column '{column}'", suggest(column, header[:first]))
     places = [names.index(column.lower()) for column in _COLUMNS]
+    further = [
+        names[:first].index(name.lower()) if name.lower() in names[:first] else None for name in _ATTRIBUTES.values()
+    ]
     cells = []
     for line, row in rows[1:]:
         if len(row) <= max(places) or not row[places[0]] or not row[places[2]]:
             raise UserError(f"{path}, line {line}: no image, findings or patient", "Correct that line.")
-        cells.append([row[place] for place in places])
+        attributes = ("" if place is None or place >= len(row) else row[place] for place in further)
+        cells.append([*(row[place] for place in places), *attributes])
     return cells, [line for line, _ in rows[1:]]
+
+
+def _attributes(cells: list[list[str]]) -> dict[str, np.ndarray] | None:
+    """Those that the table has."""
+    columns = zip(*([_attribute(cell) for cell in row] for row in cells), strict=True)
+    return as_arrays({name: column for name, column in zip(_ATTRIBUTES, columns, strict=True) if any(column)})
+
+
+def _attribute(cell: str) -> str:
+    """An age may be written `058Y`."""
+    age = re.fullmatch(r"0*(\d+)Y", cell.strip(), re.IGNORECASE)
+    return age[1] if age else cell.strip()
 
 
 def _repeated(names: list[str]) -> int | None:

@@ -11,8 +11,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import column, read_table
-from ltmed.data.readers._medmnist_files import DOWNLOADS, SIZES, archive
-from ltmed.data.readers._npz import MANIFEST, extract
+from ltmed.data.readers._medmnist_files import DOWNLOADS, archive, require_size, unpacked
 from ltmed.errors import UserError, suggest
 
 _ORGANS = "bladder femur-left femur-right heart kidney-left kidney-right liver lung-left lung-right pancreas spleen"
@@ -91,7 +90,7 @@ class MedMNIST(DataModule):
     group_name = "patient"
     source = "https://medmnist.com, https://zenodo.org/records/10519652"
     licence = "CC BY 4.0; DermaMNIST CC BY-NC 4.0"
-    downloads = DOWNLOADS
+    downloads = tuple(item for flag in SETS for item in DOWNLOADS[flag])
     alternatives = True
     layout = """\
   <flag>.npz (28 pixels)  <flag>_64.npz  <flag>_128.npz  <flag>_224.npz
@@ -101,12 +100,9 @@ class MedMNIST(DataModule):
     def __init__(
         self, *, flag: str = "dermamnist", size: int = 28, extract_to: str | None = None, **common: Any
     ) -> None:
-        if size not in SIZES:
-            raise UserError(f"dataset.size={size} does not exist", f"MedMNIST has {', '.join(map(str, SIZES))} pixels.")
+        require_size(size)
         if flag == "chestmnist":
-            raise UserError(
-                "dataset.flag=chestmnist is a multi-label set", "Only sets with one class per image can be used."
-            )
+            raise UserError("dataset.flag=chestmnist is a multi-label set", "Use dataset=chestmnist.")
         if flag.endswith("3d"):
             raise UserError(f"dataset.flag={flag} is a set of volumes", "Only sets of images can be used.")
         self.flag, self.size, self.extract_to = flag, size, extract_to
@@ -119,11 +115,7 @@ class MedMNIST(DataModule):
             UserError: neither archive nor unpacked folder; an archive of another kind; a label that no class has.
         """
         npz = root / archive(self.flag, self.size)
-        parent = root if self.extract_to is None else Path(self.extract_to).expanduser()
-        folder = parent / f"{self.flag}_{self.size}"
-        if not npz.is_file() and not (folder / MANIFEST).is_file():
-            raise UserError(f"{npz} does not exist", self._mend(root))
-        path = extract(npz, folder)
+        path = unpacked(root, self.flag, self.size, self.extract_to, self._mend(root))
         table = read_table(path)
         labels = np.array([int(label) for label in column(table, path, "label")], dtype=np.int64)
         names = SETS.get(self.flag) or {str(index): f"class {index}" for index in range(int(labels.max()) + 1)}
@@ -140,7 +132,7 @@ class MedMNIST(DataModule):
             )
         return Manifest(
             name=self.name,
-            root=folder,
+            root=path.parent,
             images=tuple(column(table, path, "image")),
             labels=labels,
             classes=tuple(names),

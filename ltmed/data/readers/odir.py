@@ -1,9 +1,10 @@
-"""ODIR-5K: fundus photographs of both eyes with any of eight labels, from the keywords of each eye."""
+"""ODIR-5K: fundus photographs of both eyes with any of eight labels, or of some fifty keywords."""
 
 from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
+from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Table, check_unrepeated, column, read_table, scan, stem
 from ltmed.data.readers._several import groups_always_agree, located, read_columns, require_rules, without_absence
-from ltmed.errors import UserError
+from ltmed.errors import UserError, require_between, require_choice
 
 TABLES = ("full_df.csv", "labels.csv", "eye_labels.csv")
 CODES = ("N", "D", "G", "C", "A", "H", "M", "O")
@@ -36,6 +38,8 @@ _PATTERNS = {
     "M": r"myopi[ac]",
 }
 """Label -> what its keywords have in common; all others are O."""
+NORMAL = "normal fundus"
+LABELS = ("groups", "keywords")
 
 
 class ODIR(DataModule):
@@ -45,7 +49,10 @@ class ODIR(DataModule):
     Labels are therefore made from the keywords of each eye; what is suspected counts as present.
 
     Args:
-        no_finding: `label` keeps N (normal fundus), `absence` makes it the absence of the seven others.
+        labels: `groups`, the eight labels N to O, or `keywords`, a longer tail: every keyword is a label of its own,
+            and normal fundus stands alone as N does.
+        fewest: keywords of fewer images are no labels.
+        no_finding: `label` keeps N (normal fundus), `absence` makes it the absence of the others.
         common: arguments of `DataModule`.
 
     Raises:
@@ -73,9 +80,13 @@ class ODIR(DataModule):
   <ID>_left.jpg, <ID>_right.jpg in any folder"""
     fetch = "kaggle datasets download andrewmvd/ocular-disease-recognition-odir5k"
 
-    def __init__(self, *, no_finding: str = "label", **common: Any) -> None:
+    def __init__(self, *, labels: str = "groups", fewest: int = 1, no_finding: str = "label", **common: Any) -> None:
         require_rules("ignore", no_finding, "keep")
-        self.no_finding = no_finding
+        require_choice("dataset.labels", labels, LABELS)
+        require_between("dataset.fewest", fewest, 1, 10_000)
+        if fewest > 1 and labels != "keywords":
+            raise UserError("dataset.fewest is about keywords", "Add dataset.labels=keywords, or leave it out.")
+        self.labels, self.fewest, self.no_finding = labels, fewest, no_finding
         super().__init__(**common)
 
     def read(self, root: Path) -> Manifest:
@@ -91,17 +102,7 @@ class ODIR(DataModule):
         table = read_table(path)
         names = [stem(name) for name in column(table, path, "filename")]
         check_unrepeated(names, table)
-        keywords = self._keywords(table, names)
-        if keywords is None:
-            labels = read_columns([column(table, path, code) for code in CODES], CODES, table.where)
-        else:
-            labels = np.array([labels_of(cell) for cell in keywords], np.float32)
-        codes: tuple[str, ...] = CODES
-        full: dict[str, str] = dict(zip(CODES, self.class_names, strict=True))
-        if self.no_finding == "absence":
-            by_name = {"normal": "N"} | {code: code for code in CODES[1:]}
-            kept, labels = without_absence(tuple(by_name), labels, table.where)
-            codes = tuple(by_name[name] for name in kept)
+        codes, class_names, labels, notes = self._labels(table, path, names)
         order = np.argsort(names, kind="stable")
         found, _ = located([names[row] for row in order], tree.images, root, "Unpack the images there.")
         labels = labels[order]
@@ -118,11 +119,40 @@ class ODIR(DataModule):
             images=tuple(found),
             labels=labels,
             classes=codes,
-            class_names=tuple(full[code] for code in codes),
+            class_names=class_names,
             groups=groups,
             group_name=self.group_name,
-            notes=(f"labels from {'flags' if keywords is None else 'the keywords of each eye'} in {path.name}",),
+            attributes=attributes_of(table, [names[row] for row in order], names),
+            notes=notes,
         )
+
+    def _labels(
+        self, table: Table, path: Path, names: list[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, tuple[str, ...]]:
+        """Codes and names of the labels, float32 `[N, K]`, and notes."""
+        cells = self._keywords(table, names)
+        notes = (f"labels from {'flags' if cells is None else 'the keywords of each eye'} in {path.name}",)
+        if self.labels == "keywords":
+            if cells is None:
+                raise UserError(f"{path} has no keywords of each eye", "Leave dataset.labels=keywords out.")
+            found, values, left_out = keyword_labels(cells, self.fewest)
+            if self.no_finding == "absence" and NORMAL in found:
+                place = found.index(NORMAL)
+                found, values = found[:place] + found[place + 1 :], np.delete(values, place, axis=1)
+            if left_out:
+                notes += (f"{left_out} keywords of fewer than {self.fewest} images are no labels",)
+            return found, found, values, notes
+        if cells is None:
+            values = read_columns([column(table, path, code) for code in CODES], CODES, table.where)
+        else:
+            values = np.array([labels_of(cell) for cell in cells], np.float32)
+        codes: tuple[str, ...] = CODES
+        if self.no_finding == "absence":
+            by_name = {"normal": "N"} | {code: code for code in CODES[1:]}
+            kept, values = without_absence(tuple(by_name), values, table.where)
+            codes = tuple(by_name[name] for name in kept)
+        full: dict[str, str] = dict(zip(CODES, self.class_names, strict=True))
+        return codes, tuple(full[code] for code in codes), values, notes
 
     def _keywords(self, table: Table, names: list[str]) -> list[str] | None:
         """The keywords of the eye of each row, None where the table has none."""
@@ -140,17 +170,44 @@ class ODIR(DataModule):
         return found
 
 
-def labels_of(keywords: str) -> list[float]:
+def keywords_of(cell: str) -> set[str]:
+    """What a cell says of an eye, in lower case: suspected counts as present, what is about the photograph does not.
+
+    Args:
+        cell: keywords as in the table, joined by commas of any script, or by bars.
+    """
+    words = (" ".join(word.split()) for word in re.split(r"[,\uff0c|]", cell.lower()))
+    plain = {re.sub(r"^susp(ected|icious) ", "", word) for word in words}
+    return plain - {"", *IGNORED}
+
+
+def keyword_labels(cells: list[str], fewest: int) -> tuple[tuple[str, ...], np.ndarray, int]:
+    """Every keyword as a label of its own; normal fundus only of eyes with no other one.
+
+    Args:
+        cells: keywords of N eyes.
+        fewest: keywords of fewer eyes are no labels.
+
+    Returns:
+        K keywords, sorted; float32 `[N, K]`, 0 or 1; how many keywords are no labels.
+    """
+    found = [words - {NORMAL} if len(words) > 1 else words for words in map(keywords_of, cells)]
+    counts = Counter(word for words in found for word in words)
+    names = tuple(sorted(word for word, count in counts.items() if count >= fewest))
+    values = np.array([[float(name in words) for name in names] for words in found], np.float32)
+    return names, values.reshape(len(cells), len(names)), len(counts) - len(names)
+
+
+def labels_of(cell: str) -> list[float]:
     """The labels of an eye, 0 or 1, in the order of `CODES`.
 
     Args:
-        keywords: as in the table, joined by commas of any script, or by bars.
+        cell: keywords as in the table, joined by commas of any script, or by bars.
     """
-    found = set()
-    for keyword in re.split(r"[,\uff0c|]", keywords.lower()):
-        plain = re.sub(r"^susp(ected|icious) ", "", " ".join(keyword.split()))
-        if plain and plain not in IGNORED:
-            found.add(next((code for code, pattern in _PATTERNS.items() if re.search(pattern, plain)), "O"))
+    found = {
+        next((code for code, pattern in _PATTERNS.items() if re.search(pattern, word)), "O")
+        for word in keywords_of(cell)
+    }
     if len(found) > 1:
         found.discard("N")
     return [float(code in found) for code in CODES]

@@ -42,7 +42,7 @@ class SubsetSampler(Sampler):
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """The positions of all batches, int64 [steps * B]; each pass over the part is drawn anew."""
         rows = np.flatnonzero(self.chosen())
-        # A batch may be larger than the part, so that the inner sampler is not told of batches.
+        # A batch may be larger than the part, so that the inner sampler does not get the batch size.
         inner = self.inner(labels=self.labels[rows], batch_size=1, epochs=self.epochs, seed=self.seed)
         needed = self.steps * self.batch_size
         passes = -(-needed // len(rows))

@@ -1,6 +1,7 @@
 """Long-tailed versions of any data set: how many images a class keeps, and splits that keep only those.
 
-K classes in order of decreasing counts n_0 >= ... >= n_{K-1}, r the imbalance ratio asked for, N_c what class c keeps:
+K classes in order of decreasing counts n_0 >= ... >= n_{K-1}, r the requested imbalance ratio, N_c the images that
+class c keeps:
 
     pareto   N_c = N_0 r^(-c / (K-1))                                                       (1)
     lmd      N_c = (N_0 / n_0) n_c mu^c,  mu = (n_0 / (n_{K-1} r))^(1 / (K-1))              (2)

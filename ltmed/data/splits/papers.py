@@ -18,7 +18,7 @@ class Division:
     With `test` and `folds`, the rest is divided into folds, and `fold` says which of them is the validation part.
     """
 
-    words: str
+    description: str
     """As the paper says it."""
     test: float | None = None
     """Fraction of all images."""
@@ -68,7 +68,7 @@ def paper(manifest: Manifest, fold: int, *, of: str, val: float = 0.1, seed: int
         UserError: a paper or a data set without a known division; a fold that does not exist.
     """
     division = division_of(of, manifest.name)
-    name = f"paper ({of}, {division.words})"
+    name = f"paper ({of}, {division.description})"
     if division.published and manifest.parts is not None:
         return official(manifest, fold, name)
     if division.test is None or division.folds == 1:

@@ -38,9 +38,9 @@ def from_file(
     table = read_table(Path(path).expanduser())
     rows = _rows_by_name(manifest)
     given: dict[int, tuple[str, int]] = {}
-    names, words = column(table, table.path, "image"), column(table, table.path, "part", "split")
-    for line, (name, word) in enumerate(zip(names, words, strict=True)):
-        part = part_of(word, table.where(line))
+    names, parts = column(table, table.path, "image"), column(table, table.path, "part", "split")
+    for line, (name, cell) in enumerate(zip(names, parts, strict=True)):
+        part = part_of(cell, table.where(line))
         row = rows.get(name, rows.get(stem(name)))
         if row is None:
             raise UserError(

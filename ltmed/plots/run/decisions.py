@@ -27,7 +27,8 @@ def operating_curves(test: Scores, k: int, points: Sequence[Mapping[str, Any]], 
         points: of this class, as `ltmed.evaluation.thresholds.operating_point`.
         title: above the figure.
     """
-    scores, truth = test.of(k)
+    judged = test.of(k)
+    scores, truth = judged.scores, judged.truth
     _, sensitivity, specificity = curve(scores, truth)
     positives, negatives = sensitivity * truth.sum(), (1 - specificity) * (~truth).sum()
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -41,7 +42,10 @@ def operating_curves(test: Scores, k: int, points: Sequence[Mapping[str, Any]], 
     right.axhline(float(truth.mean()), color=style.GREY, ls=":", lw=1)
     right.set(xlabel="sensitivity", ylabel="positive predictive value", title="precision and recall")
     for number, point in enumerate(point for point in points if point["test"] is not None):
-        look: dict[str, Any] = {"color": style.CYCLE[1 + number % 6], "marker": style.MARKERS[number % 9]}
+        # Equal points lie upon each other: the first stay visible around the later ones.
+        look: dict[str, Any] = {
+            "color": style.CYCLE[1 + number % 6], "marker": style.MARKERS[number % 9], "ms": max(4.0, 9 - 3 * number),
+        }  # fmt: skip
         found = point["test"]
         name = (
             "Youden" if point["target"] is None else f"{point['criterion']} {100 * point['target']:g} % on validation"
@@ -64,7 +68,7 @@ def _point(
     bounds = [1 - bound for bound in reversed(x["interval"])] if mirrored else x["interval"]
     across = [[max(0.0, place - bounds[0])], [max(0.0, bounds[1] - place)]]
     up = [[max(0.0, y["value"] - y["interval"][0])], [max(0.0, y["interval"][1] - y["value"])]]
-    axes.errorbar([place], [y["value"]], up, across, ms=6, lw=1.1, ls="", label=label, **look)
+    axes.errorbar([place], [y["value"]], up, across, lw=1.1, ls="", label=label, **look)
 
 
 @style.styled
@@ -73,7 +77,7 @@ def net_benefits(test: Scores, k: int, points: Sequence[Mapping[str, Any]], titl
 
     Args: as for `operating_curves`.
     """
-    truth = test.labels == k
+    truth = test.of(k).truth
     found = decision_curve(test, k, np.linspace(0.005, MOST_BENEFIT, 240))
     prevalence = float(truth.mean())
     figure = style.new_figure(3.6)
@@ -84,7 +88,8 @@ def net_benefits(test: Scores, k: int, points: Sequence[Mapping[str, Any]], titl
     for number, point in enumerate(point for point in points if point["threshold"] is not None):
         if point["threshold"] < MOST_BENEFIT:
             name = "Youden" if point["target"] is None else f"{point['criterion']} {100 * point['target']:g} %"
-            axes.axvline(point["threshold"], color=style.CYCLE[1 + number % 6], lw=1, label=f"threshold, {name}")
+            width = max(1.0, 3 - number)
+            axes.axvline(point["threshold"], color=style.CYCLE[1 + number % 6], lw=width, label=f"threshold, {name}")
     top = max(prevalence, float(found["model"].max()))
     axes.set(
         xlim=(0, MOST_BENEFIT), ylim=(-0.25 * top, 1.15 * top), xlabel="threshold of the calibrated probability",
@@ -124,4 +129,36 @@ def coverage_by_tier(sets: Mapping[str, Any], title: str = "") -> Figure:
     right.tick_params(axis="y", length=0)
     figure.legend(handles=style.tier_handles(list(kinds[0]["tiers"])), loc="outside upper center", ncols=3,
                   title=title or None)  # fmt: skip
+    return figure
+
+
+@style.styled
+def operating_points(points: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+    """Sensitivity and specificity of every operating point on test images, with intervals, one row for each.
+
+    Args:
+        points: rows of class and `ltmed.evaluation.thresholds.operating_point`; those without test rates are left out.
+        title: above the figure.
+    """
+    shown = [point for point in points if point["test"] is not None]
+    figure = style.new_figure(1.2 + 0.27 * len(shown))
+    axes = figure.add_subplot()
+    looks = {"sensitivity": (style.BLUE, "o", -0.14), "specificity": (style.ORANGE, "s", 0.14)}
+    for place, point in enumerate(shown):
+        for name, (colour, marker, offset) in looks.items():
+            cell = point["test"][name]
+            if cell["value"] is None:
+                continue
+            axes.plot(cell["interval"], [place + offset] * 2, color=colour, lw=1.4)
+            axes.plot([cell["value"]], [place + offset], color=colour, marker=marker, ms=5, ls="")
+    names = [
+        f"{point['class']}, "
+        + ("Youden" if point["target"] is None else f"{point['criterion']} {100 * point['target']:g} %")
+        for point in shown
+    ]
+    style.class_rows(axes, names)
+    for name, (colour, marker, _) in looks.items():
+        axes.plot([], [], color=colour, marker=marker, ms=5, lw=1.4, label=name)
+    axes.set(xlim=(0, 1.02), xlabel="on test images, with 95 % interval")
+    figure.legend(loc="outside upper center", ncols=2, title=title or None)
     return figure

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from ltmed.evaluation.metrics import ECE_BINS
 from ltmed.plots import style
 from ltmed.runs.reader import Run
+
+MOST_LABELS = 12
+"""Labels that have a diagram of their own."""
 
 
 def confidences(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -67,4 +72,43 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, ece: float 
         axes.grid(axis="y")
     upper.set_title("" if ece is None else f"ECE {ece:.3f}", loc="right")
     figure.legend(loc="outside upper center", ncols=3, title=title or None)
+    return figure
+
+
+@style.styled
+def label_reliability(
+    parts: Sequence[tuple[str, np.ndarray]], targets: np.ndarray, codes: Sequence[str], title: str = ""
+) -> Figure:
+    """One small diagram for each label: share of images with the label against its probability, by bins.
+
+    Args:
+        parts: (name, probabilities [N, K]), for instance before and after a calibration.
+        targets: [N, K] in {0, 1, NaN}; unknown entries take no part.
+        codes: K of the labels; at most `MOST_LABELS` of them, those with the most images, are shown.
+        title: above the figure.
+    """
+    shown = np.sort(np.argsort(-(targets == 1).sum(0), kind="stable")[:MOST_LABELS])
+    across = min(4, len(shown))
+    down = -(-len(shown) // across)
+    figure = style.new_figure(0.9 + 1.9 * down)
+    grid = np.atleast_2d(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False))
+    for axes in grid.flat[len(shown) :]:
+        axes.set_visible(False)
+    for k, axes in zip(map(int, shown), grid.flat, strict=False):
+        known = ~np.isnan(targets[:, k])
+        axes.plot([0, 1], [0, 1], color=style.BLACK, ls="--", lw=0.8)
+        for number, (name, probabilities) in enumerate(parts):
+            images, mean, share = bin_confidences(probabilities[known, k], targets[known, k] == 1)
+            there = images > 0
+            look = {"color": (style.VERMILLION, style.BLUE)[number % 2], "marker": style.MARKERS[number]}
+            axes.plot(mean[there], share[there], lw=0.8, ms=0, **look)
+            axes.scatter(mean[there], share[there], s=4 + 26 * np.sqrt(images[there] / max(1, known.sum())), label=name,
+                         **look)  # fmt: skip
+        axes.set_title(f"{style.label(codes[k])} ({int((targets[:, k] == 1).sum()):,})", fontsize=8.5)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.grid()
+    figure.supxlabel("probability of the label", fontsize=9)
+    figure.supylabel("share of images with it", fontsize=9)
+    handles, names = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(parts), title=title or None)
     return figure

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ltmed.evaluation.scalars import LOWEST
 from ltmed.plots import style
+from ltmed.report.formatting import metric_name
 
 
 @style.styled
@@ -54,7 +55,8 @@ def forest(reports: Sequence[Mapping[str, Any]], overall: float | None, title: s
     style.class_rows(axes, names)
     for tick, (_, group, _) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if group is None else "normal")
-    metric = str(reports[0]["metric"]).replace("_", " ")
-    axes.set(xlim=(LOWEST[reports[0]["metric"]], 1), xlabel=f"{metric}, with 95 % interval")
+    name, _, code = str(reports[0]["metric"]).partition(":")
+    metric = metric_name(name) + (f" of {style.label(code)}" if code else "")
+    axes.set(xlim=(LOWEST.get(name, 0.0), 1), xlabel=f"{metric}, with 95 % interval")
     figure.legend(loc="outside upper center", ncols=2, title=title or None)
     return figure

@@ -52,24 +52,64 @@ def document(title: str, grids: Iterable[Grid], warnings: Iterable[str] = (), no
 
 
 def calibration_grids(found: dict[str, Any]) -> list[Grid]:
-    """Tables of `ltmed.evaluation.calibrated.calibration`."""
-    from ltmed.evaluation.calibrated import MEANING
+    """Tables of `ltmed.evaluation.calibrated.calibration`, or of several labels of `...label_calibration`."""
+    from ltmed.evaluation import calibrated, calibrated_labels
 
+    labels = "platt" in found
+    meaning = calibrated_labels.MEANING if labels else calibrated.MEANING
+    notes = _label_notes(found) if labels else _notes(found)
+    rows = [
+        (text, [number(found[when][name]["value"], found[when][name]["interval"]) for when in ("before", "after")])
+        for name, text in meaning.items()
+    ]
+    return [grid("Calibration", ("before", "after"), rows, notes), _labels(found) if labels else _classes(found)]
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
     few = ", ".join(f"{code} ({images})" for code, images in found["few"].items())
     notes = [
         f"Temperature {found['temperature']:.3f}, fitted on {found['validation_images']:,} validation images; lower is "
         "better in every row."
     ]
-    if few:
-        notes.append(f"Fewer than 20 validation images, pooled by class below: {few}.")
-    rows = [
-        (meaning, [number(found[when][name]["value"], found[when][name]["interval"]) for when in ("before", "after")])
-        for name, meaning in MEANING.items()
+    return notes + ([f"Fewer than 20 validation images, pooled by class below: {few}."] if few else [])
+
+
+def _label_notes(found: dict[str, Any]) -> list[str]:
+    few = ", ".join(f"{code} ({images})" for code, images in found["few"].items())
+    notes = [
+        f"A slope and an offset for each label (Platt 1999), fitted on {found['validation_images']:,} validation "
+        "images; lower is better in every row."
     ]
-    classes = [
+    if few:
+        notes.append(f"Fewer than 20 validation images with the label or without it, so that they share one: {few}.")
+    if found["reversed"]:
+        named = ", ".join(found["reversed"])
+        notes.append(f"Validation images without the label have the larger probabilities; offset only: {named}.")
+    return notes
+
+
+def _classes(found: dict[str, Any]) -> Grid:
+    rows = [
         (row["class"], [count(row["images"]), number(row["before"]), number(row["after"])]) for row in found["classes"]
     ]
-    return [
-        grid("Calibration", ("before", "after"), rows, notes),
-        grid("Calibration error by class", ("images", "before", "after"), classes),
+    return grid("Calibration error by class", ("images", "before", "after"), rows)
+
+
+def _labels(found: dict[str, Any]) -> Grid:
+    names = {"ece": "ECE", "brier": "Brier", "nll": "NLL"}
+    rows = [
+        (
+            row["class"],
+            [
+                count(row["images"]),
+                *(
+                    number(row[when][name]["value"], row[when][name]["interval"])
+                    for name in names
+                    for when in ("before", "after")
+                ),
+            ],
+        )
+        for row in found["classes"]
     ]
+    headings = ["images", *(f"{text} {when}" for text in names.values() for when in ("before", "after"))]
+    return grid("Calibration by label", headings, rows)

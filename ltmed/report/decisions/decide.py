@@ -12,6 +12,7 @@ from ltmed.report.formatting import percent
 from ltmed.report.model import Document, FormattedCell, Grid
 
 _RATES = ("sensitivity", "specificity", "ppv", "npv")
+_UNKNOWN: dict[str, Any] = {"value": None, "interval": None}
 
 
 def decision_document(found: dict[str, Any], classes: Sequence[str]) -> Document:
@@ -21,11 +22,11 @@ def decision_document(found: dict[str, Any], classes: Sequence[str]) -> Document
         found: decisions.json, see `ltmed.inference.decide.decide_run`.
         classes: K codes.
     """
-    grids = [_points(found["points"])]
+    grids = [point_grid(found["points"])]
     if found["costs"] is not None:
         grids += _costs(found["costs"], classes)
     if found["sets"] is not None:
-        grids += _sets(found["sets"], classes)
+        grids += _sets(found["sets"], classes, elsewhere="" if found["own"] else found["on"])
     grids += calibration_grids(found["calibration"])
     notes = [
         f"Intervals of 95 %: {found['resamples']:,} bootstrap resamples of {found['unit']}s; where a rate rests on "
@@ -33,10 +34,11 @@ def decision_document(found: dict[str, Any], classes: Sequence[str]) -> Document
         "calibrated probabilities.",
     ]
     title = f"Decisions with {found['run']['name']} on {found['on']}: {found['images']:,} images"
-    return document(title, grids, _warnings(found["points"]), notes)
+    return document(title, grids, few_validation_images(found["points"]), notes)
 
 
-def _warnings(points: Sequence[dict[str, Any]]) -> Iterator[str]:
+def few_validation_images(points: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A warning where thresholds rest on hardly any image."""
     few = {row["class"]: row["validation"]["positives"] for row in points if row["few"]}
     if few:
         named = ", ".join(f"{code} ({images})" for code, images in few.items())
@@ -46,7 +48,8 @@ def _warnings(points: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def _points(points: Sequence[dict[str, Any]]) -> Grid:
+def point_grid(points: Sequence[dict[str, Any]]) -> Grid:
+    """A table of rows of `ltmed.evaluation.thresholds.operating_point`."""
     rows = []
     for row in points:
         wanted = "Youden" if row["target"] is None else f"{row['criterion']} {percent(row['target'])}"
@@ -58,7 +61,7 @@ def _points(points: Sequence[dict[str, Any]]) -> Grid:
             continue
         aimed = "specificity" if row["criterion"] == "specificity" else "sensitivity"
         attained = validation[aimed]
-        test = row["test"]
+        test = row["test"] or {"positives": 0, **dict.fromkeys(_RATES, _UNKNOWN)}
         rows.append(
             (
                 label,
@@ -106,7 +109,10 @@ def _costs(costs: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
     ]
 
 
-def _sets(sets: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
+def _sets(sets: dict[str, Any], classes: Sequence[str], elsewhere: str) -> list[Grid]:
+    promise = "so that its coverage is promised on average"
+    if elsewhere:
+        promise += f" for images like those of the validation part, which {elsewhere} need not be"
     tiers = list(sets["kinds"][0]["tiers"])
     rows, by_class = [], []
     for kind in sets["kinds"]:
@@ -144,6 +150,6 @@ def _sets(sets: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
         ),
         grid(
             "Coverage by class (validation images)", headings, by_class,
-            ["* the class has a threshold of its own, so that its coverage is promised on average."],
+            [f"* the class has a threshold of its own, {promise}."],
         ),
     ]  # fmt: skip

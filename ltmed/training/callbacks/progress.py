@@ -16,7 +16,7 @@ from ltmed.utils.progress import EVERY_SECONDS, duration, heartbeat, time_left
 
 
 def progress(monitor: str, bar: bool) -> list[Callback]:
-    """A line per epoch, and a bar on a terminal or else a line now and then.
+    """The callbacks of progress: a line per epoch, and a bar on a terminal or else a line every few seconds.
 
     Args:
         monitor: full metric name, `stage/val/name`.
@@ -84,7 +84,7 @@ class EpochLines(Callback):
         self._printed()
 
     def _now(self, trainer: Trainer) -> str:
-        """What is being done; called by another thread."""
+        """The current stage, epoch and step; called by another thread."""
         if trainer.state.fn != TrainerFn.FITTING:
             return f"evaluating, for {duration(time.monotonic() - self._began)}"
         steps, done = trainer.num_training_batches, trainer.fit_loop.epoch_loop.batch_progress.current.completed
@@ -117,7 +117,7 @@ class StageBar(RichProgressBar):
         return f"{self.stage} {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What stands beside the bar."""
+        """The metrics beside the bar."""
         shown: dict[str, Any] = super().get_metrics(trainer, pl_module)
         shown.pop("v_num", None)
         return shown

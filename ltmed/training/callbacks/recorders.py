@@ -71,7 +71,7 @@ class Durations(Callback):
 
 
 def _peak_of_process() -> int | None:
-    """The largest resident size of this process so far, in bytes; None where the system does not tell."""
+    """The largest resident size of this process so far, in bytes; None where the system does not report it."""
     try:
         resource = importlib.import_module("resource")
     except ImportError:  # Windows.

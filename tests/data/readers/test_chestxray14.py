@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ltmed.data.readers.chestxray14 import FINDINGS
+from ltmed.data.readers import chestxray14
+from ltmed.data.readers.chestxray14 import COUNTS, FINDINGS
 from ltmed.errors import UserError
 from tests.data.readers.reading import put, read, write
 
@@ -46,6 +47,18 @@ def test_findings_patients_and_parts_whatever_the_header(tmp_path, kind):
     assert len({(group, n // 3) for n, group in enumerate(found.groups.tolist())}) == len(set(found.groups)) == 20
     assert found.parts.tolist() == ["train"] * 42 + ["test"] * 15 + [""] * 3
     assert found.classes == FINDINGS
+    assert {name: set(cells) for name, cells in found.attributes.items()} == {"age": {"58"}, "sex": {"M"}}
+
+
+def test_ages_of_the_newer_table_and_a_table_without_them(tmp_path):
+    tree(tmp_path)
+    table = tmp_path / "Data_Entry_2017.csv"
+    text = table.read_text()
+    table.write_text(text.replace(",58,M,", ",058Y,F,"))
+    found, _ = read("chestxray14", tmp_path)
+    assert {name: set(cells) for name, cells in found.attributes.items()} == {"age": {"58"}, "sex": {"F"}}
+    table.write_text(text.replace("Patient Age,Patient Gender", "a,b"))
+    assert read("chestxray14", tmp_path)[0].attributes is None
 
 
 def test_no_finding_as_a_label(tmp_path):
@@ -98,3 +111,19 @@ def test_rows_twice_columns_and_lists_that_are_missing_are_refused(tmp_path):
     table.write_text(text.replace("Patient ID", "Person"))
     with pytest.raises(UserError, match="Patient ID"):
         read("chestxray14", tmp_path)
+
+
+def test_a_whole_table_with_other_counts_is_warned_of(tmp_path, monkeypatch):
+    tree(tmp_path)
+    assert "findings" not in read("chestxray14", tmp_path)[1]
+    monkeypatch.setattr(chestxray14, "_WHOLE", 60)
+    assert "Hernia 12 of 227" in read("chestxray14", tmp_path)[1]
+    right = [12 if name in "Emphysema Hernia Mass Nodule Pleural_Thickening" else 0 for name in FINDINGS]
+    right[FINDINGS.index("Cardiomegaly")] = 24
+    monkeypatch.setattr(chestxray14, "COUNTS", tuple(right))
+    assert "findings" not in read("chestxray14", tmp_path, "dataset.no_finding=label")[1]
+
+
+def test_the_published_counts():
+    counts = dict(zip(FINDINGS, COUNTS, strict=True))
+    assert (counts["Infiltration"], counts["Hernia"], sum(COUNTS)) == (19_894, 227, 81_176)

@@ -10,7 +10,9 @@ import pytest
 from ltmed.config.compose import read_manifest
 from ltmed.config.instantiate import build
 from ltmed.config.paths import conf
+from ltmed.data.readers._cxr_lt_lists import LISTS
 from ltmed.data.readers.chestxray14 import FINDINGS
+from ltmed.data.readers.chexpert import OBSERVATIONS
 from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 from tests.data.readers.isic2018_trees import challenge
@@ -51,6 +53,13 @@ def odir(root):
     write(root / "full_df.csv", header, *rows)
 
 
+def chestmnist(root):
+    parts = {"train": 42, "val": 28, "test": 28}
+    images = {f"{part}_images": np.zeros((number, 28, 28), np.uint8) for part, number in parts.items()}
+    labels = {f"{part}_labels": np.eye(14, dtype=np.uint8)[np.arange(number) % 14] for part, number in parts.items()}
+    np.savez(root / "chestmnist.npz", **images, **labels)
+
+
 def chestxray14(root):
     names = [f"{n // 2:08d}_{n % 2:03d}.png" for n in range(112)]
     put(root, *(f"images_001/images/{name}" for name in names))
@@ -61,11 +70,34 @@ def chestxray14(root):
     write(root / "test_list.txt", *names[84:])
 
 
+def chexpert(root):
+    header = "Path,Sex,Age,Frontal/Lateral,AP/PA," + ",".join(OBSERVATIONS)
+    for part, first in (("train", 0), ("valid", 56)):
+        paths = [f"{part}/patient{n // 2:05d}/study1/view{n % 2 + 1}_frontal.jpg" for n in range(first, first + 56)]
+        put(root, *paths)
+        cells = [",".join("10"[(n // 2) % 14 != k] for k in range(14)) for n in range(56)]
+        rows = [f"{path},Male,50,Frontal,PA,{row}" for path, row in zip(paths, cells, strict=True)]
+        write(root / f"{part}.csv", header, *rows)
+
+
+def cxr_lt(root):
+    lists = LISTS["nih"]
+    for part, first in (("train", 0), ("val", 80), ("test", 120)):
+        names = [f"{n // 2:08d}_{n % 2:03d}.png" for n in range(first, first + 40)]
+        put(root, *names)
+        cells = [",".join("10"[n // 2 % 20 != k] for k in range(20)) for n in range(40)]
+        rows = [f"{name},{row},{name[:8]}" for name, row in zip(names, cells, strict=True)]
+        write(root / lists.files[part][0], "id," + ",".join(lists.labels) + ",subj_id", *rows)
+
+
 TREES = {
     "aptos2019": aptos2019,
     "bone_marrow": folders("ABE", "ART", "BAS"),
+    "chestmnist": chestmnist,
     "chestxray14": chestxray14,
     "chestxray_covid": folders("Covid-19", "No_findings", "Pneumonia"),
+    "chexpert": chexpert,
+    "cxr_lt": cxr_lt,
     "hyper_kvasir": folders("cecum", "polyps", prefix="labeled-images/lower-gi-tract/x/"),
     "image_folder": folders("x", "y"),
     "isic2018": challenge,

@@ -171,7 +171,7 @@ def test_missing_archives_and_unknown_options_are_named(tmp_path):
         read(tmp_path, "dermanist")
     for options, message in (
         ({"size": 32}, "dataset.size=32 does not exist. MedMNIST has 28, 64, 128, 224"),
-        ({"flag": "chestmnist"}, "multi-label"),
+        ({"flag": "chestmnist"}, "dataset=chestmnist"),
         ({"flag": "organmnist3d"}, "set of volumes"),
     ):
         with pytest.raises(UserError, match=message):

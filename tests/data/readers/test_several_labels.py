@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from ltmed.data.readers.odir import CODES, labels_of
+from ltmed.data.readers.odir import CODES, keyword_labels, labels_of
 from ltmed.errors import UserError
 from tests.data.readers.reading import put, read, write
 
@@ -165,11 +165,54 @@ def test_odir_flags_of_patients_are_warned_of(tmp_path):
     assert "of the patient" in said
 
 
+def test_odir_keywords_as_labels(tmp_path):
+    odir(tmp_path)
+    table = tmp_path / "full_df.csv"
+    table.write_text(
+        table.read_text()
+        .replace(",cataract,", ",suspected cataract\uff0clens dust,")
+        .replace("drusen", "drusen\uff0cnormal fundus")
+    )
+    found, _ = read("odir", tmp_path, "dataset.labels=keywords")
+    assert found.classes == ("cataract", "drusen", "glaucoma", "normal fundus")
+    assert found.codes(np.array([found.images.index(f"images/{n}_left.jpg") for n in range(4)])) == [
+        "normal fundus", "cataract", "glaucoma", "drusen",
+    ]  # fmt: skip
+    assert found.counts.tolist() == [6, 6, 6, 6]
+    without, _ = read("odir", tmp_path, "dataset.labels=keywords", "dataset.no_finding=absence")
+    assert without.classes == ("cataract", "drusen", "glaucoma")
+    np.testing.assert_array_equal(without.labels, found.labels[:, :3])
+    with pytest.raises(UserError, match=r"dataset\.fewest"):
+        read("odir", tmp_path, "dataset.fewest=2")
+    odir(tmp_path, keywords=False)
+    with pytest.raises(UserError, match="no keywords"):
+        read("odir", tmp_path, "dataset.labels=keywords")
+
+
+def test_rare_keywords_are_left_out_and_counted():
+    names, values, left_out = keyword_labels(["a, b", "a", "suspicious b", "c", "Low image quality"], 2)
+    assert (names, left_out) == (("a", "b"), 1)
+    np.testing.assert_array_equal(values, np.array([[1, 1], [1, 0], [0, 1], [0, 0], [0, 0]], np.float32))
+
+
+def test_the_keywords_of_the_real_odir(shared):
+    with (shared / "data/odir5k/eye_labels.csv").open(encoding="utf-8") as file:
+        cells = [row["Diagnostic Keywords"] for row in csv.DictReader(file)]
+    names, values, left_out = keyword_labels(cells, 1)
+    assert (len(names), left_out) == (53, 0)
+    assert values[:, names.index("normal fundus")].sum() == 2873
+    assert (values.sum(1) > 0).all()
+    assert len(keyword_labels(cells, 10)[0]) == 23
+
+
 def test_the_real_odir_has_the_labels_of_the_derived_table(shared):
     folder = shared / "data/odir5k"
     found, said = read("odir", folder)
     assert found.counts.tolist() == [2873, 1722, 313, 301, 279, 192, 256, 880]
     assert "of the patient" not in said
+    assert set(found.attributes["sex"]) == {"Female", "Male"}
+    place = found.images.index("images/0_left.jpg")
+    assert (found.attributes["age"][place], found.attributes["sex"][place]) == ("69", "Female")
     with (folder / "eye_labels.csv").open(encoding="utf-8") as file:
         rows = {row["filename"]: [float(row[code]) for code in CODES] for row in csv.DictReader(file)}
     for image, labels in zip(found.images, found.labels.tolist(), strict=True):

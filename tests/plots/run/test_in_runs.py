@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import ltmed
 from ltmed.cli.main import main
 from ltmed.errors import UserError
 from ltmed.plots.feature_maps import encode
 from ltmed.runs.reader import read_run
-from tests.harness import ok, only_run, run_command
 
 
 @pytest.mark.slow
 def test_a_run_plots_itself_and_its_features(tiny, tmp_path, capsys):
     words = [*tiny, "method=aduni", "epochs=2", "figures=true", "class_losses=true"]
-    ok(run_command(*words, cwd=tmp_path))
-    folder = only_run(tmp_path / "runs")
+    folder = ltmed.train(words).path
+    capsys.readouterr()
     assert "figures" not in str(folder.relative_to(tmp_path / "runs"))
     plotted = {file.stem for file in (folder / "figures").glob("*.png")}
     assert plotted == {

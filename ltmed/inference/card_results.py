@@ -1,0 +1,105 @@
+"""What the card of a run says beyond metrics.json: calibration, operating points and subgroups.
+
+They are what `ltmed decide` and `ltmed evaluate` left in the run's folder; where they left nothing they are computed
+from the run's recorded predictions. No network and no image is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ltmed.errors import UserError
+from ltmed.evaluation.subgroups import by_subgroup, categories
+from ltmed.inference import decide, evaluate
+from ltmed.inference.parts import thresholds_of
+from ltmed.runs import record
+from ltmed.runs.predictions import Predictions, of_part
+from ltmed.runs.reader import Run
+
+
+@dataclass(frozen=True)
+class CardResults:
+    """What is known; each part may be missing, and then it is said why."""
+
+    decisions: dict[str, Any] | None
+    """decisions.json of the test part, see `ltmed.inference.decide.decide_run`."""
+    no_decisions: str
+    subgroups: tuple[dict[str, Any], ...]
+    """`ltmed.evaluation.subgroups.SubgroupReport` in plain values."""
+    no_subgroups: str
+    predictions: Predictions | None
+    """Of the test part."""
+
+
+def card_results(run: Run, *, resamples: int = 1000) -> CardResults:
+    """Reads, or else computes, what the card needs.
+
+    Args:
+        run: finished.
+        resamples: of the intervals that are computed.
+    """
+    try:
+        test = of_part(run, "test")
+    except FileNotFoundError:
+        missing = f"{record.PREDICTIONS} was left behind"
+        return CardResults(_stored_decisions(run), missing, (), missing, None)
+    decided, no_decisions = _decisions(run, resamples)
+    subgroups, no_subgroups = _subgroups(run, test, resamples)
+    return CardResults(decided, no_decisions, subgroups, no_subgroups, test)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _stored_decisions(run: Run) -> dict[str, Any] | None:
+    """Those on the run's test part: an evaluation of other data may be called "test" as well."""
+    found = _read(run.path / decide.DECISIONS / "test" / "decisions.json")
+    return found if found is not None and found.get("own") else None
+
+
+def _stored_evaluation(run: Run) -> dict[str, Any] | None:
+    """Of the run's test part by the run alone, and not of what somebody called "own"."""
+    found = _read(run.path / evaluate.FOLDER / "own" / evaluate.RESULTS)
+    if found is None or not found["data"]["own"]:
+        return None
+    return found if found["members"] == {"runs": found["members"]["runs"][:1], "tta": "none"} else None
+
+
+def _decisions(run: Run, resamples: int) -> tuple[dict[str, Any] | None, str]:
+    if (kept := _stored_decisions(run)) is not None:
+        return kept, ""
+    if not (run.path / record.VALIDATION).is_file():
+        return None, f"the run has no {record.VALIDATION}; ltmed decide makes it from the images"
+    try:
+        return decide.decide_run(run, resamples=resamples).found, ""
+    except UserError as error:
+        return None, str(error).splitlines()[0]
+
+
+def _subgroups(run: Run, test: Predictions, resamples: int) -> tuple[tuple[dict[str, Any], ...], str]:
+    kept = _stored_evaluation(run)
+    if kept is not None and kept["subgroups"]:
+        return tuple(kept["subgroups"]), ""
+    found: list[dict[str, Any]] = []
+    for name, cells in test.attributes.items():
+        try:
+            values = categories(cells, name)
+        except UserError:  # It has hundreds of values.
+            continue
+        if not any(value is not None for value in values):
+            continue
+        reports = by_subgroup(
+            test.evaluation(), evaluate.tiers_of(run), values, attribute=name,
+            metrics=evaluate.default_metrics(run.multilabel, run.classes), thresholds=thresholds_of(run),
+            groups=test.groups, resamples=resamples,
+        )  # fmt: skip
+        found += [record.without_nan(asdict(report)) for report in reports]
+    return tuple(found), "" if found else "the predictions of the run have no attributes (age, sex, site, ...)"

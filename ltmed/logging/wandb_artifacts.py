@@ -1,0 +1,73 @@
+"""Files of a run that Weights & Biases keeps: its checkpoint, its predictions, its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltmed.data.cache.features import ENCODER
+from ltmed.errors import require_choice
+from ltmed.runs import facts, record
+from ltmed.runs.directory import CONFIG, METRICS
+
+if TYPE_CHECKING:
+    import wandb
+
+KINDS = {"checkpoint": "model", "predictions": "predictions", "card": "card"}
+"""What may be uploaded -> W&B's type of it."""
+CARD = "card.html"
+
+
+def require_kinds(wanted: Sequence[str]) -> None:
+    """Checks the setting `logger.artifacts`.
+
+    Raises:
+        UserError: something else than `KINDS`.
+    """
+    for name in wanted:
+        require_choice("logger.artifacts", name, tuple(KINDS))
+
+
+def files(run_dir: Path, config: Mapping[str, Any], kind: str) -> list[str]:
+    """What an artifact holds, as paths below the run's folder; those that the run does not have are left out.
+
+    The checkpoint is that of the last stage, with what `ltmed predict` and `ltmed.load` need besides.
+
+    Args:
+        run_dir: the run's folder.
+        config: its resolved configuration.
+        kind: one of `KINDS`.
+    """
+    stages = config["method"]["stages"]
+    name = list(stages)[-1]
+    wanted = {
+        "checkpoint": (f"stages/{name}/{stages[name]['keep']}.ckpt", CONFIG, facts.RUN, ENCODER),
+        "predictions": (record.PREDICTIONS, record.VALIDATION),
+        "card": (CARD,),
+    }[kind]
+    return [path for path in wanted if (run_dir / path).is_file()]
+
+
+def made(
+    run_dir: Path, config: Mapping[str, Any], found: dict[str, Any], wanted: Sequence[str], run_id: str
+) -> Iterator[wandb.Artifact]:
+    """The artifacts of a run, `<kind>-<id of the run>`.
+
+    Args:
+        run_dir: the run's folder.
+        config: its resolved configuration.
+        found: metrics.json, which is not written yet.
+        wanted: names of `KINDS`.
+        run_id: of the W&B run.
+    """
+    import wandb
+
+    for kind in dict.fromkeys(wanted):
+        artifact = wandb.Artifact(f"{kind}-{run_id}", type=KINDS[kind], metadata=dict(found["run"]))
+        for path in files(run_dir, config, kind):
+            artifact.add_file(str(run_dir / path), name=path)
+        if kind == "checkpoint":
+            with artifact.new_file(METRICS, encoding="utf-8") as file:
+                file.write(record.to_json(found))
+        yield artifact

@@ -1,0 +1,167 @@
+"""What the card of a run says of its results: performance, calibration, operating points, subgroups, limits."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ltmed.inference.card_results import CardResults
+from ltmed.report import protocol
+from ltmed.report.decisions.cells import calibration_grids
+from ltmed.report.decisions.decide import few_validation_images, point_grid
+from ltmed.report.decisions.subgroups import subgroup_grids
+from ltmed.report.formatting import metric_name, percent
+from ltmed.report.model import FormattedCell, Grid
+from ltmed.runs.reader import Run
+
+FEW = 30
+"""Test images of a class below which its figures are called uncertain."""
+Text = tuple[str, ...]
+_OF_A_CLASS = {
+    "recall": "recall (sensitivity)",
+    "precision": "precision (PPV)",
+    "f1": "F1",
+    "auroc": "AUROC",
+}
+
+
+def performance(run: Run) -> tuple[Grid, ...]:
+    """All numbers of the test part, and those of each class."""
+    return (_scalars(run.found), _classes(run))
+
+
+def _scalars(found: Mapping[str, Any]) -> Grid:
+    test, intervals = found["test"], found["test"]["intervals"]
+    rows = tuple(
+        (metric_name(name), (FormattedCell(_percent(value), between(intervals["scalars"].get(name))),
+                             FormattedCell(_percent(found["val"]["scalars"].get(name)))))
+        for name, value in test["scalars"].items()
+    )  # fmt: skip
+    note = (
+        f"Percent. In brackets {100 * intervals['level']:.0f} % intervals: percentiles over {intervals['resamples']:,} "
+        f"resamples of {intervals['units']:,} {intervals['unit']}s of the test part, with the same training."
+    )
+    return Grid("Overall", ("test", "validation"), rows, (note, "The checkpoint was chosen by the validation part."))
+
+
+def _classes(run: Run) -> Grid:
+    intervals = run.found["test"]["intervals"]["per_class"]
+    shown = ({"ap": "AP"} if run.multilabel else {}) | _OF_A_CLASS
+    rows = tuple(
+        (row["class"], (FormattedCell(f"{row['support']:,}"), *(
+            FormattedCell(_percent(row[key]), between(intervals.get(row["class"], {}).get(key))) for key in shown
+        )))
+        for row in run.found["test"]["per_class"]
+    )  # fmt: skip
+    notes = ["Percent, with the same intervals."]
+    if run.multilabel:
+        notes.append("Recall, precision and F1 at the threshold of the largest F1 on validation images.")
+    return Grid("By label" if run.multilabel else "By class", ("test images", *shown.values()), rows, tuple(notes))
+
+
+def _percent(value: float | None) -> str:
+    return "undefined" if value is None else percent(value)
+
+
+def between(bounds: Sequence[float | None] | None) -> str:
+    """`[54.1, 64.1]` in percent; nothing where a bound is undefined."""
+    if bounds is None or any(one is None for one in bounds):
+        return ""
+    return f"[{', '.join(percent(one) for one in bounds if one is not None)}]"
+
+
+def calibration(run: Run, results: CardResults) -> tuple[Text, tuple[Grid, ...]]:
+    """How far probabilities agree with what happened, before and after a scaling from validation images."""
+    sentences = [
+        "How far the network's probabilities agree with what happened on the test part: as they are, and after a "
+        "calibration that was fitted on validation images."
+    ]
+    ece = "macro_ece" if run.multilabel else "ece"
+    if results.decisions is not None:
+        sentences += _average_confidence(run, results)
+        return tuple(sentences), tuple(calibration_grids(results.decisions["calibration"]))
+    test = run.found["test"]
+    if (value := test["scalars"].get(ece)) is not None:
+        bounds = between(test["intervals"]["scalars"].get(ece))
+        sentences.append(f"As they are: {metric_name(ece)} {percent(value)} % {bounds}".rstrip() + ".")
+    sentences.append(f"Not calibrated: {results.no_decisions}.")
+    return tuple(sentences), ()
+
+
+def _average_confidence(run: Run, results: CardResults) -> Iterator[str]:
+    if run.multilabel or results.predictions is None:
+        return
+    probabilities, labels = results.predictions.probabilities.astype(float), results.predictions.labels
+    sure, right = float(probabilities.max(1).mean()), float((probabilities.argmax(1) == labels).mean())
+    word = "overconfident" if sure > right else "underconfident"
+    gap = percent(abs(sure - right))
+    yield (
+        f"On average the confidence is {percent(sure)} % and the accuracy {percent(right)} %: {word} by {gap} points. "
+        f"A uniform guess has a negative log likelihood of {math.log(len(run.classes)):.3f}."
+    )
+
+
+def operating_points(results: CardResults) -> tuple[Text, tuple[Grid, ...]]:
+    """Thresholds from validation images, and what they give on test images."""
+    if results.decisions is None:
+        return (f"None: {results.no_decisions}.",), ()
+    sentences = (
+        "One class (or label) against the rest, by a threshold of its calibrated probability.",
+        *few_validation_images(results.decisions["points"]),
+    )
+    return sentences, (point_grid(results.decisions["points"]),)
+
+
+def compared_subgroups(results: CardResults) -> tuple[Text, tuple[Grid, ...]]:
+    """The test part by the attributes of its images."""
+    if not results.subgroups:
+        return (f"Not compared: {results.no_subgroups}.",), ()
+    return ("Intervals of 95 %, over whole groups where these are known.",), tuple(subgroup_grids(results.subgroups))
+
+
+def limits(run: Run, results: CardResults) -> Iterator[str]:
+    """What the figures do not say, and where they are weak."""
+    found = run.found
+    yield (
+        "One training with one seed on one split: another seed or split gives other figures, and the intervals do not "
+        "cover that."
+    )
+    files = sorted(run.path.glob("evaluations/*/evaluation.json"))
+    elsewhere = [file.parent.name for file in files if not json.loads(file.read_text(encoding="utf-8"))["data"]["own"]]
+    own = f"images of the same data set ({found['run']['dataset']})"
+    if elsewhere:
+        yield f"All figures here are of {own}; beside the run are evaluations on others: {', '.join(elsewhere)}."
+    else:
+        yield f"Tested on {own} only, not on those of another hospital."
+    split = found["split"]
+    if split["leakage"] is None:
+        yield "Whether images of one patient or lesion are in both training and test part is unknown."
+    elif split["leakage"]["leaking"]:
+        yield f"Leakage: {dict(protocol.facts([run]))['leakage']}. The figures are too good for new patients."
+    few = [f"{row['class']} ({row['support']})" for row in found["test"]["per_class"] if 0 < row["support"] < FEW]
+    if few:
+        yield f"Fewer than {FEW} test images of {', '.join(few)}: their figures are uncertain, see the intervals."
+    if absent := found["test"].get("absent"):
+        yield f"No test image of {', '.join(absent)}: nothing is known about them, and no average includes them."
+    yield from _worst(run)
+    if skipped := len(found["skipped"]):
+        yield f"{skipped:,} unreadable images took no part."
+    if found["git"]["dirty"]:
+        yield "The code had uncommitted changes, so that its commit does not say all of it."
+    yield from (f"{one}." if not one.endswith(".") else one for one in found.get("warnings", ()))
+    if not results.subgroups:
+        yield f"Differences between groups of patients (age, sex, skin type, site) are unknown: {results.no_subgroups}."
+
+
+def _worst(run: Run) -> Iterator[str]:
+    key = "auroc" if run.multilabel else "recall"
+    rows = [row for row in run.found["test"]["per_class"] if row[key] is not None]
+    if not rows:
+        return
+    least = min(rows, key=lambda row: row[key])
+    if run.multilabel:
+        yield f"The worst label is {least['class']}: its AUROC is {percent(least[key])} % (a guess has 50 %)."
+    else:
+        yield f"The worst class is {least['class']}: {percent(least[key])} % of its test images are recognised."

@@ -1,0 +1,74 @@
+"""Tables of subgroups: one for each attribute and single number, and one for the same number of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ltmed.evaluation.subgroups import LEAST_IMAGES, LEAST_OF_CLASS
+from ltmed.report.decisions.cells import count, grid, number, share
+from ltmed.report.formatting import metric_name, p_value, percent
+from ltmed.report.model import Grid
+
+_AVERAGES = ("balanced_accuracy", "macro_f1", "macro_recall", "macro_precision", "macro_auroc", "macro_ap", "macro_ece")
+
+
+def subgroup_grids(reports: Iterable[dict[str, Any]]) -> list[Grid]:
+    """Tables of `ltmed.evaluation.subgroups.SubgroupReport` in plain values, in the order of attributes."""
+    grids: list[Grid] = []
+    by_class: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for report in reports:
+        name, of_class, _ = report["metric"].partition(":")
+        if of_class:
+            by_class.setdefault((report["attribute"], name), []).append(report)
+        else:
+            grids.append(_single(report))
+    return grids + [_of_classes(attribute, name, those) for (attribute, name), those in by_class.items()]
+
+
+def _single(report: dict[str, Any]) -> Grid:
+    metric = metric_name(report["metric"])
+    rows = [
+        (
+            group["value"],
+            [count(group["images"]), count(group["units"]), share(group["metric"], group["interval"])],
+        )
+        for group in report["subgroups"]
+    ]
+    notes = []
+    if report["withheld"]:
+        notes.append(
+            f"{report['withheld']:,} images have no number: in a subgroup of fewer than {LEAST_IMAGES}, or without a "
+            "value."
+        )
+    if gap := report["gap"]:
+        low, high = gap["interval"]
+        between = "" if None in (low, high) else f" (95 % {percent(low)} to {percent(high)})"
+        p = gap["simultaneous_p"]
+        chance = "" if p is None else f"; permuted over all subgroups {p_value(p)}"
+        notes.append(
+            f"Worst: {gap['worst']}. Largest gap {percent(gap['difference'])}, {gap['best']} over {gap['worst']}"
+            f"{between}{chance}. The interval is of this pair, which was chosen for its gap."
+        )
+    if report["metric"] in _AVERAGES:
+        notes.append("Averages are over the classes that a subgroup has, which may differ.")
+    return grid(f"{metric} by {report['attribute']}", ("images", "units", metric), rows, notes)
+
+
+def _of_classes(attribute: str, name: str, reports: Sequence[dict[str, Any]]) -> Grid:
+    """One row for each class, one column for each subgroup."""
+    values = [f"{group['value']} ({group['images']:,})" for group in reports[0]["subgroups"]]
+    rows = []
+    for report in reports:
+        gap = report["gap"]
+        further = [share(None), number(None)]
+        if gap is not None:
+            further = [share(gap["difference"], gap["interval"]), number(gap["simultaneous_p"])]
+        cells = [share(group["metric"], group["interval"]) for group in report["subgroups"]]
+        rows.append((report["metric"].partition(":")[2], [*cells, *further]))
+    notes = [
+        f"Withheld where a subgroup has fewer than {LEAST_IMAGES} images, or fewer than {LEAST_OF_CLASS} with the "
+        "class or without it. p: share of permutations of the attribute with a gap as large, not corrected for "
+        f"{len(reports)} classes."
+    ]
+    return grid(f"{metric_name(name)} of each class by {attribute}", [*values, "largest gap", "p"], rows, notes)

@@ -1,0 +1,161 @@
+"""Every command of README, documentation, experiments and configurations can be given as it stands there.
+
+Overrides are composed and checked, options and studies exist; nothing is read or trained.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from functools import cache
+from string import Template
+
+import click
+import pytest
+
+from ltmed.cli.command_line import for_hydra, parse
+from ltmed.cli.main import COMMANDS, program
+from ltmed.config.compose import compose_with_choices
+from ltmed.config.overrides import setting
+from ltmed.config.paths import choices
+from ltmed.evaluation.scalars import ALL_SCALARS, PER_LABEL
+from ltmed.plots.loss_gradients import named_loss
+from ltmed.runs.job import plan
+from ltmed.studies import catalogue
+from ltmed.studies.filters import StudyFilters
+from ltmed.studies.sweeper import jobs_of
+from tests.harness import ROOT
+
+PAGES = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").glob("*/README.md"),
+]  # fmt: skip
+CONFIGS = [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "experiments").rglob("*.yaml")]
+MADE_BY_THE_READER = ("my-conf", "mine/table", "method=humble", "loss=tempered")
+"""Parts of commands about files that the page tells its reader to write."""
+LAUNCHERS = ("srun", "torchrun")
+
+
+def code_lines(page: str) -> Iterator[str]:
+    """The lines of indented and fenced blocks, and what stands alone between backticks, continued lines joined."""
+    fenced, begun = False, ""
+    for line in page.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            begun += line.strip()
+            if begun.endswith("\\"):
+                begun = begun[:-1]
+                continue
+            yield begun
+        begun = ""
+    prose = re.sub(r"```.*?```|^    .*$", "", page, flags=re.DOTALL | re.MULTILINE)
+    yield from (" ".join(code.split()) for code in re.findall(r"(?<!`)`((?:ltmed|python run\.py) \w+ [^`]+)`", prose))
+
+
+def comments(config: str) -> Iterator[str]:
+    """Commands in comments, continued lines joined."""
+    text = re.sub(r"\\\n#\s*", "", config)
+    yield from re.findall(r"^#.*?((?:ltmed train|python run\.py) [^`\n]+)$", text, re.MULTILINE)
+
+
+def commands(lines: Iterator[str]) -> Iterator[tuple[str, ...]]:
+    """The arguments of `ltmed` on each of the lines; variables that an earlier line sets have their values."""
+    variables: dict[str, str] = {}
+    for line in lines:
+        if assigned := re.fullmatch(r"([A-Z]+)=(\"?)([^\"]*)\2", line):
+            variables[assigned[1]] = assigned[3]
+            continue
+        line = re.sub(r"^(\w+=\S+ )+", "", Template(line).safe_substitute(variables))
+        if not line.startswith(("ltmed ", "python run.py ", *LAUNCHERS)):
+            continue
+        words = shlex.split(line.replace("python run.py", "ltmed train"), comments=True)
+        words = words[words.index("ltmed") + 1 :]
+        if ">" in words:
+            words = words[: words.index(">")]
+        yield tuple(word for word in words if word != "...")
+
+
+def documented() -> dict[tuple[str, ...], str]:
+    """Each command once, with the file that has it."""
+    found: dict[tuple[str, ...], str] = {}
+    for files, lines in ((PAGES, code_lines), (CONFIGS, comments)):
+        for file in sorted(files):
+            for words in commands(lines(file.read_text(encoding="utf-8"))):
+                if words and not any(part in " ".join(words) for part in MADE_BY_THE_READER):
+                    found.setdefault(words, str(file.relative_to(ROOT)))
+    return found
+
+
+FOUND = documented()
+
+
+def test_the_commands_were_found() -> None:
+    assert len(FOUND) > 150
+    assert {words[0] for words in FOUND} >= set(COMMANDS) - {"card"}
+    assert len(set(FOUND.values())) > 30
+
+
+def test_an_installed_user_can_type_them() -> None:
+    """`python run.py` is the same program, in a clone only; that is said where it is introduced."""
+    said = [file.relative_to(ROOT).as_posix() for file in [*PAGES, *CONFIGS] if "python run.py" in file.read_text()]
+    assert sorted(said) == ["README.md", "docs/howto/install.md", "docs/howto/runs.md"]
+
+
+def is_choice(override: str) -> bool:
+    """Whether it chooses a configuration that exists, of a group that every method uses."""
+    group, _, name = override.partition("=")
+    return group in ("method", "dataset", "backbone", "split", "trainer", "logger") and name in choices(group)
+
+
+@cache
+def compose(*overrides: str) -> None:
+    if not all(is_choice(override) for override in overrides):
+        cfg, chosen = compose_with_choices(overrides)
+        plan(cfg, overrides, chosen)
+
+
+def train(arguments: Sequence[str]) -> None:
+    if "--help" in arguments:
+        return
+    given, jobs = for_hydra(arguments)
+    if jobs:
+        first = jobs_of(jobs)[0]
+        if catalogue.split_study(jobs)[0] is not None:
+            return  # Cells of all studies are composed in tests/studies/test_studies.py.
+        given = [*given, *first]
+    overrides = parse(given).overrides
+    own = [word for word in overrides if setting(word).startswith("hydra")]
+    if own:
+        compose_with_choices(own)
+    # A range to search, and paths that are not there.
+    left_out = [word for word in overrides if "(" in word or setting(word) in ("dataset.root", "backbone.weights")]
+    compose(*sorted({*overrides} - {*own, *left_out}))
+
+
+def study(what: Sequence[str]) -> None:
+    if re.match(r"runs|RUN|experiments/|.*\.csv$", what[0]):
+        return
+    filters = StudyFilters(what[1:])
+    assert filters.select(catalogue.load(what[0], filters.scale)).rows
+
+
+@pytest.mark.parametrize("words", FOUND, ids=lambda words: " ".join(words)[:70])
+def test_it_can_be_given(words: tuple[str, ...]) -> None:
+    name, *rest = words
+    if name == "train":
+        train(rest)
+        return
+    command = program.get_command(click.Context(program), name)
+    assert command is not None
+    given = command.make_context(name, list(rest)).params
+    if name in ("report", "plot") and given["what"]:
+        study(given["what"])
+    for metric, _, label in (metric.partition(":") for metric in given.get("metrics") or ()):
+        assert metric in (PER_LABEL if label else ALL_SCALARS)
+    for loss in given.get("losses") or ():
+        named_loss(loss)
+    overrides = [word for word in given.get("overrides") or () if setting(word) not in ("map", "scale")]
+    if overrides:
+        compose(*sorted(word for word in overrides if setting(word) != "dataset.root"))
