@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltmed.data.readers._ids import known_id, known_ids, unified
+from ltmed.data.readers._parts import known_id, known_ids, unified
 from ltmed.errors import UserError
 
 _UNITS = ("patient", "subject", "participant", "person", "case", "study", "exam", "lesion")

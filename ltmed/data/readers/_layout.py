@@ -9,8 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from ltmed.data.readers._files import require_folder
 from ltmed.data.readers._labels import require_classes
-from ltmed.data.readers._levels import divided, refuse_higher_folders, uneven
-from ltmed.data.readers._masks import masks_among, refuse_masks_as_class, same_names
+from ltmed.data.readers._masks import (
+    divided,
+    masks_among,
+    refuse_higher_folders,
+    refuse_masks_as_class,
+    same_names,
+    uneven,
+)
 from ltmed.data.readers._parts import part_named, squashed
 from ltmed.data.readers._text import listed_value, many, path_value, shortened
 from ltmed.data.readers._walk import ARCHIVES, composed, fits, images_among, walk

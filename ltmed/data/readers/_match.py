@@ -17,8 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ltmed.data.readers._masks import is_mask_folder, is_mask_name
-from ltmed.data.readers._parts import part_named, squashed
-from ltmed.data.readers._renamed import constant_affix, leading_zeros
+from ltmed.data.readers._parts import constant_affix, leading_zeros, part_named, squashed
 from ltmed.data.readers._walk import EXTENSIONS, composed, fits, is_image_name, lacks_extension, walk
 from ltmed.errors import UserError
 

@@ -1,10 +1,12 @@
-"""How folders and tables spell the parts of a split, and the folds of a cross-validation."""
+"""How folders and tables spell parts of a split, folds, ids of patients and names of images, and what counts as one."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ltmed.data.readers._text import shortened
 from ltmed.data.readers._walk import composed
 from ltmed.errors import UserError, suggest
 
@@ -17,6 +19,16 @@ PART_NAMES = {
 
 _KNOWN = {name: part for part, names in PART_NAMES.items() for name in names}
 _ENDINGS = re.compile(r"(datasets?|sets?|data|images?|imgs?|split|part|folder)$")
+NO_ID = frozenset(
+    (
+        *("", "-1", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nat", "unknown", "unk", "unspecified"),
+        *("missing", "undefined", "not available", "not known", "no id", "?", "-", "--", "."),
+        *("not recorded", "not provided", "not applicable", "anonymous", "anonymized", "anonymised", "n.a."),
+    )
+)
+"""Cells, in lower case, that stand for an id that is not known."""
+_MOST_AFFIXES = 20
+_BEFORE, _AFTER = re.compile(r".*[ _.-]"), re.compile(r"[ _.-].*")
 
 
 def squashed(text: str) -> str:
@@ -68,3 +80,103 @@ def fold_numbers(cells: Sequence[str], where: Callable[[int], str], path: object
             "Number them from 0.",
         )
     return [known[cell] for cell in cells]
+
+
+def known_id(cell: str) -> str:
+    """An id as it is compared, or "" where a cell stands for an unknown one."""
+    cell = cell.strip()
+    if cell.lower() in NO_ID:
+        return ""
+    return composed(re.sub(r"^([+-]?\d+)[.,]0+$", r"\1", cell)) if cell != "-1.0" else ""
+
+
+def known_ids(cells: Sequence[str]) -> list[str]:
+    """`known_id` of every cell."""
+    known = {cell: known_id(cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
+
+
+def unified(name: str, column: str, ids: Sequence[str]) -> dict[str, str]:
+    """Which ids are one: those that differ in case, blanks, `_`, `-` or leading zeros alone, with a warning.
+
+    Tables that were merged spell one patient `P7` and `p-007`. To keep two patients together does no harm; to divide
+    one is a leak.
+
+    Args:
+        name: the data set, for messages.
+        column: what the ids are called.
+        ids: as `known_id` gives them.
+
+    Returns:
+        an id that is spelled in several ways -> its first spelling.
+    """
+    spellings: dict[str, list[str]] = {}
+    for cell in sorted({*ids} - {""}):
+        plain = re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\s_-]+", "-", cell.casefold()))
+        spellings.setdefault(re.sub(r"(?<!\d)-|-(?!\d)", "", plain), []).append(cell)
+    several = [cells for cells in spellings.values() if len(cells) > 1]
+    if several:
+        warnings.warn(
+            f"{name}: {len(several):,} ids of {column} are spelled in several ways ({shortened(several[0], 3)}); each "
+            "counts as one",
+            stacklevel=5,
+        )
+    return {cell: cells[0] for cells in several for cell in cells}
+
+
+def constant_affix(keys: Sequence[str], files: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """The files that all names mean if one and the same word is added or taken away at one end, or None.
+
+    Only after or before a blank or one of `_.-`, so that no number becomes another one.
+
+    Args:
+        keys: N names, in lower case and without extension.
+        files: the same of every file -> its paths.
+    """
+    for before, after, added in _affixes(keys[0], files):
+        changed = [_changed(key, before, after, added) for key in keys]
+        if all(len(files.get(key, ())) == 1 for key in changed) and len(set(changed)) == len(set(keys)):
+            return [files[key][0] for key in changed]
+    return None
+
+
+def leading_zeros(
+    keys: Sequence[str], files: Mapping[str, Sequence[str]], paths: Sequence[str | None]
+) -> dict[int, str]:
+    """Row -> file where all names are whole numbers: `7` is 00007.png for a program that reads ids as numbers.
+
+    Args:
+        keys: N names, in lower case and without extension.
+        files: the same of every file -> its paths.
+        paths: of every name, None where it is not found yet. A file is not given twice; a number that several files
+            have is not found, and neither is one that a file has as it is written.
+    """
+    if not all(map(str.isdecimal, keys)):
+        return {}
+    numbered: dict[int, list[str]] = {}
+    for name, same in files.items():
+        if name.isdecimal():
+            numbered.setdefault(int(name), []).extend(same)
+    taken = set(paths)
+    missing = [row for row, path in enumerate(paths) if path is None and keys[row] not in files]
+    meant = {row: numbered.get(int(keys[row]), []) for row in missing}
+    return {row: same[0] for row, same in meant.items() if len(same) == 1 and same[0] not in taken}
+
+
+def _affixes(key: str, files: Iterable[str]) -> list[tuple[str, str, bool]]:
+    """What would make one key that of a file: (word before, word after, whether they are added or taken away)."""
+    changes: dict[tuple[str, str, bool], None] = {}
+    for name in files:
+        added = len(name) > len(key)
+        longer, shorter = (name, key) if added else (key, name)
+        before, found, after = longer.partition(shorter)
+        one_side = found and shorter and bool(before) != bool(after)
+        if one_side and (_BEFORE if before else _AFTER).fullmatch(before or after):
+            changes[before, after, added] = None
+    return list(changes)[:_MOST_AFFIXES]
+
+
+def _changed(key: str, before: str, after: str, added: bool) -> str:
+    if added:
+        return before + key + after
+    return key[len(before) : len(key) - len(after)] if key.startswith(before) and key.endswith(after) else ""

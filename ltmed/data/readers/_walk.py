@@ -17,7 +17,7 @@ EXTENSIONS = (
 )
 """How the names of image files end, in any case. DICOM files often end in nothing: see `images_among`."""
 
-_INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))
+_INVISIBLE: dict[int, None] = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))
 """Soft hyphen, zero width space, marks of direction, word joiner, byte order mark; not joiners of letters."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 """Files that images may still be in, in lower case."""

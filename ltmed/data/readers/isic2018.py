@@ -14,7 +14,7 @@ from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
-from ltmed.data.readers._ids import known_ids
+from ltmed.data.readers._parts import known_ids
 from ltmed.errors import UserError, suggest
 
 TRAINING = "ISIC2018_Task3_Training_GroundTruth.csv"

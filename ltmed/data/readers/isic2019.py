@@ -23,7 +23,7 @@ from ltmed.data.readers._files import (
     stem,
     warn_of_counts,
 )
-from ltmed.data.readers._ids import known_ids
+from ltmed.data.readers._parts import known_ids
 from ltmed.errors import UserError
 
 TRAINING, TEST = "ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Test_GroundTruth.csv"

@@ -15,7 +15,7 @@ from ltmed.data.readers._groups import (
     refuse_divided_groups,
     suggest_pattern,
 )
-from ltmed.data.readers._ids import known_id
+from ltmed.data.readers._parts import known_id
 from ltmed.errors import UserError
 
 

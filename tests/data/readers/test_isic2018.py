@@ -99,6 +99,13 @@ def test_tables_are_read_by_column_name_with_mark_line_ends_and_blank_lines(tmp_
     assert truth_of(read(tmp_path)) == EXPECTED
 
 
+def test_a_copy_with_segmentations_beside_the_images(tmp_path):
+    images(tmp_path / "images", TRUTH)
+    images(tmp_path / "masks", {f"{name}_segmentation": truth for name, truth in TRUTH.items()})
+    onehot(tmp_path / "GroundTruth.csv", EXPECTED)
+    assert truth_of(read(tmp_path)) == EXPECTED
+
+
 @pytest.mark.parametrize(
     ("suffix", "separator", "end"), [(".csv", ",", "\n"), (".csv", ",", "\r\n"), (".tab", "\t", "\n"), ("", ",", "\n")]
 )
