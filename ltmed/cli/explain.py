@@ -79,7 +79,7 @@ def command(
         )
     from ltmed.config.targets import trusted
     from ltmed.inference.predictor import device_named
-    from ltmed.plots.explanations import Explainer
+    from ltmed.plots.explanations import Explainer, test_cases
     from ltmed.report.renderers.explanations import render
     from ltmed.utils.files import write_atomic
 
@@ -98,7 +98,7 @@ def command(
         cases: Iterator[Case | Explained] = _given(images, explainer)
     else:
         assert data is not None
-        cases = _errors(opened, worst, data)
+        cases = test_cases(opened, worst, data)
     _make(folder)
     shown = list(_explained(cases, explainer, code, folder))
     page = folder / ("images.html" if errors is None else "errors.html")
@@ -175,25 +175,6 @@ def _given(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | Expl
             yield Explained(shown, (), (), (), (), error=reason)
         except (ValueError, UserError) as error:
             yield Explained(shown, (), (), (), (), error=str(error))
-
-
-def _errors(run: Run, worst: pd.DataFrame, data: DataModule) -> Iterator[Case]:
-    from ltmed.inference.neighbours import image
-    from ltmed.plots.explanations import Case
-
-    rows = {name: row for row, name in enumerate(data.manifest.images)}
-    for name, row in zip(worst["image"], worst.to_dict("records"), strict=True):
-        if run.multilabel:
-            labels, predicted = (
-                tuple(code for code in run.classes if row[f"{kind}_{code}"] == 1) for kind in ("label", "predicted")
-            )
-        else:
-            labels, predicted = (row["label"],), (row["predicted"],)
-        kinds = ("labels", "predicted") if run.multilabel else ("label", "predicted")
-        facts = tuple(
-            (kind, ", ".join(codes) or "none") for kind, codes in zip(kinds, (labels, predicted), strict=True)
-        )
-        yield Case(str(name), image(data, rows[name]), labels, facts)
 
 
 def _explained(

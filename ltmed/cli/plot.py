@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ltmed.cli.plot_images import Features, feature_map, maps_of_errors, require_umap
 from ltmed.errors import UserError, require_choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ltmed.runs.reader import Run
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a map of features shows, and how."""
-
-    how: Any
-    """"tsne", "umap" or "none"."""
-    part: Any
-    classes: tuple[str, ...]
-
-    @property
-    def file(self) -> str:
-        """Name of the map's file: what differs from all test images is in it."""
-        from ltmed.plots.style import file_name
-
-        parts = [*([self.part] if self.part != "test" else []), *self.classes]
-        return file_name("-".join([f"features_{self.how}", *parts]))
 
 
 @click.command()
@@ -64,6 +47,13 @@ class Features:
     help="Whose images the map shows.",
 )
 @click.option("--class", "classes", multiple=True, metavar="CODE", help="Classes of the map, if not all. Repeatable.")
+@click.option(
+    "--maps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Also Grad-CAM maps of each run's N worst errors of tail classes, of several labels of the misses of --class; "
+    "needs the images and pip install 'ltmed[explain]'.",
+)
 @click.option("--side-by-side", is_flag=True, help="Of several runs one figure of maps, and one of losses by class.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Of a study, in order. Repeatable.")
 @click.option("--scale", metavar="NAME", help="Of a study that has several sizes.")
@@ -82,6 +72,7 @@ def command(
     how: str,
     part: str,
     classes: tuple[str, ...],
+    maps: int | None,
     side_by_side: bool,
     metrics: tuple[str, ...],
     scale: str | None,
@@ -101,7 +92,7 @@ def command(
             "Nothing to plot" if not what else "--loss is plotted alone", "Give folders, a study or --loss."
         )
     if how == "umap" and not losses:
-        _require_umap()
+        require_umap()
     if output is not None:
         _make(output)
     from ltmed.config.targets import trusted
@@ -115,7 +106,7 @@ def command(
         runs = _finished([Path(folder) for folder in what])
         plot = _plot_side_by_side if side_by_side else _plot_runs
         with trusted(trust):
-            plot(runs, output, Features(how, part, classes), kind)
+            plot(runs, output, Features(how, part, classes, maps), kind)
 
 
 def _make(folder: Path) -> None:
@@ -125,13 +116,6 @@ def _make(folder: Path) -> None:
     except OSError as error:
         reason = "it is a file" if folder.is_file() else error.strerror or error
         raise UserError(f"--output={folder} cannot be made: {reason}", "Choose another folder.") from None
-
-
-def _require_umap() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("umap") is None:
-        raise UserError("--features umap needs umap-learn", "pip install 'ltmed[umap]', or choose --features tsne.")
 
 
 def _save(figure: Figure, file: Path) -> None:
@@ -178,7 +162,8 @@ def _plot_runs(runs: list[Run], output: Path | None, features: Features, kind: s
             # A map of features takes up to half a minute.
             click.echo(f"{number} of {len(runs)}: {run.path}", err=True)
         files = run_figures.save(run, folder, kind)
-        files += _map(run, folder, features, kind)
+        files += feature_map(run, folder, features, kind)
+        files += maps_of_errors(run, folder, features, kind)
         click.echo(f"{len(files)} figures in {folder}")
     if len(runs) > 1:
         _compare(runs, (common / run_figures.FOLDER) if output is None else output, kind)
@@ -200,24 +185,6 @@ def _compare(runs: list[Run], folder: Path, kind: str) -> None:
         click.echo(f"{number} comparisons in {folder}")
     else:
         click.echo("Nothing to compare: no two methods were run on one data set, split and fold.")
-
-
-def _map(run: Run, folder: Path, features: Features, kind: str) -> list[Path]:
-    """The map of features; without the images one line that says why there is none."""
-    if features.how == "none":
-        return []
-    from ltmed.plots import feature_maps, style
-
-    feature_maps.class_indices(run, features.classes)  # A class that the run lacks ends the command.
-    try:
-        figure = feature_maps.feature_figure(run, features.how, features.part, features.classes)
-    except (UserError, FileNotFoundError) as error:
-        reason = str(error).splitlines()[0]
-        click.echo(f"no map of features for {run.path}: {reason} (--features none leaves it out)", err=True)
-        return []
-    file = folder / f"{features.file}.{kind}"
-    style.save(figure, file)
-    return [file]
 
 
 def _plot_side_by_side(runs: list[Run], output: Path | None, features: Features, kind: str) -> None:

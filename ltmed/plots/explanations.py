@@ -6,7 +6,7 @@ Letters: B images, S side of what the network sees, K classes.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,27 @@ class Case:
     labels: tuple[str, ...] = ()
     """Class codes, if they are known. Of one class: its map is shown too where another one was predicted."""
     facts: tuple[tuple[str, str], ...] = ()
+
+
+def test_cases(run: Run, rows: pd.DataFrame, data: DataModule) -> Iterator[Case]:
+    """Test images of a run with what they are and what they were taken for.
+
+    Args:
+        run: finished.
+        rows: of its predictions.parquet, as `worst_errors` gives them.
+        data: the run's data set, opened.
+    """
+    places = {name: row for row, name in enumerate(data.manifest.images)}
+    kinds = ("labels", "predicted") if run.multilabel else ("label", "predicted")
+    for name, row in zip(rows["image"], rows.to_dict("records"), strict=True):
+        if run.multilabel:
+            labels, predicted = (
+                tuple(code for code in run.classes if row[f"{kind}_{code}"] == 1) for kind in ("label", "predicted")
+            )
+        else:
+            labels, predicted = (row["label"],), (row["predicted"],)
+        facts = zip(kinds, (", ".join(codes) or "none" for codes in (labels, predicted)), strict=True)
+        yield Case(str(name), neighbours.image(data, places[name]), labels, tuple(facts))
 
 
 class Explainer:

@@ -104,6 +104,7 @@ def test_errors_of_a_trained_run_and_its_nearest_training_images(capsys, tmp_pat
     import ltmed
     from ltmed.data.batch import normalise
     from ltmed.inference.neighbours import TrainingImages, image, open_images
+    from ltmed.plots.error_maps import error_maps
     from ltmed.plots.explanations import worst_errors
     from ltmed.runs.reader import read_run
 
@@ -119,6 +120,16 @@ def test_errors_of_a_trained_run_and_its_nearest_training_images(capsys, tmp_pat
     page = (folder / "explanations/errors.html").read_text()
     assert len(_embedded(page)) == 3 * (1 + 2 + 2)  # Image; maps of both classes; neighbours.
     assert all(name in page for name in worst["image"])
+
+    said(capsys, "plot", str(folder), "--features", "none", "--maps", "2")
+    assert (folder / "figures/class_maps.png").is_file()
+    maps = error_maps(run, 2, (), torch.device("cpu"))
+    shown = [ax.images[0].get_array() for ax in maps.axes if ax.images]
+    assert len(shown) == 2 * 3
+    pages = _embedded(page)  # Of the first image: the image and its two maps, then two neighbours.
+    assert all((mine == theirs).all() for mine, theirs in zip(shown[:3], pages[:3], strict=True))
+    main(["plot", str(folder), "--features", "none", "--maps", "2", "--class", "MEL", "--class", "NV"])
+    assert "of one class" in capsys.readouterr().err
 
     data, encoder = open_images(run), ltmed.load(run).encoder
     mean, std = (255 * torch.tensor(list(values)) for values in (run.config.pixels.mean, run.config.pixels.std))

@@ -139,7 +139,7 @@ def test_one_damaged_run_stops_no_other(file, text, few, tmp_path, capsys):
 def test_maps_of_several_runs_show_progress(few, tmp_path, capsys, monkeypatch):
     for fold, method in enumerate(("erm", "proco")):
         make_run(tmp_path / method, method, seed=fold)
-    monkeypatch.setattr(plot, "_map", lambda *_: [])
+    monkeypatch.setattr(plot, "feature_map", lambda *_: [])
     main(["plot", str(tmp_path)])
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"1 of 2: {tmp_path / 'erm'}", f"2 of 2: {tmp_path / 'proco'}"]
