@@ -52,7 +52,10 @@ def _figure(title: str, found: Sequence[Explained]) -> Figure:
     figure = style.new_figure(len(found) * (_SIDE + _TEXT) + 0.6, max(columns * (_SIDE + 0.5), 5.0))
     for axes, one in zip(figure.subplots(len(found), columns, squeeze=False), found, strict=True):
         facts = ", ".join(f"{key} {value}" for key, value in one.facts)
-        captions = [f"{Path(one.title).name}\n{facts}", *(picture.caption for picture in one.pictures[1:])]
+        captions = [
+            f"{Path(one.title).name}\n{facts}",
+            *(picture.caption.replace(": ", ":\n") for picture in one.pictures[1:]),
+        ]
         for ax in axes:
             ax.set_axis_off()
         for ax, picture, caption in zip(axes, one.pictures, captions, strict=False):

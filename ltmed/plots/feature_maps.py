@@ -33,8 +33,11 @@ def encode(
         most: large classes give up images beyond about so many.
 
     Raises:
-        UserError: a class is unknown, no image is left, or the images are not where they were, or are other ones.
+        UserError: a run of several labels, a class is unknown, no image is left, or the images are not where they were,
+            or are other ones.
     """
+    if run.multilabel:
+        raise UserError("A map of features has a colour for the one class of each image, and these carry several labels")
     import torch
 
     from ltmed.inference import neighbours

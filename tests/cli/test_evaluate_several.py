@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from ltmed.cli.main import main
 from ltmed.evaluation.calibration import fit_platt
 from tests.cli.test_commands import refused, said
 from tests.several import CLASSES, trained
@@ -208,3 +209,6 @@ def test_the_worst_misses_of_a_label_are_explained(capsys, run, tmp_path):
         card = page[page.index(name) :][:100_000]
         assert f"{100 * row['prob_rare']:.1f} %" in card
         assert ", ".join(one for one in CLASSES if row[f"label_{one}"] == 1) in card
+    main(["plot", str(copy), "--maps", "2", "--class", code, "--trust"])
+    assert "carry several labels" in capsys.readouterr().err  # The map of features.
+    assert (copy / f"figures/class_maps-{code}.png").is_file()

@@ -70,7 +70,7 @@ def test_shuffled_columns_line_ends_marks_and_separators_do_not_matter(tmp_path,
 def test_one_wrong_cell_is_named_by_its_line(tmp_path, table, data):
     ids, labels, _ = table
     row = data.draw(st.integers(0, len(ids) - 1))
-    wrong = data.draw(st.sampled_from(["", "x", "2", "-1", "nan", "inf", "0.5", "1", "yes", "٣", "1,0"]))
+    wrong = data.draw(st.sampled_from(["x", "2", "-1", "nan", "inf", "0.5", "1", "yes", "٣", "1,0"]))
     lines = ["image," + ",".join(CODES)]
     for number, (name, label) in enumerate(zip(ids, labels, strict=True)):
         cells = ["1" if code == label else "0" for code in CODES]
@@ -160,5 +160,5 @@ def test_parts_in_every_spelling_and_none():
     assert [part_of(word, "f") for word in ("Train", "training", "VALID", "val", "testing", "")] == [
         "train", "train", "val", "val", "test", ""
     ]  # fmt: skip
-    with pytest.raises(UserError, match="f, line 3: 'tset' is not a part of a split. Did you mean 'test'"):
+    with pytest.raises(UserError, match="f, line 3: 'tset' is not a part of a split. Did you mean 'tst' or 'test'"):
         part_of("tset", "f, line 3")

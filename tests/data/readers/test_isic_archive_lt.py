@@ -131,7 +131,7 @@ def test_missing_lists_are_named(tmp_path, gone):
             "line 30: 'isic_0001301' is listed twice, in line 2",
         ),
         ("labels", lambda _: "image,label\nISIC_0000000,AK\nISIC_0000001,nevi\n", "line 3: 'nevi' is not a class"),
-        ("labels", lambda _: "image,label,split\nISIC_0000000,AK,tst\n", "line 2: 'tst' is not a part"),
+        ("labels", lambda _: "image,label,split\nISIC_0000000,AK,tset\n", "line 2: 'tset' is not a part"),
         ("metadata", lambda _: "isic_id,sex\nISIC_0000000,male\n", "no column 'lesion_id'"),
     ],
 )
