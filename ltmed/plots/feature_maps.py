@@ -37,7 +37,9 @@ def encode(
             or are other ones.
     """
     if run.multilabel:
-        raise UserError("A map of features has a colour for the one class of each image, and these carry several labels")
+        raise UserError(
+            "A map of features has a colour for the one class of each image, and these carry several labels"
+        )
     import torch
 
     from ltmed.inference import neighbours
