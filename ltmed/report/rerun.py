@@ -12,20 +12,19 @@ def command(run: Run, division: Division, seed: int) -> str:
     """The command that starts or finishes `run` with this fold, split seeds and seed.
 
     It has the overrides of the run's own command. `runs` is where the run is now, as seen from the working folder; a
-    folder that was chosen with `run_dir` is named for the run itself only.
+    folder that was chosen with `run_dir`, or renamed since, is named for the run itself only.
     """
     draw = zip(run.split_seeds.items(), division.draw, strict=True)
     last = {key: f"{key}={value}" for (key, own), value in draw if own != value}
     last |= {"fold": f"fold={division.fold}", "seed": f"seed={seed}"}
     own = [word for word in run.overrides if setting(word).lstrip("+") not in (*last, "runs", "run_dir")]
-    path, folder = run.path.absolute(), run.facts["folder"]
-    if folder is None:
-        where = [f"run_dir={quoted(str(_seen(path)))}"] if (division, seed) == (run.division, run.seed) else []
-    elif (depth := len(Path(folder).parts)) > len(path.parents):
-        where = []  # A copy that lies higher than a run's folder can.
-    else:
-        runs = path.parents[depth - 1]
+    path, folder = run.path.absolute(), Path(run.facts["folder"] or "")
+    parts = folder.parts
+    if parts and path.parts[-len(parts) :] == parts:
+        runs = path.parents[len(parts) - 1]
         where = [] if runs == Path("runs").absolute() else [f"runs={quoted(str(_seen(runs)))}"]
+    else:
+        where = [f"run_dir={quoted(str(_seen(path)))}"] if (division, seed) == (run.division, run.seed) else []
     return shell([*PROGRAM, *last_of_each(own), *where, *last.values()])
 
 
