@@ -221,7 +221,7 @@ class _Recommend:
         from ltmed.report.renderers import html, markdown
         from ltmed.utils.files import write_atomic
 
-        final = final_standing(standings, self.reference, self.monitor)
+        final = final_standing(standings, self.monitor)
         runs = {one: self._runs(final, one, state) for one in final.order}
         found = Recommendation(standings, self.reference, runs, self.monitor)
         chosen, plain = (self._command(final, one) for one in (found.chosen, self.reference))

@@ -36,7 +36,7 @@ class Recommendation:
         metric: str,
     ) -> None:
         self.standings, self.reference, self.runs, self.metric = standings, reference, runs, metric
-        self.final = final_standing(standings, reference, metric)
+        self.final = final_standing(standings, metric)
         self.chosen = self.final.order[0]
         self._bootstrap = PairedBootstrap(runs[reference], metric)
 
@@ -69,11 +69,11 @@ class Recommendation:
         return f"Not better than noise: {figures}. The reference may be as good; a larger budget or more data may tell."
 
 
-def final_standing(standings: Sequence[Standing], reference: Candidate, metric: str) -> Standing:
-    """The rung whose best candidate is recommended: of those that compared any, the one in which the reference is best.
+def final_standing(standings: Sequence[Standing], metric: str) -> Standing:
+    """The rung that is recommended from: of those that compared any, the one whose best has the best validation figure.
 
-    A short fine-tuning may be worse than a probe. The reference tells, since no selection has made its validation
-    figure too good. Of equals the later rung is meant.
+    A short fine-tuning may be worse than a probe. Figures are over the repetitions that the best of all rungs have; of
+    equals the later rung is meant.
     """
     from ltmed.evaluation.scalars import better
 
@@ -81,10 +81,10 @@ def final_standing(standings: Sequence[Standing], reference: Candidate, metric: 
     if not compared:
         return next(one for one in reversed(standings) if one.order)
     sign = -1 if better(metric) == "min" else 1
-    repetitions = min(len(one.values[reference]) for one in compared)
+    repetitions = min(len(one.values[one.order[0]]) for one in compared)
 
     def quality(place: int) -> tuple[float, int]:
-        mean = mean_of(compared[place].values[reference][:repetitions])
+        mean = mean_of(compared[place].values[compared[place].order[0]][:repetitions])
         return (-math.inf if mean is None else sign * mean), place
 
     return compared[max(range(len(compared)), key=quality)]
@@ -140,16 +140,16 @@ def page(
 
 def _worse_rungs(found: Recommendation) -> Iterator[str]:
     """Later rungs that cost more and are not better."""
-    mine = found.final.values[found.reference]
+    mine = found.final.values[found.chosen]
     for one in found.standings[found.standings.index(found.final) + 1 :]:
-        theirs = one.values.get(found.reference, [])
+        theirs = one.values[one.order[0]] if len(one.order) > 1 else []
         both = min(len(mine), len(theirs))
         there, here = mean_of(theirs[:both]), mean_of(mine[:both])
-        if len(one.order) > 1 and there is not None and here is not None:
+        if there is not None and here is not None:
             yield (
-                f"Not recommended is {one.rung.title} ({one.epochs} epochs, for which the budget had room): the "
-                f"reference has {percent(there)} with it on validation images, and {percent(here)} with "
-                f"{found.final.rung.title}."
+                f"Not recommended is {one.rung.title} ({one.epochs} epochs, for which the budget had room): its best, "
+                f"{one.order[0].label}, has {percent(there)} on validation images, and the recommended one "
+                f"{percent(here)} with {found.final.rung.title}. A larger --budget may change that."
             )
 
 
