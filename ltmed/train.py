@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +204,10 @@ def _write_card(run_dir: Path, results: dict[str, Any]) -> None:
     from ltmed.plots.run import card_figures
     from ltmed.runs.reader import Run
 
-    card_figures.write_html(Run(run_dir, results), run_dir / CARD)
+    try:
+        card_figures.write_html(Run(run_dir, results), run_dir / CARD)
+    except Exception as error:  # As of figures: it must never cost the numbers of the run.
+        warnings.warn(f"no card of {run_dir}: {type(error).__name__}: {error}", stacklevel=2)
 
 
 def _build_stage(

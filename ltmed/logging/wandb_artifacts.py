@@ -64,8 +64,11 @@ def made(
     import wandb
 
     for kind in dict.fromkeys(wanted):
+        paths = files(run_dir, config, kind)
+        if not paths:  # A card that could not be made is a warning of the run.
+            continue
         artifact = wandb.Artifact(f"{kind}-{run_id}", type=KINDS[kind], metadata=dict(found["run"]))
-        for path in files(run_dir, config, kind):
+        for path in paths:
             artifact.add_file(str(run_dir / path), name=path)
         if kind == "checkpoint":
             with artifact.new_file(METRICS, encoding="utf-8") as file:

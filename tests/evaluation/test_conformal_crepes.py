@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import softmax
 
 from ltmed.evaluation.conformal import Score, calibrate, scores
+from tests.evaluation.test_conformal import PRIOR, split
 
 crepes = pytest.importorskip("crepes")
-PRIOR = np.array([0.6, 0.25, 0.1, 0.05])
-
-
-def split(images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = rng.choice(4, images, p=PRIOR)
-    logits = rng.normal(size=(images, 4)) + np.log(PRIOR)
-    logits[np.arange(images), labels] += 1.5
-    return softmax(logits, 1), labels
 
 
 def theirs(own: np.ndarray, fresh: np.ndarray, alpha: float) -> np.ndarray:

@@ -95,3 +95,18 @@ def test_checkpoint_predictions_and_card_are_artifacts(tmp_path, no_account, mon
 def test_an_unknown_artifact_is_refused_before_anything_is_sent(tmp_path, no_account):
     with pytest.raises(UserError, match="'checkpoint'"):
         WandbLogger.require_usable(offline=True, artifacts=["chekpoint"])
+
+
+def test_a_card_that_cannot_be_made_is_a_warning_and_no_artifact(tmp_path, monkeypatch):
+    import importlib
+
+    from ltmed.logging.wandb_artifacts import made
+    from ltmed.plots.run import card_figures
+
+    def fails(*_: object) -> None:
+        raise ValueError("no such class")
+
+    monkeypatch.setattr(card_figures, "write_html", fails)
+    with pytest.warns(UserWarning, match="no such class"):
+        importlib.import_module("ltmed.train")._write_card(tmp_path, {})
+    assert list(made(tmp_path, {"method": {"stages": {"train": {"keep": "best"}}}}, {"run": {}}, ["card"], "id")) == []
