@@ -29,6 +29,7 @@ from ltmed.runs import predictions, record
 from ltmed.runs.dataset import open_dataset
 from ltmed.runs.reader import Run
 from ltmed.training.frozen import attach_features, described
+from ltmed.utils.allocator import keep_freed_memory
 from ltmed.utils.files import replacing
 from ltmed.utils.progress import bar
 
@@ -236,6 +237,8 @@ def _predict(
     run: Run, network: Network, batches: Iterable[Batch], number: int, device: torch.device, views: Sequence[View]
 ) -> Tensor:
     """Probabilities float32 `[V, n, K]` of each view in the order of the batches, with the precision of the run."""
+    if device.type == "cpu":
+        keep_freed_memory()
     network = network.to(device)
     mean, std = (
         255 * torch.tensor(list(each), device=device) for each in (run.config.pixels.mean, run.config.pixels.std)

@@ -26,6 +26,7 @@ from ltmed.training.callbacks.checkpoints import WholeCheckpointIO, was_stopped_
 from ltmed.training.stage import Stage
 from ltmed.training.termination import SigtermCallback, Terminated
 from ltmed.utils import processes
+from ltmed.utils.allocator import keep_freed_memory
 from ltmed.utils.files import write_atomic
 
 FINISHED = "finished.json"
@@ -47,6 +48,7 @@ def make_trainer(
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets it to INFO.
     several = devices * node.num_nodes > 1
     if accelerator == "cpu":
+        keep_freed_memory()
         # Otherwise threads accumulate the gradient of `prototypes[labels]` in nondeterministic order.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,6 +6,7 @@ import argparse
 
 from tests.bench import (
     bench_aduni_alpa,
+    bench_allocator,
     bench_cache,
     bench_data_path,
     bench_feature_losses,
@@ -34,7 +35,7 @@ def main() -> None:
         "losses": bench_losses.main, "feature_losses": bench_feature_losses.main, "training": bench_training.main,
         "predict": bench_predict.main, "features": bench_features.main,
         "scale": bench_scale.main, "splits": bench_splits.main,
-        "multilabel": bench_multilabel.main,
+        "multilabel": bench_multilabel.main, "allocator": bench_allocator.main,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", choices=[*benches, []], default=list(benches))

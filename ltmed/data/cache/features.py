@@ -32,6 +32,7 @@ from ltmed.data.cache.build import bar
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.loader import EvalLoader
 from ltmed.errors import UserError
+from ltmed.utils.allocator import keep_freed_memory
 from ltmed.utils.files import locked, replacing
 from ltmed.utils.seeding import derive
 
@@ -145,6 +146,8 @@ class FeatureCache:
             key=derive("features", number),
         )  # fmt: skip
         mean, std = (255 * torch.tensor(values, device=self.device) for values in (self.mean, self.std))
+        if self.device.type == "cpu":
+            keep_freed_memory()
         encoder = self.encoder.to(self.device)
         found = np.zeros((total, int(encoder.num_features)), self.dtype)  # pyright: ignore[reportArgumentType]
         with torch.inference_mode(), bar(f"features of {self.images.name}", len(rows), None) as advance:
