@@ -43,9 +43,9 @@ def other(folder: Path) -> Run:
 
 
 def test_metrics_are_those_of_its_predictions(run: Run) -> None:
-    test, table = run.found["test"], run.predictions
+    test, table = run.metrics["test"], run.predictions
     assert list(test["scalars"]) == list(MULTILABEL_SCALARS)
-    assert list(run.found["val"]["scalars"]) == list(MULTILABEL_SCALARS)
+    assert list(run.metrics["val"]["scalars"]) == list(MULTILABEL_SCALARS)
     assert test["intervals"]["unit"] == "patient"
     assert "confusion" not in test
     assert run.multilabel
@@ -66,7 +66,7 @@ def test_metrics_are_those_of_its_predictions(run: Run) -> None:
 
 def test_the_checkpoint_is_chosen_by_macro_ap_and_a_second_command_only_reports(run: Run, folder: Path) -> None:
     assert run.config.monitor == "macro_ap"
-    assert trained(folder).found == run.found
+    assert trained(folder).metrics == run.metrics
 
 
 def test_predictions_of_image_files_are_those_of_the_run(run: Run, folder: Path) -> None:
@@ -74,7 +74,7 @@ def test_predictions_of_image_files_are_those_of_the_run(run: Run, folder: Path)
     found = Predictor(run, device="cpu", threads=1)([folder / "tiny" / image for image in table["image"]])
     for code in CLASSES:
         np.testing.assert_allclose(found[f"prob_{code}"], table[f"prob_{code}"], atol=1e-5)
-        clear = np.abs(table[f"prob_{code}"] - run.found["test"]["thresholds"][code]) > 1e-4
+        clear = np.abs(table[f"prob_{code}"] - run.metrics["test"]["thresholds"][code]) > 1e-4
         np.testing.assert_array_equal(found.loc[clear, f"predicted_{code}"], table.loc[clear, f"predicted_{code}"])
     for _, row in found.iterrows():
         assert row["predicted"] == "|".join(code for code in CLASSES if row[f"predicted_{code}"] == 1)
@@ -92,13 +92,13 @@ def test_an_export_has_sigmoids_and_thresholds(run: Run, folder: Path) -> None:
         logits = classifier.network((images - classifier.mean) / classifier.std)
         torch.testing.assert_close(classifier(images), logits.sigmoid())
     about = torch.load(file, weights_only=True)["metadata"]
-    assert about["thresholds"] == [run.found["test"]["thresholds"][code] for code in CLASSES]
+    assert about["thresholds"] == [run.metrics["test"]["thresholds"][code] for code in CLASSES]
 
 
 def test_a_linear_probe_learns_several_labels(folder: Path) -> None:
     words = [word for word in overrides(folder, "method=probe", "sampler=repeat_factor") if word != "method=erm"]
     run = ltmed.train(words)
-    table, test = run.predictions, run.found["test"]
+    table, test = run.predictions, run.metrics["test"]
     aps = []
     for code in CLASSES:
         known = table[f"label_{code}"].notna()
@@ -150,10 +150,10 @@ def test_a_report_has_their_metrics_and_compares_by_macro_ap(run: Run, other: Ru
 
 
 def test_one_label_and_several_are_never_in_one_column(run: Run) -> None:
-    found = json.loads(json.dumps(run.found))
+    found = json.loads(json.dumps(run.metrics))
     del found["test"]["thresholds"]
     found["test"]["scalars"] = found["test"]["intervals"]["scalars"] = {}
-    single = replace(run, found=found)
+    single = replace(run, metrics=found)
     single.facts["fingerprint"] = "another"
     table = from_runs([run, single])
     assert len(table.columns) == 2

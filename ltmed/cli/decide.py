@@ -67,7 +67,7 @@ def command(
     from ltmed.report.renderers import markdown
     from ltmed.utils.files import write_atomic
 
-    document = decision_document(done.found, opened.classes)
+    document = decision_document(done.results, opened.classes)
     folder = opened.path / decide.DECISIONS / (evaluation or "test")
     try:
         decide.write(folder, done)
@@ -84,14 +84,14 @@ def _plot(folder: Path, done: Decided, classes: list[str]) -> None:
     from ltmed.plots import style
     from ltmed.plots.run import decisions
 
-    title = f"{done.found['run']['name']} on {done.found['on']}"
-    codes = list(dict.fromkeys(point["class"] for point in done.found["points"]))
+    title = f"{done.results['run']['name']} on {done.results['on']}"
+    codes = list(dict.fromkeys(point["class"] for point in done.results["points"]))
     for code in codes[:MOST_PLOTTED]:
         if done.test.of(classes.index(code)).one_sided:  # There is no curve.
             continue
-        points = [point for point in done.found["points"] if point["class"] == code]
+        points = [point for point in done.results["points"] if point["class"] == code]
         for name, plot in (("roc_pr", decisions.operating_curves), ("net_benefit", decisions.net_benefits)):
             figure = plot(done.test, classes.index(code), points, f"{code}: {title}")
             style.save(figure, folder / f"{style.file_name(f'{name}_{code}')}.png")
-    if done.found["sets"] is not None:
-        style.save(decisions.coverage_by_tier(done.found["sets"], title), folder / "coverage_by_tier.png")
+    if done.results["sets"] is not None:
+        style.save(decisions.coverage_by_tier(done.results["sets"], title), folder / "coverage_by_tier.png")

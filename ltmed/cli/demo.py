@@ -50,6 +50,6 @@ def _print_recalls(rows: list[tuple[str, Path]]) -> None:
     for row, folder in rows:
         run = read_run(folder)
         assert run is not None
-        scalars = run.found["test"]["scalars"]
+        scalars = run.metrics["test"]["scalars"]
         click.echo(f"{row:<{width}}" + "".join(f"{100 * scalars[key]:>13.0f}" for key in shown))
     click.echo()

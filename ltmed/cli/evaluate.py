@@ -88,11 +88,11 @@ def command(
     from ltmed.plots.style import file_name
     from ltmed.report.decisions.evaluation import evaluation_document
 
-    default = "own" if done.found["data"]["own"] else file_name(done.found["data"]["dataset"])
+    default = "own" if done.results["data"]["own"] else file_name(done.results["data"]["dataset"])
     default += f"-ensemble{len(members)}" if others else ""
     default += "" if tta == "none" else f"-{tta}"
     folder = opened.path / evaluate.FOLDER / (name or default)
-    document = evaluation_document(done.found)
+    document = evaluation_document(done.results)
     try:
         evaluate.write(folder, done)
         _write_page(folder / "evaluation.md", document)
@@ -144,5 +144,5 @@ def _plot(folder: Path, done: Evaluated) -> None:
     from ltmed.plots import style
     from ltmed.plots.run import evaluation
 
-    for name, figure in evaluation.figures(done.found, done.known):
+    for name, figure in evaluation.figures(done.results, done.known):
         style.save(figure, folder / f"{style.file_name(name)}.png")

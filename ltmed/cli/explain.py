@@ -129,7 +129,7 @@ def _worst(run: Run, number: int, code: str | None) -> pd.DataFrame:
 
 
 def _title(run: Run, errors: int | None, code: str | None) -> str:
-    about = run.found["run"]
+    about = run.metrics["run"]
     worst = f"worst misses of {code}" if run.multilabel else "worst errors of tail classes"
     what = "where it looked" if errors is None else worst
     return f"{about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}: {what}"

@@ -159,7 +159,7 @@ class _Recommend:
         # The first steps of all are slow, and only they: of a timing they do not count.
         counted = took[1:] if trial.timing else took
         wall = max(time.monotonic() - begun - (sum(took) - sum(counted)), 0.0)
-        value = run.found["val"]["scalars"][self.monitor]
+        value = run.metrics["val"]["scalars"][self.monitor]
         return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), print_of)
 
     def _part(self, job: Job) -> tuple[float, int]:

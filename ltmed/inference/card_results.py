@@ -79,7 +79,7 @@ def _decisions(run: Run, resamples: int) -> tuple[dict[str, Any] | None, str]:
     if not (run.path / record.VALIDATION).is_file():
         return None, f"the run has no {record.VALIDATION}; ltmed decide makes it from the images"
     try:
-        return decide.decide_run(run, resamples=resamples).found, ""
+        return decide.decide_run(run, resamples=resamples).results, ""
     except UserError as error:
         return None, str(error).splitlines()[0]
 

@@ -38,7 +38,7 @@ class Point:
 class Decided:
     """What `ltmed decide` found."""
 
-    found: dict[str, Any]
+    results: dict[str, Any]
     """decisions.json, see `decide_run`."""
     test: Scores
     """Calibrated."""
@@ -156,9 +156,8 @@ def decide_run(
         resamples: of all intervals.
 
     Returns:
-        `found` has: `run`, `on` (and `own`, whether that is its test part), `images`, `unit`; `calibration`; `points`,
-        rows of class and
-        `ltmed.evaluation.thresholds.operating_point`; `costs` or null; `sets` or null.
+        `results` has: `run`, `on` (and `own`, whether that is its test part), `images`, `unit`; `calibration`;
+        `points`, rows of class and `ltmed.evaluation.thresholds.operating_point`; `costs` or null; `sets` or null.
 
     Raises:
         UserError: no validation images, predictions that are missing, a share that is none; costs or sets of several
@@ -181,13 +180,13 @@ def decide_run(
         for criterion, share in (("youden", None), ("sensitivity", SENSITIVITY))
     ]
     found = {
-        "run": run.found["run"],
+        "run": run.metrics["run"],
         "on": name,
         "own": evaluation is None,
         "images": len(test),
         "unit": test.unit,
         "resamples": resamples,
-        "calibration": scaled.found,
+        "calibration": scaled.results,
         "points": [
             {
                 "class": one.code,
@@ -215,7 +214,7 @@ def _require_one_label(cost: np.ndarray | None, target: float | None) -> None:
 def _sets(run: Run, val: Predictions, test: Predictions, target: float, resamples: int) -> dict[str, Any]:
     # Of the network's own probabilities: a temperature from the same images would weaken the promise.
     raw = [Scores(part.probabilities.astype(np.float64), part.labels, part.groups) for part in (val, test)]
-    prior = np.array([run.found["split"]["counts"]["train"][code] for code in run.classes], dtype=float)
+    prior = np.array([run.metrics["split"]["counts"]["train"][code] for code in run.classes], dtype=float)
     return conformal_sets(raw[0], raw[1], prior=prior, tiers=tiers_of(run), target=target, resamples=resamples)
 
 
@@ -226,4 +225,4 @@ def write(folder: Path, done: Decided) -> None:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record.write_atomic(folder / "decisions.json", record.to_json(done.found))
+    record.write_atomic(folder / "decisions.json", record.to_json(done.results))

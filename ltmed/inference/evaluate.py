@@ -36,7 +36,7 @@ FOLDER, RESULTS = "evaluations", "evaluation.json"
 class Evaluated:
     """What `ltmed evaluate` found."""
 
-    found: dict[str, Any]
+    results: dict[str, Any]
     """evaluation.json, see `evaluate_run`."""
     labelled: Labelled
     """The predictions behind it."""
@@ -72,7 +72,7 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         others: finished runs of the same classes, which are one ensemble with it.
 
     Returns:
-        `found` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [theirs]}}; `members`
+        `results` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [theirs]}}; `members`
         {runs, tta}; `overlap` {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and
         `internal`, as `test` of metrics.json, the second of the (first) run's own test part, in the classes that `test`
         has images of; `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted
@@ -105,10 +105,10 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         known = known.select(known.usable)
         if not len(known):
             raise UserError("No label of the run has images with it and without it", "Look at the map of classes.")
-    tiers, names = tiers_of(run), [row["name"] for row in run.found["test"]["per_class"]]
+    tiers, names = tiers_of(run), [row["name"] for row in run.metrics["test"]["per_class"]]
     test = record.scored(known.evaluation(), names, tiers, known.groups, known.unit, thresholds_of(run))
     found = {
-        "run": run.found["run"],
+        "run": run.metrics["run"],
         "data": {
             "dataset": labelled.manifest.name, "root": str(labelled.manifest.root), "own": own,
             "images": len(known), **about,
@@ -116,8 +116,8 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         "members": {"runs": [str(one.path) for one in members], "tta": request.tta},
         "overlap": overlap,
         "test": test,
-        "internal": run.found["test"] if own else internal(run, compared(known), tiers, names),
-        "reproduces": _reproduces(test, run.found["test"]) if own and alone else None,
+        "internal": run.metrics["test"] if own else internal(run, compared(known), tiers, names),
+        "reproduces": _reproduces(test, run.metrics["test"]) if own and alone else None,
         "other": None if whole.multilabel else _none_of_the_classes(whole),
         **_calibration(members, known, request),
         "subgroups": [
@@ -159,14 +159,14 @@ def _own(members: Sequence[Run], request: Request) -> tuple[Labelled, dict[str, 
 
 
 def _same_split(one: Run, other: Run) -> bool:
-    return one.found["run"]["dataset"] == other.found["run"]["dataset"] and (
-        one.found["split"]["hash"] == other.found["split"]["hash"]
+    return one.metrics["run"]["dataset"] == other.metrics["run"]["dataset"] and (
+        one.metrics["split"]["hash"] == other.metrics["split"]["hash"]
     )
 
 
 def tiers_of(run: Run) -> dict[str, list[int]]:
     """Class indices of head, medium and tail, by the run's own training images."""
-    tiers = run.found["tiers"]
+    tiers = run.metrics["tiers"]
     return {tier: [run.classes.index(code) for code in tiers[tier]] for tier in ("head", "medium", "tail")}
 
 
@@ -202,7 +202,7 @@ def _calibration(members: Sequence[Run], known: Predictions, request: Request) -
             raise UserError("the run has no validation images")
     except UserError as error:
         return {"calibration": None, "calibration_missing": str(error).splitlines()[0]}
-    return {"calibration": scale(val, known, resamples=request.resamples).found, "calibration_missing": None}
+    return {"calibration": scale(val, known, resamples=request.resamples).results, "calibration_missing": None}
 
 
 def _validation(members: Sequence[Run], request: Request) -> Predictions:
@@ -252,4 +252,4 @@ def write(folder: Path, done: Evaluated) -> None:
     with replacing(folder / record.PREDICTIONS) as partial:
         done.labelled.table.to_parquet(partial, index=False)
     group = None if done.labelled.manifest.groups is None else done.labelled.manifest.group_name
-    write_atomic(folder / RESULTS, record.to_json({**done.found, "group": group}))
+    write_atomic(folder / RESULTS, record.to_json({**done.results, "group": group}))

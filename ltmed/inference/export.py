@@ -115,7 +115,7 @@ def export(
 
 def metadata(trained: Trained) -> dict[str, Any]:
     """What a user of the file must know: classes, what to do to an image file, and where the network comes from."""
-    made, found = trained.preprocessing, trained.run.found
+    made, found = trained.preprocessing, trained.run.metrics
     return {
         "classes": trained.classes,
         "names": trained.names,

@@ -86,7 +86,7 @@ def predict_other(
 
 def _mapped(run: Run, manifest: Manifest, there: np.ndarray, map_file: Path | None) -> ClassMap:
     given = None if map_file is None else read_map(map_file)
-    names = [row["name"] for row in run.found["test"]["per_class"]]
+    names = [row["name"] for row in run.metrics["test"]["per_class"]]
     return match(
         run.classes, names, [manifest.classes[k] for k in there], [manifest.class_names[k] for k in there], given,
         multilabel=run.multilabel,
@@ -129,7 +129,7 @@ def unseen(
     Raises:
         UserError: a run knows images that are not to be left out, or knows all of them.
     """
-    by_split = {(run.found["run"]["dataset"], run.found["split"]["hash"]): run for run in runs}
+    by_split = {(run.metrics["run"]["dataset"], run.metrics["split"]["hash"]): run for run in runs}
     seen = Overlap(np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     for run in by_split.values():
         found = trained_on(run, manifest, rows)
@@ -173,7 +173,7 @@ def internal(run: Run, scored: np.ndarray, tiers: dict[str, list[int]], names: S
         names: K full names.
     """
     if scored.all():
-        return run.found["test"]
+        return run.metrics["test"]
     try:
         own = of_part(run, "test")
     except FileNotFoundError:

@@ -222,7 +222,7 @@ def validation(run: Run, overrides: Sequence[str] = (), device: str = "auto") ->
 
 def thresholds_of(run: Run) -> np.ndarray | None:
     """Where a run decides each of several labels, float64 `[K]`; None of images with one label."""
-    found = run.found["test"].get("thresholds")
+    found = run.metrics["test"].get("thresholds")
     return None if found is None else np.array([found[code] for code in run.classes], dtype=np.float64)
 
 

@@ -78,7 +78,7 @@ class Trained:
     @property
     def thresholds(self) -> list[float] | None:
         """Of several labels, K in the order of the logits: where validation decided on each; None of one label."""
-        found = self.run.found["test"].get("thresholds")
+        found = self.run.metrics["test"].get("thresholds")
         return None if found is None else [found[code] for code in self.classes]
 
 
@@ -93,7 +93,7 @@ def open_run(run_dir: str | Path | Run) -> Trained:
     """
     run = finished_run(run_dir)
     network = load_network(run)
-    names = [row["name"] for row in run.found["test"]["per_class"]]
+    names = [row["name"] for row in run.metrics["test"]["per_class"]]
     return Trained(run, network, run.classes, names, _preprocessing(run))
 
 

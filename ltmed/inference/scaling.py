@@ -17,7 +17,7 @@ from ltmed.runs.predictions import Predictions
 class Scaled:
     """Probabilities after the scaling, and how well they are calibrated before and after."""
 
-    found: dict[str, Any]
+    results: dict[str, Any]
     """See `ltmed.evaluation.calibrated.calibration`, of several labels `...calibrated_labels.label_calibration`."""
     validation: np.ndarray
     """float64 `[M, K]`."""

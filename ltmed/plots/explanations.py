@@ -56,7 +56,7 @@ def worst_errors(run: Run, number: int, tier: str = "tail") -> pd.DataFrame:
         rows of predictions.parquet, with a further column `true_probability`.
     """
     table = run.predictions
-    wrong = table[(table["label"] != table["predicted"]) & table["label"].isin(run.found["tiers"][tier])]
+    wrong = table[(table["label"] != table["predicted"]) & table["label"].isin(run.metrics["tiers"][tier])]
     own = [float(wrong.at[row, f"prob_{label}"]) for row, label in zip(wrong.index, wrong["label"], strict=True)]
     return wrong.assign(true_probability=np.array(own, float)).nsmallest(number, "true_probability")
 

@@ -112,7 +112,7 @@ def side_by_side(
             raise UserError(f"{run.path} has other classes than {first.path}", "Compare runs of one data set.")
     points = [_points(run, title, how, part, classes) for title, run in runs.items()]
     data = RunData(first)
-    title = f"{_SPELLING[how]} of {_PART_NAMES[part]} images: {first.found['run']['dataset']}"
+    title = f"{_SPELLING[how]} of {_PART_NAMES[part]} images: {first.metrics['run']['dataset']}"
     return features.feature_map(points, data.classes, data.tiers, data.counts, title, class_indices(first, classes))
 
 

@@ -77,7 +77,7 @@ def card(run: Run, results: CardResults) -> Card:
         run: finished.
         results: what was decided and compared with its predictions (`ltmed.inference.card_results`).
     """
-    found = run.found
+    found = run.metrics
     about, test = found["run"], found["test"]
     kinds = "labels (several an image)" if run.multilabel else "classes"
     summary = (
@@ -157,7 +157,7 @@ def _training(run: Run) -> Iterator[tuple[str, str]]:
     yield "best epoch", f"that of the {chosen} {metric_name(str(cfg.monitor))} on the validation part"
     if took := protocol.took([run]):
         yield "duration", took
-    git, versions = run.found["git"], run.found["versions"]
+    git, versions = run.metrics["git"], run.metrics["versions"]
     commit = "unknown" if not git["commit"] else git["commit"][:9] + (", uncommitted changes" if git["dirty"] else "")
     yield "code", f"ltmed {versions.get('ltmed')}, commit {commit}"
     others = {name: version for name, version in versions.items() if version and name != "ltmed"}

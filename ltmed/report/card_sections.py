@@ -29,7 +29,7 @@ _OF_A_CLASS = {
 
 def performance(run: Run) -> tuple[Grid, ...]:
     """All numbers of the test part, and those of each class."""
-    return (_scalars(run.found), _classes(run))
+    return (_scalars(run.metrics), _classes(run))
 
 
 def _scalars(found: Mapping[str, Any]) -> Grid:
@@ -47,13 +47,13 @@ def _scalars(found: Mapping[str, Any]) -> Grid:
 
 
 def _classes(run: Run) -> Grid:
-    intervals = run.found["test"]["intervals"]["per_class"]
+    intervals = run.metrics["test"]["intervals"]["per_class"]
     shown = ({"ap": "AP"} if run.multilabel else {}) | _OF_A_CLASS
     rows = tuple(
         (row["class"], (FormattedCell(f"{row['support']:,}"), *(
             FormattedCell(_percent(row[key]), between(intervals.get(row["class"], {}).get(key))) for key in shown
         )))
-        for row in run.found["test"]["per_class"]
+        for row in run.metrics["test"]["per_class"]
     )  # fmt: skip
     notes = ["Percent, with the same intervals."]
     if run.multilabel:
@@ -82,7 +82,7 @@ def calibration(run: Run, results: CardResults) -> tuple[Text, tuple[Grid, ...]]
     if results.decisions is not None:
         sentences += _average_confidence(run, results)
         return tuple(sentences), tuple(calibration_grids(results.decisions["calibration"]))
-    test = run.found["test"]
+    test = run.metrics["test"]
     if (value := test["scalars"].get(ece)) is not None:
         bounds = between(test["intervals"]["scalars"].get(ece))
         sentences.append(f"As they are: {metric_name(ece)} {percent(value)} % {bounds}".rstrip() + ".")
@@ -123,7 +123,7 @@ def compared_subgroups(results: CardResults) -> tuple[Text, tuple[Grid, ...]]:
 
 def limits(run: Run, results: CardResults) -> Iterator[str]:
     """What the figures do not say, and where they are weak."""
-    found = run.found
+    found = run.metrics
     yield (
         "One training with one seed on one split: another seed or split gives other figures, and the intervals do not "
         "cover that."
@@ -157,7 +157,7 @@ def limits(run: Run, results: CardResults) -> Iterator[str]:
 
 def _worst(run: Run) -> Iterator[str]:
     key = "auroc" if run.multilabel else "recall"
-    rows = [row for row in run.found["test"]["per_class"] if row[key] is not None]
+    rows = [row for row in run.metrics["test"]["per_class"] if row[key] is not None]
     if not rows:
         return
     least = min(rows, key=lambda row: row[key])

@@ -43,7 +43,7 @@ class Entry:
     @property
     def dataset(self) -> str:
         """The data set's name; of an unfinished run that of its reader, which is what the config has."""
-        return self.run.found["run"]["dataset"] if self.finished else ""
+        return self.run.metrics["run"]["dataset"] if self.finished else ""
 
     @property
     def method(self) -> str:
@@ -63,7 +63,7 @@ class Entry:
     @property
     def hash(self) -> str:
         """Of a finished run's division."""
-        return self.run.found["split"]["hash"]
+        return self.run.metrics["split"]["hash"]
 
     @cached_property
     def protocol(self) -> Settings:
@@ -94,7 +94,7 @@ class Entry:
 
 def protocol_name(run: Run) -> str:
     """The split's name; of a paper's division without the paper, since several papers divide equally."""
-    return re.sub(r"^paper \([^,]+, ", "paper (", run.found["split"]["name"])
+    return re.sub(r"^paper \([^,]+, ", "paper (", run.metrics["split"]["name"])
 
 
 def by_protocol(entries: Sequence[Entry], *, declared: bool) -> list[list[Entry]]:
@@ -107,7 +107,7 @@ def by_protocol(entries: Sequence[Entry], *, declared: bool) -> list[list[Entry]
         protocols.setdefault(str([entry.dataset, *sorted(entry.protocol.items())]), []).append(entry)
     joined = [part for group in protocols.values() for part in ([group] if declared else _joined(group))]
     columns = [column for part in joined for column in _agreeing(part)]
-    return sorted(columns, key=lambda column: (column[0].dataset, column[0].run.found["split"]["name"]))
+    return sorted(columns, key=lambda column: (column[0].dataset, column[0].run.metrics["split"]["name"]))
 
 
 def _joined(group: Sequence[Entry]) -> list[list[Entry]]:

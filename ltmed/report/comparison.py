@@ -20,7 +20,7 @@ def figure(cell: Cell, published: Published) -> float | None:
 
 
 def _of(run: Run, published: Published) -> float | None:
-    test = run.found["test"]
+    test = run.metrics["test"]
     if published.part == "all":
         return test["scalars"].get(published.metric)
     if published.group:
@@ -34,9 +34,9 @@ def _of(run: Run, published: Published) -> float | None:
 
 def _members(run: Run, group: tuple[str, ...] | int) -> list[dict[str, Any]]:
     """The rows of a group's classes; none if a listed class is not one of the run's, so that no part of it counts."""
-    rows = run.found["test"]["per_class"]
+    rows = run.metrics["test"]["per_class"]
     if isinstance(group, int):
-        parts = run.found["split"]["counts"].values()
+        parts = run.metrics["split"]["counts"].values()
         return [row for row in rows if sum(counts[row["class"]] for counts in parts) <= group]
     listed = [row for row in rows if row["class"] in group]
     return listed if len(listed) == len(group) else []

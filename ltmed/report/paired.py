@@ -110,7 +110,7 @@ class _Images:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         first = {run.division: run for run in reversed(runs)}
-        self.unit: str | None = runs[0].found["split"]["group"]
+        self.unit: str | None = runs[0].metrics["split"]["group"]
         self.tested = {division: _tested(run) for division, run in first.items()}
         groups = [
             sorted_rows(run)[self.unit].to_numpy() if self.unit else self.tested[division][0]
@@ -152,7 +152,7 @@ def score_resamples(run: Run, metric: str, members: np.ndarray, weights: np.ndar
         weights: whole numbers `[R, G]`.
     """
     tiers = {
-        tier: [run.classes.index(code) for code in run.found["tiers"][tier]] for tier in ("head", "medium", "tail")
+        tier: [run.classes.index(code) for code in run.metrics["tiers"][tier]] for tier in ("head", "medium", "tail")
     }
     score = _image_scorer if run.multilabel or metric in _NOT_COUNTS else _count_scorer
     scorer = score(run, metric, members, tiers)
@@ -166,7 +166,7 @@ def _image_scorer(run: Run, metric: str, members: np.ndarray, tiers: dict[str, l
     rows = sorted_rows(run)
     probabilities = torch.tensor(rows[[f"prob_{code}" for code in run.classes]].to_numpy(np.float32))
     label = torch.tensor(_labels(run, rows) if run.multilabel else _indices(run, "label"))
-    cuts = np.array([run.found["test"]["thresholds"][code] for code in run.classes]) if run.multilabel else None
+    cuts = np.array([run.metrics["test"]["thresholds"][code] for code in run.classes]) if run.multilabel else None
     predicted = Evaluation(probabilities, label, torch.arange(len(rows)), tuple(run.classes))
     scorer = scorer_of(predicted, tiers, cuts)
     return lambda weights: scorer(weights[:, members])[metric]

@@ -14,12 +14,12 @@ from ltmed.runs.reader import Division, Run
 
 def folds(runs: Iterable[Run]) -> set[int]:
     """The folds that the runs have."""
-    return {run.found["run"]["fold"] for run in runs}
+    return {run.metrics["run"]["fold"] for run in runs}
 
 
 def seeds(runs: Iterable[Run]) -> set[int]:
     """The seeds that the runs have."""
-    return {run.found["run"]["seed"] for run in runs}
+    return {run.metrics["run"]["seed"] for run in runs}
 
 
 def split_seeds(runs: Iterable[Run]) -> set[tuple[int, ...]]:
@@ -33,9 +33,9 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
     for run in runs:
         first.setdefault(run.division, run)
     first = dict(sorted(first.items()))
-    parts = [run.found["split"] for run in first.values()]
-    hashes = [(one, run.found["split"]["hash"]) for one, run in first.items()]
-    intervals = runs[0].found["test"]["intervals"]
+    parts = [run.metrics["split"] for run in first.values()]
+    hashes = [(one, run.metrics["split"]["hash"]) for one, run in first.items()]
+    intervals = runs[0].metrics["test"]["intervals"]
     found = [
         ("split", protocol_name(runs[0])),
         ("hash", ", ".join(f"{h} ({division_names([one], first)})" if len(first) > 1 else h for one, h in hashes)),
@@ -43,7 +43,7 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
         ("folds", _folds(sorted(folds(runs)), runs[0])),
         ("seeds", number_list(sorted(seeds(runs)))),
         ("leakage", _leakage(list(first.values()))),
-        ("tiers", f"{runs[0].found['tiers']['rule']} ({_tiers(runs[0])})"),
+        ("tiers", f"{runs[0].metrics['tiers']['rule']} ({_tiers(runs[0])})"),
         ("intervals of single runs", f"{intervals['resamples']:,} resamples of {intervals['unit']}s"),
     ]
     if len(several := sorted(split_seeds(runs))) > 1:
@@ -51,7 +51,7 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
     if parts[0].get("imbalance"):
         cut = parts[0]["imbalance"]
         found.append(("long tail", f"{cut['ratio']:g} : 1 requested, {cut['achieved_ratio']:.1f} : 1 achieved"))
-    if absent := sorted({code for run in runs for code in run.found["test"]["absent"]}):
+    if absent := sorted({code for run in runs for code in run.metrics["test"]["absent"]}):
         found.append(("not tested", f"no test image of {', '.join(absent)}, which no average includes"))
     return tuple(found)
 
@@ -70,16 +70,16 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
         if any(lacking(cell.runs, needed) or has_others(cell.runs, needed) for cell in cells.values()):
             on = division_names(needed, [run.division for run in runs]) if needed else "nothing"
             yield column, f"rows have different repetitions; ranks are of {on}, which most rows have"
-        commits = {run.found["git"]["commit"] for run in runs}
+        commits = {run.metrics["git"]["commit"] for run in runs}
         if len(commits) > 1:
             yield column, f"runs of {len(commits)} commits of the code (see Runs)"
-        if any(run.found["git"]["dirty"] for run in runs):
+        if any(run.metrics["git"]["dirty"] for run in runs):
             yield column, "some runs were made with uncommitted changes to the code (see Runs)"
-        if skipped := max((len(run.found["skipped"]) for run in runs), default=0):
+        if skipped := max((len(run.metrics["skipped"]) for run in runs), default=0):
             yield column, f"{skipped:,} unreadable images took no part"
         # These name the data set themselves.
         yield from (
-            ("", sentence) for sentence in sorted({one for run in runs for one in run.found.get("warnings", ())})
+            ("", sentence) for sentence in sorted({one for run in runs for one in run.metrics.get("warnings", ())})
         )
 
 
@@ -112,17 +112,17 @@ def epochs(run: Run) -> str:
 
 def took(runs: Sequence[Run]) -> str:
     """Mean duration of the training of one run, and the devices; empty where runs did not record it."""
-    seconds = [sum(stage["seconds"] for stage in run.found["stages"].values()) for run in runs]
+    seconds = [sum(stage["seconds"] for stage in run.metrics["stages"].values()) for run in runs]
     devices = {
         f"{stage['processes']} x {stage['device']}" if stage["processes"] > 1 else stage["device"]
         for run in runs
-        for stage in run.found["stages"].values()
+        for stage in run.metrics["stages"].values()
     }
     return f"{duration(sum(seconds) / len(seconds))} ({', '.join(sorted(devices))})" if devices else ""
 
 
 def _commit(run: Run) -> str:
-    state = run.found["git"]
+    state = run.metrics["git"]
     return f"{state['commit'][:9]}{'+' if state['dirty'] else ''}" if state["commit"] else "unknown"
 
 
@@ -141,12 +141,12 @@ def _images(split: dict) -> str:
 
 
 def _tiers(run: Run) -> str:
-    return "; ".join(f"{tier} {', '.join(run.found['tiers'][tier])}" for tier in ("head", "medium", "tail"))
+    return "; ".join(f"{tier} {', '.join(run.metrics['tiers'][tier])}" for tier in ("head", "medium", "tail"))
 
 
 def _leakage(runs: Sequence[Run]) -> str:
     """A sentence, for one run of each division of a column."""
-    splits = [run.found["split"] for run in runs]
+    splits = [run.metrics["split"] for run in runs]
     if len(splits) == 1 or any(not split["leakage"] or not split["leakage"]["leaking"] for split in splits):
         return _added(splits)
     try:

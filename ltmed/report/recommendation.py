@@ -122,7 +122,7 @@ def page(
         title,
         tuple(_warnings(found)),
         tuple(grid for grid in grids if grid.rows),
-        ((runs[0].found["run"]["dataset"], protocol.facts(runs)),),
+        ((runs[0].metrics["run"]["dataset"], protocol.facts(runs)),),
         (),
         (
             f"{len(state.outcomes)} runs took {duration(seconds)}; the search {duration(budget.spent)} of its "
@@ -162,7 +162,7 @@ def _warnings(found: Recommendation) -> Iterator[str]:
         if one.refused:
             reasons = dict.fromkeys(one.refused.values())
             yield f"{one.rung.title}: {_named(list(one.refused))} cannot be run ({'; '.join(reasons)})."
-    if any(run.found["git"]["dirty"] for several in found.runs.values() for run in several):
+    if any(run.metrics["git"]["dirty"] for several in found.runs.values() for run in several):
         yield "Some runs were made with uncommitted changes to the code."
 
 
@@ -175,7 +175,7 @@ def _finalists(found: Recommendation) -> Grid:
     rows = []
     for place, candidate in enumerate(found.final.order[:_SHOWN]):
         runs = found.runs[candidate]
-        tested = [value for run in runs if (value := run.found["test"]["scalars"][found.metric]) is not None]
+        tested = [value for run in runs if (value := run.metrics["test"]["scalars"][found.metric]) is not None]
         test = FormattedCell(percent(sum(tested) / len(tested))) if tested else FormattedCell("undefined", "", MISSING)
         rows.append(
             (

@@ -76,7 +76,7 @@ def collect(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Found:
 
 def values(runs: Iterable[Run], metric: str) -> Found:
     """The test part's `metric`, where it is defined."""
-    return collect(runs, lambda run: run.found["test"]["scalars"][metric])
+    return collect(runs, lambda run: run.metrics["test"]["scalars"][metric])
 
 
 def mean(found: Found) -> float | None:
@@ -96,7 +96,7 @@ def summary(runs: Sequence[Run], metric: str) -> Summary | None:
         low, high = max(low, LOWEST[metric]), min(high, 1.0)  # Student's t is not bounded.
         return Summary(centre, float(np.std(units, ddof=1)), low, high, len(found), "t")
     run = next(run for run in runs if (run.division, run.seed) in found)
-    low, high = run.found["test"]["intervals"]["scalars"].get(metric, (None, None))
+    low, high = run.metrics["test"]["intervals"]["scalars"].get(metric, (None, None))
     return Summary(centre, None, low, high, 1, "bootstrap" if low is not None else "")
 
 

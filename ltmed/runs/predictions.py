@@ -193,4 +193,4 @@ def of_part(run: Run, part: str) -> Predictions:
         DamagedRunError: it cannot be read.
     """
     file = run.path / {"val": VALIDATION, "test": PREDICTIONS}[part]
-    return read(file, tuple(run.classes), run.found["split"].get("group"))
+    return read(file, tuple(run.classes), run.metrics["split"].get("group"))

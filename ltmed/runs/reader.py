@@ -32,7 +32,7 @@ class Run:
     """One finished run."""
 
     path: Path
-    found: dict[str, Any]
+    metrics: dict[str, Any]
     """metrics.json; see `ltmed.runs.record`."""
 
     def __fspath__(self) -> str:
@@ -103,12 +103,12 @@ class Run:
     @property
     def multilabel(self) -> bool:
         """Whether its images may carry several labels."""
-        return "thresholds" in self.found["test"]
+        return "thresholds" in self.metrics["test"]
 
     @property
     def classes(self) -> list[str]:
         """Class codes in the data set's order."""
-        return [row["class"] for row in self.found["test"]["per_class"]]
+        return [row["class"] for row in self.metrics["test"]["per_class"]]
 
 
 def read_run(path: Path) -> Run | None:
@@ -223,6 +223,6 @@ def _check_columns(run: Run) -> None:
     except (ArrowException, OSError):
         raise DamagedRunError(file, "cannot be read") from None
     own = [f"{kind}_{code}" for kind in ("label", "predicted") for code in run.classes] if run.multilabel else []
-    for column in ("image", *(own or ("label", "predicted")), run.found["split"].get("group")):
+    for column in ("image", *(own or ("label", "predicted")), run.metrics["split"].get("group")):
         if column and column not in columns:
             raise DamagedRunError(file, f"has no column '{column}'")

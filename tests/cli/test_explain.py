@@ -113,7 +113,7 @@ def test_errors_of_a_trained_run_and_its_nearest_training_images(capsys, tmp_pat
     assert run is not None
     worst = worst_errors(run, 3)
     table = run.predictions
-    wrong = table[(table["label"] != table["predicted"]) & table["label"].isin(run.found["tiers"]["tail"])]
+    wrong = table[(table["label"] != table["predicted"]) & table["label"].isin(run.metrics["tiers"]["tail"])]
     by_hand = sorted((row[f"prob_{row['label']}"], row["image"]) for row in wrong.to_dict("records"))
     assert worst["image"].tolist() == [name for _, name in by_hand[:3]]
     said(capsys, "explain", str(folder), "--errors", "3", "--neighbours", "2")

@@ -69,7 +69,7 @@ def test_seeds_are_averaged_and_data_sets_kept_apart(tmp_path):
     found = {one.name: one.figure for one in comparisons([run for run in runs if run])}
     assert {name.partition("-")[2][:3] for name in found} == {"toy"}
     bars = next(figure for name, figure in found.items() if "f1" in name).axes[0].patches
-    f1 = [[row["f1"] for row in run.found["test"]["per_class"]] for run in runs if run]
+    f1 = [[row["f1"] for row in run.metrics["test"]["per_class"]] for run in runs if run]
     expected = [*f1[0], *np.mean([f1[1], f1[2]], 0)]
     shown = [bar.get_width() for bar in bars]  # pyright: ignore[reportAttributeAccessIssue]
     np.testing.assert_allclose(shown, expected)

@@ -116,8 +116,8 @@ def test_test_labels_change_nothing_that_is_fitted():
     validation = Predictions(CLASSES, vp, vt)
     one = scale(validation, Predictions(CLASSES, tp, tt), resamples=5)
     other = scale(validation, Predictions(CLASSES, tp, np.random.default_rng(0).permutation(tt)), resamples=5)
-    assert one.found["before"] != other.found["before"]
+    assert one.results["before"] != other.results["before"]
     for key in ("platt", "few", "reversed"):
-        assert one.found[key] == other.found[key]
+        assert one.results[key] == other.results[key]
     assert (one.test == other.test).all()
     assert (one.validation == other.validation).all()

@@ -42,7 +42,7 @@ def test_intended_use_is_a_blank(run):
 def test_its_figures_are_those_of_the_run(run):
     overall, by_class = _section(run, "Performance").grids
     cells = dict(overall.rows)
-    test = run.found["test"]
+    test = run.metrics["test"]
     for name, words in (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")):
         low, high = test["intervals"]["scalars"][name]
         assert cells[words][0].text == f"{100 * test['scalars'][name]:.1f}"
@@ -119,7 +119,7 @@ def test_subgroups_are_those_of_evaluate_or_of_the_recorded_predictions(run, cap
 
 def test_limits_name_the_weak_classes(run):
     points = " ".join(_section(run, "Limits").points)
-    few = [row["class"] for row in run.found["test"]["per_class"] if row["support"] < 30]
+    few = [row["class"] for row in run.metrics["test"]["per_class"] if row["support"] < 30]
     assert all(code in points for code in few)
     assert "another hospital" in points
 

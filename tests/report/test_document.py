@@ -84,7 +84,7 @@ def test_leakage_of_a_test_part_that_folds_share_is_counted_once(tmp_path):
     images = [f"{n}.png" for n in range(12)]
     runs = [write(tmp_path, fold=fold, groups=list(range(12)), images=images) for fold in range(5)]
     assert leakage(runs).startswith("25.0 % of the test images (3 of 12) are of a lesion")
-    runs[2].found["split"]["leakage"]["leaking"] = 5
+    runs[2].metrics["split"]["leakage"]["leaking"] = 5
     assert leakage(runs).startswith("3 to 5 of the 12 test images, which all folds share, are of a lesion")
     overlapping = write(tmp_path, fold=5, groups=list(range(12)), images=[f"{n}.png" for n in range(6, 18)])
     assert leakage([runs[0], overlapping]).startswith("25.0 % of the test images (6 of 24)")
@@ -94,7 +94,7 @@ def test_leakage_of_a_test_part_that_folds_share_is_counted_once(tmp_path):
 def test_what_the_data_set_warned_of_is_repeated_once(tmp_path):
     runs = [write(tmp_path, method) for method in ("a", "b")]
     for run in runs:
-        run.found["warnings"] = ["toy: the classes come from different sources"]
+        run.metrics["warnings"] = ["toy: the classes come from different sources"]
     said = [warning for warning in document(from_runs(runs)).warnings if "sources" in warning]
     assert said == ["toy: the classes come from different sources."]
 

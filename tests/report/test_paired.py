@@ -61,7 +61,7 @@ def test_resamples_are_those_of_copied_rows(tmp_path, metric):
                 copied = np.concatenate([np.repeat(n, drawn[group]) for n, group in enumerate(groups[fold])])
                 true = np.array(labels[fold])[copied]
                 some_lack_a_class |= len(np.unique(true)) < 3
-                told = [r.predictions["predicted"].to_numpy()[copied] for r in runs if r.found["run"]["fold"] == fold]
+                told = [r.predictions["predicted"].to_numpy()[copied] for r in runs if r.metrics["run"]["fold"] == fold]
                 of_folds.append(np.mean([sklearns(metric, true, one) for one in told]))
             figures[name] = np.mean(of_folds)
         expected.append(figures["a"] - figures["b"])

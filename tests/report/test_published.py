@@ -44,7 +44,7 @@ def small_sample(tmp_path, meant) -> Published:
 
 def test_a_group_of_classes_is_the_mean_of_its_list_or_of_the_small_ones(tmp_path):
     run = write(tmp_path, predicted=list("AAAAAABBBBBC"))  # Recalls 1, 1 and 0.5.
-    cell, sizes = Cell((run,)), run.found["split"]["counts"]
+    cell, sizes = Cell((run,)), run.metrics["split"]["counts"]
     assert {code: sum(part[code] for part in sizes.values()) for code in "ABC"} == {"A": 60, "B": 30, "C": 12}
     for meant, expected in ((["C"], 0.5), (["B", "C"], 0.75), ({"at_most": 12}, 0.5), ({"at_most": 30}, 0.75)):
         one = small_sample(tmp_path, meant)
@@ -73,9 +73,9 @@ def test_our_figure_is_the_mean_that_the_tables_show(tmp_path):
 def test_every_figure_of_table_iv_has_one_of_ours(tmp_path):
     printed = catalogue.load("pcct/table4").published
     run = write(tmp_path)
-    for row, code in zip(run.found["test"]["per_class"], ("NV", "DF", "COVID-19"), strict=True):
+    for row, code in zip(run.metrics["test"]["per_class"], ("NV", "DF", "COVID-19"), strict=True):
         row["class"] = code
-    run.found["split"]["counts"] = {"train": {"NV": 5000, "DF": 9, "COVID-19": 100}}
+    run.metrics["split"]["counts"] = {"train": {"NV": 5000, "DF": 9, "COVID-19": 100}}
     own = {figure(Cell((run,)), one) for cell in printed.values() for one in cell}
     assert sum(map(len, printed.values())) == 63
     assert None not in own

@@ -80,7 +80,7 @@ def test_predictions_damaged_inside_are_an_error_of_ours(tmp_path: Path) -> None
     run = write(tmp_path)
     (run.path / "predictions.parquet").write_bytes(b"x")
     with pytest.raises(DamagedRunError, match="cannot be read"):
-        _ = Run(run.path, run.found).predictions
+        _ = Run(run.path, run.metrics).predictions
 
 
 def test_other_folders_with_a_config_are_no_runs(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def card_figures(run: Run, results: CardResults) -> dict[str, EmbeddedFigure]:
     single = [report for report in results.subgroups if ":" not in report["metric"]]
     if single:
         metric = single[0]["metric"]
-        overall = run.found["test"]["scalars"][metric]
+        overall = run.metrics["test"]["scalars"][metric]
         shown = [report for report in single if report["metric"] == metric]
         plots["subgroups"] = lambda: subgroups.forest(shown, overall)
     wide = (*_WIDE, "reliability") if run.multilabel else _WIDE

@@ -29,13 +29,13 @@ class RunData:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.per_class: list[dict[str, Any]] = run.found["test"]["per_class"]
+        self.per_class: list[dict[str, Any]] = run.metrics["test"]["per_class"]
         """Test metrics of each class."""
         self.classes = run.classes
         self.tiers: list[str] = [row["tier"] for row in self.per_class]
-        self.counts = list(run.found["split"]["counts"]["train"].values())
+        self.counts = list(run.metrics["split"]["counts"]["train"].values())
         """Training images of each class."""
-        about = run.found["run"]
+        about = run.metrics["run"]
         self.title = f"{about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}"
 
     @cached_property

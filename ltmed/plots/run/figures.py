@@ -121,20 +121,20 @@ def stage_class(target: str) -> type[Stage]:
 
 
 def _distribution(data: RunData) -> Figure:
-    split = data.run.found["split"]
+    split = data.run.metrics["split"]
     counts = {part: list(numbers.values()) for part, numbers in split["counts"].items()}
-    title = f"{data.run.found['run']['dataset']}, {split['name']} split"
+    title = f"{data.run.metrics['run']['dataset']}, {split['name']} split"
     return classes.class_distribution(counts, data.classes, data.tiers, title)
 
 
 def _confusion(data: RunData) -> Figure:
     return confusion.confusion_matrix(
-        data.run.found["test"]["confusion"], data.classes, data.tiers, data.counts, data.title
+        data.run.metrics["test"]["confusion"], data.classes, data.tiers, data.counts, data.title
     )
 
 
 def _recall(data: RunData) -> Figure:
-    intervals = data.run.found["test"]["intervals"]["per_class"]
+    intervals = data.run.metrics["test"]["intervals"]["per_class"]
     bounds = [intervals[code]["recall"] for code in data.classes]
     recall = [row["recall"] for row in data.per_class]
     return classes.recall_by_size(recall, bounds, data.classes, data.tiers, data.counts, data.title)
@@ -142,7 +142,7 @@ def _recall(data: RunData) -> Figure:
 
 def _reliability(data: RunData) -> Figure | None:
     confidence, correct = reliability.confidences(data.run)
-    return reliability.reliability_diagram(confidence, correct, data.run.found["test"]["scalars"]["ece"], data.title)
+    return reliability.reliability_diagram(confidence, correct, data.run.metrics["test"]["scalars"]["ece"], data.title)
 
 
 def _curves(data: RunData) -> Figure | None:

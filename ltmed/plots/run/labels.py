@@ -24,8 +24,8 @@ def ap_by_positives(run: Run, title: str = "") -> Figure:
         run: with several labels; labels that are not scored are left out.
         title: above the figure.
     """
-    rows, intervals = run.found["test"]["per_class"], run.found["test"]["intervals"]["per_class"]
-    counts = run.found["split"]["counts"]["train"]
+    rows, intervals = run.metrics["test"]["per_class"], run.metrics["test"]["intervals"]["per_class"]
+    counts = run.metrics["split"]["counts"]["train"]
     there = [row for row in rows if row["ap"] is not None and counts[row["class"]] > 0]
     figure = style.new_figure(4.2)
     axes = figure.add_subplot()
@@ -53,8 +53,8 @@ def precision_recall(run: Run, title: str = "") -> Figure:
         run: with several labels and its predictions.
         title: above the figure.
     """
-    table, counts = run.predictions, run.found["split"]["counts"]["train"]
-    scored = [row for row in run.found["test"]["per_class"] if row["ap"] is not None]
+    table, counts = run.predictions, run.metrics["split"]["counts"]["train"]
+    scored = [row for row in run.metrics["test"]["per_class"] if row["ap"] is not None]
     shown = sorted(scored, key=lambda row: -counts[row["class"]])[:MOST_NAMED_CURVES]
     figure = style.new_figure(4.6)
     axes = figure.add_subplot()
@@ -91,7 +91,7 @@ def co_occurrence(run: Run, title: str = "") -> Figure:
         run: with several labels and its predictions; images on which either label is unknown do not count.
         title: above the figure.
     """
-    table, counts = run.predictions, run.found["split"]["counts"]["train"]
+    table, counts = run.predictions, run.metrics["split"]["counts"]["train"]
     codes = sorted(run.classes, key=lambda code: -counts[code])
     targets = table[[f"label_{code}" for code in codes]].to_numpy(float)
     share = shares(targets)

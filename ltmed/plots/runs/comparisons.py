@@ -75,7 +75,7 @@ class AlikeRuns(NamedTuple):
     def per_class(self) -> tuple[list[str], list[str], list[int]]:
         """Codes of the classes, their tiers, and their training images."""
         first = next(iter(self.runs.values()))
-        rows = first[0].found["test"]["per_class"]
+        rows = first[0].metrics["test"]["per_class"]
         return [row["class"] for row in rows], [row["tier"] for row in rows], _training_images(first)
 
 
@@ -173,7 +173,7 @@ def _describe(chosen: frozenset[Repetition]) -> str:
 
 
 def _repetition(run: Run) -> Repetition:
-    return int(run.found["run"]["fold"]), run.found["split"]["hash"], int(run.found["run"]["seed"])
+    return int(run.metrics["run"]["fold"]), run.metrics["split"]["hash"], int(run.metrics["run"]["seed"])
 
 
 def _numbers(word: str, numbers: Sequence[int]) -> str:
@@ -190,12 +190,12 @@ def _left_out(cells: Mapping[str, Sequence[Run]], compared: dict[str, list[Run]]
 
 def mean_by_class(runs: Collection[Run], metric: str) -> list[float | None]:
     """The mean of a metric of each class, over the runs that define it."""
-    columns = zip(*([row[metric] for row in run.found["test"]["per_class"]] for run in runs), strict=True)
+    columns = zip(*([row[metric] for row in run.metrics["test"]["per_class"]] for run in runs), strict=True)
     known = ([value for value in column if value is not None] for column in columns)
     return [sum(values) / len(values) if values else None for values in known]
 
 
 def _training_images(runs: Iterable[Run]) -> list[int]:
     """Of each class, the mean over folds."""
-    columns = zip(*(run.found["split"]["counts"]["train"].values() for run in runs), strict=True)
+    columns = zip(*(run.metrics["split"]["counts"]["train"].values() for run in runs), strict=True)
     return [round(sum(column) / len(column)) for column in columns]

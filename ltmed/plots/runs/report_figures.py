@@ -40,11 +40,11 @@ class _Row(NamedTuple):
 
     @property
     def tiers(self) -> list[str]:
-        return [row["tier"] for row in self.runs[0].found["test"]["per_class"]]
+        return [row["tier"] for row in self.runs[0].metrics["test"]["per_class"]]
 
     @property
     def counts(self) -> list[int]:
-        parts = [list(run.found["split"]["counts"]["train"].values()) for run in self.runs]
+        parts = [list(run.metrics["split"]["counts"]["train"].values()) for run in self.runs]
         return [round(float(number)) for number in np.mean(parts, 0)]
 
 
@@ -110,7 +110,7 @@ def _recall(row: _Row) -> Figure:
     if others:
         found = {row.name: comparisons.mean_by_class(row.runs, "recall")}
         return side_by_side.recall_by_size(found, row.codes, row.tiers, row.counts)
-    test = first.found["test"]
+    test = first.metrics["test"]
     recall = [one["recall"] for one in test["per_class"]]
     bounds = [test["intervals"]["per_class"][code]["recall"] for code in row.codes]
     return classes.recall_by_size(recall, bounds, row.codes, row.tiers, row.counts)
@@ -122,7 +122,7 @@ def _of_row(row: _Row) -> Iterator[EmbeddedFigure]:
 
 
 def _confusion(row: _Row) -> Figure:
-    matrix = np.sum([run.found["test"]["confusion"] for run in row.runs], 0)
+    matrix = np.sum([run.metrics["test"]["confusion"] for run in row.runs], 0)
     return confusion.confusion_matrix(matrix.tolist(), row.codes, row.tiers, row.counts)
 
 

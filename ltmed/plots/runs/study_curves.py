@@ -109,10 +109,10 @@ def _note(table: Table, missing: Sequence[str]) -> str:
 
 def _measure(metric: str) -> Callable[[Run], float | None]:
     if metric != HOURS:
-        return lambda run: run.found["test"]["scalars"].get(metric)
+        return lambda run: run.metrics["test"]["scalars"].get(metric)
 
     def hours(run: Run) -> float | None:
-        stages = run.found.get("stages") or {}
+        stages = run.metrics.get("stages") or {}
         return sum(stage["seconds"] * stage["processes"] for stage in stages.values()) / 3600 if stages else None
 
     return hours

@@ -73,7 +73,7 @@ def _written(value: object) -> object:
 
 
 def _of_cell(cell: Cell) -> dict[str, object]:
-    first = cell.runs[0].found["split"] if cell.runs else {}
+    first = cell.runs[0].metrics["split"] if cell.runs else {}
     return {
         "runs": len(cell.runs),
         "missing": len(cell.missing),
@@ -81,8 +81,8 @@ def _of_cell(cell: Cell) -> dict[str, object]:
         "split_seeds": _join(map(split_seed, protocol.split_seeds(cell.runs))),
         "seeds": _join(protocol.seeds(cell.runs)),
         "split": first.get("name", ""),
-        "split_hashes": _join({run.found["split"]["hash"] for run in cell.runs}),
-        "commits": _join({run.found["git"]["commit"] or "unknown" for run in cell.runs}),
+        "split_hashes": _join({run.metrics["split"]["hash"] for run in cell.runs}),
+        "commits": _join({run.metrics["git"]["commit"] or "unknown" for run in cell.runs}),
     }
 
 
@@ -112,7 +112,7 @@ def _classes(cell: Cell) -> Iterator[tuple[str, str, float | None, int]]:
     """(class, metric, mean as of the other figures, how many runs define it)."""
     for position, code in enumerate(cell.runs[0].classes if cell.runs else ()):
         for metric in PER_LABEL if cell.runs[0].multilabel else PER_CLASS:
-            found = collect(cell.runs, lambda run, at=position, of=metric: run.found["test"]["per_class"][at][of])
+            found = collect(cell.runs, lambda run, at=position, of=metric: run.metrics["test"]["per_class"][at][of])
             yield code, metric, mean(found), len(found)
 
 
@@ -146,9 +146,9 @@ def _result_lines(table: Table) -> Iterator[list[object]]:
         for row in table.rows:
             cell = table.cells.get((row, column))
             for run in cell.runs if cell else ():
-                about, split, test = run.found["run"], run.found["split"], run.found["test"]
+                about, split, test = run.metrics["run"], run.metrics["split"], run.metrics["test"]
                 place = [row, column, about["dataset"], about["method"], about["fold"], about["seed"]]
-                place += [split["name"], split["hash"], run.found["git"]["commit"] or "unknown"]
+                place += [split["name"], split["hash"], run.metrics["git"]["commit"] or "unknown"]
                 for metric, value in test["scalars"].items():
                     low, high = test["intervals"]["scalars"].get(metric) or (None, None)
                     yield [*place, metric, *("" if one is None else one for one in (value, low, high))]

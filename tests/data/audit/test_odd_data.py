@@ -58,4 +58,4 @@ def test_more_classes_than_images_in_a_batch(method: str, folders: Path, tmp_pat
         with pytest.raises(UserError, match="classes_per_batch"):
             ltmed.train(command)
     else:
-        assert "balanced_accuracy" in ltmed.train(command).found["test"]["scalars"]
+        assert "balanced_accuracy" in ltmed.train(command).metrics["test"]["scalars"]

@@ -29,7 +29,7 @@ def test_a_run_plots_itself_and_its_features(tiny, tmp_path, capsys):
     assert features.shape[0] == len(labels) == len(run.predictions)
     assert np.isfinite(features).all()
     assert [run.classes[k] for k in labels] == run.predictions["label"].tolist()
-    counts = run.found["split"]["counts"]["train"]
+    counts = run.metrics["split"]["counts"]["train"]
     _, labels = encode(run, "train", ["DF", "NV"])
     assert dict(zip(*np.unique(labels, return_counts=True), strict=True)) == {
         run.classes.index(code): counts[code] for code in ("NV", "DF")

@@ -26,7 +26,7 @@ def cell(folder: Path, *values: float, missing: int = 0, hours: float = 0, publi
     for fold, value in enumerate(values):
         run = write(folder, "m", fold, scalars={METRIC: value, "tail_recall": value / 2})
         if hours:
-            run.found["stages"] = {"a": {"seconds": 1800 * hours, "processes": 2}}
+            run.metrics["stages"] = {"a": {"seconds": 1800 * hours, "processes": 2}}
         runs.append(run)
     return Cell(tuple(runs), ("command",) * missing, published)
 
