@@ -1,4 +1,4 @@
-"""`ltmed card`: one page on a trained network, for whoever decides about its use."""
+"""`ltmed card`: one page on a trained network, for those who decide about its use."""
 
 from __future__ import annotations
 
