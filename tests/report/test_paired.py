@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from ltmed.evaluation.bootstrap import draw
-from ltmed.report.paired import PairedDifference, PairedBootstrap, score_resamples
+from ltmed.report.paired import PairedBootstrap, PairedDifference, score_resamples
 from tests.report.factory import CLASSES, LABELS, write
 
 THIRTY = list("AAAAAAAAAAAABBBBBBBBBBBBCCCCCC")
