@@ -1,6 +1,6 @@
 """The classes and functions that a configuration from an untrusted source may name.
 
-Hydra calls whatever `_target_` of a configuration names: `pandas.read_pickle` with an
+Hydra calls the object that `_target_` of a configuration names: `pandas.read_pickle` with an
 address runs code of its author. The user's own command line may name anything. A run folder or an exported file that
 was received may name only what is listed here; `trusted` lifts that.
 """

@@ -72,7 +72,7 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         others: finished runs of the same classes, which are one ensemble with it.
 
     Returns:
-        `results` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [theirs]}}; `members`
+        `results` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [codes]}}; `members`
         {runs, tta}; `overlap` {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and
         `internal`, as `test` of metrics.json, the second of the (first) run's own test part, in the classes that `test`
         has images of; `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted

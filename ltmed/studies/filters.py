@@ -19,8 +19,8 @@ class StudyFilters:
     """The selection of cells of a study, and the overrides that hold for all of them.
 
     Args:
-        given: `row`, `column`, `fold` and `seed` choose cells, `scale` a size; `data` is where the data sets are (the
-            variable LTMED_DATA without it); all others are overrides of every cell.
+        arguments: `row`, `column`, `fold` and `seed` select cells, `scale` a size; `data` is the folder of the data sets
+            (LTMED_DATA without it); all others are overrides of every cell.
 
     Raises:
         UserError: an override cannot be read, or is not one that a study takes.

@@ -46,7 +46,7 @@ class Recipe:
 
 
 def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
-    """The options of one stage; an option that is given as a map is off for stages that it does not name.
+    """The options of one stage; an option that is set as a map is off for stages that it does not name.
 
     Raises:
         UserError: a map names a stage that the method does not have.
@@ -193,8 +193,8 @@ class ClassMeans(Callback):
             return
         assert isinstance(pl_module, Stage)
         network: Any = pl_module.network
-        found = [(network.encoder(b.images), b.labels) for b in feature_pass.over_training_part(pl_module)]
-        features, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        batches = [(network.encoder(b.images), b.labels) for b in feature_pass.over_training_part(pl_module)]
+        features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
         features = features.double()
         count = distributed.all_sum(torch.tensor(float(len(features)), dtype=torch.float64, device=features.device))
         centre = distributed.all_sum(features.sum(0)) / count

@@ -186,8 +186,8 @@ def _repetition(run: Run) -> Repetition:
     return int(run.metrics["run"]["fold"]), run.metrics["split"]["hash"], int(run.metrics["run"]["seed"])
 
 
-def _numbers(word: str, numbers: Sequence[int]) -> str:
-    return f"{word}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+def _numbers(noun: str, numbers: Sequence[int]) -> str:
+    return f"{noun}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _left_out(cells: Mapping[str, Sequence[Run]], compared: dict[str, list[Run]]) -> str:
