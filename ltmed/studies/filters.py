@@ -19,7 +19,7 @@ class StudyFilters:
     """The selection of cells of a study, and the overrides that hold for all of them.
 
     Args:
-        arguments: `row`, `column`, `fold` and `seed` select cells, `scale` a size; `data` is the folder of the data sets
+        arguments: `row`, `column`, `fold` and `seed` select cells, `scale` a size; `data` is the folder of data sets
             (LTMED_DATA without it); all others are overrides of every cell.
 
     Raises:
