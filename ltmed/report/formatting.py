@@ -83,11 +83,17 @@ def division_names(divisions: Iterable[Division], among: Iterable[Division]) -> 
 def distinguishing_keys(groups: Sequence[Sequence[Settings]]) -> list[str]:
     """The keys that distinguish all different settings of each group; settings of two groups need not differ.
 
-    Greedy: the key that separates most of what is not yet distinguished comes first, of equals one that all settings
-    have (`loss` rather than an argument of one of the losses), nearest to the top of the configuration, a choice, the
-    shortest. Keys that follow from another one (`augment.crop.size` from `image_size`) are thus left out.
+    A setting that is None counts as missing. Greedy: the key that separates most of what is not yet distinguished comes
+    first, of equals one that all settings have (`loss` rather than an argument of one of the losses), nearest to the
+    top of the configuration, a choice, the shortest. Keys that follow from another one (`augment.crop.size` from
+    `image_size`) are thus left out.
     """
-    pairs = [pair for group in groups for pair in combinations(group, 2) if pair[0] != pair[1]]
+    pairs = [
+        (one, other)
+        for group in groups
+        for one, other in combinations(group, 2)
+        if any(_differ(key, one, other) for key in {**one, **other})
+    ]
     settings_of_pairs = [settings for pair in pairs for settings in pair]
 
     def order(key: str) -> tuple[bool, int, bool, int, str]:
