@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltmed.losses.aduni import aduc_loss
-from ltmed.losses.cc_sam import misses_of, sharpness_shift
+from ltmed.losses.cc_sam import sharpness_shift, softmax_residuals
 from ltmed.losses.supcon import supcon_loss
 from tests.bench.bench_losses import time_only
 from tests.bench.timing import compare, loss_and_gradients
@@ -45,7 +45,7 @@ def main(rounds: int = 5) -> None:
 
     def cc_sam(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
         z = F.linear(h, w, b)
-        shift = sharpness_shift(h, labels, h, misses_of(z, labels), labels, w, b, counts, rho=1e-6)
+        shift = sharpness_shift(h, labels, h, softmax_residuals(z, labels), labels, w, b, counts, rho=1e-6)
         return (F.cross_entropy(z, labels) + F.cross_entropy(z + shift, labels)) / 2
 
     ones: list[tuple[str, Callable[..., Tensor], list[Tensor]]] = [

@@ -96,7 +96,7 @@ def test_every_violator_is_drawn_equally_often_and_no_other() -> None:
     generator = torch.Generator().manual_seed(0)
     seen = torch.stack(
         [
-            triplet.draw_violators(distance, labels, torch.rand(9, 9, generator=generator), ALPHA)[0][0, 1]
+            triplet.sample_violators(distance, labels, torch.rand(9, 9, generator=generator), ALPHA)[0][0, 1]
             for _ in range(1000)
         ]
     )
@@ -111,7 +111,7 @@ def test_every_image_of_a_third_class_is_drawn_equally_often() -> None:
     generator = torch.Generator().manual_seed(0)
     seen = torch.stack(
         [
-            triplet.draw_third_class(labels, negatives, torch.rand(10, 10, generator=generator))[0]
+            triplet.sample_third_class(labels, negatives, torch.rand(10, 10, generator=generator))[0]
             for _ in range(700)
         ]
     )  # fmt: skip
@@ -125,7 +125,7 @@ def test_every_image_of_a_third_class_is_drawn_equally_often() -> None:
 def test_the_largest_draw_chooses_the_last_violator() -> None:
     f, labels = points(7, seed=4).float(), torch.tensor([0, 0, 1, 1, 1, 2, 2])
     last = torch.full((2, 7, 7), 1 - 2**-24)
-    negatives, formed = triplet.draw_violators(triplet.distances(f, f), labels, last[0], ALPHA)
+    negatives, formed = triplet.sample_violators(triplet.distances(f, f), labels, last[0], ALPHA)
     for a, p in formed.nonzero().tolist():
         assert negatives[a, p] == oracle.violators(f.tolist(), labels.tolist(), a, p, ALPHA)[-1]
 

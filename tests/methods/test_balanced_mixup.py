@@ -34,7 +34,7 @@ def pairs(data: Batch, which: int) -> Batch:
 
 
 def fix(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-    monkeypatch.setattr(balanced_mixup, "draw", lambda distribution: torch.tensor(share))
+    monkeypatch.setattr(balanced_mixup, "sample_lambda", lambda distribution: torch.tensor(share))
 
 
 def test_updates_every_parameter() -> None:
@@ -65,7 +65,7 @@ def test_lambda_is_mostly_small() -> None:
     torch.manual_seed(0)
     stage = make(alpha=0.2)
     assert isinstance(stage, BalancedMixUp)
-    assert stage.shares.sample((5000,)).mean() == pytest.approx(0.2 / 1.2, abs=0.02)
+    assert stage.lambda_distribution.sample((5000,)).mean() == pytest.approx(0.2 / 1.2, abs=0.02)
 
 
 def test_the_step_depends_on_the_global_generator_alone_and_reads_nothing() -> None:

@@ -210,12 +210,12 @@ def test_two_ranks_take_the_same_images_as_one(monkeypatch: pytest.MonkeyPatch) 
     stages = [curriculum() for _ in range(3)]
     for stage in stages:
         stage.in_use.fill_(False)[::3] = True
-    stages[2]._take(places, labels, scores[:-1], numbers)
+    stages[2]._add_images(places, labels, scores[:-1], numbers)
 
     def of_rank(rank: int) -> None:
         # An even number each, since the stand-in gathers equal parts; one place is there twice and taken once.
         mine = torch.cat([places, places[:1]])[rank::2]
-        stages[rank]._take(mine, labels[mine], scores[mine], numbers)
+        stages[rank]._add_images(mine, labels[mine], scores[mine], numbers)
 
     ranks.run(of_rank)
     assert torch.equal(stages[0].in_use, stages[1].in_use)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ltmed.errors import UserError
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
-from ltmed.nn.frozen import freeze, start_anew
+from ltmed.nn.frozen import freeze, reset_parameters
 from ltmed.nn.heads import Linear, PrototypeHead
 
 HEADS = [ScaledLinear, TauNormalised, NearestMean]
@@ -127,7 +127,7 @@ def test_frozen_parts_keep_weights_and_statistics() -> None:
 def test_start_anew_draws_every_layer_again_or_says_which_it_cannot() -> None:
     part = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
     before = {name: value.clone() for name, value in part.named_parameters()}
-    start_anew(part)
+    reset_parameters(part)
     assert not any(torch.equal(value, before[name]) for name, value in part.named_parameters())
     with pytest.raises(UserError, match=r"PrototypeHead cannot.*heads\.Linear"):
-        start_anew(PrototypeHead(6, 4))
+        reset_parameters(PrototypeHead(6, 4))

@@ -19,7 +19,7 @@ LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(K), COUNTS))
 
 
 def subset(chosen: np.ndarray, inner: Any = InstanceSampler, batch_size: int = 8, seed: int = 1) -> SubsetSampler:
-    return SubsetSampler(LABELS, batch_size, 10, seed, inner=inner, chosen=lambda: chosen)
+    return SubsetSampler(LABELS, batch_size, 10, seed, inner=inner, selected=lambda: chosen)
 
 
 def test_all_images_are_what_the_inner_sampler_draws() -> None:
@@ -56,4 +56,4 @@ def test_a_part_may_be_class_balanced() -> None:
 @pytest.mark.parametrize(("batch_size", "says"), [(N + 1, str(N)), (None, "batch_size is null")])
 def test_mistakes(batch_size: int | None, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        SubsetSampler(LABELS, batch_size, 10, 1, inner=InstanceSampler, chosen=lambda: np.ones(N, bool))
+        SubsetSampler(LABELS, batch_size, 10, 1, inner=InstanceSampler, selected=lambda: np.ones(N, bool))
