@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn import metrics as sk
 
-from ltmed.evaluation.bootstrap import bootstrap, draw
+from ltmed.evaluation.bootstrap import bootstrap, resample_weights
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.operating_points import label_thresholds
 
@@ -36,7 +36,7 @@ def main(rounds: int = 5) -> None:
         bootstrap(evaluation, tiers, thresholds=thresholds, groups=groups, unit="patient", resamples=RESAMPLES)
         ours = time.process_time() - started
         members = np.unique(groups, return_inverse=True)[1]
-        weights = next(draw(members, rounds, 0))
+        weights = next(resample_weights(members, rounds, 0))
         targets, scores = evaluation.labels.numpy(), evaluation.probabilities.numpy()
         started = time.process_time()
         for row in weights:

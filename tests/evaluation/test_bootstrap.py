@@ -11,7 +11,7 @@ import torch
 from sklearn import metrics as sk
 
 from ltmed.evaluation import bootstrap as module
-from ltmed.evaluation.bootstrap import bootstrap, draw
+from ltmed.evaluation.bootstrap import bootstrap, resample_weights
 from ltmed.evaluation.metrics import Evaluation, WeightedScorer, evaluate
 from ltmed.evaluation.scalars import PER_CLASS, SCALARS
 
@@ -116,7 +116,7 @@ def test_accuracy_interval_has_the_binomial_width():
 def test_whole_groups_are_drawn():
     groups = np.array([7, 7, 7, 3, 3, 9])
     members = np.unique(groups, return_inverse=True)[1]
-    weights = np.concatenate(list(draw(members, 500, seed=0)))
+    weights = np.concatenate(list(resample_weights(members, 500, seed=0)))
     assert (weights[:, :3] == weights[:, :1]).all()
     assert (weights[:, 3] == weights[:, 4]).all()
     assert (weights[:, 0] + weights[:, 3] + weights[:, 5] == 3).all()

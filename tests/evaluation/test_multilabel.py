@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from ltmed.errors import UserError
 from ltmed.evaluation import bootstrap as module
-from ltmed.evaluation.bootstrap import bootstrap, draw
+from ltmed.evaluation.bootstrap import bootstrap, resample_weights
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.multilabel import MultilabelScorer
 from ltmed.evaluation.operating_points import label_thresholds
@@ -136,7 +136,7 @@ def test_intervals_over_patients_do_not_depend_on_chunks(monkeypatch):
     assert list(found.scalars) == list(MULTILABEL_SCALARS)
     for name, ends in found.scalars.items():
         assert again.scalars[name] == pytest.approx(ends, abs=1e-12)
-    weights = np.concatenate(list(draw(groups, 40, 0)))
+    weights = np.concatenate(list(resample_weights(groups, 40, 0)))
     aps = [slow(e, np.repeat(np.arange(150), row.astype(int)))["macro_ap"] for row in weights]
     assert found.scalars["macro_ap"] == pytest.approx(np.quantile(aps, [0.025, 0.975]), abs=1e-6)
     assert set(found.per_class[0]) == set(PER_LABEL)

@@ -54,5 +54,5 @@ def _of_classes(found: dict[str, Any], known: Predictions, title: str) -> Iterat
 def _of_labels(found: dict[str, Any], known: Predictions, title: str) -> Iterator[tuple[str, Figure]]:
     parts = [("as predicted", known.probabilities)]
     if calibrated := found["calibration"]:
-        parts.append(("calibrated", Platt.from_plain(calibrated["platt"], known.classes)(known.probabilities)))
+        parts.append(("calibrated", Platt.from_dict(calibrated["platt"], known.classes)(known.probabilities)))
     yield "reliability", reliability.label_reliability(parts, known.labels, known.classes, title)
