@@ -46,14 +46,14 @@ def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: b
     cfg = compose(overrides)
     with _recorded_warnings() as said:
         manifest, reader = read_manifest(cfg)
-    _say(overview.classes(manifest, reader.counts_known, everything=everything))
+    _say(overview.classes(manifest, reader.published_counts, everything=everything))
     _say([*overview.groups(manifest), *overview.sources(manifest), *overview.left_out(manifest, said)])
     contents = copies = None
     if not labels_only:
-        from ltmed.data.audit.copies import find_copies
+        from ltmed.data.audit.copies import find_duplicates
 
         contents = _read(manifest, cfg)
-        copies = find_copies(contents.digests, contents.looks)
+        copies = find_duplicates(contents.digests, contents.thumbnails)
         size = int(cfg.image_size)
         _say(
             [
@@ -102,7 +102,7 @@ def _overlap(manifest: Manifest, contents: Contents | None, other: str, everythi
     import numpy as np
 
     from ltmed.config.compose import compose, read_manifest
-    from ltmed.data.audit.copies import find_copies
+    from ltmed.data.audit.copies import find_duplicates
     from ltmed.data.audit.problems import overlap
     from ltmed.data.readers._files import column, read_table
 
@@ -122,7 +122,9 @@ def _overlap(manifest: Manifest, contents: Contents | None, other: str, everythi
     lines += _where(manifest, rows, everything)
     if known is not None and cfg is not None and contents is not None:
         theirs = _read(known, cfg)
-        both = find_copies([*contents.digests, *theirs.digests], np.concatenate([contents.looks, theirs.looks]))
+        both = find_duplicates(
+            [*contents.digests, *theirs.digests], np.concatenate([contents.thumbnails, theirs.thumbnails])
+        )
         ours = np.arange(len(manifest))
         for way, found in zip(
             ("are in it by content", "look like one of it"),

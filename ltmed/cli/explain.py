@@ -167,7 +167,7 @@ def _given(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | Expl
     from ltmed.report.renderers.explanations import Explained
 
     listed = list_images(images)
-    for shown, path in zip(listed.shown, listed.paths, strict=True):
+    for shown, path in zip(listed.names, listed.paths, strict=True):
         try:
             yield Case(shown, explainer.member.preprocessing(path.read_bytes()))
         except OSError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ltmed.data.audit.contents import Contents, read_contents
-from ltmed.data.audit.copies import find_copies
+from ltmed.data.audit.copies import find_duplicates
 from ltmed.data.manifest import Manifest
 from ltmed.errors import UserError
 from ltmed.runs.dataset import open_dataset
@@ -50,7 +50,7 @@ def trained_on(run: Run, manifest: Manifest, rows: np.ndarray) -> Overlap:
     ours = _contents(data.manifest, seen, "comparing with what the run was trained on:")
     if len(ours.bad) == len(seen):
         return Overlap(none, none, f"no image under {data.manifest.root} can be read")
-    copies = find_copies([*theirs.digests, *ours.digests], np.concatenate([theirs.looks, ours.looks]))
+    copies = find_duplicates([*theirs.digests, *ours.digests], np.concatenate([theirs.thumbnails, ours.thumbnails]))
     place = np.arange(len(rows))
     equal, alike = copies.partners(place, np.arange(len(rows), len(rows) + len(seen)))
     return Overlap(equal, alike)

@@ -1,7 +1,7 @@
-"""Batches made by worker processes: for augmentations in plain Python, which hold the lock that threads share.
+"""Batches loaded by worker processes, for augmentations in pure Python, which hold the GIL.
 
-Their pixels are those that threads make. They cost more: a process holds its own copy of what it changes, and every
-batch is copied once on its way here.
+Pixels are identical to those of threads. Processes cost more: each has its own copy of modified memory, and every batch
+is copied once to the main process.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ltmed.errors import UserError
 
 
 class Step(NamedTuple):
-    """What one batch is made of."""
+    """The images of one batch."""
 
     rows: np.ndarray
     """int64 [B], of the cache."""
     labels: np.ndarray
     """[B, ...]."""
     places: np.ndarray
-    """int64 [B], what the random numbers of each image depend on."""
+    """int64 [B], the random stream of each image."""
 
 
 class _Steps(Dataset):
-    """The batches of an epoch by number."""
+    """The batches of an epoch by index."""
 
     def __init__(self, make: Callable[[Step, int], Batch], steps: Sequence[Step], key: int) -> None:
         self.make, self.steps, self.key = make, steps, key
@@ -45,17 +45,17 @@ class _Steps(Dataset):
 def in_processes(
     make: Callable[[Step, int], Batch], steps: Sequence[Step], key: int, workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    """Yields the batches of `steps` in order, each made by one of the processes.
+    """Yields the batches of `steps` in order, each loaded by one of the processes.
 
     Args:
-        make: `(step, key) -> batch`, with arrays of its own.
+        make: `(step, key) -> batch`, with newly allocated arrays.
         steps: of the epoch.
-        key: handed on to `make`.
-        workers: number of processes, which begin as copies of this one and share its map of the cache.
+        key: passed to `make`.
+        workers: number of processes, forked from this one, which share its memory map of the cache.
         pin_memory: page-lock the batches, for a CUDA device.
 
     Raises:
-        UserError: a system that cannot copy processes.
+        UserError: the system cannot fork processes.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         raise UserError("dataset.workers needs a system that can fork processes", "Use dataset.workers=0: threads.")

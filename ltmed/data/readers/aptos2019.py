@@ -44,7 +44,7 @@ class APTOS2019(DataModule):
     group_name = "picture"
     source = "https://www.kaggle.com/competitions/aptos2019-blindness-detection"
     licence = "the competition's rules"
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   train.csv (id_code,diagnosis)  train_images/<id_code>.png
   test.csv and test_images/ have no labels and are not used"""

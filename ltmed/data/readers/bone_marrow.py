@@ -64,7 +64,7 @@ class BoneMarrow(DataModule):
     group_name = "patient"
     source = "https://doi.org/10.7937/TCIA.AXH3-T579"
     licence = "CC BY 4.0"
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   BM_cytomorphology_data/<class>/<class>_00001.jpg                    (classes of up to 1,000 images)
   BM_cytomorphology_data/<class>/<first>-<last>/<class>_00001.jpg     (larger ones, in blocks of 1,000)

@@ -57,7 +57,7 @@ class ChestXray14(DataModule):
     name = "chestxray14"
     classes = FINDINGS
     class_names = tuple(name.replace("_", " ").lower() for name in FINDINGS)
-    counts_known = COUNTS
+    published_counts = COUNTS
     group_name = "patient"
     source = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
     licence = "free to use with attribution to the NIH Clinical Center and citation of Wang et al., CVPR 2017"

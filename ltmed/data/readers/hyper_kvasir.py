@@ -84,7 +84,7 @@ class HyperKvasir(DataModule):
         Download("https://raw.githubusercontent.com/simula/hyper-kvasir/master/official_splits/5_fold_split.csv"),
         Download("https://raw.githubusercontent.com/simula/hyper-kvasir/master/official_splits/2_fold_split.csv"),
     )
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   labeled-images/{lower,upper}-gi-tract/<kind>/<finding>/*.jpg     (at most two folders down)
   labeled-images/image-labels.csv                                  (optional; compared with the folders)

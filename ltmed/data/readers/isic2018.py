@@ -50,7 +50,7 @@ class ISIC2018(DataModule):
     group_name = "lesion"
     source = "https://challenge.isic-archive.com/data/#2018"
     licence = "CC BY-NC 4.0"
-    counts_known = (1113, 6705, 514, 327, 1099, 115, 142)
+    published_counts = (1113, 6705, 514, 327, 1099, 115, 142)
     downloads = tuple(
         Download(f"https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task3_{file}")
         for file in (
@@ -250,11 +250,12 @@ class ISIC2018(DataModule):
     def _compare_counts(self, path: Path, labels: list[int]) -> None:
         """Warns where the number of images is not the published one (one circulating table has one per lesion)."""
         counts = np.bincount(labels, minlength=len(self.classes)).tolist()
-        if tuple(counts) != self.counts_known:
-            classes = zip(self.classes, counts, self.counts_known, strict=True)
+        if tuple(counts) != self.published_counts:
+            classes = zip(self.classes, counts, self.published_counts, strict=True)
             differing = ", ".join(f"{code} {have} of {known}" for code, have, known in classes if have != known)
             warnings.warn(
-                f"{self.name}: {path} has {sum(counts)} images, not {sum(self.counts_known)}: {differing}", stacklevel=5
+                f"{self.name}: {path} has {sum(counts)} images, not {sum(self.published_counts)}: {differing}",
+                stacklevel=5,
             )
 
 

@@ -57,7 +57,7 @@ class ISIC2019(DataModule):
     group_name = "lesion"
     source = "https://challenge.isic-archive.com/data/#2019"
     licence = "CC BY-NC 4.0"
-    counts_known = COUNTS
+    published_counts = COUNTS
     downloads = (
         Download(f"{SITE}/{TRAINING}"),
         Download(f"{SITE}/{METADATA}"),

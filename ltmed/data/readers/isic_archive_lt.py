@@ -66,7 +66,7 @@ class ISICArchiveLT(DataModule):
     group_name = "lesion"
     source = "https://www.isic-archive.com"
     licence = "differs from image to image: CC0, CC BY or CC BY-NC; metadata.csv says which"
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   training.csv  validation.csv  testing.csv     (LMD's lists: image and one column of 0 and 1 per class), or
   labels.csv                                    (image,label[,split], or one column per class)

@@ -74,7 +74,7 @@ class ODIR(DataModule):
     group_name = "patient"
     source = "https://odir2019.grand-challenge.org, https://www.kaggle.com/datasets/andrewmvd/ocular-disease-recognition-odir5k"
     licence = "not stated; ask the organisers before any use but research"
-    counts_known = (2873, 1722, 313, 301, 279, 192, 256, 880)
+    published_counts = (2873, 1722, 313, 301, 279, 192, 256, 880)
     layout = """\
   full_df.csv (or labels.csv): ID, filename, Left-Diagnostic Keywords, Right-Diagnostic Keywords, N, D, G, C, A, H, M, O
   <ID>_left.jpg, <ID>_right.jpg in any folder"""

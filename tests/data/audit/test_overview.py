@@ -13,7 +13,7 @@ import pytest
 
 from ltmed.data.audit import overview
 from ltmed.data.audit.contents import Contents, read_contents
-from ltmed.data.audit.copies import SIDE, find_copies
+from ltmed.data.audit.copies import SIDE, find_duplicates
 from ltmed.data.audit.problems import unlisted
 from ltmed.data.cache.intensity import Intensity
 from ltmed.data.splits.protocols import grouped, official, random
@@ -48,7 +48,7 @@ def everything_wrong(number: int = 3000, classes: int = 198):
 
 def test_everything_wrong_fits_on_a_screen():
     manifest, contents = everything_wrong()
-    found = find_copies(contents.digests, contents.looks)
+    found = find_duplicates(contents.digests, contents.thumbnails)
     divisions = {"as chosen": grouped, "random": random, "official": official, "paper, 7:3 (proco)": random}
     protocols = [(title, partial(divide, manifest, 0)) for title, divide in divisions.items()]
     sections = [

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltmed.data.augment import CenterCrop, Compose, EvaluationView, HorizontalFlip, RandomCrop
-from ltmed.data.cache.features import ENCODER, FeatureCache, View, digest, draws, link_encoder
+from ltmed.data.cache.features import ENCODER, FeatureCache, View, digest, is_random, link_encoder
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.feature_loader import FeatureEvalLoader, FeatureTrainLoader
 from ltmed.data.samplers.single import PowerSampler
@@ -89,7 +89,7 @@ def test_whatever_changes_leads_to_another_file(changed: str, images: ImageCache
         **({"mean": (0.1, 0.5, 0.6)} if changed == "mean" else {"dtype": "float16"} if changed == "dtype" else {}),
     )
     if changed == "options":
-        other._about["options"] = {"name": "toy", "drop": 1}
+        other._metadata["options"] = {"name": "toy", "drop": 1}
     view = View(PLAIN.augment, "another") if changed == "view" else PLAIN
     other.get(view, int(changed == "pass"))
     assert len(list(tmp_path.glob("features/*.npy"))) == 2
@@ -150,7 +150,7 @@ def test_the_digest_depends_on_every_weight() -> None:
     [(PLAIN.augment, False), (CenterCrop(SEEN), False), (FLIPS.augment, True), (HorizontalFlip(p=1e-9), True)],
 )
 def test_whether_a_view_draws_random_numbers(augment, random: bool) -> None:
-    assert draws(augment, SIDE) is random
+    assert is_random(augment, SIDE) is random
 
 
 # --- loaders --------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def assert_lesions(manifest: Manifest) -> None:
 def test_constants():
     assert ISIC2018.classes == CODES
     assert len(ISIC2018.class_names) == 7
-    assert sum(ISIC2018.counts_known) == 10015
+    assert sum(ISIC2018.published_counts) == 10015
 
 
 @pytest.mark.parametrize("csv_beside", [False, True])

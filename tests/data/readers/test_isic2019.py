@@ -40,7 +40,7 @@ def truth_of(manifest: Manifest) -> dict[str, str]:
 def test_constants():
     assert ISIC2019.classes == CODES
     assert len(ISIC2019.class_names) == 8
-    assert sum(ISIC2019.counts_known) == 25331
+    assert sum(ISIC2019.published_counts) == 25331
     assert ISIC2019LT.name == "isic2019_lt"
 
 

@@ -37,7 +37,7 @@ def truth_of(manifest: Manifest) -> dict[str, tuple[str, str]]:
 def test_constants():
     assert ISICArchiveLT.classes == ARCHIVE_CODES
     assert len(ISICArchiveLT.class_names) == 14
-    assert sum(ISICArchiveLT.counts_known) == 25020
+    assert sum(ISICArchiveLT.published_counts) == 25020
 
 
 @pytest.mark.parametrize("names", [("training", "validation", "testing"), ("train", "val", "test")])
@@ -161,7 +161,7 @@ def test_real_list(shared, tmp_path, monkeypatch):
     shutil.copy(shared / "labels" / name, tmp_path / name)
     monkeypatch.setattr(_files, "walk", lambda _: iter([name, "labels.csv", *(f"{row['image']}.JPG" for row in rows)]))
     manifest = read(tmp_path)
-    assert manifest.counts.tolist() == list(ISICArchiveLT.counts_known)
+    assert manifest.counts.tolist() == list(ISICArchiveLT.published_counts)
     split = official(manifest, 0)
     assert [len(part) for part in split.parts.values()] == [17508, 2509, 5003]
     found = split.leakage(manifest)
