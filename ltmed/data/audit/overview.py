@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ltmed.data.audit import several
+from ltmed.data.audit import multilabel
 from ltmed.data.audit.copies import Duplicates, is_uniform
 from ltmed.data.audit.problems import compare_counts, confounding, unlisted
 from ltmed.data.cache.intensity import RANGE
@@ -35,7 +35,7 @@ def classes(manifest: Manifest, published: tuple[int, ...], *, everything: bool 
     smallest = int(counts[counts > 0].min(initial=len(manifest)))
     head, columns = ["class", "images"], [[f"{count:,}" for count in counts.tolist()]]
     if manifest.multilabel:
-        head, columns = several.columns(manifest)
+        head, columns = multilabel.columns(manifest)
     if manifest.groups is not None:
         head.append(f"{manifest.group_name}s")
         columns.append([f"{count:,}" for count in np.bincount(_pairs(manifest)[1], minlength=number).tolist()])
@@ -60,7 +60,7 @@ def classes(manifest: Manifest, published: tuple[int, ...], *, everything: bool 
         *table([head, *(rows if everything else _largest_and_smallest(rows, counts))]),
     ]
     if manifest.multilabel:
-        lines += several.describe(manifest)
+        lines += multilabel.describe(manifest)
     if empty := [code for code, count in zip(manifest.classes, counts, strict=True) if not count]:
         lines.append(f"! no image of {_truncated(empty)}")
     if difference.any():
@@ -80,7 +80,7 @@ def groups(manifest: Manifest) -> list[str]:
     repeated_groups = f"{len(repeated):,} have several images ({repeated.sum():,} in all, at most {sizes.max()})"
     lines = [f"{len(sizes):,} {unit}s; {repeated_groups}", *notes]
     if manifest.multilabel:
-        return [*lines, *several.flags_of_groups(manifest)]
+        return [*lines, *multilabel.flags_of_groups(manifest)]
     if mixed := int((np.bincount(_pairs(manifest)[0]) > 1).sum()):
         lines.append(f"! {mixed:,} {unit}s have images of more than one class")
     return lines

@@ -14,7 +14,7 @@ from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
-from ltmed.data.readers._parts import known_ids
+from ltmed.data.readers._parts import normalised_ids
 from ltmed.errors import UserError, suggest
 
 TRAINING = "ISIC2018_Task3_Training_GroundTruth.csv"
@@ -158,12 +158,12 @@ class ISIC2018(DataModule):
             _add(entries, found[0].parent / name, ((i, Entry(n, fold=fold)) for i, n in lists[name].items()))
         for fold in range(FOLDS):
             train, test = (lists[f"split_data_{fold + 1}_fold_{part}.csv"] for part in ("train", "test"))
-            both = train.keys() & test.keys()
+            in_both = train.keys() & test.keys()
             neither = entries.keys() - train.keys() - test.keys() | train.keys() - entries.keys()
-            if both or neither:
+            if in_both or neither:
                 raise UserError(
-                    f"{found[0].parent}: fold {fold + 1} has {len(both)} images in both of its lists and "
-                    f"{len(neither)} that only other folds have ({', '.join(sorted(both | neither)[:5])})",
+                    f"{found[0].parent}: fold {fold + 1} has {len(in_both)} images in both of its lists and "
+                    f"{len(neither)} that only other folds have ({', '.join(sorted(in_both | neither)[:5])})",
                     "Get the ten lists from one source.",
                 )
         self._compare_counts(found[0], [entry.label for entry in entries.values()])
@@ -211,7 +211,9 @@ class ISIC2018(DataModule):
             if path and "lesion_id" in table:
                 ids = map(stem, column(table, path, "image", "image_id"))
                 lesions |= {
-                    image: lesion for image, lesion in zip(ids, known_ids(table["lesion_id"]), strict=True) if lesion
+                    image: lesion
+                    for image, lesion in zip(ids, normalised_ids(table["lesion_id"]), strict=True)
+                    if lesion
                 }
         named = np.array([name in lesions for name in stems])
         if not named.any():
@@ -224,11 +226,13 @@ class ISIC2018(DataModule):
         return np.unique([lesions.get(name, f"image {name}") for name in stems], return_inverse=True)[1]
 
     def _index(self, name: str, path: Path) -> int:
-        known = {word.lower(): index for words in (self.classes, self.class_names) for index, word in enumerate(words)}
+        index_of = {
+            name.lower(): index for names in (self.classes, self.class_names) for index, name in enumerate(names)
+        }
         plain = name.lower().replace("_", " ").strip()
-        if plain not in known:
-            raise UserError(f"{path}: '{name}' is not a class of {self.name}", suggest(plain, known))
-        return known[plain]
+        if plain not in index_of:
+            raise UserError(f"{path}: '{name}' is not a class of {self.name}", suggest(plain, index_of))
+        return index_of[plain]
 
     def _number(self, number: int, path: Path) -> int:
         if number >= len(self.classes):
@@ -252,7 +256,9 @@ class ISIC2018(DataModule):
         counts = np.bincount(labels, minlength=len(self.classes)).tolist()
         if tuple(counts) != self.published_counts:
             classes = zip(self.classes, counts, self.published_counts, strict=True)
-            differing = ", ".join(f"{code} {have} of {known}" for code, have, known in classes if have != known)
+            differing = ", ".join(
+                f"{code} {have} of {published}" for code, have, published in classes if have != published
+            )
             warnings.warn(
                 f"{self.name}: {path} has {sum(counts)} images, not {sum(self.published_counts)}: {differing}",
                 stacklevel=5,

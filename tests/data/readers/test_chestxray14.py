@@ -116,7 +116,7 @@ def test_rows_twice_columns_and_lists_that_are_missing_are_refused(tmp_path):
 def test_a_whole_table_with_other_counts_is_warned_of(tmp_path, monkeypatch):
     tree(tmp_path)
     assert "findings" not in read("chestxray14", tmp_path)[1]
-    monkeypatch.setattr(chestxray14, "_WHOLE", 60)
+    monkeypatch.setattr(chestxray14, "N_IMAGES", 60)
     assert "Hernia 12 of 227" in read("chestxray14", tmp_path)[1]
     right = [12 if name in "Emphysema Hernia Mass Nodule Pleural_Thickening" else 0 for name in FINDINGS]
     right[FINDINGS.index("Cardiomegaly")] = 24

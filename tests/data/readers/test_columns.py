@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.data.readers._columns import ALIASES, chosen_columns, find_roles
+from ltmed.data.readers._columns import ALIASES, find_roles, parse_columns
 from ltmed.data.readers._tables import Table
 from ltmed.errors import UserError
 from tests.data.readers.reading import composed
@@ -15,7 +15,7 @@ from tests.data.readers.reading import composed
 
 def roles(header, chosen=None, cells=None, onehot=False):
     table = Table(Path("t.csv"), {name.lower(): (cells or {}).get(name, ["1", "2"]) for name in header}, [2, 3])
-    return find_roles(table, chosen_columns(chosen), onehot=onehot)
+    return find_roles(table, parse_columns(chosen), onehot=onehot)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats.contingency import association
 
-from ltmed.data.audit import overview, several
+from ltmed.data.audit import multilabel, overview
 from ltmed.data.audit.problems import confounding
 from ltmed.data.manifest import Manifest
 
@@ -38,7 +38,7 @@ def test_positives_unknowns_and_prevalence_are_counted():
 def test_pairs_of_labels_are_counted_as_in_a_loop():
     labels = (np.random.default_rng(1).random((60, 4)) < 0.4).astype(np.float32)
     loop = [[sum(r[i] == 1 and r[j] == 1 for r in labels.tolist()) for j in range(4)] for i in range(4)]
-    assert several.co_occurrence(labels).tolist() == loop
+    assert multilabel.co_occurrence(labels).tolist() == loop
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_pairs_of_labels_are_counted_as_in_a_loop():
     ],
 )
 def test_flags_of_patients_are_recognised(labels, groups, agree):
-    assert several.groups_always_agree(np.array(labels, np.float32), np.array(groups)) is agree
-    assert bool(several.flags_of_groups(toy(labels, groups))) is agree
+    assert multilabel.groups_always_agree(np.array(labels, np.float32), np.array(groups)) is agree
+    assert bool(multilabel.flags_of_groups(toy(labels, groups))) is agree
 
 
 def test_groups_and_copies_of_several_labels_are_described():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ltmed.data.manifest import Manifest
-from ltmed.data.readers._several import groups_always_agree
+from ltmed.data.readers._multilabel import groups_always_agree
 
 MAX_PAIRS = 3
 
