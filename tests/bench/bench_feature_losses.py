@@ -55,8 +55,8 @@ def main(rounds: int = 5) -> None:
     ]
     reference = time_only(loss_and_gradients(plain, [features, weight, bias]))
     for name, loss, inputs in ones:
-        ours = time_only(loss_and_gradients(loss, inputs))
-        compare(f"{name} beside a linear classifier with cross-entropy", ours, reference, rounds, 0.25, (50, 100))
+        actual = time_only(loss_and_gradients(loss, inputs))
+        compare(f"{name} beside a linear classifier with cross-entropy", actual, reference, rounds, 0.25, (50, 100))
     torch.set_num_threads(threads)
 
 

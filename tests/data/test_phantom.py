@@ -53,10 +53,10 @@ def read(root: Path):
 def test_counts_are_a_long_tail_of_imbalance_100_and_balanced_parts():
     assert COUNTS["train"] == (1500, 696, 323, 150, 70, 32, 15)
     assert COUNTS["train"][0] / COUNTS["train"][-1] == 100
-    found = {part: dict.fromkeys(CODES, 0) for part in COUNTS}
+    actual = {part: dict.fromkeys(CODES, 0) for part in COUNTS}
     for case in cases():
-        found[case.part][case.code] += case.views
-    assert {part: tuple(numbers.values()) for part, numbers in found.items()} == COUNTS
+        actual[case.part][case.code] += case.views
+    assert {part: tuple(numbers.values()) for part, numbers in actual.items()} == COUNTS
 
 
 def test_lesions_have_one_to_four_images_and_one_part_each():

@@ -94,13 +94,13 @@ def test_every_violator_is_drawn_equally_often_and_no_other() -> None:
     expected = oracle.violators(f.tolist(), labels.tolist(), 0, 1, ALPHA)
     assert 2 < len(expected) < 7
     generator = torch.Generator().manual_seed(0)
-    seen = torch.stack(
+    observed = torch.stack(
         [
             triplet.sample_violators(distance, labels, torch.rand(9, 9, generator=generator), ALPHA)[0][0, 1]
             for _ in range(1000)
         ]
     )
-    counts = seen.bincount(minlength=9)
+    counts = observed.bincount(minlength=9)
     assert set(counts.nonzero()[:, 0].tolist()) == set(expected)
     assert stats.chisquare(counts[expected]).pvalue > 1e-3
 
@@ -109,7 +109,7 @@ def test_every_image_of_a_third_class_is_drawn_equally_often() -> None:
     labels = torch.tensor([3, 0, 1, 3, 1, 0, 2, 2, 3, 5])
     negatives = torch.tensor([[m if labels[m] != labels[a] else (a + 1) % 10 for m in range(10)] for a in range(10)])
     generator = torch.Generator().manual_seed(0)
-    seen = torch.stack(
+    observed = torch.stack(
         [
             triplet.sample_third_class(labels, negatives, torch.rand(10, 10, generator=generator))[0]
             for _ in range(700)
@@ -117,7 +117,7 @@ def test_every_image_of_a_third_class_is_drawn_equally_often() -> None:
     )  # fmt: skip
     for a, m in ((0, 1), (1, 0), (4, 6), (6, 4), (9, 0)):
         others = oracle.third_class(labels.tolist(), a, m)
-        counts = seen[:, a, m].bincount(minlength=10)
+        counts = observed[:, a, m].bincount(minlength=10)
         assert set(counts.nonzero()[:, 0].tolist()) == set(others)
         assert stats.chisquare(counts[others]).pvalue > 1e-4
 

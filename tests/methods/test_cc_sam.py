@@ -46,13 +46,13 @@ def slow_flatten(network: Network, images: Tensor, labels: Tensor, rho: float, s
     total = loss.item()
     for c in labels.unique().tolist():
         own = labels == c
-        wanted = torch.autograd.grad(
+        expected = torch.autograd.grad(
             F.cross_entropy(head(features[own]), labels[own]), list(head.parameters()), retain_graph=True
         )
         moved = copy.deepcopy(head)
         moved.zero_grad()
         with torch.no_grad():
-            for parameter, g in zip(moved.parameters(), wanted, strict=True):
+            for parameter, g in zip(moved.parameters(), expected, strict=True):
                 length = rho * numbers**0.25 / max(COUNTS[c] - 1, 1) ** 0.25
                 length *= math.sqrt(parameter.norm().item() / 2 / g.norm().item())
                 parameter += length * g / g.norm()

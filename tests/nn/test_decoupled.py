@@ -62,11 +62,11 @@ def test_tau_normalisation_divides_each_weight_vector(tau: float) -> None:
     with torch.no_grad():
         head.linear.weight.mul_(torch.tensor([[1.0], [5.0], [0.1], [0.0]]))
     head.tau.fill_(tau)
-    found = head(features())
+    actual = head(features())
     for c, weight in enumerate(head.linear.weight.detach()):
         norm = float(weight.square().sum() ** 0.5)
         expected = features() @ (weight / norm**tau) if norm else torch.zeros(5)
-        torch.testing.assert_close(found[:, c], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(actual[:, c], expected, rtol=1e-5, atol=1e-6)
     head.train()
     torch.testing.assert_close(head(features()), features() @ head.linear.weight.T)
 
@@ -106,9 +106,9 @@ def test_predicts_alike_from_its_state_and_in_float32_under_autocast(kind: type[
     expected = head(features())
     torch.testing.assert_close(other(features()), expected, rtol=0, atol=0)
     with torch.autocast("cpu", torch.bfloat16):
-        found = head(features())
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.05)
+        actual = head(features())
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, rtol=0.02, atol=0.05)
 
 
 def test_unknown_metric_is_a_user_error() -> None:

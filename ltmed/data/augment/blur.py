@@ -23,7 +23,7 @@ class BoxBlur(Operation):
     """
 
     def __init__(self, sizes: tuple[int, int] = (3, 7)) -> None:
-        self.sizes = _odd_sizes(sizes, least=1)
+        self.sizes = _odd_sizes(sizes, minimum=1)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> int:
         """Side of the square in pixels."""
@@ -47,7 +47,7 @@ class MedianBlur(Operation):
     """
 
     def __init__(self, sizes: tuple[int, int] = (3, 7)) -> None:
-        self.sizes = _odd_sizes(sizes, least=1)
+        self.sizes = _odd_sizes(sizes, minimum=1)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> int:
         """Side of the square in pixels."""
@@ -72,7 +72,7 @@ class MotionBlur(Operation):
     """
 
     def __init__(self, sizes: tuple[int, int] = (3, 7)) -> None:
-        self.sizes = _odd_sizes(sizes, least=3)
+        self.sizes = _odd_sizes(sizes, minimum=3)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[int, Point, Point]:
         """Side of the square, and the two different ends of the line in it."""

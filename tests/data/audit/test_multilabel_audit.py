@@ -23,8 +23,8 @@ def toy(labels, groups=None, sources=None) -> Manifest:
 
 
 def test_positives_unknowns_and_prevalence_are_counted():
-    found = toy([[1, 0, np.nan], [1, 1, 0], [0, 0, np.nan], [1, 0, 1]])
-    lines = overview.classes(found, ())
+    actual = toy([[1, 0, np.nan], [1, 1, 0], [0, 0, np.nan], [1, 0, 1]])
+    lines = overview.classes(actual, ())
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:5]}
     assert rows == {
         "label": ["positive", "unknown", "prevalence"],
@@ -57,12 +57,12 @@ def test_flags_of_patients_are_recognised(labels, groups, agree):
 
 
 def test_groups_and_copies_of_several_labels_are_described():
-    found = toy([[1, 1], [1, 0], [np.nan, 0], [0, 1]], [0, 0, 1, 1])
-    assert "2 patients" in overview.groups(found)[0]
-    assert [rows.tolist() for rows in overview._differing(found.labels, [np.array([0, 1]), np.array([1, 2])])] == [
+    actual = toy([[1, 1], [1, 0], [np.nan, 0], [0, 1]], [0, 0, 1, 1])
+    assert "2 patients" in overview.groups(actual)[0]
+    assert [rows.tolist() for rows in overview._differing(actual.labels, [np.array([0, 1]), np.array([1, 2])])] == [
         [0, 1]
     ]
-    assert overview._labelled(found, np.array([0, 2])) == ["0.png A|B", "2.png A?"]
+    assert overview._labelled(actual, np.array([0, 2])) == ["0.png A|B", "2.png A?"]
 
 
 def test_the_strongest_label_decides_on_confounding():

@@ -33,8 +33,8 @@ def read(root: Path, left_out: tuple[str, ...] = ()):
 def test_constants():
     assert len(BoneMarrow.classes) == len(BoneMarrow.class_names) == len(COUNTS) == 21
     assert sum(COUNTS) == 171374
-    kept = [count for code, count in zip(BoneMarrow.classes, COUNTS, strict=True) if code not in EXCLUDED_BY_ALPA]
-    assert (len(kept), sum(kept)) == (17, 147904)
+    selected = [count for code, count in zip(BoneMarrow.classes, COUNTS, strict=True) if code not in EXCLUDED_BY_ALPA]
+    assert (len(selected), sum(selected)) == (17, 147904)
 
 
 def test_class_is_the_first_folder_with_the_name_of_one(tmp_path):

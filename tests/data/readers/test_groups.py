@@ -45,8 +45,8 @@ def test_components_are_those_of_a_slow_search(seed):
     rng = np.random.default_rng(seed)
     number = 40
     columns = [[rng.choice(["", *map(str, range(12))]) for _ in range(number)] for _ in range(2)]
-    found = connected(number, [list(enumerate(cells)) for cells in columns])
-    sets = {frozenset(np.flatnonzero(found == group).tolist()) for group in np.unique(found)}
+    actual = connected(number, [list(enumerate(cells)) for cells in columns])
+    sets = {frozenset(np.flatnonzero(actual == group).tolist()) for group in np.unique(actual)}
     assert sets == {frozenset(rows) for rows in slow_components(number, columns)}
 
 
@@ -147,13 +147,13 @@ def test_no_regular_expression_is_refused():
     ],
 )
 def test_a_pattern_is_suggested_that_finds_the_patients(names, groups):
-    found = suggest_pattern(names)
-    assert found is not None
-    pattern = compile_pattern(found[0])
+    actual = suggest_pattern(names)
+    assert actual is not None
+    pattern = compile_pattern(actual[0])
     assert pattern is not None
     (ids,) = ids_in_names(pattern, names).values()
     assert len(set(ids)) == groups
-    assert found[1] == 30
+    assert actual[1] == 30
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,9 @@ def test_a_single_list_with_names_of_classes(tmp_path):
     archive(tmp_path)
     for name in ("training", "validation", "testing"):
         (tmp_path / f"{name}.csv").unlink()
-    words = {"train": "training", "val": "valid", "test": "Test"}
+    texts = {"train": "training", "val": "valid", "test": "Test"}
     names = {"AK": "Actinic keratosis", "NV": "nv"}
-    rows = [f"{image}.jpg,{names.get(code, code)},{words[part]}" for image, (code, part) in ARCHIVE.items()]
+    rows = [f"{image}.jpg,{names.get(code, code)},{texts[part]}" for image, (code, part) in ARCHIVE.items()]
     (tmp_path / "labels.csv").write_text("\n".join(["isic_id,label,split", *rows]))
     assert truth_of(read(tmp_path)) == ARCHIVE
     rows = [row.rpartition(",")[0] for row in rows]
@@ -164,11 +164,11 @@ def test_real_list(shared, tmp_path, monkeypatch):
     assert manifest.counts.tolist() == list(ISICArchiveLT.published_counts)
     split = official(manifest, 0)
     assert [len(part) for part in split.parts.values()] == [17508, 2509, 5003]
-    found = split.leakage(manifest)
-    assert 100 * found["fraction"] == pytest.approx(49.8, abs=0.1)
+    actual = split.leakage(manifest)
+    assert 100 * actual["fraction"] == pytest.approx(49.8, abs=0.1)
     lesions = {row["image"] for row in rows if row["lesion_id_from_isic2019"]}
     known = len(lesions & set(np.array(names_of(manifest))[split.test].tolist()))
-    assert 100 * found["leaking"] / known == pytest.approx(74.4, abs=0.1)
+    assert 100 * actual["leaking"] / known == pytest.approx(74.4, abs=0.1)
     divided = grouped(manifest, 0, pool="all")
     assert divided.leakage(manifest)["leaking"] == 0
     require_training_images(divided, manifest)

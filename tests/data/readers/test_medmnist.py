@@ -55,8 +55,8 @@ def test_every_pixel_label_and_part_is_kept(tmp_path, monkeypatch, colours, size
         assert len(rows) == number
         np.testing.assert_array_equal(manifest.labels[rows], data[f"{part}_labels"].ravel())
         for row, image in zip(rows, data[f"{part}_images"], strict=True):
-            found = cv2.imread(str(manifest.root / manifest.images[row]))[:, :, ::-1]
-            np.testing.assert_array_equal(found, image if colours else np.dstack([image] * 3))
+            actual = cv2.imread(str(manifest.root / manifest.images[row]))[:, :, ::-1]
+            np.testing.assert_array_equal(actual, image if colours else np.dstack([image] * 3))
     split = official(manifest, 0)
     assert [len(rows) for rows in split.parts.values()] == list(SIZES.values())
     require_training_images(split, manifest)
