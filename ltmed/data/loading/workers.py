@@ -7,7 +7,10 @@ is copied once to the main process.
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,8 +41,36 @@ class _Steps(Dataset):
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.make(self.steps[index], self.key)
+    def __getitem__(self, index: int) -> Batch | _Failure:
+        try:
+            return self.make(self.steps[index], self.key)
+        except Exception as error:  # After an exception, torch's loader waits five seconds for each process.
+            return _Failure(_picklable(error), traceback.format_exc())
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """The error of a batch, sent in its place."""
+
+    error: Exception
+    traceback: str
+    """Formatted traceback of the worker process."""
+
+
+class _WorkerError(Exception):
+    """The traceback of a worker process as text, the cause of the error raised in the main process."""
+
+    def __str__(self) -> str:
+        return f"in a worker process:\n{self.args[0]}"
+
+
+def _picklable(error: Exception) -> Exception:
+    """The error itself, or a RuntimeError with its text if it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def in_processes(
@@ -56,16 +87,21 @@ def in_processes(
 
     Raises:
         UserError: the system cannot fork processes.
+        Exception: any error of `make`.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         raise UserError("dataset.workers needs a system that can fork processes", "Use dataset.workers=0: threads.")
-    yield from DataLoader(
-        _Steps(make, steps, key), batch_size=None, num_workers=workers, collate_fn=_as_it_is, pin_memory=pin_memory,
+    loader = DataLoader(
+        _Steps(make, steps, key), batch_size=None, num_workers=workers, collate_fn=_identity, pin_memory=pin_memory,
         multiprocessing_context="fork", worker_init_fn=_begin,
     )  # fmt: skip
+    for batch in loader:
+        if isinstance(batch, _Failure):
+            raise batch.error from _WorkerError(batch.traceback)
+        yield batch
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 

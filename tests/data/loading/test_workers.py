@@ -71,9 +71,23 @@ def test_other_processes_make_them() -> None:
     assert os.getpid() % 2**24 not in processes
 
 
-def test_an_error_in_a_worker_arrives_with_its_text() -> None:
-    with pytest.raises(ValueError, match="an augmentation of your own is wrong"):
+def test_an_error_in_a_worker_arrives_with_its_traceback() -> None:
+    with pytest.raises(ValueError, match="^an augmentation of your own is wrong$") as caught:
         train(Broken(), 2)
+    assert "in __call__" in str(caught.value.__cause__)
+
+
+class Unsendable(Broken):
+    def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
+        class LocalError(Exception):
+            pass
+
+        raise LocalError("no other process knows my class")
+
+
+def test_an_error_that_cannot_be_sent_arrives_as_its_text() -> None:
+    with pytest.raises(RuntimeError, match="^LocalError: no other process knows my class$"):
+        train(Unsendable(), 2)
 
 
 def test_a_system_without_fork_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
