@@ -211,9 +211,7 @@ class ISIC2018(DataModule):
             if path and "lesion_id" in table:
                 ids = map(stem, column(table, path, "image", "image_id"))
                 lesions |= {
-                    image: lesion
-                    for image, lesion in zip(ids, normalised_ids(table["lesion_id"]), strict=True)
-                    if lesion
+                    image: cell for image, cell in zip(ids, normalised_ids(table["lesion_id"]), strict=True) if cell
                 }
         named = np.array([name in lesions for name in stems])
         if not named.any():
@@ -226,9 +224,7 @@ class ISIC2018(DataModule):
         return np.unique([lesions.get(name, f"image {name}") for name in stems], return_inverse=True)[1]
 
     def _index(self, name: str, path: Path) -> int:
-        index_of = {
-            name.lower(): index for names in (self.classes, self.class_names) for index, name in enumerate(names)
-        }
+        index_of = {text.lower(): k for names in (self.classes, self.class_names) for k, text in enumerate(names)}
         plain = name.lower().replace("_", " ").strip()
         if plain not in index_of:
             raise UserError(f"{path}: '{name}' is not a class of {self.name}", suggest(plain, index_of))
@@ -256,9 +252,7 @@ class ISIC2018(DataModule):
         counts = np.bincount(labels, minlength=len(self.classes)).tolist()
         if tuple(counts) != self.published_counts:
             classes = zip(self.classes, counts, self.published_counts, strict=True)
-            differing = ", ".join(
-                f"{code} {have} of {published}" for code, have, published in classes if have != published
-            )
+            differing = ", ".join(f"{code} {count} of {known}" for code, count, known in classes if count != known)
             warnings.warn(
                 f"{self.name}: {path} has {sum(counts)} images, not {sum(self.published_counts)}: {differing}",
                 stacklevel=5,
