@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage, stats
 
 from ltmed.data import augment
-from ltmed.data.augment.distort import Turn
+from ltmed.data.augment.distort import ShiftScaleRotateParameters
 from tests.data.scenes import IMAGE, WIDE, applied, scene
 
 
@@ -50,8 +50,10 @@ def test_turn(image, seed):
 
 def test_quarter_turns_and_whole_shifts_are_exact():
     turn = augment.ShiftScaleRotate()
-    np.testing.assert_array_equal(applied(turn, IMAGE, Turn(90, 1, 0, 0)), np.rot90(IMAGE))
-    np.testing.assert_array_equal(applied(turn, IMAGE, Turn(0, 1, 0.1, -0.2))[:72, 9:], IMAGE[18:, :81])
+    np.testing.assert_array_equal(applied(turn, IMAGE, ShiftScaleRotateParameters(90, 1, 0, 0)), np.rot90(IMAGE))
+    np.testing.assert_array_equal(
+        applied(turn, IMAGE, ShiftScaleRotateParameters(0, 1, 0.1, -0.2))[:72, 9:], IMAGE[18:, :81]
+    )
 
 
 def test_turn_draws():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltmed.data.phantom.chest import FINDINGS, SIZE, radiograph
-from ltmed.data.phantom.write_multi import IMAGES, LABELS, POSITIVES, TOGETHER, draw, plan, write_phantom_multi
+from ltmed.data.phantom.write_multi import IMAGES, LABELS, POSITIVES, CO_OCCURRING, draw, plan, write_phantom_multi
 from ltmed.errors import UserError
 
 SMALL = {"train": 24, "val": 8, "test": 10}
@@ -47,9 +47,9 @@ def test_findings_occur_together_and_come_back_in_a_patient(planned):
     present = np.array([[label in one.findings for label in LABELS] for one in planned if one.part == "train"])
     chance = np.outer(present.mean(0), present.mean(0)) * len(present)
     times = (present.T.astype(float) @ present) / chance
-    pairs = [(LABELS.index(one), LABELS.index(other)) for one, other in TOGETHER[:3]]
+    pairs = [(LABELS.index(one), LABELS.index(other)) for one, other in CO_OCCURRING[:3]]
     assert min(times[pair] for pair in pairs) > 1.4
-    others = [times[i, j] for i in range(6) for j in range(i) if (LABELS[j], LABELS[i]) not in TOGETHER]
+    others = [times[i, j] for i in range(6) for j in range(i) if (LABELS[j], LABELS[i]) not in CO_OCCURRING]
     assert np.median(others) < 1.3
     patients = [one.patient for one in planned if one.part == "train"]
     seconds = [index for index in range(1, len(patients)) if patients[index] == patients[index - 1]]

@@ -32,7 +32,7 @@ class Contents:
     bits: np.ndarray
     """int64 `[N]`, of one stored value."""
     extremes: np.ndarray
-    """float64 `[N, 2]`, smallest and largest stored value; NaN where values are kept as stored."""
+    """float64 `[N, 2]`, smallest and largest stored value; NaN for images that are not scaled."""
     scaled_by: list[str]
     """The source of the black and white levels, see `ltmed.data.cache.intensity`."""
 

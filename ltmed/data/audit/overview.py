@@ -74,7 +74,7 @@ def groups(manifest: Manifest) -> list[str]:
     # Remarks of the reader, for instance which columns the groups come from.
     notes = [str(note) for note in getattr(manifest, "notes", ())]
     if manifest.groups is None:
-        return [f"! no {unit} ids: images of one {unit} may be in training and test part, and nobody can tell", *notes]
+        return [f"! no {unit} ids: images of one {unit} may be in training and test part undetected", *notes]
     sizes = np.bincount(np.unique(manifest.groups, return_inverse=True)[1])
     repeated = sizes[sizes > 1]
     repeated_groups = f"{len(repeated):,} have several images ({repeated.sum():,} in all, at most {sizes.max()})"

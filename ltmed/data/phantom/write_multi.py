@@ -68,8 +68,8 @@ class Image(NamedTuple):
 def plan(images: Mapping[str, int] = IMAGES, positives: Mapping[str, tuple[int, ...]] = POSITIVES) -> list[Image]:
     """All images with their findings, in a fixed order.
 
-    Labels are given from the most to the least common, each to exactly as many images as `positives` says, drawn one
-    after another: an image is likelier by 4 for each finding it has that goes together (`TOGETHER`), and by 12 if
+    Labels are assigned from the most to the least common, each to exactly as many images as in `positives`, sampled one
+    after another: the odds of an image rise by 4 for each co-occurring finding (`CO_OCCURRING`), and by 12 if
     another image of its patient has the label already.
 
     Args:

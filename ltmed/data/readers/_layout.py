@@ -44,8 +44,7 @@ def read_layout(root: Path, help_text: str, class_names: Sequence[str] | None, i
     Args:
         root: the folder.
         help_text: hint of the error if `root` is not a folder or contains no image.
-        class_names: the classes that the user names, None if they are to be found: named folders are classes whatever
-            they hold or are called.
+        class_names: the classes that the user names, None to detect them; named folders always are classes.
         include: patterns of the files to include; empty for all images except masks of others.
 
     Raises:

@@ -144,7 +144,7 @@ def subfolders(paths: Iterable[str], depth: int) -> set[str]:
 def refuse_higher_folders(
     root: Path, folders: Mapping[tuple[str, str], Sequence[str]], parts: Collection[str], depth: int
 ) -> list[str]:
-    """Refuses `set1/{a,b}` beside `set2/{a,b}`: the classes are one below, whatever is between or above.
+    """Refuses `set1/{a,b}` beside `set2/{a,b}`: the classes are one level below.
 
     Args:
         root: the root, for messages.

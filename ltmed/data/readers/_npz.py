@@ -54,7 +54,9 @@ def extract(npz: Path, folder: Path, *, n_labels: int = 0) -> Path:
                 if not table.is_file():
                     _extract_new(npz, folder, contents, n_labels)
         if json.loads((folder / META).read_text())["contents"] != contents:
-            raise UserError(f"{folder} was made from another archive than {npz}", f"Remove {folder} to make it anew.")
+            raise UserError(
+                f"{folder} was made from another archive than {npz}", f"Remove {folder} to unpack the archive again."
+            )
     except (zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{npz} is damaged: {error}", _AGAIN) from None
     except OSError as error:

@@ -99,7 +99,7 @@ def images_among(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]
 def composed(text: str) -> str:
     """`text` in Unicode's composed form (NFC), without characters that have no width.
 
-    macOS writes an umlaut into file names as two characters; web pages and Office leave marks that nobody sees.
+    macOS writes an umlaut in file names as two characters; web pages and Office add invisible characters.
     """
     return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_INVISIBLE))
 

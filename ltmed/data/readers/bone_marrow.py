@@ -1,4 +1,4 @@
-"""Bone marrow cytomorphology (MLL, Helmholtz, Fraunhofer): 21 kinds of cell, told by the folder that an image is in."""
+"""Bone marrow cytomorphology (MLL, Helmholtz, Fraunhofer): 21 cell types, labelled by folder."""
 
 from __future__ import annotations
 

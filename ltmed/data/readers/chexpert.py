@@ -170,7 +170,7 @@ class CheXpert(DataModule):
 
 
 def _key(path: str) -> str:
-    """`train/patient00001/study1/view1_frontal`: what names an image whatever folders are above."""
+    """`train/patient00001/study1/view1_frontal`: the identifier of an image, independent of higher folders."""
     return "/".join(path.strip().replace("\\", "/").split("/")[-4:]).lower().rpartition(".")[0]
 
 
