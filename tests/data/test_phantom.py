@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ltmed.data.phantom import CODES, COUNTS, MANIFEST, write_phantom
-from ltmed.data.phantom.recipes import COLOURS, RECIPES, SKINS, CONFUSED_EVERY, CONFUSED_WITH, draw_lesion
+from ltmed.data.phantom.recipes import COLOURS, CONFUSED_EVERY, CONFUSED_WITH, RECIPES, SKINS, draw_lesion
 from ltmed.data.phantom.render import SIZE, STRUCTURES, paint, photograph
 from ltmed.data.phantom.write import Case, cases, draw
 from ltmed.errors import UserError

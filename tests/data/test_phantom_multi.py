@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltmed.data.phantom.chest import FINDINGS, SIZE, radiograph
-from ltmed.data.phantom.write_multi import IMAGES, LABELS, POSITIVES, CO_OCCURRING, draw, plan, write_phantom_multi
+from ltmed.data.phantom.write_multi import CO_OCCURRING, IMAGES, LABELS, POSITIVES, draw, plan, write_phantom_multi
 from ltmed.errors import UserError
 
 SMALL = {"train": 24, "val": 8, "test": 10}
