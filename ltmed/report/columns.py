@@ -37,8 +37,8 @@ class Entry:
 
     @cached_property
     def settings(self) -> Settings:
-        """Everything that changes the run's numbers."""
-        return identity(self.run.config)
+        """Everything that changes the run's numbers; what is None counts as not there, as in runs that lack the key."""
+        return {key: value for key, value in identity(self.run.config).items() if value is not None}
 
     @property
     def dataset(self) -> str:
@@ -71,8 +71,9 @@ class Entry:
         images = {
             key: value
             for key, value in self.settings.items()
-            if key.startswith(("split.", "dataset.")) and key not in (*_READING, *_PLACE_OF_A_SET, "split.of")
-        } | dict.fromkeys(self.run.split_seeds)
+            if key.startswith(("split.", "dataset."))
+            and key not in (*_READING, *_PLACE_OF_A_SET, "split.of", *self.run.split_seeds)
+        }
         several = {"several labels": True} if self.finished and self.run.multilabel else {}
         return {**images, **several, "name": protocol_name(self.run) if self.finished else None}
 

@@ -82,11 +82,17 @@ def division_names(some: Iterable[Division], among: Iterable[Division]) -> str:
 def distinguishing_keys(groups: Sequence[Sequence[Settings]]) -> list[str]:
     """The keys that distinguish all different settings of each group; settings of two groups need not differ.
 
-    Greedy: the key that separates most of what is not yet distinguished comes first, of equals one that all settings
-    have (`loss` rather than an argument of one of the losses), nearest to the top of the configuration, a choice, the
-    shortest. What follows from another key (`augment.crop.size` from `image_size`) is so left out.
+    A setting that is None counts as missing. Greedy: the key that separates most of what is not yet distinguished comes
+    first, of equals one that all settings have (`loss` rather than an argument of one of the losses), nearest to the
+    top of the configuration, a choice, the shortest. What follows from another key (`augment.crop.size` from
+    `image_size`) is so left out.
     """
-    pairs = [pair for group in groups for pair in combinations(group, 2) if pair[0] != pair[1]]
+    pairs = [
+        (one, other)
+        for group in groups
+        for one, other in combinations(group, 2)
+        if any(_differ(key, one, other) for key in {**one, **other})
+    ]
     ones = [one for pair in pairs for one in pair]
 
     def order(key: str) -> tuple[bool, int, bool, int, str]:

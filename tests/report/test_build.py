@@ -47,6 +47,14 @@ def test_other_splits_are_other_columns(tmp_path, other):
     assert sorted(len(cell.runs) for cell in table.cells.values()) == [1, 1]
 
 
+def test_a_setting_that_is_none_is_one_that_is_missing(tmp_path):
+    unset = {"split.val_seed": None, "dataset.head": None, "trainer.gradient_clip_val": None}
+    table = from_runs([write(tmp_path, "erm"), write(tmp_path, "erm", 1, settings=unset)])
+    assert (len(table.rows), len(table.columns)) == (1, 1)
+    (cell,) = separate(table).cells.values()
+    assert len(cell.runs) == 2
+
+
 def test_a_row_with_another_hash_of_a_fold_has_its_own_column(tmp_path):
     runs = [write(tmp_path, method, fold) for method in ("erm", "rs") for fold in (0, 1)]
     table = from_runs([*runs, write(tmp_path, "proco", 0, split_hash="changed"), write(tmp_path, "proco", 1)])
@@ -157,6 +165,7 @@ def test_labels_are_short():
     assert settings_text(other, ["a.second.lr"]) == "second.lr=0.001"
     assert settings_text({"epochs.first": 1, "epochs.second": 2}, ["epochs"]) == "epochs={first: 1, second: 2}"
     assert distinguishing_keys([[one], [other]]) == distinguishing_keys([[one, dict(one)]]) == []
+    assert distinguishing_keys([[one, {**one, "unset": None}]]) == [], "and it comes to an end"
     ce, alpa = {"module.loss._target_": "ltmed.ce"}, {"module.loss._target_": "ltmed.alpa", "module.loss.beta": 1.0}
     assert settings_text(ce, distinguishing_keys([[ce, alpa]])) == "loss=ce", "beta also tells them apart"
 
