@@ -13,8 +13,8 @@ Only the classifier is perturbed, so that one forward and one backward pass of t
 BatchNorm statistics are the same in both terms. The gradient of the second term is that at the perturbed weights, as in
 SAM. Optimiser, gradient clipping and DDP treat the sum as any other loss.
 
-Stage 2, `Robustify`. The encoder is frozen; on class-balanced batches the features are perturbed along the gradient v_i
-= dCE/dh_i:
+Stage 2, `Robustify`. The encoder is frozen; on class-balanced batches the features are perturbed along their
+gradient v_i = dCE/dh_i:
 
     w_c = log(n_max / n_c + 0.01) / d      e_i = s w_{y_i} v_i / sqrt(sum_{j in y_i} |v_j|^2)
     L = (1 - a) mean CE(z_i) + a mean w_{y_i} CE(W (h_i + e_i) + b)       a = min((t + 1) / T, a_max) in epoch t of T
