@@ -1,14 +1,14 @@
-# `make` or `make help` lists the targets. Each needs nothing but Python >= 3.10, and may be repeated.
+# `make` or `make help` lists the targets. They need only Python >= 3.10 and can be repeated safely.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Compiled at once: where the environment forbids to write .pyc files, each process would compile torch and Lightning anew.
+# Compile bytecode on installation: where .pyc files cannot be written later, every process would compile torch and Lightning again.
 PIP = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo test check wheel docs bench clean
 
-help:  ## this list
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/uv:
@@ -26,28 +26,28 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/uv
 
 install: $(VENV)/installed  ## create .venv and install ltmed
 
-install-dev: $(VENV)/installed-dev  ## the same with everything for tests, docs and exports
+install-dev: $(VENV)/installed-dev  ## install ltmed with all dependencies for tests, docs and exports
 
-demo: $(VENV)/installed  ## ERM and two remedies for rare classes on embedded images, and a report
+demo: $(VENV)/installed  ## train ERM and two long-tail methods on generated images, and write a report
 	$(BIN)/ltmed demo
 
-check: $(VENV)/installed-dev  ## lint and types
+check: $(VENV)/installed-dev  ## run the linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-test: check  ## lint, types and all tests
+test: check  ## run the linter, the type checker and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-wheel: $(BIN)/uv  ## build the wheel, install it into an empty environment, use it from an empty folder
+wheel: $(BIN)/uv  ## build the wheel and test it in an empty environment and folder
 	.ci/wheel $(BIN)/uv $(BIN)/python
 
-docs: $(VENV)/installed-dev  ## build the site into docs/_build/html; warnings are errors
+docs: $(VENV)/installed-dev  ## build the documentation in docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-bench: $(VENV)/installed-dev  ## speed against reference implementations, as ratios
+bench: $(VENV)/installed-dev  ## measure speed relative to reference implementations
 	$(BIN)/python -m tests.bench
 
-clean:  ## remove .venv and caches; runs/ stays
+clean:  ## remove .venv and caches, but not runs/
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
