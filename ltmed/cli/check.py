@@ -46,14 +46,14 @@ def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: b
     cfg = compose(overrides)
     with _recorded_warnings() as messages:
         manifest, reader = read_manifest(cfg)
-    _say(overview.classes(manifest, reader.counts_known, everything=everything))
+    _say(overview.classes(manifest, reader.published_counts, everything=everything))
     _say([*overview.groups(manifest), *overview.sources(manifest), *overview.left_out(manifest, messages)])
     contents = copies = None
     if not labels_only:
-        from ltmed.data.audit.copies import find_copies
+        from ltmed.data.audit.copies import find_duplicates
 
         contents = _read(manifest, cfg)
-        copies = find_copies(contents.digests, contents.looks)
+        copies = find_duplicates(contents.digests, contents.thumbnails)
         size = int(cfg.image_size)
         _say(
             [
@@ -102,7 +102,7 @@ def _overlap(manifest: Manifest, contents: Contents | None, other: str, everythi
     import numpy as np
 
     from ltmed.config.compose import compose, read_manifest
-    from ltmed.data.audit.copies import find_copies
+    from ltmed.data.audit.copies import find_duplicates
     from ltmed.data.audit.problems import overlap
     from ltmed.data.readers._files import column, read_table
 
@@ -122,8 +122,9 @@ def _overlap(manifest: Manifest, contents: Contents | None, other: str, everythi
     lines += _where(manifest, rows, everything)
     if other_manifest is not None and cfg is not None and contents is not None:
         other_contents = _read(other_manifest, cfg)
-        copies = find_copies(
-            [*contents.digests, *other_contents.digests], np.concatenate([contents.looks, other_contents.looks])
+        copies = find_duplicates(
+            [*contents.digests, *other_contents.digests],
+            np.concatenate([contents.thumbnails, other_contents.thumbnails]),
         )
         images = np.arange(len(manifest))
         for way, matched in zip(

@@ -167,7 +167,7 @@ def _cases(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | Expl
     from ltmed.report.renderers.explanations import ExplainedImage
 
     listed = list_images(images)
-    for title, path in zip(listed.shown, listed.paths, strict=True):
+    for title, path in zip(listed.names, listed.paths, strict=True):
         try:
             yield Case(title, explainer.member.preprocessing(path.read_bytes()))
         except OSError as error:

@@ -80,7 +80,7 @@ def command(
         _writer(output, predictor.columns) as write,
         bar("predicting", len(listed.paths), False if quiet else None) as advance,
     ):
-        for table in predictor.batches(listed.paths, listed.shown):
+        for table in predictor.batches(listed.paths, listed.names):
             write(table)
             advance(len(table))
             unreadable += sum(error is not None for error in table["error"])

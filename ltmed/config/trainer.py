@@ -8,7 +8,7 @@ from ltmed.errors import UserError, suggest
 
 _EPOCHS = "Set epochs=N, or method.stages.<stage>.epochs=N: a stage is a number of whole epochs."
 _RESUME = "A run that is stopped from outside, for instance by Slurm's time limit, goes on with the same command."
-_WHOLE = "Every epoch is validated on the whole part, since that chooses the checkpoint; split.val sets its size."
+N_IMAGES = "Every epoch is validated on the whole part, since that chooses the checkpoint; split.val sets its size."
 _TRY = "For a quick try: epochs=1 +trainer.limit_train_batches=2, or dataset=phantom backbone=tiny."
 REFUSED = {
     "max_epochs": _EPOCHS,
@@ -18,9 +18,9 @@ REFUSED = {
     "max_time": _RESUME,
     "fast_dev_run": _TRY,
     "overfit_batches": _TRY,
-    "limit_val_batches": _WHOLE,
-    "val_check_interval": _WHOLE,
-    "check_val_every_n_epoch": _WHOLE,
+    "limit_val_batches": N_IMAGES,
+    "val_check_interval": N_IMAGES,
+    "check_val_every_n_epoch": N_IMAGES,
     "num_sanity_val_steps": "The first epoch is validated like every other.",
     "limit_test_batches": "The results are those of the whole test part; split.test sets its size.",
     "limit_predict_batches": "Training predicts nothing; `ltmed predict` does.",

@@ -1,4 +1,4 @@
-"""What every training, validation and test step receives."""
+"""The batch that every training, validation and test step receives."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ltmed.errors import UserError
 class Batch(NamedTuple):
     """B images of one split. As loaded: uint8 `[B, H, W, 3]`; inside a step: float32 `[B, 3, H, W]`, normalised.
 
-    `Stage.on_after_batch_transfer` makes the second out of the first on the training device, so that pixels
-    stay uint8 until the end.
+    `Stage.on_after_batch_transfer` converts the former to the latter on the training device, so that pixels stay uint8
+    until then.
     """
 
     images: Tensor
     """First (or only) view."""
     labels: Tensor
-    """int64 `[B]`, class indices; or float32 `[B, K]` of 0, 1 and NaN (not known) where images have several labels."""
+    """int64 `[B]`, class indices; or float32 `[B, K]` of 0, 1 and NaN (unknown) where images have several labels."""
     indices: Tensor
     """int64 `[B]`, rows of the manifest, so that every number can be traced to an image."""
     views: Tensor | None = None
@@ -48,8 +48,8 @@ def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         std: likewise.
     """
     batch, height, width, channels = pixels.shape
-    # Whole rows at once and in place: an operand of 3 values would leave the CPU's vector units idle, and a
-    # second array of this size costs more in page faults than the arithmetic.
+    # Whole rows at once and in place: broadcasting 3 values does not vectorise on a CPU, and a second array of this
+    # size costs more in page faults than the arithmetic.
     rows = pixels.reshape(batch, height, width * channels).float()
     rows.sub_(mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
     return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The base of every data set: constants and one `read(root)` in the subclass, everything else here."""
+"""Base class of every data set: subclasses have constants and a method `read(root)`."""
 
 from __future__ import annotations
 
@@ -31,48 +31,48 @@ from ltmed.evaluation.tiers import tiers
 
 @dataclass(frozen=True)
 class StageData:
-    """How one stage wants its training images."""
+    """How the training images of one stage are sampled and augmented."""
 
     batch_size: int | None
-    """Over all processes together; None where the sampler decides."""
+    """Of all processes together; None where the sampler determines it."""
     views: int
     """Augmented views of each image in a batch, 1 or 2."""
     sampler: Callable[..., Sampler]
     """`(labels, batch_size, epochs, seed) -> Sampler`."""
     augment: Augmentation | Sequence[Augmentation]
-    """One for all views, or one for each."""
+    """One for all views, or one per view."""
     epochs: int
     seed: int
     described: tuple[str, ...] = ()
-    """The configuration of the augmentation of every view as text, by which its features are found."""
+    """The configuration of the augmentation of every view as text, the key of its cached features."""
     accumulate: int = 1
-    """Parts that each process computes its share of a batch in."""
+    """Number of parts of each process's share of a batch (gradient accumulation)."""
     passes: int | None = None
-    """Of features: how many of a random view are kept; None where views must not be random."""
+    """Of cached features: number of passes of a random view; None if views must be deterministic."""
 
 
 class DataModule(LightningDataModule):
-    """Images of one data set, split and ready to be loaded.
+    """Images of one data set, with a split and loaders.
 
     Construction reads label files only, so that names, counts, groups and split are known before any pixel is
-    decoded. `open` decodes the images into the cache (or finds them there).
+    decoded. `open` decodes the images into the cache, or opens an existing cache.
 
     Args:
         root: folder of the data set.
-        image_size: side of the square images that a network sees, in pixels.
+        image_size: side of the network's square input, in pixels.
         split: `(manifest, fold) -> Split`.
         fold: which of the split's folds is the test part.
         evaluation: the deterministic transform of validation and test images.
-        cache_dir: where decoded images are kept.
-        cache_scale: cached side / image_size; the margin that random crops move in.
+        cache_dir: folder of the caches of decoded images.
+        cache_scale: cached side / image_size; the margin for random crops.
         fit: `squash` resizes the whole image to the cached square; `crop` resizes the short side and cuts the centre.
         interpolation: of that resize, `bilinear` or `bicubic`, both with antialiasing.
-        intensity: what becomes of images of more than eight bits: `auto`, `window`, `range` or `[low, high]`, see
+        intensity: scaling of images of more than eight bits: `auto`, `window`, `range` or `[low, high]`, see
             `ltmed.data.cache.intensity.Intensity`.
-        cache_budget_gb: a cache of more raw pixels than so many gigabytes (10^9 bytes) keeps JPEGs instead.
-        on_bad_image: `error` stops with a list of all unreadable images; `skip` leaves them out and reports it.
+        cache_budget_gb: a cache with more gigabytes (10^9 bytes) of raw pixels stores JPEGs instead.
+        on_bad_image: `error` stops with a list of all unreadable images; `skip` excludes them with a warning.
         threads: decoding and augmentation threads; None takes one per core that this process may use.
-        workers: processes that make batches in place of threads, for augmentations in plain Python; 0 for none.
+        workers: processes that load batches instead of threads, for augmentations in pure Python; 0 for none.
         head: class codes of the head group; None applies the rule of `ltmed.evaluation.tiers`.
         tail: class codes of the tail group, likewise.
 
@@ -81,20 +81,20 @@ class DataModule(LightningDataModule):
     """
 
     name: str  # pyright: ignore[reportIncompatibleVariableOverride]
-    # A reader that learns its classes from the data has neither constant; the manifest has them in every case.
+    # A reader that finds its classes in the data has neither constant; the manifest always has both.
     classes: ClassVar[tuple[str, ...]]
     class_names: ClassVar[tuple[str, ...]]
-    counts_known: ClassVar[tuple[int, ...]] = ()
+    published_counts: ClassVar[tuple[int, ...]] = ()
     downloads: ClassVar[tuple[Download, ...]] = ()
     alternatives: ClassVar[bool] = False
-    """Whether each of `downloads` is a data set of its own, so that one has to be chosen."""
+    """Whether each of `downloads` is a separate data set, so that one has to be selected."""
     group_name: ClassVar[str] = "group"
     source: ClassVar[str]
     licence: ClassVar[str]
     layout: ClassVar[str]
     fetch: ClassVar[str]
     mean: ClassVar[tuple[float, float, float] | None] = None
-    """Normalisation of all networks on these images; None leaves it to the network (`ltmed.config.pixels`)."""
+    """Normalisation of all networks on these images; None uses that of the network (`ltmed.config.pixels`)."""
     std: ClassVar[tuple[float, float, float] | None] = None
 
     def __init__(
@@ -121,12 +121,12 @@ class DataModule(LightningDataModule):
         if root is None:
             raise UserError(f"dataset.root is not set for '{self.name}'", self.how_to_get())
         self.intensity = Intensity.of(intensity)
-        with _kept_warnings() as kept:
+        with _recorded_warnings() as recorded:
             self.manifest = self.read(Path(root).expanduser())
             self.split = split(self.manifest, fold)
             warn_of_unseen_classes(self.split, self.manifest)
-        self.warnings = tuple(dict.fromkeys(kept))
-        """What reading and splitting warned of; metrics.json and reports repeat it."""
+        self.warnings = tuple(dict.fromkeys(recorded))
+        """Warnings of reading and splitting, repeated in metrics.json and reports."""
         self.digest = self.split.digest(self.manifest)
         self.evaluation = evaluation
         self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
@@ -138,12 +138,12 @@ class DataModule(LightningDataModule):
         require_training_images(self.split, self.manifest)
         self.counts = count_labels(self.manifest.labels[self.split.train], len(self.manifest.classes))
         """int64 `[K]`: training images of each class, or positives of each label."""
-        first, last = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
-        self.tiers = tiers(self.counts, self.manifest.classes, head=first, tail=last)
+        head_classes, tail_classes = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
+        self.tiers = tiers(self.counts, self.manifest.classes, head=head_classes, tail=tail_classes)
         self.cache: ImageCache | None = None
         self.stage_data: StageData | None = None
         self.features: FeatureCache | None = None
-        """In place of the images, where the encoder is frozen."""
+        """Replaces the images where the encoder is frozen."""
         self._evaluation_view: View | None = None
 
     @property
@@ -153,7 +153,7 @@ class DataModule(LightningDataModule):
 
     @abstractmethod
     def read(self, root: Path) -> Manifest:
-        """Reads the label files under `root`; raises UserError naming what is missing."""
+        """Reads the label files under `root`; raises UserError that names missing files."""
 
     @classmethod
     def how_to_get(cls) -> str:
@@ -161,7 +161,7 @@ class DataModule(LightningDataModule):
         return f"Expected layout:\n{cls.layout}\nSource: {cls.source} ({cls.licence})\nTo get it: {cls.fetch}"
 
     def open(self) -> None:
-        """Decodes all images into the cache, or opens the cache that is there; leaves unreadable ones out."""
+        """Decodes all images into the cache, or opens an existing one; excludes unreadable images from the split."""
         self.cache = open_cache(
             self.manifest,
             self.cache_size,
@@ -174,21 +174,21 @@ class DataModule(LightningDataModule):
             threads=self.threads,
         )
         if self.cache.bad:
-            with _kept_warnings() as kept:
+            with _recorded_warnings() as recorded:
                 self.split = self.split.without([row for row, _ in self.cache.bad])
                 warn_of_unseen_classes(self.split, self.manifest)
-            self.warnings = tuple(dict.fromkeys([*self.warnings, *kept]))
+            self.warnings = tuple(dict.fromkeys([*self.warnings, *recorded]))
         require_training_images(self.split, self.manifest)
 
     @property
     def pixels(self) -> dict[str, Any]:
-        """How image files become squares of the cache, once they are open: store, side, fit, intensity."""
+        """Settings of the open image cache: store, side, fit, intensity."""
         assert self.cache is not None
-        known = {"store": self.cache.store.name, "side": self.cache_size, "fit": self.fit}
-        return {**known, "intensity": asdict(self.intensity)}
+        settings = {"store": self.cache.store.name, "side": self.cache_size, "fit": self.fit}
+        return {**settings, "intensity": asdict(self.intensity)}
 
     def use_features(self, features: FeatureCache, evaluation: str) -> None:
-        """Makes all loaders give features instead of images.
+        """Makes all loaders yield features instead of images.
 
         Args:
             features: of the frozen encoder.
@@ -199,7 +199,7 @@ class DataModule(LightningDataModule):
         self.features, self._evaluation_view = features, View(self.evaluation, evaluation)
 
     def compute_features(self, loaders: Iterable[TrainLoader | FeatureTrainLoader]) -> None:
-        """Computes the features that evaluation and these loaders need and that nobody has computed yet."""
+        """Computes the features for evaluation and these loaders that are not cached yet."""
         if self.features is not None:
             assert self._evaluation_view is not None
             self.features.get(self._evaluation_view)
@@ -208,7 +208,7 @@ class DataModule(LightningDataModule):
                 loader.prepare()
 
     def use(self, stage_data: StageData) -> None:
-        """Says how the next stage wants its training images."""
+        """Sets the sampling and augmentation of the next stage."""
         self.stage_data = stage_data
 
     def train_dataloader(self) -> TrainLoader | FeatureTrainLoader:
@@ -217,22 +217,22 @@ class DataModule(LightningDataModule):
         return self.train_loader(self.trainer.global_rank, self.trainer.world_size, pin_memory=self._on_gpu())
 
     def train_loader(self, rank: int, world: int, *, pin_memory: bool = False) -> TrainLoader | FeatureTrainLoader:
-        """The shard of one rank of every training batch; raises whatever is wrong with how the stage wants them."""
+        """The shard of one rank of every training batch; raises UserError for settings of the stage that do not fit."""
         assert self.cache is not None
         assert self.stage_data is not None
-        wanted, rows = self.stage_data, self.split.train
+        stage, rows = self.stage_data, self.split.train
         labels = self.manifest.labels[rows]
-        sampler = wanted.sampler(labels=labels, batch_size=wanted.batch_size, epochs=wanted.epochs, seed=wanted.seed)
+        sampler = stage.sampler(labels=labels, batch_size=stage.batch_size, epochs=stage.epochs, seed=stage.seed)
         if self.features is not None:
-            each = list(wanted.augment) if isinstance(wanted.augment, Sequence) else [wanted.augment] * wanted.views
-            views = [View(one, text) for one, text in zip(each, wanted.described, strict=True)]
+            augments = list(stage.augment) if isinstance(stage.augment, Sequence) else [stage.augment] * stage.views
+            views = [View(augment, text) for augment, text in zip(augments, stage.described, strict=True)]
             return FeatureTrainLoader(
-                self.features, rows, labels, sampler, views, passes=wanted.passes, seed=wanted.seed, rank=rank,
-                world=world, parts=wanted.accumulate,
+                self.features, rows, labels, sampler, views, passes=stage.passes, seed=stage.seed, rank=rank,
+                world=world, parts=stage.accumulate,
             )  # fmt: skip
         return TrainLoader(
-            self.cache, rows, labels, sampler, wanted.augment, views=wanted.views, seed=wanted.seed, rank=rank,
-            world=world, threads=self.threads, workers=self.workers, pin_memory=pin_memory, parts=wanted.accumulate,
+            self.cache, rows, labels, sampler, stage.augment, views=stage.views, seed=stage.seed, rank=rank,
+            world=world, threads=self.threads, workers=self.workers, pin_memory=pin_memory, parts=stage.accumulate,
         )  # fmt: skip
 
     def val_dataloader(self) -> EvalLoader | FeatureEvalLoader:
@@ -244,7 +244,7 @@ class DataModule(LightningDataModule):
         return self._evaluation_loader(self.split.test)
 
     def training_part_loader(self) -> EvalLoader | FeatureEvalLoader:
-        """This rank's unpadded shard of the training part as evaluation sees it, for statistics of classes."""
+        """This rank's unpadded shard of the training part as evaluation sees it, for class statistics."""
         return self._evaluation_loader(self.split.train)
 
     def _evaluation_loader(self, rows: np.ndarray) -> EvalLoader | FeatureEvalLoader:
@@ -266,7 +266,7 @@ class DataModule(LightningDataModule):
         """Raises UserError if a part of the split has fewer images than there are processes."""
         for name, rows in self.split.parts.items():
             if len(rows) < world:
-                # Lightning skips the evaluation of a rank without images, and the others would wait for it for ever.
+                # Lightning skips the evaluation of a rank without images, and the other ranks would wait forever.
                 raise UserError(
                     f"The {name} part of the split has {len(rows)} images, fewer than the {world} processes",
                     "Use fewer devices, or a larger split.val or split.test.",
@@ -277,16 +277,16 @@ class DataModule(LightningDataModule):
 
 
 @contextmanager
-def _kept_warnings() -> Iterator[list[str]]:
-    """Gives a list that has the text of every UserWarning of the body afterwards; they are said as ever, after it."""
-    kept: list[str] = []
+def _recorded_warnings() -> Iterator[list[str]]:
+    """Records the text of every UserWarning of the body in the yielded list, and issues them again afterwards."""
+    recorded: list[str] = []
     caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield kept
+            yield recorded
     finally:
-        for one in caught:
-            if issubclass(one.category, UserWarning):
-                kept.append(str(one.message))
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        for warning in caught:
+            if issubclass(warning.category, UserWarning):
+                recorded.append(str(warning.message))
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -1,4 +1,4 @@
-"""Files fetched over HTTP: continued after a stop, checked, unpacked."""
+"""Downloads over HTTP: resumed after an interruption, verified, unpacked."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ltmed.errors import UserError
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
 _ATTEMPTS = 5
-"""Connections that may break one after another without a byte received; each that brings some starts the count anew."""
+"""Consecutive connections that may fail without receiving a byte; received bytes reset the count."""
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 Advance = Callable[[int, int | None], None]
-"""`(bytes so far, bytes in all if known)`, called while a file comes in."""
+"""`(bytes so far, total bytes if known)`, called during a download."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file of a data set that anybody may fetch without an account."""
+    """One file of a data set that can be downloaded without an account."""
 
     url: str
     md5: str | None = None
-    """Of the file, where its publisher gives one."""
+    """Checksum of the file, where its publisher provides one."""
 
     @property
     def name(self) -> str:
@@ -42,24 +42,24 @@ class Download:
 
 
 def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.0) -> Path:
-    """Fetches one file into `folder`, or finds it there; an unfinished `NAME.part` is continued.
+    """Downloads one file into `folder` unless it exists; an unfinished `NAME.part` is resumed.
 
     Args:
-        item: what to fetch.
-        folder: made if needed.
+        item: the file.
+        folder: created if needed.
         advance: called with the progress.
         wait: seconds before the second attempt after a broken connection; doubled for each further one.
 
     Returns:
-        the path of the complete file, checked where a checksum is known.
+        the path of the complete file, verified where a checksum is known.
 
     Raises:
-        UserError: no connection, a refusal by the server, a wrong checksum, a disk that is full.
+        UserError: no connection, an error of the server, a wrong checksum, a full disk.
     """
-    done, part = folder / item.name, folder / f"{item.name}.part"
-    if done.exists():
-        _check(item, done)
-        return done
+    complete, part = folder / item.name, folder / f"{item.name}.part"
+    if complete.exists():
+        _check(item, complete)
+        return complete
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,7 +72,7 @@ def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.
             break
         except urllib.error.HTTPError as error:
             raise UserError(
-                f"{item.url}: the server says {error.code} {error.reason}", _by_hand(item, folder)
+                f"{item.url}: the server says {error.code} {error.reason}", _manual_hint(item, folder)
             ) from None
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) in _LOCAL:
@@ -80,29 +80,29 @@ def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
             if failures == _ATTEMPTS:
-                kept = "What came in is kept; the same command continues." if part.exists() else ""
+                progress = "The received part is saved; the same command resumes." if part.exists() else ""
                 raise UserError(
-                    f"{item.url} cannot be reached: {reason}", f"{kept} {_by_hand(item, folder)}".strip()
+                    f"{item.url} cannot be reached: {reason}", f"{progress} {_manual_hint(item, folder)}".strip()
                 ) from None
             time.sleep(wait * 2**failures if failures else 0)
     _check(item, part)
-    part.replace(done)
-    return done
+    part.replace(complete)
+    return complete
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpacks a zip into `folder`, leaving out what is there already in the same size.
+    """Unpacks a zip into `folder`, except files that exist with the same size.
 
     Returns:
         the number of files written.
 
     Raises:
-        UserError: a damaged archive, or a disk with too little room.
+        UserError: a damaged archive, or too little disk space.
     """
     written = 0
     try:
         with zipfile.ZipFile(archive) as opened:
-            missing = [entry for entry in opened.infolist() if not entry.is_dir() and not _is_there(folder, entry)]
+            missing = [entry for entry in opened.infolist() if not entry.is_dir() and not _is_unpacked(folder, entry)]
             _require_room(sum(entry.file_size for entry in missing), folder, f"the files of {archive.name}")
             for entry in missing:
                 opened.extract(entry, folder)
@@ -112,39 +112,39 @@ def unpack(archive: Path, folder: Path) -> int:
     return written
 
 
-def _is_there(folder: Path, entry: zipfile.ZipInfo) -> bool:
+def _is_unpacked(folder: Path, entry: zipfile.ZipInfo) -> bool:
     path = folder / entry.filename
     return path.is_file() and path.stat().st_size == entry.file_size
 
 
 def _continue(item: Download, part: Path, advance: Advance) -> None:
-    """Appends what is missing to `part`; a server that cannot continue sends everything again."""
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": "ltmed", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    """Appends the missing bytes to `part`; a server without range requests sends the whole file again."""
+    offset = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "ltmed", "Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(item.url, headers=headers), timeout=_TIMEOUT)
+        response = urllib.request.urlopen(urllib.request.Request(item.url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have and error.headers.get("Content-Range") == f"bytes */{have}":
-            return  # Nothing is missing: it was stopped between the last byte and the new name.
+        if error.code == 416 and offset and error.headers.get("Content-Range") == f"bytes */{offset}":
+            return  # The file is complete: the process was stopped before the rename.
         if error.code == 416:
             part.unlink()
             _continue(item, part, advance)
             return
         raise
-    with answer:
-        have = have if answer.status == 206 else 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
+    with response:
+        offset = offset if response.status == 206 else 0
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length else None
         if total:
-            _require_room(total - have, part.parent, item.name)
-        with part.open("ab" if have else "wb") as out:
-            advance(have, total)
-            while chunk := answer.read(_CHUNK):
+            _require_room(total - offset, part.parent, item.name)
+        with part.open("ab" if offset else "wb") as out:
+            advance(offset, total)
+            while chunk := response.read(_CHUNK):
                 out.write(chunk)
-                have += len(chunk)
-                advance(have, total)
-    if total and have < total:
-        raise http.client.IncompleteRead(b"", total - have)
+                offset += len(chunk)
+                advance(offset, total)
+    if total and offset < total:
+        raise http.client.IncompleteRead(b"", total - offset)
 
 
 def _check(item: Download, path: Path) -> None:
@@ -172,5 +172,5 @@ def _require_room(needed: int, folder: Path, what: str) -> None:
         )
 
 
-def _by_hand(item: Download, folder: Path) -> str:
+def _manual_hint(item: Download, folder: Path) -> str:
     return f"Or fetch it elsewhere and put it into {folder}."

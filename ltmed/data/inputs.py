@@ -1,4 +1,4 @@
-"""The images that a command line names: files, folders, and tables with a column of paths."""
+"""Images given on the command line: files, folders, and tables with a column of paths."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ from ltmed.data.readers._walk import EXTENSIONS, images_among, walk
 from ltmed.errors import UserError
 
 COLUMNS = ALIASES["image"]
-"""What a column of paths may be called, the first that a table has; case, blanks, `_`, `-` and `.` do not matter."""
+"""Names of a column of paths, in order of preference; case, blanks, `_`, `-` and `.` are ignored."""
 
 
 class Listed(NamedTuple):
-    """N different images, in the order in which they were given."""
+    """N distinct images, in the order of the arguments."""
 
-    shown: list[str]
-    """What the user calls each of them: a path as on the command line, or the cell of a table."""
+    names: list[str]
+    """The name of each image for the user: a path as on the command line, or the cell of a table."""
     paths: list[Path]
     repeated: int
-    """How many more there were that name one of these files again."""
+    """Number of further entries that repeat one of these files."""
 
 
-def list_images(given: Sequence[Path]) -> Listed:
+def list_images(paths: Sequence[Path]) -> Listed:
     """Lists every image once.
 
     Args:
-        given: image files; folders, searched with everything below them; tables (CSV, TSV, xlsx, JSON, Parquet) with
+        paths: image files; folders, searched with everything below them; tables (CSV, TSV, xlsx, JSON, Parquet) with
             one of `COLUMNS`, whose paths are relative to the table's folder and may lack the extension of the file.
 
     Raises:
         UserError: a path that does not exist, a folder without images, a table without such a column or with an empty
-            cell in it, a path without extension that several files have. A path in a table that does not exist is no
-            error here: it cannot be read later.
+            cell in it, a path without extension that matches several files. A missing file in a table is not an
+            error here: it is reported when it is read.
     """
-    found: dict[str, tuple[str, Path]] = {}
-    number = 0
-    for name in given:
-        for shown, path in _images(Path(os.path.expanduser(name))):
-            number += 1
-            found.setdefault(os.path.abspath(path), (shown, path))
-    return Listed([shown for shown, _ in found.values()], [path for _, path in found.values()], number - len(found))
+    images: dict[str, tuple[str, Path]] = {}
+    n_listed = 0
+    for path in paths:
+        for name, file in _images(Path(os.path.expanduser(path))):
+            n_listed += 1
+            images.setdefault(os.path.abspath(file), (name, file))
+    names, files = [name for name, _ in images.values()], [file for _, file in images.values()]
+    return Listed(names, files, n_listed - len(images))
 
 
 def _images(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_dir():
-        inside, _ = images_among(path, walk(path))
-        if not inside:
+        names, _ = images_among(path, walk(path))
+        if not names:
             raise UserError(f"There is no image in {path}", f"Images there end in {', '.join(EXTENSIONS)}.")
-        yield from ((str(path / name), path / name) for name in inside)
+        yield from ((str(path / name), path / name) for name in names)
     elif not os.path.lexists(path):
         raise UserError(f"{path} does not exist", "Give image files, folders, or a table with a column of paths.")
     elif is_table_name(path):
@@ -77,32 +78,32 @@ def _in_table(file: Path) -> Iterator[tuple[str, Path]]:
         if not cell:
             raise UserError(f"{table.where(row)}: no image", "Fill it in or remove the row.")
         path = file.parent / os.path.expanduser(cell.replace("\\", "/"))
-        if os.path.exists(path):  # Unlike Path.exists, False of a name that is too long.
+        if os.path.exists(path):  # Unlike Path.exists, it returns False for a name that is too long.
             yield cell, path
             continue
         if path.parent not in siblings:
             siblings[path.parent] = _by_stem(path.parent)
-        # What looks like an extension may be a part of the name: patient.1 for patient.1.png.
-        alike = siblings[path.parent].get(path.name, [])
-        if len(alike) > 1:
+        # An apparent extension may be part of the name: patient.1 for patient.1.png.
+        matches = siblings[path.parent].get(path.name, [])
+        if len(matches) > 1:
             raise UserError(
-                f"{table.where(row)}: '{cell[:120]}' is {' as well as '.join(alike[:3])}", "Write its extension."
+                f"{table.where(row)}: '{cell[:120]}' is {' as well as '.join(matches[:3])}", "Write its extension."
             )
-        yield cell, path.with_name(alike[0]) if alike else path
+        yield cell, path.with_name(matches[0]) if matches else path
 
 
 def _by_stem(folder: Path) -> dict[str, list[str]]:
-    """The images in a folder by their names without extension, in which label files often list them."""
-    found: dict[str, list[str]] = {}
+    """The images in a folder by their names without extension, as label files often list them."""
+    files: dict[str, list[str]] = {}
     try:
         names = sorted(os.listdir(folder))
     except (OSError, ValueError):
-        return found
+        return files
     for name in names:
         base, extension = os.path.splitext(name)
         if extension.lower() in EXTENSIONS:
-            found.setdefault(base, []).append(name)
-    return found
+            files.setdefault(base, []).append(name)
+    return files
 
 
 def _require_utf8(path: Path) -> None:

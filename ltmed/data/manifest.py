@@ -1,4 +1,4 @@
-"""The table that every data set is read into, before any pixel is decoded."""
+"""The table of images and labels that every reader returns, before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ltmed.errors import UserError
 
 @dataclass(frozen=True)
 class Manifest:
-    """N labelled images: file names relative to `root`, labels, and what is known about their origin.
+    """N labelled images: file names relative to `root`, labels, and metadata.
 
     Rows are in a fixed order (the reader sorts them), so that a row number identifies an image.
     """
@@ -29,13 +29,13 @@ class Manifest:
     classes: tuple[str, ...]
     """K class codes in the data set's official order."""
     class_names: tuple[str, ...]
-    """K full names, for people."""
+    """K full names, for display."""
     groups: np.ndarray | None = None
-    """int64 `[N]`: images with one number (one lesion, one patient) must stay together; None if unknown."""
+    """int64 `[N]`: images of one group (lesion, patient) must stay in one part; None if unknown."""
     group_name: str = "group"
     """What a group is: "lesion", "patient"."""
     group_source: str = ""
-    """The file that would bring the groups, named in the message when they are needed and unknown."""
+    """The file that contains the groups, for the error message if they are required and unknown."""
     parts: np.ndarray | None = None
     """str `[N]`: the data set's own "train", "val" or "test" (or "" = unused), None if it has none."""
     folds: np.ndarray | None = None
@@ -47,7 +47,7 @@ class Manifest:
     data set has no such column. Metrics of subgroups are made from them (`ltmed.evaluation.subgroups`)."""
 
     notes: tuple[str, ...] = ()
-    """What the reader did that a report on the data should say: how groups were found, what was left out."""
+    """Remarks of the reader for data reports: how groups were determined, which images were excluded."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,7 +63,7 @@ class Manifest:
         return count_labels(self.labels, len(self.classes))
 
     def codes(self, rows: np.ndarray) -> list[str]:
-        """Class code of each of some images; of several labels those that are present, unknown ones with a `?`.
+        """Class codes of images; with several labels, those that are present, and unknown ones with a `?`.
 
         Args:
             rows: int64 `[n]`.
@@ -73,12 +73,12 @@ class Manifest:
         """
         if not self.multilabel:
             return [self.classes[label] for label in self.labels[rows].tolist()]
-        sets, place = np.unique(np.nan_to_num(self.labels[rows], nan=-1.0), axis=0, return_inverse=True)
+        sets, index = np.unique(np.nan_to_num(self.labels[rows], nan=-1.0), axis=0, return_inverse=True)
         texts = [
             "|".join(code + "?" * (value < 0) for code, value in zip(self.classes, row, strict=True) if value)
             for row in sets.tolist()
         ]
-        return [texts[number] for number in place.ravel().tolist()]
+        return [texts[number] for number in index.ravel().tolist()]
 
 
 def require_one_label(manifest: Manifest, what: str) -> None:

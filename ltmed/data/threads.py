@@ -1,4 +1,4 @@
-"""How many threads may work, and OpenCV kept from adding its own."""
+"""Number of usable cores, and OpenCV without its own threads."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import cv2
 
 
 def usable_cores(processes: int = 1) -> int:
-    """Cores of this machine for each of `processes` equal processes, at least 1; heeds taskset, Slurm and the like."""
+    """Cores for each of `processes` equal processes, at least 1; respects CPU affinity (taskset, Slurm)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // max(1, processes))
 
 
 def keep_opencv_sequential() -> None:
-    """Makes each OpenCV call use the calling thread alone: images are what is done in parallel, not their rows."""
+    """Limits each OpenCV call to the calling thread, since images are processed in parallel, not their rows."""
     cv2.setNumThreads(0)

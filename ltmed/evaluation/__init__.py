@@ -1,1 +1,1 @@
-"""What predictions are worth: metrics and bootstrap intervals."""
+"""Evaluation of predictions: metrics, intervals, calibration, thresholds, subgroups."""

@@ -1,8 +1,8 @@
-"""Percentile intervals from test images, or whole groups of them, drawn with replacement (Efron and Tibshirani 1993).
+"""Bootstrap percentile intervals over test images, or over whole groups of them (Efron and Tibshirani 1993).
 
-A resample is a row of integer weights: how often each image was drawn. Every metric is computed from the weights of
+A resample is a row of integer weights: how often each image was sampled. Every metric is computed from the weights of
 many resamples at once, so no resampled prediction is ever copied. Where groups are known (images of one lesion or
-one patient resemble each other), whole groups are drawn: intervals over images would be too narrow (Field and Welsh
+one patient are correlated), whole groups are resampled: intervals over images would be too narrow (Field and Welsh
 2007, "Bootstrapping clustered data"). Letters: N images, K classes, R resamples.
 """
 
@@ -18,12 +18,12 @@ from ltmed.evaluation.scoring import scorer_of
 from ltmed.utils.seeding import derive
 
 CHUNK_VALUES = 2**21
-"""Weights held at once (16 MiB of float64, about a CPU's cache): bounds memory whatever N and R are."""
+"""Weights in memory at once (16 MiB of float64, about a CPU's cache), independent of N and R."""
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Where each number would lie, were the test images drawn again; plain Python values."""
+    """Percentile intervals of each metric over resamples of the test images; plain Python values."""
 
     scalars: dict[str, list[float]]
     """Metric name (as in `Report.scalars`) -> [low, high]; NaN where no resample defines the metric."""
@@ -31,11 +31,11 @@ class Intervals:
     """K rows: precision, recall, f1, auroc (of several labels: `ltmed.evaluation.scalars.PER_LABEL`) -> [low, high]."""
     resamples: int
     level: float
-    """Coverage aimed at, 0..1."""
+    """Nominal coverage, 0..1."""
     unit: str
-    """What was drawn: "image", or what a group is ("lesion", "patient")."""
+    """The resampled unit: "image", or what a group is ("lesion", "patient")."""
     units: int
-    """How many of them the split has."""
+    """Number of units in the split."""
     seed: int
 
 
@@ -52,24 +52,24 @@ def bootstrap(
 ) -> Intervals:
     """Percentile intervals of every number of a report (`ltmed.evaluation.scoring.report_of`); no stratification.
 
-    A class that has no image in a resample is left out of that resample's averages, as in a report, and the interval
-    of its own numbers is over the resamples that have it. The result depends on the predictions, the groups and the
+    A class without images in a resample is excluded from that resample's averages, as in a report, and the interval
+    of its own metrics is over the resamples that contain it. The result depends on the predictions, the groups and the
     seed only.
 
     Args:
         evaluation: predictions `[N, K]` of one split.
         tiers: class indices of `head`, `medium` and `tail`.
         thresholds: `[K]` of several labels, from validation images.
-        groups: int64 `[N]`, the group of each row of the evaluation; None draws single images.
-        unit: what is drawn, for people.
+        groups: int64 `[N]`, the group of each row of the evaluation; None resamples single images.
+        unit: name of the resampled unit, for reports.
         resamples: R.
         level: coverage, inside (0, 1).
-        seed: of the draws.
+        seed: of the resamples.
     """
     scorer = scorer_of(evaluation, tiers, thresholds)
     images = len(evaluation.labels)
     members = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
-    chunks = [scorer(weights) for weights in draw(members, resamples, seed)]
+    chunks = [scorer(weights) for weights in resample_weights(members, resamples, seed)]
     values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     return Intervals(
         scalars={name: percentile_interval(column, level) for name, column in values.items() if column.ndim == 1},
@@ -85,13 +85,14 @@ def bootstrap(
     )
 
 
-def draw(members: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def resample_weights(members: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Yields the weights of all resamples, in chunks of rows, float64 `[r, N]` holding whole numbers.
 
     Args:
-        members: int64 `[N]`, the unit (0..G-1) that each image belongs to; G units are drawn from the G.
+        members: int64 `[N]`, the unit (0..G-1) that each image belongs to; a resample has G units, sampled with
+            replacement.
         resamples: R, the sum of the chunks' lengths.
-        seed: the draws of a resample do not depend on the size of the chunks.
+        seed: of the resamples, which do not depend on the size of the chunks.
     """
     generator = np.random.default_rng(derive("bootstrap", seed))
     units = int(members.max()) + 1

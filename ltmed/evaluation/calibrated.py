@@ -1,4 +1,4 @@
-"""A temperature from validation predictions, and what it does to the probabilities of test images."""
+"""Temperature scaling: fitted on validation predictions, evaluated on test predictions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ltmed.evaluation.calibration import (
-    LEAST_POSITIVES,
+    MIN_POSITIVES,
     apply_temperature,
     class_gaps,
     fit_temperature,
@@ -35,10 +35,10 @@ def calibration(
 ) -> dict[str, Any]:
     """Fits a temperature and scores the test probabilities before and after it.
 
-    Only validation predictions reach the temperature.
+    The temperature depends on validation predictions only.
 
     Args:
-        validation: probabilities `[M, K]` and labels int64 `[M]` of the images that it is fitted on.
+        validation: probabilities `[M, K]` and labels int64 `[M]` of the images for the fit.
         test: probabilities `[N, K]` and labels int64 `[N]`.
         classes: K codes.
         groups: int64 `[N]`, test images that are resampled together.
@@ -46,7 +46,7 @@ def calibration(
         seed: of the resamples.
 
     Returns:
-        plain values: `temperature`, `validation_images`; `few`, the classes with fewer than `LEAST_POSITIVES`
+        plain values: `temperature`, `validation_images`; `few`, the classes with fewer than `MIN_POSITIVES`
         validation images -> how many; `before` and `after`, number of `ltmed.evaluation.calibration.Quality` ->
         {value, interval}; `classes`, rows of class (or the classes of `few` pooled), images, before, after: the
         calibration error of that class's probability.
@@ -57,16 +57,16 @@ def calibration(
     temperature = fit_temperature(*validation)
     probabilities, labels = test
     scaled = apply_temperature(probabilities, temperature)
-    number = np.bincount(validation[1], minlength=len(classes))
-    few = np.flatnonzero(number < LEAST_POSITIVES)
+    n_validation = np.bincount(validation[1], minlength=len(classes))
+    rare = np.flatnonzero(n_validation < MIN_POSITIVES)
     support = np.bincount(labels, minlength=len(classes))
-    rows = [([k], code) for k, code in enumerate(classes) if k not in few]
-    if len(few):
-        rows.append((few.tolist(), " + ".join(classes[k] for k in few)))
+    rows = [([k], code) for k, code in enumerate(classes) if k not in rare]
+    if len(rare):
+        rows.append((rare.tolist(), " + ".join(classes[k] for k in rare)))
     return {
         "temperature": temperature,
         "validation_images": len(validation[1]),
-        "few": {classes[k]: int(number[k]) for k in few.tolist()},
+        "few": {classes[k]: int(n_validation[k]) for k in rare.tolist()},
         "before": _with_intervals(probabilities, labels, groups, resamples, seed),
         "after": _with_intervals(scaled, labels, groups, resamples, seed),
         "classes": [

@@ -1,7 +1,7 @@
-"""A scaling of each label from validation predictions, and what it does to the probabilities of test images.
+"""Platt scaling of each label: fitted on validation predictions, evaluated on test predictions.
 
 Letters: N images, K labels, R resamples. A label without a known positive or without a known negative among the test
-images is not scored, as in `ltmed.evaluation.multilabel`; unknown entries take no part.
+images is not scored, as in `ltmed.evaluation.multilabel`; unknown entries are ignored.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ltmed.evaluation.bootstrap import draw, percentile_interval
+from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
 from ltmed.evaluation.calibration import TINY, Platt
 from ltmed.evaluation.metrics import mean_of_defined
 from ltmed.evaluation.multilabel import calibration_gaps
@@ -53,16 +53,16 @@ def label_calibration(
     probabilities, targets = test
     parts = {"before": probabilities.astype(np.float64), "after": scaling(probabilities)}
     scored = {when: _LabelScores(values, targets) for when, values in parts.items()}
-    everything = np.ones((1, len(targets)))
-    values = {when: scorer(everything) for when, scorer in scored.items()}
+    unit_weights = np.ones((1, len(targets)))
+    values = {when: scorer(unit_weights) for when, scorer in scored.items()}
     members = np.arange(len(targets)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    drawn: dict[str, list[dict[str, np.ndarray]]] = {when: [] for when in parts}
-    for weights in draw(members, resamples, seed):
+    resampled: dict[str, list[dict[str, np.ndarray]]] = {when: [] for when in parts}
+    for weights in resample_weights(members, resamples, seed):
         for when, scorer in scored.items():
-            drawn[when].append(scorer(weights))
+            resampled[when].append(scorer(weights))
     samples = {
         when: {name: np.concatenate([chunk[name] for chunk in chunks]) for name in MEANING}
-        for when, chunks in drawn.items()
+        for when, chunks in resampled.items()
     }
     positives = np.nansum(validation == 1, axis=0)
 
@@ -108,20 +108,20 @@ def label_calibration(
 
 
 class _LabelScores:
-    """The numbers of `MEANING` of each label, for weights of the images `[R, N]`: name -> `[R, K]`."""
+    """The metrics of `MEANING` of each label, for weights of the images `[R, N]`: name -> `[R, K]`."""
 
     def __init__(self, probabilities: np.ndarray, targets: np.ndarray) -> None:
-        known = ~np.isnan(targets)
+        is_known = ~np.isnan(targets)
         positive = targets == 1
-        self.counts = [positive.astype(float), (known & ~positive).astype(float)]
+        self.counts = [positive.astype(float), (is_known & ~positive).astype(float)]
         clipped = np.clip(probabilities, TINY, 1 - TINY)
         likelihood = -np.where(positive, np.log(clipped), np.log1p(-clipped))
         self.terms = {
-            "brier": np.where(known, (probabilities - positive) ** 2, 0),
-            "nll": np.where(known, likelihood, 0),
+            "brier": np.where(is_known, (probabilities - positive) ** 2, 0),
+            "nll": np.where(is_known, likelihood, 0),
         }
         self.gaps: list[sparse.csr_matrix] = [
-            calibration_gaps(probabilities[:, k], positive[:, k], known[:, k]) for k in range(targets.shape[1])
+            calibration_gaps(probabilities[:, k], positive[:, k], is_known[:, k]) for k in range(targets.shape[1])
         ]
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:

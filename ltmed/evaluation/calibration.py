@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature and Platt scaling, and how far off a set of probabilities is.
+"""Calibration of probabilities: temperature and Platt scaling, and measures of the calibration error.
 
 Scalings are fitted on validation predictions and applied to test predictions. Letters: N images, K classes or labels.
 A softmax is invariant to a constant added to all logits, so log probabilities serve as logits throughout.
@@ -14,19 +14,19 @@ import numpy as np
 from scipy import optimize, special
 
 from ltmed.errors import UserError
-from ltmed.evaluation.bootstrap import draw, percentile_interval
+from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
 from ltmed.evaluation.metrics import ECE_BINS
 
-LEAST_POSITIVES = 20
+MIN_POSITIVES = 20
 """Labels with fewer positive (or negative) validation images share one fitted scaling."""
 TINY = 1e-12
-"""Probabilities are held this far from 0 (and 1) where their logarithm is taken."""
+"""Probabilities are clipped to [TINY, 1 - TINY] before their logarithm is taken."""
 _LARGEST_LOG_TEMPERATURE = 5.0
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well probabilities agree with what happened; lower is better in every number."""
+    """Calibration of probabilities; lower is better in every metric."""
 
     ece: float
     """Expected calibration error of the top class, 0..1 (Guo et al. 2017, Eq. 3)."""
@@ -39,7 +39,7 @@ class Quality:
 
 
 def quality(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Quality:
-    """Scores probabilities `[N, K]` against labels int64 `[N]`; `weights` `[N]` count images several times."""
+    """Scores probabilities `[N, K]` against labels int64 `[N]`; `weights` `[N]` is how often each image counts."""
     weights = np.ones(len(labels)) if weights is None else weights
     return Quality(**{name: float(values[0]) for name, values in _scores(probabilities, labels, weights[None]).items()})
 
@@ -52,18 +52,18 @@ def quality_intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Name of each number of `Quality` -> its 95 % percentile interval, from whole groups drawn with replacement.
+    """Name of each metric of `Quality` -> its 95 % percentile interval, over resamples of whole groups.
 
     Args:
         probabilities: `[N, K]`.
         labels: int64 `[N]`.
-        groups: int64 `[N]`, images that are drawn together; None draws single images.
-        resamples: how many.
-        seed: of the draws.
+        groups: int64 `[N]`, images that are resampled together; None resamples single images.
+        resamples: R.
+        seed: of the resamples.
     """
     members = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    found = [_scores(probabilities, labels, weights) for weights in draw(members, resamples, seed)]
-    return {name: percentile_interval(np.concatenate([chunk[name] for chunk in found])) for name in found[0]}
+    chunks = [_scores(probabilities, labels, weights) for weights in resample_weights(members, resamples, seed)]
+    return {name: percentile_interval(np.concatenate([chunk[name] for chunk in chunks])) for name in chunks[0]}
 
 
 def class_gaps(probabilities: np.ndarray, labels: np.ndarray, columns: Sequence[int] | None = None) -> float:
@@ -71,23 +71,23 @@ def class_gaps(probabilities: np.ndarray, labels: np.ndarray, columns: Sequence[
 
     Each pair of an image and a class is one event: the class's probability, and whether it is the image's.
     """
-    chosen = np.arange(probabilities.shape[1]) if columns is None else np.asarray(columns)
-    hits = labels[:, None] == chosen[None]
-    return float(_binned_gap(probabilities[:, chosen].ravel(), hits.ravel(), np.ones((1, hits.size)))[0])
+    selected = np.arange(probabilities.shape[1]) if columns is None else np.asarray(columns)
+    hits = labels[:, None] == selected[None]
+    return float(_binned_gap(probabilities[:, selected].ravel(), hits.ravel(), np.ones((1, hits.size)))[0])
 
 
 def _scores(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The numbers of `Quality` for R weightings of the images, `[R, N]`: each `[R]`."""
+    """The metrics of `Quality` for R weightings of the images, `[R, N]`: each `[R]`."""
     probabilities = probabilities.astype(np.float64)
     classes, total = probabilities.shape[1], weights.sum(1)
-    hot = np.eye(classes)[labels]
-    own = np.clip(probabilities[np.arange(len(labels)), labels], TINY, 1)
-    per_class = [_binned_gap(probabilities[:, k], hot[:, k], weights) for k in range(classes)]
+    one_hot = np.eye(classes)[labels]
+    label_probabilities = np.clip(probabilities[np.arange(len(labels)), labels], TINY, 1)
+    per_class = [_binned_gap(probabilities[:, k], one_hot[:, k], weights) for k in range(classes)]
     return {
         "ece": _binned_gap(probabilities.max(1), probabilities.argmax(1) == labels, weights),
         "classwise_ece": np.mean(per_class, axis=0),
-        "brier": weights @ ((probabilities - hot) ** 2).sum(1) / total,
-        "nll": weights @ -np.log(own) / total,
+        "brier": weights @ ((probabilities - one_hot) ** 2).sum(1) / total,
+        "nll": weights @ -np.log(label_probabilities) / total,
     }
 
 
@@ -107,8 +107,8 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
         labels: int64 `[N]`.
 
     Returns:
-        T; above 1 where the network is overconfident. The loss is convex in 1/T, so the minimum is the only one;
-        T is bounded to [exp(-5), exp(5)], which a network that is right (or wrong) on every image would run into.
+        T; above 1 where the network is overconfident. The loss is convex in 1/T, so the minimum is unique; T is
+        bounded to [exp(-5), exp(5)], a limit that is reached if all predictions are right (or all wrong).
 
     Raises:
         UserError: there are no images.
@@ -116,15 +116,15 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         raise UserError("A temperature cannot be fitted without validation images", "Choose a split with some.")
     logits = np.log(np.clip(probabilities, TINY, 1))
-    own = logits[np.arange(len(labels)), labels]
+    label_logits = logits[np.arange(len(labels)), labels]
 
     def loss(log_temperature: float) -> float:
         beta = np.exp(-log_temperature)
-        return float((special.logsumexp(beta * logits, axis=1) - beta * own).mean())
+        return float((special.logsumexp(beta * logits, axis=1) - beta * label_logits).mean())
 
     bounds = (-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE)
-    found: Any = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    optimum: Any = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(optimum.x))
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -141,14 +141,14 @@ class Platt:
     offset: np.ndarray
     """float64 `[K]`."""
     pooled: tuple[int, ...]
-    """Labels with too few validation images for a scaling of their own: they share one."""
+    """Labels with too few validation images for their own scaling: they share one."""
     reversed: tuple[int, ...] = ()
     """Labels whose validation images without the label have the larger logits: slope 1, and only the offset is fitted,
-    since a negative slope would turn the order of the images round."""
+    since a negative slope would reverse the ranking of the images."""
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Mapping[str, float]], classes: Sequence[str]) -> Platt:
-        """From {label: {slope, offset}}; which labels are pooled is not known then."""
+    def from_dict(cls, plain: Mapping[str, Mapping[str, float]], classes: Sequence[str]) -> Platt:
+        """From {label: {slope, offset}}, which does not record the pooled labels."""
         slope, offset = (np.array([plain[code][name] for code in classes]) for name in ("slope", "offset"))
         return cls(slope, offset, ())
 
@@ -158,7 +158,7 @@ class Platt:
 
 
 def fit_platt(probabilities: np.ndarray, targets: np.ndarray) -> Platt:
-    """Fits a scaling per label of sigmoid networks, with Platt's smoothed targets; NaN targets take no part.
+    """Fits a scaling per label of sigmoid networks, with Platt's smoothed targets; NaN targets are ignored.
 
     Args:
         probabilities: `[N, K]` of the validation images.
@@ -166,30 +166,30 @@ def fit_platt(probabilities: np.ndarray, targets: np.ndarray) -> Platt:
     """
     known = ~np.isnan(targets)
     positives, negatives = np.nansum(targets, axis=0), (known & (targets == 0)).sum(0)
-    pooled = np.flatnonzero(np.minimum(positives, negatives) < LEAST_POSITIVES)
+    pooled = np.flatnonzero(np.minimum(positives, negatives) < MIN_POSITIVES)
     scores = _logits(probabilities)
     slope, offset = np.ones(targets.shape[1]), np.zeros(targets.shape[1])
-    turned: list[int] = []
-    of_one = [np.array([k]) for k in range(targets.shape[1]) if k not in pooled]
-    for columns in [*of_one, *([pooled] if len(pooled) else [])]:
-        among = known[:, columns]
-        logits, truth = scores[:, columns][among], targets[:, columns][among]
+    reversed_labels: list[int] = []
+    single = [np.array([k]) for k in range(targets.shape[1]) if k not in pooled]
+    for columns in [*single, *([pooled] if len(pooled) else [])]:
+        is_known = known[:, columns]
+        logits, truth = scores[:, columns][is_known], targets[:, columns][is_known]
         slope[columns], offset[columns] = _platt_of(logits, truth)
         if slope[columns[0]] <= 0:
             slope[columns], offset[columns] = 1.0, _offset_of(logits, truth)
-            turned += columns.tolist()
-    return Platt(slope, offset, tuple(pooled.tolist()), tuple(sorted(turned)))
+            reversed_labels += columns.tolist()
+    return Platt(slope, offset, tuple(pooled.tolist()), tuple(sorted(reversed_labels)))
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
-    """Finite in float64: in float32 the largest number below 1 is further from it than `TINY`."""
+    """Logits in float64, where `1 - TINY` is less than 1; in float32 it is not."""
     return special.logit(np.clip(probabilities.astype(np.float64), TINY, 1 - TINY))
 
 
 def _platt_of(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     positives, negatives = float((targets == 1).sum()), float((targets == 0).sum())
     if not positives or not negatives:
-        return 1.0, 0.0  # Nothing is known of one side: leave the probabilities as they are.
+        return 1.0, 0.0  # Without positives or negatives no fit is possible: keep the probabilities.
     smoothed = _smoothed(targets)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,10 +1,11 @@
-"""Sets of classes that contain the true one with a chosen probability: split conformal prediction for the long tail.
+"""Split conformal prediction for the long tail: sets of classes that contain the true one with a given probability.
 
-A score s(x, y) says how strange class y is for image x. With the n scores of the true classes of calibration images,
-the set of a new image is {y : s(x, y) <= q}, q the ceil((n + 1)(1 - alpha)) / n quantile of them: it contains the true
-class with probability at least 1 - alpha (Vovk et al. 2005; Angelopoulos and Bates 2023, section 1). That holds on
-average over all images; a q of each class (Mondrian) gives it for each class, and needs images of each. Letters: N
-images, K classes.
+A nonconformity score s(x, y) says how unusual class y is for image x. With the n scores of the true classes of
+calibration images, the set of a new image is {y : s(x, y) <= q}, q the ceil((n + 1)(1 - alpha)) / n quantile of them:
+it contains the true class with probability at least 1 - alpha (Vovk et al. 2005; Angelopoulos and Bates 2023, section
+1). This coverage is marginal over all images; class-conditional thresholds q (Mondrian) give it for each class, and
+need images of each.
+Letters: N images, K classes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class ConformalSets:
     prior: np.ndarray
     """float64 `[K]`, class frequencies of the training part."""
     guaranteed: np.ndarray
-    """bool `[K]`: whether coverage of this class alone is promised, and by a finite threshold."""
+    """bool `[K]`: whether class-conditional coverage of this class is guaranteed by a finite threshold."""
     calibration_counts: np.ndarray
     """int64 `[K]`, calibration images per class."""
 
@@ -44,11 +45,11 @@ class ConformalSets:
 
 
 def scores(probabilities: np.ndarray, score: Score, prior: np.ndarray) -> np.ndarray:
-    """How strange each class is for each image, `[N, K]`; larger is stranger.
+    """Nonconformity score of each class for each image, `[N, K]`.
 
     `lac`: 1 - p_y, the smallest sets (Sadinle et al. 2019). `aps`: the probability of the classes that are at least as
     likely as y, with y (Romano et al. 2020, without randomisation: sets are never smaller than needed, so coverage is
-    at least as high). `prevalence`: -p_y / prior_y, which does not call a class strange because it is rare (Ding,
+    at least as high). `prevalence`: -p_y / prior_y, which does not penalise a class for being rare (Ding,
     Fermanian and Salmon 2025, PAS).
     """
     if score == "lac":
@@ -57,9 +58,9 @@ def scores(probabilities: np.ndarray, score: Score, prior: np.ndarray) -> np.nda
         return -probabilities / np.clip(prior, 1e-12, None)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     cumulative = np.take_along_axis(probabilities, order, 1).cumsum(1)
-    found = np.empty_like(cumulative)
-    np.put_along_axis(found, order, cumulative, 1)
-    return found
+    at_least_as_likely = np.empty_like(cumulative)
+    np.put_along_axis(at_least_as_likely, order, cumulative, 1)
+    return at_least_as_likely
 
 
 def calibrate(
@@ -81,7 +82,7 @@ def calibrate(
         score: see `scores`.
         condition: `marginal`, one threshold; `class`, one per class, infinite (the class is in every set) where
             (n_y + 1)(1 - alpha) > n_y, i.e. with fewer than 9 images at alpha = 0.1; `pooled`, the same, but classes
-            with so few images share one threshold, which promises nothing for each of them alone; `cluster`, one for
+            with fewer images share one threshold, without a guarantee for each of them; `cluster`, one for
             each cluster of classes with similar score quantiles, and one for all classes with too few images (Ding et
             al. 2023).
         alpha: 1 - coverage, inside (0, 1).
@@ -98,51 +99,51 @@ def calibrate(
         raise UserError("Conformal sets cannot be calibrated without images", "Choose a split with validation images.")
     classes = probabilities.shape[1]
     prior = np.asarray(prior, dtype=np.float64) / np.sum(prior)
-    own = scores(probabilities, score, prior)[np.arange(len(labels)), labels]
+    label_scores = scores(probabilities, score, prior)[np.arange(len(labels)), labels]
     groups = {
         "marginal": lambda: np.zeros(classes, dtype=int),
         "class": lambda: np.arange(classes),
-        "pooled": lambda: np.where(_enough(labels, classes, alpha), 1 + np.arange(classes), 0),
-        "cluster": lambda: _clusters(own, labels, classes, alpha, seed),
+        "pooled": lambda: np.where(_has_enough_images(labels, classes, alpha), 1 + np.arange(classes), 0),
+        "cluster": lambda: _clusters(label_scores, labels, classes, alpha, seed),
     }[condition]()
-    by_group = {group: conformal_quantile(own[groups[labels] == group], alpha) for group in np.unique(groups)}
+    by_group = {group: conformal_quantile(label_scores[groups[labels] == group], alpha) for group in np.unique(groups)}
     thresholds = np.array([by_group[group] for group in groups])
     return ConformalSets(
         score, condition, alpha, thresholds, prior,
-        guaranteed=_enough(labels, classes, alpha) & (condition in ("class", "pooled")),
+        guaranteed=_has_enough_images(labels, classes, alpha) & (condition in ("class", "pooled")),
         calibration_counts=np.bincount(labels, minlength=classes),
     )  # fmt: skip
 
 
-def _enough(labels: np.ndarray, classes: int, alpha: float) -> np.ndarray:
-    """Which classes have so many images that a threshold of their own is finite, bool `[K]`."""
+def _has_enough_images(labels: np.ndarray, classes: int, alpha: float) -> np.ndarray:
+    """Which classes have enough images for a finite class-conditional threshold, bool `[K]`."""
     return np.bincount(labels, minlength=classes) >= np.ceil(round(1 / alpha - 1, 9))
 
 
 def conformal_quantile(values: np.ndarray, alpha: float) -> float:
     """The ceil((n + 1)(1 - alpha))-th smallest of n values; infinity where there are too few."""
-    # Rounded, since (9 + 1) * (1 - 0.1) is 9.000000000000002 or less a bit.
+    # Rounded, since (9 + 1) * (1 - 0.1) may be 9.000000000000002 in floating point.
     rank = int(np.ceil(round((len(values) + 1) * (1 - alpha), 9)))
     return float("inf") if rank > len(values) else float(np.sort(values)[rank - 1])
 
 
-def _clusters(own: np.ndarray, labels: np.ndarray, classes: int, alpha: float, seed: int) -> np.ndarray:
-    """The cluster of each class, int `[K]`, by the quantiles of its scores; 0 is all with too few images."""
-    large = np.flatnonzero(_enough(labels, classes, alpha))
-    number = max(1, len(large) // 2)
+def _clusters(label_scores: np.ndarray, labels: np.ndarray, classes: int, alpha: float, seed: int) -> np.ndarray:
+    """The cluster of each class, int `[K]`, by the quantiles of its scores; 0: classes with too few images."""
+    large = np.flatnonzero(_has_enough_images(labels, classes, alpha))
+    n_clusters = max(1, len(large) // 2)
     groups = np.zeros(classes, dtype=int)
     if len(large) < 2:
         return groups
     levels = np.unique([0.5, 0.6, 0.7, 0.8, 0.9, 1 - alpha])
-    points = np.stack([np.quantile(own[labels == k], levels) for k in large])
-    _, found = kmeans2(points, number, minit="++", seed=seed)  # pyright: ignore[reportCallIssue]
-    groups[large] = 1 + np.unique(found, return_inverse=True)[1]
+    points = np.stack([np.quantile(label_scores[labels == k], levels) for k in large])
+    _, clusters = kmeans2(points, n_clusters, minit="++", seed=seed)  # pyright: ignore[reportCallIssue]
+    groups[large] = 1 + np.unique(clusters, return_inverse=True)[1]
     return groups
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What sets achieve on images with known classes."""
+    """Coverage and size of sets on labelled images."""
 
     coverage: float
     """Share of images whose set contains the true class."""

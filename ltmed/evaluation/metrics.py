@@ -1,9 +1,9 @@
-"""What a split's predictions are worth: count metrics, ranking, calibration, per class and by class frequency.
+"""Metrics of a split's predictions: counts, ranking, calibration, per class and by class frequency.
 
 Letters: N images, K classes. A class without images in the split is *absent*: it is named in `Report.absent`, its row
-is NaN and no average includes it (images wrongly given to it still count against their true class). Every number
-that is undefined is NaN, never 0, with two conventions of scikit-learn kept so that a model cannot gain by ignoring
-a rare class: a present class that is never predicted has precision 0, and a constant prediction has MCC 0.
+is NaN and no average includes it (images wrongly given to it still count against their true class). An undefined
+metric is NaN, never 0, with two exceptions, as in scikit-learn, so that a model cannot gain by ignoring a rare class: a
+present class that is never predicted has precision 0, and a constant prediction has MCC 0.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Evaluation:
 
 
 def require_scorable(evaluation: Evaluation) -> None:
-    """Refuses predictions of no image, and outputs that are not finite.
+    """Checks that there are predictions, and that all outputs are finite.
 
     Raises:
-        UserError: either.
+        UserError: there are no images, or outputs are NaN or infinite.
     """
     probabilities = evaluation.probabilities
     if not len(evaluation.labels):
@@ -75,7 +75,7 @@ class Report:
     macro_auroc: float
     """Mean one-versus-rest area under the ROC curve, on probabilities, over classes with images in and outside."""
     quadratic_kappa: float
-    """Cohen's kappa with weights (i - j)^2, -1..1; it means something only where the class order does (grades)."""
+    """Cohen's kappa with weights (i - j)^2, -1..1; meaningful only for ordered classes (grades)."""
     mcc: float
     """Matthews correlation of K classes (Gorodkin 2004), -1..1; NaN if the split has one class only."""
     ece: float
@@ -99,7 +99,7 @@ class Report:
 
 
 class _Sums:
-    """Adds up columns by class (or bin): weights `[R, N]` -> `[R, bins]`. Sorting once makes every sum one pass."""
+    """Sums of columns by class (or bin): weights `[R, N]` -> `[R, bins]`. After one sort, each sum is a single pass."""
 
     def __init__(self, bin_of: np.ndarray, bins: int) -> None:
         self.order = np.argsort(bin_of, kind="stable")
@@ -113,11 +113,11 @@ class _Sums:
 
 
 class WeightedScorer:
-    """All metrics for images that count several times, or not at all: the one implementation behind every number.
+    """All metrics for weighted images: the single implementation behind reports and bootstrap intervals.
 
-    Construction does what does not depend on the weights (sorting scores); a call takes weights `[R, N]` and returns
-    name -> `[R]` for single numbers, name -> `[R, K]` for numbers per class. Weights of 1 give the report, whole
-    weights a bootstrap resample (`ltmed.evaluation.bootstrap`).
+    Construction does the work that does not depend on the weights (sorting scores); a call takes weights `[R, N]` and
+    returns name -> `[R]` for single numbers, name -> `[R, K]` for numbers per class. Weights of 1 give the report,
+    integer weights a bootstrap resample (`ltmed.evaluation.bootstrap`).
     """
 
     per_class = PER_CLASS
@@ -159,25 +159,25 @@ class WeightedScorer:
         total = weights.sum(1)
         true, predicted = self.true_sums(weights), self.predicted_sums(weights)
         auroc = np.stack([self._auroc(weights, *ranking) for ranking in self.rankings], axis=1)
-        found = {
+        metrics = {
             **count_scores(true, predicted, self.hit_sums(weights[:, self.correct]), self.tiers),
             "macro_auroc": mean_of_defined(auroc),
             "quadratic_kappa": self._kappa(weights, true, predicted, total),
             "ece": np.abs(self.bin_sums(weights * self.overconfidence)).sum(1) / total,
             "auroc": auroc,
         }
-        return {name: found[name] for name in (*SCALARS, *PER_CLASS)}
+        return {name: metrics[name] for name in (*SCALARS, *PER_CLASS)}
 
     @staticmethod
     def _auroc(
         weights: np.ndarray, positive: np.ndarray, negative: np.ndarray, below: np.ndarray, not_above: np.ndarray
     ) -> np.ndarray:
         """Mann-Whitney: the weighted share of (positive, negative) pairs in the right order, ties counting half."""
-        seen = np.zeros((len(weights), len(negative) + 1))
-        np.cumsum(weights[:, negative], axis=1, out=seen[:, 1:])
-        wins = (seen[:, below] + seen[:, not_above]) / 2
+        cumulative = np.zeros((len(weights), len(negative) + 1))
+        np.cumsum(weights[:, negative], axis=1, out=cumulative[:, 1:])
+        wins = (cumulative[:, below] + cumulative[:, not_above]) / 2
         members = weights[:, positive]
-        return (members * wins).sum(1) / (members.sum(1) * seen[:, -1])
+        return (members * wins).sum(1) / (members.sum(1) * cumulative[:, -1])
 
     def _kappa(self, weights: np.ndarray, true: np.ndarray, predicted: np.ndarray, total: np.ndarray) -> np.ndarray:
         """1 - observed / expected squared error, where sum_ij (i - j)^2 t_i p_j is written out by powers of i, j."""
@@ -194,7 +194,7 @@ def count_scores(
     Args:
         true: `[R, K]`, weight of the images of each class.
         predicted: `[R, K]`, weight of the images that each class was predicted for.
-        hits: `[R, K]`, weight of the images of each class that are right.
+        hits: `[R, K]`, weight of the correctly predicted images of each class.
         tiers: class indices of `head`, `medium` and `tail`.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -217,7 +217,7 @@ def count_scores(
 
 
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """`[R, n]` -> `[R]`: mean over what is not NaN; NaN where nothing is."""
+    """`[R, n]` -> `[R]`: mean over the entries that are not NaN; NaN where all are."""
     defined = ~np.isnan(values)
     return np.where(defined, values, 0).sum(1) / defined.sum(1)
 
@@ -235,7 +235,7 @@ def evaluate(evaluation: Evaluation, tiers: dict[str, list[int]]) -> Report:
     """Scores one split, at the end of an epoch, from the gathered predictions.
 
     Args:
-        evaluation: predictions `[N, K]` and labels `[N]`, on any device; they are read once.
+        evaluation: predictions `[N, K]` and labels `[N]`, on any device; copied to the CPU once.
         tiers: class indices of `head`, `medium` and `tail` (see `tiers`).
 
     Returns:

@@ -1,10 +1,10 @@
-"""What predictions are worth where an image carries several labels: ranking, decisions and calibration of each label.
+"""Metrics of multi-label predictions: ranking, decisions and calibration of each label.
 
-Letters: N images, K labels, R weightings of the images. Targets are 0, 1 or NaN (unknown); an unknown entry takes no
-part in any number of its label. A label without a known positive or without a known negative is *not scored*: it is
+Letters: N images, K labels, R weightings of the images. Targets are 0, 1 or NaN (unknown); an unknown entry is
+ignored in all metrics of its label. A label without a known positive or without a known negative is *not scored*: it is
 named in `MultilabelReport.absent`, its row is NaN and no average over labels includes it. Average precision is not
 interpolated: sum over distinct scores of (recall step) x precision, and areas under the ROC curve count ties half, as
-scikit-learn's `average_precision_score` and `roc_auc_score` have it.
+in scikit-learn's `average_precision_score` and `roc_auc_score`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ltmed.evaluation.metrics import ECE_BINS, Evaluation, mean_of_defined, requ
 from ltmed.evaluation.scalars import MULTILABEL_SCALARS, PER_LABEL
 
 HALF = 0.5
-"""The threshold of the numbers "at half", and of labels that validation could choose none for."""
+"""The threshold of the metrics "at half", and of labels without a threshold from validation."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class MultilabelReport:
 
 
 class MultilabelScorer:
-    """All multi-label metrics for images that count several times, or not at all.
+    """All multi-label metrics for weighted images.
 
     Construction sorts the scores of each label once; a call takes weights `[R, N]` and returns name -> `[R]` for single
-    numbers and name -> `[R, K]` for numbers of labels, like `ltmed.evaluation.metrics.WeightedScorer`. What is summed
-    over images are rows of a sparse matrix times the weights, so that no weight is sorted again.
+    numbers and name -> `[R, K]` for numbers of labels, like `ltmed.evaluation.metrics.WeightedScorer`. Sums
+    over images are products of sparse matrices and the weights, so that weights are never sorted.
 
     Args:
         evaluation: predictions and targets `[N, K]`.
         tiers: label indices of `head`, `medium` and `tail`.
-        thresholds: `[K]`; "positive" is a probability that is at least as large. Chosen on other images.
+        thresholds: `[K]`; a label is predicted where its probability is at least its threshold. From other images.
     """
 
     per_class = PER_LABEL
@@ -67,30 +67,30 @@ class MultilabelScorer:
         self.known: np.ndarray = ~np.isnan(targets)
         self.positive: np.ndarray = targets == 1
         negative = self.known & ~self.positive
-        counted, right = [self.positive, negative], []
-        for cut in (thresholds, np.full(self.classes, HALF)):
-            decided = probabilities >= cut.astype(np.float32)
+        counted, correct = [self.positive, negative], []
+        for threshold in (thresholds, np.full(self.classes, HALF)):
+            decided = probabilities >= threshold.astype(np.float32)
             counted += [self.positive & decided, negative & decided]
-            right.append(decided == self.positive)
+            correct.append(decided == self.positive)
         usable = np.any(self.known, axis=1)
-        exact = usable & np.all(right[0] | ~self.known, axis=1)
+        exact = usable & np.all(correct[0] | ~self.known, axis=1)
         self.counted = np.concatenate([*counted, exact[:, None], usable[:, None]], axis=1).astype(np.float64)
         columns = range(self.classes)
         self.rankings = [_Ranking(probabilities[:, k], self.positive[:, k], negative[:, k]) for k in columns]
         self.gaps = [calibration_gaps(probabilities[:, k], self.positive[:, k], self.known[:, k]) for k in columns]
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores R weightings of the images at once: float64 `[R, N]`, whole numbers below 2^24 in all."""
+        """Scores R weightings of the images at once: float64 `[R, N]`, integers with a sum below 2^24."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self._scores(weights)
 
     def _scores(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        *sums, ends = np.split(weights @ self.counted, np.arange(1, 7) * self.classes, axis=1)
+        *sums, exact = np.split(weights @ self.counted, np.arange(1, 7) * self.classes, axis=1)
         positives, negatives, hits, alarms, hits_at_half, alarms_at_half = sums
         scored = (positives > 0) & (negatives > 0)
         by_image = np.ascontiguousarray(weights.T)
-        whole = by_image.astype(np.float32)  # Sums of whole numbers are exact in it below 2^24, and twice as fast.
-        areas = [ranking(whole) for ranking in self.rankings]
+        weights32 = by_image.astype(np.float32)  # Sums of integers below 2^24 are exact in float32, and twice as fast.
+        areas = [ranking(weights32) for ranking in self.rankings]
         ap, auroc = (np.where(scored, np.stack(column, axis=1), np.nan) for column in zip(*areas, strict=True))
         known = positives + negatives
         ece = np.stack([np.abs(gaps @ by_image).sum(0) for gaps in self.gaps], axis=1) / known
@@ -106,7 +106,7 @@ class MultilabelScorer:
             "ece": ece,
         }
         rows = {name: np.where(scored, values, np.nan) for name, values in rows.items()}
-        found = {
+        metrics = {
             "macro_ap": mean_of_defined(ap),
             "macro_auroc": mean_of_defined(auroc),
             **{f"{tier}_ap": mean_of_defined(ap[:, self.tiers[tier]]) for tier in ("head", "medium", "tail")},
@@ -114,42 +114,42 @@ class MultilabelScorer:
             "micro_f1": _micro_f1(positives, hits, alarms),
             "macro_f1_at_half": mean_of_defined(np.where(scored, f1_at_half, np.nan)),
             "micro_f1_at_half": _micro_f1(positives, hits_at_half, alarms_at_half),
-            "exact_match": ends[:, 0] / ends[:, 1],
+            "exact_match": exact[:, 0] / exact[:, 1],
             "macro_ece": mean_of_defined(rows["ece"]),
             **rows,
         }
-        return {name: found[name] for name in (*MULTILABEL_SCALARS, *PER_LABEL)}
+        return {name: metrics[name] for name in (*MULTILABEL_SCALARS, *PER_LABEL)}
 
 
 class _Ranking:
     """Average precision and area under the ROC curve of one label, for weights by image `[N, R]`.
 
     With the m distinct scores of positives in falling order, everything follows from the weight of the positives at
-    each of them and of the negatives at and between them: 3m + 1 sums of weights, one for each known image's place.
+    each of them and of the negatives at and between them: 3m + 1 sums of weights, each over some of the known images.
     """
 
     def __init__(self, scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> None:
-        ups, downs = np.flatnonzero(positive), np.flatnonzero(negative)
-        steps, step_of = np.unique(-scores[ups], return_inverse=True)
+        positive_rows, negative_rows = np.flatnonzero(positive), np.flatnonzero(negative)
+        steps, step_of = np.unique(-scores[positive_rows], return_inverse=True)
         self.steps = m = len(steps)
-        first, after = (np.searchsorted(steps, -scores[downs], side) for side in ("left", "right"))
-        # Place 2j lies above step j (below step j - 1), place 2j + 1 at it.
-        places = np.concatenate([first + after, 2 * m + 1 + step_of])
-        members = np.concatenate([downs, ups])
+        first, after = (np.searchsorted(steps, -scores[negative_rows], side) for side in ("left", "right"))
+        # Row 2j is above step j (below step j - 1), row 2j + 1 at it.
+        rows = np.concatenate([first + after, 2 * m + 1 + step_of])
+        columns = np.concatenate([negative_rows, positive_rows])
         shape = (3 * m + 1, len(scores))
-        self.sums = sparse.csr_matrix((np.ones(len(members), np.float32), (places, members)), shape=shape)
+        self.sums = sparse.csr_matrix((np.ones(len(columns), np.float32), (rows, columns)), shape=shape)
 
     def __call__(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Average precision `[R]` and area `[R]` for whole weights; anything where one kind weighs 0."""
+        """Average precision `[R]` and area `[R]` for integer weights; arbitrary where either side has weight 0."""
         sums, m = (self.sums @ weights).astype(np.float64), self.steps
         above = sums[: 2 * m + 1].cumsum(0)
         positives = sums[2 * m + 1 :]
-        found = positives.cumsum(0)
-        total, others = positives.sum(0), above[-1]
-        drawn = found + above[1::2]
-        precision = np.divide(found, drawn, out=np.zeros_like(found), where=drawn > 0)
-        lower = others - (above[: 2 * m : 2] + above[1::2]) / 2
-        return (positives * precision).sum(0) / total, (positives * lower).sum(0) / (total * others)
+        true_positives = positives.cumsum(0)
+        n_positives, n_negatives = positives.sum(0), above[-1]
+        predicted = true_positives + above[1::2]
+        precision = np.divide(true_positives, predicted, out=np.zeros_like(true_positives), where=predicted > 0)
+        lower = n_negatives - (above[: 2 * m : 2] + above[1::2]) / 2
+        return (positives * precision).sum(0) / n_positives, (positives * lower).sum(0) / (n_positives * n_negatives)
 
 
 def calibration_gaps(scores: np.ndarray, positive: np.ndarray, known: np.ndarray) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""A threshold for a decision, chosen on validation images, and what it gives on test images.
+"""Decision thresholds: selected on validation images, evaluated on test images.
 
 One class (or label) against the rest: score s, decision "positive" where s >= t. Letters: N images, R resamples.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ltmed.errors import UserError
-from ltmed.evaluation.bootstrap import draw, percentile_interval
+from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
 from ltmed.evaluation.metrics import Evaluation, require_scorable
 from ltmed.evaluation.multilabel import HALF
 
@@ -48,7 +48,7 @@ def count(positive: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> Count
 
 
 def candidates(scores: np.ndarray) -> np.ndarray:
-    """Every threshold that makes a difference, in rising order: the distinct scores, and one above them all."""
+    """All thresholds with different decisions, in ascending order: the distinct scores, and one above them all."""
     distinct = np.unique(scores)
     return np.append(distinct, np.nextafter(distinct[-1], np.inf))
 
@@ -64,7 +64,7 @@ def curve(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def threshold_for_sensitivity(scores: np.ndarray, truth: np.ndarray, target: float) -> float:
-    """The highest threshold with a sensitivity of at least `target`: of all that do, the most specific.
+    """The highest threshold with a sensitivity of at least `target`, which is the most specific one.
 
     Args:
         scores: float `[N]` of the validation images.
@@ -80,21 +80,21 @@ def threshold_for_sensitivity(scores: np.ndarray, truth: np.ndarray, target: flo
 
 
 def threshold_for_specificity(scores: np.ndarray, truth: np.ndarray, target: float) -> float:
-    """The lowest threshold with a specificity of at least `target`: of all that do, the most sensitive."""
+    """The lowest threshold with a specificity of at least `target`, which is the most sensitive one."""
     _require_share("specificity", target)
     thresholds, _, specificity = curve(scores, truth)
     return float(thresholds[specificity >= target - 1e-12].min())
 
 
 def youden_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold of the largest sensitivity + specificity - 1 (Youden 1950); of equal ones the lowest."""
+    """The threshold of the largest sensitivity + specificity - 1 (Youden 1950); the lowest of several."""
     thresholds, sensitivity, specificity = curve(scores, truth)
     index = sensitivity + specificity
     return float(thresholds[np.flatnonzero(index >= index.max() - 1e-12)[0]])
 
 
 def f1_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold of the largest F1; of equal ones the highest. All images negative where no image is positive."""
+    """The threshold of the largest F1, the highest of several; above all scores where no image is positive."""
     if truth.all() or not truth.any():
         return float(scores.min() if truth.any() else np.nextafter(scores.max(), np.inf))
     thresholds, sensitivity, specificity = curve(scores, truth)
@@ -106,21 +106,21 @@ def f1_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
 def label_thresholds(evaluation: Evaluation) -> np.ndarray:
     """The threshold of the largest F1 for each of several labels, float64 `[K]`, from validation predictions.
 
-    Unknown entries take no part. A label without a known positive or without a known negative has 0.5: its images
-    say nothing about where to decide.
+    Unknown entries are ignored. A label without a known positive or without a known negative has 0.5, since its
+    images do not determine a threshold.
 
     Raises:
         UserError: there are no images, or the network's outputs are not finite.
     """
     require_scorable(evaluation)
     probabilities, targets = evaluation.probabilities.cpu().numpy(), evaluation.labels.cpu().numpy()
-    found = np.full(targets.shape[1], HALF)
+    thresholds = np.full(targets.shape[1], HALF)
     for k, column in enumerate(targets.T):
         known = ~np.isnan(column)
         truth = column[known] == 1
         if truth.any() and not truth.all():
-            found[k] = f1_threshold(probabilities[known, k], truth)
-    return found
+            thresholds[k] = f1_threshold(probabilities[known, k], truth)
+    return thresholds
 
 
 def minimum_cost(probabilities: np.ndarray, cost: np.ndarray) -> np.ndarray:
@@ -148,8 +148,8 @@ def minimum_cost(probabilities: np.ndarray, cost: np.ndarray) -> np.ndarray:
 def net_benefit(scores: np.ndarray, truth: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Net benefit of acting where a calibrated probability is at least t (Vickers and Elkin 2006), `[T]`.
 
-    TP / N - FP / N * t / (1 - t). Acting on everybody has `prevalence - (1 - prevalence) t / (1 - t)`, acting on nobody
-    has 0.
+    TP / N - FP / N * t / (1 - t). The net benefit of acting on all images is `prevalence - (1 - prevalence) t / (1 -
+    t)`, that of acting on none is 0.
     """
     n = len(scores)
     positives, negatives = np.sort(scores[truth]), np.sort(scores[~truth])
@@ -160,7 +160,7 @@ def net_benefit(scores: np.ndarray, truth: np.ndarray, thresholds: np.ndarray) -
 
 @dataclass(frozen=True)
 class Decision:
-    """What a threshold gives on test images."""
+    """Performance of a threshold on test images."""
 
     threshold: float
     rates: dict[str, float]
@@ -192,12 +192,12 @@ def decide(
     """
     positive = scores >= threshold
     members = np.arange(len(scores)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    found = [count(positive, truth, weights).rates() for weights in draw(members, resamples, seed)]
+    chunks = [count(positive, truth, weights).rates() for weights in resample_weights(members, resamples, seed)]
     point = count(positive, truth, np.ones(len(scores))).rates()
     return Decision(
         threshold,
         {name: float(value) for name, value in point.items()},
-        {name: percentile_interval(np.concatenate([chunk[name] for chunk in found])) for name in point},
+        {name: percentile_interval(np.concatenate([chunk[name] for chunk in chunks])) for name in point},
         int(truth.sum()),
     )
 

@@ -1,4 +1,4 @@
-"""Names of metrics, and which way each is better. Imports nothing slow: commands check their options with them."""
+"""Names of metrics and their direction. Imports nothing slow, since commands check their options with them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SCALARS = (
     "medium_recall",
     "tail_recall",
 )
-"""Names of the single numbers of a report, in the order in which they are shown."""
+"""Names of the scalar metrics of a report, in display order."""
 
 PER_CLASS = ("precision", "recall", "f1", "auroc")
-"""Names of the numbers of each class."""
+"""Names of the metrics of each class."""
 
 MULTILABEL_SCALARS = (
     "macro_ap",
@@ -38,27 +38,27 @@ MULTILABEL_SCALARS = (
     "exact_match",
     "macro_ece",
 )
-"""The same where an image carries several labels (`ltmed.evaluation.multilabel`)."""
+"""The scalar metrics of multi-label data (`ltmed.evaluation.multilabel`)."""
 
 PER_LABEL = ("ap", "auroc", "f1", "precision", "recall", "prevalence", "ece")
-"""Names of the numbers of each label, likewise."""
+"""Names of the metrics of each label of multi-label data."""
 
 ALL_SCALARS = tuple(dict.fromkeys((*SCALARS, *MULTILABEL_SCALARS)))
-"""Of runs of either kind."""
+"""Scalar metrics of both kinds of runs."""
 
 _LOWER_IS_BETTER = ("ece", "macro_ece")
 
 LOWEST = {**dict.fromkeys(ALL_SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}
-"""The least that each can be; the greatest is 1 for all."""
+"""Lowest possible value of each metric; the highest is 1 for all."""
 
 
 def scalars_of(multilabel: bool) -> tuple[str, ...]:
-    """Names of the single numbers of runs of one kind."""
+    """Names of the scalar metrics of runs of one kind."""
     return MULTILABEL_SCALARS if multilabel else SCALARS
 
 
 def require_metric(metric: str, classes: Sequence[str], *, multilabel: bool) -> None:
-    """Checks the name of a single number (`macro_f1`), or of a number of one class (`auroc:MEL`).
+    """Checks the name of a scalar metric (`macro_f1`), or of a metric of one class (`auroc:MEL`).
 
     Args:
         metric: the name.
@@ -66,20 +66,20 @@ def require_metric(metric: str, classes: Sequence[str], *, multilabel: bool) -> 
         multilabel: whether images carry several labels.
 
     Raises:
-        UserError: there is no such number, or no such class.
+        UserError: there is no such metric, or no such class.
     """
     name, of_class, code = metric.partition(":")
-    known = PER_LABEL if multilabel else PER_CLASS
+    class_numbers = PER_LABEL if multilabel else PER_CLASS
     if not of_class:
         if name not in scalars_of(multilabel):
-            among = [*scalars_of(multilabel), *(f"{each}:{classes[0]}" for each in known)]
-            raise UserError(f"There is no metric '{metric}'", suggest(metric, among))
-    elif name not in known:
-        raise UserError(f"'{metric}': no class has a number '{name}'", suggest(name, known))
+            valid = [*scalars_of(multilabel), *(f"{number}:{classes[0]}" for number in class_numbers)]
+            raise UserError(f"There is no metric '{metric}'", suggest(metric, valid))
+    elif name not in class_numbers:
+        raise UserError(f"'{metric}': classes have no metric '{name}'", suggest(name, class_numbers))
     elif code not in classes:
         raise UserError(f"'{metric}': the run has no class '{code}'", suggest(code, classes))
 
 
 def better(metric: str) -> str:
-    """`min` for a metric of which less is better, else `max`: how a checkpoint is chosen by it."""
+    """`min` for a metric of which lower is better, else `max`: the mode of checkpoint selection."""
     return "min" if metric in _LOWER_IS_BETTER else "max"

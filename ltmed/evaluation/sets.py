@@ -1,4 +1,4 @@
-"""Conformal sets calibrated on validation images, and what they cover on test images, by class and tier."""
+"""Conformal sets calibrated on validation images, and their coverage of test images, by class and tier."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ltmed.evaluation.bootstrap import draw, percentile_interval
+from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
 from ltmed.evaluation.conformal import Condition, ConformalSets, Score, calibrate, coverage
 from ltmed.evaluation.thresholds import Scores, widened
 
@@ -40,15 +40,15 @@ def conformal_sets(
 ) -> dict[str, Any]:
     """Calibrates every kind of set on validation images and scores it on test images.
 
-    Only validation images and the class frequencies of the training part reach a threshold. Probabilities should be
-    those of the network: a temperature that was fitted on the same validation images would weaken the guarantee.
+    Thresholds depend only on validation images and the class frequencies of the training part. Probabilities should be
+    those of the network: a temperature fitted on the same validation images would weaken the guarantee.
 
     Args:
         validation: calibration images.
-        test: images to be covered.
+        test: images for evaluation.
         prior: `[K]`, class frequencies of the training part.
         tiers: class indices of `head`, `medium` and `tail`.
-        target: wanted coverage, inside (0, 1).
+        target: nominal coverage, inside (0, 1).
         resamples: of the intervals.
         seed: of resamples and clustering.
 
@@ -61,7 +61,7 @@ def conformal_sets(
         UserError: a target out of range, no validation images.
     """
     alpha = round(1 - target, 12)
-    found = {
+    result = {
         "target": target,
         "validation": np.bincount(validation.labels, minlength=len(prior)).tolist(),
         "kinds": [],
@@ -71,29 +71,29 @@ def conformal_sets(
             validation.probabilities, validation.labels, prior=prior, score=score, condition=condition, alpha=alpha,
             seed=seed,
         )  # fmt: skip
-        found["kinds"].append(_row(sets, test, tiers, resamples, seed))
-    return found
+        result["kinds"].append(_row(sets, test, tiers, resamples, seed))
+    return result
 
 
 def _row(sets: ConformalSets, test: Scores, tiers: dict[str, list[int]], resamples: int, seed: int) -> dict[str, Any]:
-    chosen = sets(test.probabilities)
-    whole = coverage(chosen, test.labels)
-    hit = chosen[np.arange(len(test.labels)), test.labels].astype(float)
+    in_set = sets(test.probabilities)
+    overall = coverage(in_set, test.labels)
+    hit = in_set[np.arange(len(test.labels)), test.labels].astype(float)
     masks = {tier: np.isin(test.labels, members) for tier, members in tiers.items()}
     masks |= {str(k): test.labels == k for k in range(len(sets.prior))}
-    everything = np.ones(len(hit), bool)
+    all_images = np.ones(len(hit), bool)
     values = {name: _covered(hit, mask) for name, mask in masks.items()}
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in ("", "size", *masks)}
+    resampled: dict[str, list[np.ndarray]] = {name: [] for name in ("", "size", *masks)}
     members = np.arange(len(hit)) if test.groups is None else np.unique(test.groups, return_inverse=True)[1]
-    for weights in draw(members, resamples, seed):
-        drawn["size"].append(weights @ chosen.sum(1) / weights.sum(1))
-        for name, mask in {"": everything, **masks}.items():
+    for weights in resample_weights(members, resamples, seed):
+        resampled["size"].append(weights @ in_set.sum(1) / weights.sum(1))
+        for name, mask in {"": all_images, **masks}.items():
             with np.errstate(invalid="ignore"):
-                drawn[name].append(weights @ (hit * mask) / (weights @ mask.astype(float)))
+                resampled[name].append(weights @ (hit * mask) / (weights @ mask.astype(float)))
 
     def interval(name: str, mask: np.ndarray, value: float | None) -> list[float]:
         rate = float("nan") if value is None else value
-        return widened(rate, percentile_interval(np.concatenate(drawn[name])), test.units(mask))
+        return widened(rate, percentile_interval(np.concatenate(resampled[name])), test.units(mask))
 
     cells = {
         name: {"value": values[name], "interval": interval(name, mask, values[name])} for name, mask in masks.items()
@@ -101,9 +101,9 @@ def _row(sets: ConformalSets, test: Scores, tiers: dict[str, list[int]], resampl
     return {
         "score": sets.score,
         "condition": sets.condition,
-        "coverage": {"value": whole.coverage, "interval": interval("", everything, whole.coverage)},
-        "mean_size": {"value": whole.mean_size, "interval": percentile_interval(np.concatenate(drawn["size"]))},
-        "empty": whole.empty,
+        "coverage": {"value": overall.coverage, "interval": interval("", all_images, overall.coverage)},
+        "mean_size": {"value": overall.mean_size, "interval": percentile_interval(np.concatenate(resampled["size"]))},
+        "empty": overall.empty,
         "tiers": {tier: {"coverage": cells[tier], "images": int(masks[tier].sum())} for tier in tiers},
         "classes": [{"coverage": cells[str(k)], "own": bool(sets.guaranteed[k])} for k in range(len(sets.prior))],
     }

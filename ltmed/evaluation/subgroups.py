@@ -1,7 +1,7 @@
-"""Metrics of subgroups of the test images (age, sex, site, ...), and whether their differences are more than chance.
+"""Metrics of subgroups of the test images (age, sex, site, ...), and tests of their differences.
 
-Letters: N images, R resamples. The images of a subgroup are those with one value of an attribute; numbers are cut into
-ranges, and values that few images have are withheld, not averaged away.
+Letters: N images, R resamples. The images of a subgroup are those with one value of an attribute; numbers are binned
+into ranges, and subgroups with few images are withheld.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from itertools import pairwise
 import numpy as np
 
 from ltmed.errors import UserError
-from ltmed.evaluation.bootstrap import draw, percentile_interval
+from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.scalars import better, require_metric
 from ltmed.evaluation.scoring import scorer_of
 
-LEAST_IMAGES = 30
-"""Subgroups with fewer test images have no numbers."""
-LEAST_OF_CLASS = 5
-"""A number of one class is withheld where a subgroup has fewer images with it, or without it."""
-MOST_VALUES = 20
+MIN_IMAGES = 30
+"""Subgroups with fewer test images have no metrics."""
+MIN_IMAGES_OF_CLASS = 5
+"""The metric of a class is withheld where a subgroup has fewer images with the class, or without it."""
+MAX_VALUES = 20
 """An attribute with more distinct values is refused, unless they are numbers."""
 AGE_EDGES = (0, 20, 40, 60, 80)
 _UNKNOWN = ("", "nan", "none", "unknown", "null")
@@ -30,7 +30,7 @@ _UNKNOWN = ("", "nan", "none", "unknown", "null")
 
 @dataclass(frozen=True)
 class Subgroup:
-    """One value of an attribute. Metric is the one that was asked for."""
+    """One value of an attribute, with the requested metric."""
 
     value: str
     images: int
@@ -43,7 +43,7 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class Gap:
-    """The largest difference between two subgroups that have numbers."""
+    """The largest difference between two subgroups that have metrics."""
 
     best: str
     worst: str
@@ -65,40 +65,40 @@ class SubgroupReport:
     withheld: int
     """Images in subgroups with too few, or without a value."""
     gap: Gap | None
-    """None where fewer than two subgroups have numbers."""
+    """None where fewer than two subgroups have metrics."""
 
 
 def categories(values: np.ndarray, attribute: str) -> np.ndarray:
     """Attribute values as subgroup names, object `[N]`; None where unknown.
 
-    Numbers with more than `MOST_VALUES` distinct values become ranges with the edges `AGE_EDGES` (ages) if they lie
+    Numbers with more than `MAX_VALUES` distinct values become ranges with the edges `AGE_EDGES` (ages) if they lie
     within 0 and 120, else quartiles.
 
     Raises:
-        UserError: too many distinct values that are no numbers.
+        UserError: too many distinct values that are not numbers.
     """
     text = np.array([str(value).strip() for value in values], dtype=object)
     known = ~np.isin([value.lower() for value in text], _UNKNOWN)
     distinct = set(text[known])
-    if len(distinct) <= MOST_VALUES and not _numeric(text[known], distinct):
+    if len(distinct) <= MAX_VALUES and not _numeric(text[known], distinct):
         return np.array([value if ok else None for value, ok in zip(text, known, strict=True)], dtype=object)
     try:
         numbers = np.full(len(text), np.nan)
         numbers[known] = text[known].astype(float)
     except ValueError:
         raise UserError(
-            f"The attribute '{attribute}' has {len(distinct)} different values", f"Use one with at most {MOST_VALUES}."
+            f"The attribute '{attribute}' has {len(distinct)} different values", f"Use one with at most {MAX_VALUES}."
         ) from None
     ages = np.nanmin(numbers) >= 0 and np.nanmax(numbers) <= 120
     # Quartiles coincide where many values are equal.
     edges = np.unique(AGE_EDGES if ages else np.nanquantile(numbers, [0, 0.25, 0.5, 0.75]))
-    place = np.searchsorted(edges, numbers, "right") - 1
+    bins = np.searchsorted(edges, numbers, "right") - 1
     names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"{edges[-1]:g} or more"]
-    return np.array([names[k] if ok else None for k, ok in zip(place, known, strict=True)], dtype=object)
+    return np.array([names[k] if ok else None for k, ok in zip(bins, known, strict=True)], dtype=object)
 
 
 def _numeric(text: np.ndarray, distinct: set[str]) -> bool:
-    """Whether values are numbers with too many different ones to be names."""
+    """Whether values are numbers with too many distinct values to be category names."""
     if len(distinct) <= 6:
         return False
     try:
@@ -127,7 +127,7 @@ def by_subgroup(
         evaluation: predictions `[N, K]`.
         tiers: class indices of `head`, `medium` and `tail`.
         values: object `[N]` as `categories` gives them, None where unknown.
-        attribute: its name, for people.
+        attribute: its name, for reports.
         metrics: as `ltmed.evaluation.scalars.require_metric` takes them: `macro_f1`, or `auroc:MEL` of one class.
         thresholds: `[K]` of several labels, from validation images.
         groups: int64 `[N]`, images that are resampled together; None for single images.
@@ -143,39 +143,39 @@ def by_subgroup(
     """
     for metric in metrics:
         require_metric(metric, evaluation.classes, multilabel=evaluation.multilabel)
-    scorer = _Chosen(evaluation, tiers, thresholds, metrics)
+    scorer = _SelectedMetrics(evaluation, tiers, thresholds, metrics)
     members = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     names = sorted({value for value in values if value is not None}, key=_order)
     masks = {name: np.array([value == name for value in values]) for name in names}
-    large = [name for name in names if masks[name].sum() >= LEAST_IMAGES]
-    found = {name: {key: float(value[0]) for key, value in scorer(masks[name][None].astype(float)).items()}
+    large = [name for name in names if masks[name].sum() >= MIN_IMAGES]
+    scores = {name: {key: float(value[0]) for key, value in scorer(masks[name][None].astype(float)).items()}
              for name in large}  # fmt: skip
-    drawn: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in large}
-    for weights in draw(members, resamples, seed):
+    resampled: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in large}
+    for weights in resample_weights(members, resamples, seed):
         for name in large:
-            drawn[name].append(scorer(weights * masks[name]))
+            resampled[name].append(scorer(weights * masks[name]))
     permuted = _permuted(scorer, masks, large, members, permutations, seed)
     reports = []
     for metric in metrics:
-        shown = [name for name in large if scorer.shows(metric, masks[name])]
-        samples = {name: np.concatenate([chunk[metric] for chunk in drawn[name]]) for name in shown}
+        reported = [name for name in large if scorer.is_reported(metric, masks[name])]
+        samples = {name: np.concatenate([chunk[metric] for chunk in resampled[name]]) for name in reported}
         subgroups = tuple(
             Subgroup(
                 name, int(masks[name].sum()), len(np.unique(members[masks[name]])),
-                found[name][metric] if name in samples else None,
+                scores[name][metric] if name in samples else None,
                 percentile_interval(samples[name]) if name in samples else None,
             )
             for name in names
         )  # fmt: skip
-        withheld = len(values) - sum(int(masks[name].sum()) for name in shown)
-        scored = {name: found[name][metric] for name in shown if not np.isnan(found[name][metric])}
+        withheld = len(values) - sum(int(masks[name].sum()) for name in reported)
+        scored = {name: scores[name][metric] for name in reported if not np.isnan(scores[name][metric])}
         gap = _gap(metric, scored, samples, permuted[metric][:, [large.index(name) for name in scored]])
         reports.append(SubgroupReport(attribute, metric, subgroups, withheld, gap))
     return reports
 
 
-class _Chosen:
-    """Some metrics of weighted images: name -> `[R]`."""
+class _SelectedMetrics:
+    """The requested metrics of weighted images: name -> `[R]`."""
 
     def __init__(
         self,
@@ -185,26 +185,26 @@ class _Chosen:
         metrics: Sequence[str],
     ) -> None:
         self.scorer = scorer_of(evaluation, tiers, thresholds)
-        self.place = {code: k for k, code in enumerate(evaluation.classes)}
+        self.class_index = {code: k for k, code in enumerate(evaluation.classes)}
         self.metrics = metrics
         self.labels = evaluation.labels.cpu().numpy()
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        scores, found = self.scorer(weights), {}
+        scores, selected = self.scorer(weights), {}
         for metric in self.metrics:
             name, of_class, code = metric.partition(":")
-            found[metric] = scores[name][:, self.place[code]] if of_class else scores[name]
-        return found
+            selected[metric] = scores[name][:, self.class_index[code]] if of_class else scores[name]
+        return selected
 
-    def shows(self, metric: str, mask: np.ndarray) -> bool:
+    def is_reported(self, metric: str, mask: np.ndarray) -> bool:
         """Whether a subgroup has enough images with and without the class of a metric."""
         _, of_class, code = metric.partition(":")
         if not of_class:
             return True
-        k, labels = self.place[code], self.labels[mask]
+        k, labels = self.class_index[code], self.labels[mask]
         positive = labels == k if labels.ndim == 1 else labels[:, k] == 1
         negative = labels != k if labels.ndim == 1 else labels[:, k] == 0
-        return min(positive.sum(), negative.sum()) >= LEAST_OF_CLASS
+        return min(positive.sum(), negative.sum()) >= MIN_IMAGES_OF_CLASS
 
 
 def _gap(metric: str, scored: dict[str, float], samples: dict[str, np.ndarray], permuted: np.ndarray) -> Gap | None:
@@ -223,22 +223,27 @@ def _gap(metric: str, scored: dict[str, float], samples: dict[str, np.ndarray], 
 
 
 def _permuted(
-    scorer: _Chosen, masks: dict[str, np.ndarray], names: list[str], members: np.ndarray, permutations: int, seed: int
+    scorer: _SelectedMetrics,
+    masks: dict[str, np.ndarray],
+    names: list[str],
+    members: np.ndarray,
+    permutations: int,
+    seed: int,
 ) -> dict[str, np.ndarray]:
-    """Each metric `[P, S]` when groups exchange their attribute; a group's attribute is that of its first image."""
+    """Each metric `[P, S]` after permuting the attribute over groups; a group has the attribute of its first image."""
     rng = np.random.default_rng(seed)
     code = np.full(len(members), -1)
     for k, name in enumerate(names):
         code[masks[name]] = k
     units, first_rows = np.unique(members, return_index=True)
     first = code[first_rows]
-    found: dict[str, list[np.ndarray]] = {metric: [] for metric in scorer.metrics}
+    permuted: dict[str, list[np.ndarray]] = {metric: [] for metric in scorer.metrics}
     for _ in range(permutations if len(names) > 1 else 0):
         shuffled = rng.permutation(first)[np.searchsorted(units, members)]
         values = scorer(np.stack([(shuffled == k) for k in range(len(names))]).astype(float))
         for metric in scorer.metrics:
-            found[metric].append(values[metric])
-    return {metric: np.stack(rows) if rows else np.empty((0, len(names))) for metric, rows in found.items()}
+            permuted[metric].append(values[metric])
+    return {metric: np.stack(rows) if rows else np.empty((0, len(names))) for metric, rows in permuted.items()}
 
 
 def _order(name: str) -> tuple[int, float, str]:

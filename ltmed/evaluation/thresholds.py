@@ -1,4 +1,4 @@
-"""Thresholds of classes, or of several labels: chosen on validation images, judged on test images."""
+"""Thresholds of classes or labels: selected on validation images, evaluated on test images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from ltmed.evaluation.bootstrap import draw, percentile_interval
+from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
 from ltmed.evaluation.operating_points import (
     CRITERIA,
     FEW_POSITIVES,
@@ -19,12 +19,12 @@ from ltmed.evaluation.operating_points import (
     youden_threshold,
 )
 
-LEAST_UNITS = 30
-"""Of fewer lesions, patients or images a bootstrap interval is too narrow: an exact one is joined with it."""
+MIN_UNITS = 30
+"""With fewer lesions, patients or images, a bootstrap interval is too narrow: it is joined with an exact one."""
 
 
 @dataclass(frozen=True)
-class OneClass:
+class OneVersusRest:
     """One class (or label) against the rest. N images, those whose label is known."""
 
     scores: np.ndarray
@@ -35,7 +35,7 @@ class OneClass:
     """int64 `[N]`, images that are resampled together."""
 
     def units(self, mask: np.ndarray) -> int:
-        """Groups (or images) among some images."""
+        """Number of groups (or images) among the images of a mask."""
         return _units(self.groups, mask)
 
     @property
@@ -60,16 +60,16 @@ class Scores:
     groups: np.ndarray | None = None
     """int64 `[N]`, images that are resampled together."""
 
-    def of(self, k: int) -> OneClass:
+    def of(self, k: int) -> OneVersusRest:
         """A class against the rest, or a label against its absence; images on which it is unknown are left out."""
         if self.labels.ndim == 1:
-            return OneClass(self.probabilities[:, k], self.labels == k, self.groups)
+            return OneVersusRest(self.probabilities[:, k], self.labels == k, self.groups)
         known = ~np.isnan(self.labels[:, k])
         groups = None if self.groups is None else self.groups[known]
-        return OneClass(self.probabilities[known, k], self.labels[known, k] == 1, groups)
+        return OneVersusRest(self.probabilities[known, k], self.labels[known, k] == 1, groups)
 
     def units(self, mask: np.ndarray) -> int:
-        """Groups (or images) among some images."""
+        """Number of groups (or images) among the images of a mask."""
         return _units(self.groups, mask)
 
 
@@ -101,13 +101,13 @@ def operating_point(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """One threshold: where it comes from, and what it gives.
+    """One threshold, its performance on validation images and on test images.
 
-    Only validation images reach the threshold.
+    The threshold depends on validation images only.
 
     Args:
-        validation: what it is chosen on.
-        test: what it is judged on.
+        validation: scores for its selection.
+        test: scores for its evaluation.
         k: the class against all others, or the label against its absence.
         criterion: "sensitivity", "specificity" or "youden".
         target: of the first two.
@@ -115,36 +115,36 @@ def operating_point(
         seed: of the resamples.
 
     Returns:
-        plain values: `criterion`, `target`, `threshold` (None where there is none, and `reason` says why);
+        plain values: `criterion`, `target`, `threshold` (None where there is none, for the `reason` given);
         `threshold_interval`, 95 % percentile over resamples of the validation part; `validation` {positives, negatives,
         sensitivity {value, interval}, specificity {...}}, the intervals exact; `few`, whether it is from fewer than
         `FEW_POSITIVES` positive images; `test` {images, positives, sensitivity, specificity, ppv, npv, f1: {value,
         interval}}, a value None where it is undefined; `test` is None where the label is unknown on every test image.
     """
-    chosen_on = validation.of(k)
-    scores, truth = chosen_on.scores, chosen_on.truth
-    found: dict[str, Any] = {
+    selection = validation.of(k)
+    scores, truth = selection.scores, selection.truth
+    result: dict[str, Any] = {
         "criterion": criterion, "target": target, "threshold": None, "threshold_interval": None, "reason": None,
         "few": int(truth.sum()) < FEW_POSITIVES,
         "validation": {"positives": int(truth.sum()), "negatives": int((~truth).sum())}, "test": None,
     }  # fmt: skip
-    if chosen_on.one_sided:
-        found["reason"] = f"no {'other ' if truth.any() else ''}validation image"
-        return found
-    choose = _choice(criterion, target)
-    threshold = choose(scores, truth)
+    if selection.one_sided:
+        result["reason"] = f"no {'other ' if truth.any() else ''}validation image"
+        return result
+    select = _selector(criterion, target)
+    threshold = select(scores, truth)
     positive = scores >= threshold
-    found["threshold"] = threshold
-    found["threshold_interval"] = _threshold_interval(chosen_on, choose, min(resamples, 200), seed)
+    result["threshold"] = threshold
+    result["threshold_interval"] = _threshold_interval(selection, select, min(resamples, 200), seed)
     for name, side, hit in (("sensitivity", truth, positive), ("specificity", ~truth, ~positive)):
         rate = float((hit & side).sum() / side.sum())
-        units = chosen_on.units(side)
-        found["validation"][name] = {"value": rate, "interval": exact_interval(rate * units, units)}
-    found["test"] = _on_test(test.of(k), threshold, resamples, seed)
-    return found
+        units = selection.units(side)
+        result["validation"][name] = {"value": rate, "interval": exact_interval(rate * units, units)}
+    result["test"] = _on_test(test.of(k), threshold, resamples, seed)
+    return result
 
 
-def _choice(criterion: str, target: float | None) -> Callable[[np.ndarray, np.ndarray], float]:
+def _selector(criterion: str, target: float | None) -> Callable[[np.ndarray, np.ndarray], float]:
     if criterion == "youden":
         return youden_threshold
     assert target is not None
@@ -152,45 +152,45 @@ def _choice(criterion: str, target: float | None) -> Callable[[np.ndarray, np.nd
 
 
 def _threshold_interval(
-    validation: OneClass, choose: Callable[[np.ndarray, np.ndarray], float], resamples: int, seed: int
+    validation: OneVersusRest, select: Callable[[np.ndarray, np.ndarray], float], resamples: int, seed: int
 ) -> list[float]:
-    """Where the threshold would lie, were the validation images drawn again; resamples without the class have none."""
-    found = []
-    for weights in draw(validation.members, resamples, seed):
+    """Percentile interval of the threshold over resamples of the validation images that contain both classes."""
+    thresholds = []
+    for weights in resample_weights(validation.members, resamples, seed):
         for row in weights.astype(int):
-            drawn = np.repeat(validation.truth, row)
-            if drawn.any() and not drawn.all():
-                found.append(choose(np.repeat(validation.scores, row), drawn))
-    return percentile_interval(np.array(found, dtype=float))
+            resampled_truth = np.repeat(validation.truth, row)
+            if resampled_truth.any() and not resampled_truth.all():
+                thresholds.append(select(np.repeat(validation.scores, row), resampled_truth))
+    return percentile_interval(np.array(thresholds, dtype=float))
 
 
-def _on_test(test: OneClass, threshold: float, resamples: int, seed: int) -> dict[str, Any] | None:
+def _on_test(test: OneVersusRest, threshold: float, resamples: int, seed: int) -> dict[str, Any] | None:
     scores, truth = test.scores, test.truth
     if not len(truth):  # The label is unknown on every image.
         return None
     decision = decide(scores, truth, threshold, groups=test.groups, resamples=resamples, seed=seed)
     positive = scores >= threshold
     denominators = {"sensitivity": truth, "specificity": ~truth, "ppv": positive, "npv": ~positive}
-    found: dict[str, Any] = {"images": len(truth), "positives": decision.positives}
+    result: dict[str, Any] = {"images": len(truth), "positives": decision.positives}
     for name, value in decision.rates.items():
         interval = decision.intervals[name]
         if name in denominators:
             interval = widened(value, interval, test.units(denominators[name]))
-        found[name] = {"value": None if np.isnan(value) else value, "interval": interval}
-    return found
+        result[name] = {"value": None if np.isnan(value) else value, "interval": interval}
+    return result
 
 
 def widened(value: float, interval: list[float], units: int) -> list[float]:
     """A bootstrap interval of a rate, joined with the exact one where it rests on few units, or is 0 or 1.
 
-    Resampling hits alone gives the same hits again, so that 3 of 3 would be 100 to 100 %.
+    Resamples of hits alone contain nothing but hits: the interval of 3 of 3 would be 100 to 100 %.
 
     Args:
         value: the rate; NaN where it is undefined.
         interval: [low, high].
         units: groups (or images) that the rate is of.
     """
-    if units >= LEAST_UNITS and 0 < value < 1:
+    if units >= MIN_UNITS and 0 < value < 1:
         return interval
     exact = [0.0, 1.0] if np.isnan(value) else exact_interval(value * units, units)
     return [float(np.fmin(interval[0], exact[0])), float(np.fmax(interval[1], exact[1]))]
@@ -198,8 +198,8 @@ def widened(value: float, interval: list[float], units: int) -> list[float]:
 
 def decision_curve(test: Scores, k: int, thresholds: np.ndarray) -> dict[str, np.ndarray]:
     """Net benefit at each threshold `[T]`: of the class's probability, of calling every image positive, and none."""
-    judged = test.of(k)
-    scores, truth = judged.scores, judged.truth
+    test_scores = test.of(k)
+    scores, truth = test_scores.scores, test_scores.truth
     prevalence, odds = float(truth.mean()), thresholds / (1 - thresholds)
     return {
         "thresholds": thresholds,
@@ -210,7 +210,7 @@ def decision_curve(test: Scores, k: int, thresholds: np.ndarray) -> dict[str, np
 
 
 def least_cost(test: Scores, cost: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """What decisions of least expected cost cost on test images, beside the most probable class.
+    """Mean cost of decisions of minimum expected cost on test images, compared with the most probable class.
 
     Args:
         test: calibrated probabilities of images with one label each.
@@ -220,7 +220,7 @@ def least_cost(test: Scores, cost: np.ndarray, *, resamples: int = 1000, seed: i
 
     Returns:
         plain values: `most_probable` and `least_cost`, each {cost {value, interval}, recall [K], decisions [K]}:
-        the mean cost of an image, recall of every class, images that were given each class; `saving` {value, interval},
+        the mean cost of an image, recall of every class, images assigned to each class; `saving` {value, interval},
         paired.
 
     Raises:
@@ -228,23 +228,23 @@ def least_cost(test: Scores, cost: np.ndarray, *, resamples: int = 1000, seed: i
     """
     classes = test.probabilities.shape[1]
     decisions = {"most_probable": test.probabilities.argmax(1), "least_cost": minimum_cost(test.probabilities, cost)}
-    costs = {name: cost[test.labels, chosen] for name, chosen in decisions.items()}
+    costs = {name: cost[test.labels, predicted] for name, predicted in decisions.items()}
     costs["saving"] = costs["most_probable"] - costs["least_cost"]
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in costs}
-    for weights in draw(_members(test.groups, len(test.labels)), resamples, seed):
+    resampled: dict[str, list[np.ndarray]] = {name: [] for name in costs}
+    for weights in resample_weights(_members(test.groups, len(test.labels)), resamples, seed):
         for name, values in costs.items():
-            drawn[name].append(weights @ values / weights.sum(1))
+            resampled[name].append(weights @ values / weights.sum(1))
     means = {
-        name: {"value": float(values.mean()), "interval": percentile_interval(np.concatenate(drawn[name]))}
+        name: {"value": float(values.mean()), "interval": percentile_interval(np.concatenate(resampled[name]))}
         for name, values in costs.items()
     }
     support = np.bincount(test.labels, minlength=classes)
-    found: dict[str, Any] = {"saving": means["saving"]}
-    for name, chosen in decisions.items():
-        hits = np.bincount(test.labels, chosen == test.labels, minlength=classes)
-        found[name] = {
+    result: dict[str, Any] = {"saving": means["saving"]}
+    for name, predicted in decisions.items():
+        hits = np.bincount(test.labels, predicted == test.labels, minlength=classes)
+        result[name] = {
             "cost": means[name],
             "recall": [float(h / n) if n else None for h, n in zip(hits, support, strict=True)],
-            "decisions": np.bincount(chosen, minlength=classes).tolist(),
+            "decisions": np.bincount(predicted, minlength=classes).tolist(),
         }
-    return found
+    return result

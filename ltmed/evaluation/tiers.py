@@ -23,12 +23,12 @@ def tiers(
     The rule (`RULE`): rank the classes by their number of training images, ties in class order; the first
     round(K/3) are head, the last round(K/3) are tail, the rest medium. A rule on ranks rather than on counts, because
     data sets differ a hundredfold in size; 2 classes give 1/0/1, 5 give 2/1/2, 7 give 2/3/2, 198 give 66/66/66.
-    A data set may list its own head and tail instead; what it does not list is medium.
+    A data set may list its own head and tail instead; all other classes are then medium.
 
     Args:
         counts: `[K]`, training images per class (of the training part only).
         classes: K class codes.
-        head: codes of the head classes; either list given switches the rule off.
+        head: codes of the head classes; either list disables the rule.
         tail: codes of the tail classes.
 
     Returns:
@@ -44,8 +44,8 @@ def tiers(
     else:
         _check_listed([*(head or ()), *(tail or ())], classes)
         first, last = ([list(classes).index(code) for code in listed or ()] for listed in (head, tail))
-    rest = set(range(len(classes))) - set(first) - set(last)
-    return {"head": sorted(first), "medium": sorted(rest), "tail": sorted(last)}
+    medium = set(range(len(classes))) - set(first) - set(last)
+    return {"head": sorted(first), "medium": sorted(medium), "tail": sorted(last)}
 
 
 def _check_listed(listed: list[str], classes: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ltmed.data.audit.contents import Contents, read_contents
-from ltmed.data.audit.copies import find_copies
+from ltmed.data.audit.copies import find_duplicates
 from ltmed.data.manifest import Manifest
 from ltmed.errors import UserError
 from ltmed.runs.dataset import open_dataset
@@ -50,8 +50,9 @@ def trained_on(run: Run, manifest: Manifest, rows: np.ndarray) -> Overlap:
     own_contents = _contents(data.manifest, seen, "comparing with what the run was trained on:")
     if len(own_contents.bad) == len(seen):
         return Overlap(none, none, f"no image under {data.manifest.root} can be read")
-    copies = find_copies(
-        [*other_contents.digests, *own_contents.digests], np.concatenate([other_contents.looks, own_contents.looks])
+    copies = find_duplicates(
+        [*other_contents.digests, *own_contents.digests],
+        np.concatenate([other_contents.thumbnails, own_contents.thumbnails]),
     )
     indices = np.arange(len(rows))
     equal, alike = copies.partners(indices, np.arange(len(rows), len(rows) + len(seen)))

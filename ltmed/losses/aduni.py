@@ -1,4 +1,4 @@
-"""The tensor mathematics of AdUni (Cong et al., MLMI 2022). `ltmed/methods/aduni.py` has the paper and the order.
+"""The loss of AdUni (Cong et al., MLMI 2022). `ltmed/methods/aduni.py` has the citation and the equations.
 
 Letters: A anchors (this process's samples), M samples of all processes, K classes, E embedding width. A sample is one
 view of an image; features f have norm 1.
@@ -42,9 +42,9 @@ def aduc_loss(
         s_i = [ g_i + log pi ; f_i.f_j / tau for every other sample j ],    log p_i = log softmax(s_i)
         loss_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
 
-    P(i) are the other samples of the anchor's class. An anchor that is alone in its class has only the first term.
-    The paper prints neither the prior nor the division, sums the label's term over P(i) as well, and divides the logits
-    by tau like the similarities:
+    P(i) are the other samples of the anchor's class. An anchor without positives has only the first term.
+    As printed, the loss has neither the prior nor the division, sums the label's term over P(i) as well, and divides
+    the logits by tau like the similarities:
 
         loss_i = - sum_{p in P(i)} ( log p_i[y_i] + alpha log p_i[p] ),    s_i = [ g_i / tau ; f_i.f_j / tau ]
 
@@ -55,14 +55,14 @@ def aduc_loss(
         anchors: their features `[A, E]`.
         anchor_labels: int64 `[A]`.
         features: f of all samples `[M, E]`, the anchors among them; gets a gradient as well.
-        labels: int64 `[M]`; -1 marks a row that is no sample (an empty slot of a queue) and is left out.
+        labels: int64 `[M]`; -1 marks a row without a sample (an empty slot of a queue), which is ignored.
         alpha: weight of a positive sample relative to the class, >= 0.
         first: row of `features` that is anchor 0; the others follow it.
         temperature: tau.
         log_prior: log pi `[K]`, logarithms of the class frequencies; None for none.
         normalize: whether loss_i is divided by its total weight, 1 + alpha |P(i)|.
-        label_per_positive: whether the label's term counts |P(i)| times instead of once. An anchor that is alone in its
-            class then has no loss.
+        label_per_positive: whether the label's term counts |P(i)| times instead of once. An anchor without
+            positives then has no loss.
         temper_logits: whether the logits are divided by tau like the similarities.
         reduction: "none" gives loss_i of each anchor.
 
@@ -81,7 +81,7 @@ def aduc_loss(
         weights[:, :classes] *= weights[:, classes:].sum(1, keepdim=True)
     weights[:, classes:] *= alpha
     if normalize:
-        # Only an anchor without positives whose label counts per positive has no weight at all.
+        # The total weight is 0 only for an anchor without positives whose label is weighted by |P(i)|.
         weights /= weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
     return F.cross_entropy(scores, weights, reduction=reduction)
 
@@ -95,14 +95,14 @@ def alpha_at(
 
     With w(t) = (1 + cos(pi t / decay)) / 2, up to epoch `decay` and 0 from there on:
 
-    - "recursive_cosine": alpha_{t+1} = lowest + (alpha_t - lowest) w(t), from alpha_0 = highest; by epoch 400 with the
-      paper's t_decay = 1000 it is at `lowest`, as the paper reports.
-    - "released_cosine": alpha_t = lowest + (alpha_{t-1} - lowest) w(t), the same one epoch earlier, as the released
-      code has it.
+    - "recursive_cosine": alpha_{t+1} = lowest + (alpha_t - lowest) w(t), from alpha_0 = highest; with the
+      paper's t_decay = 1000 it reaches `lowest` by epoch 400, as the paper reports.
+    - "released_cosine": alpha_t = lowest + (alpha_{t-1} - lowest) w(t), the same one epoch earlier, as in the
+      released code.
     - "cosine": alpha_t = lowest + (highest - lowest) w(t); in epoch 400 still 0.66.
     - "constant": alpha = lowest.
 
-    A function of the epoch alone, so that a resumed run goes on where it was.
+    It depends on the epoch alone, so that a resumed run continues the schedule.
 
     Args:
         epoch: t, from 0.

@@ -9,7 +9,7 @@ Pade Approximation to Overcome Medical Image Long-Tailed Class Imbalance", BMVC 
     L- = c0 + c1 (1 - p)    (c0, c1) = (-1, 1), in place of log(1 - p)
     W = (1 - pt)^g          pt = p and g = g+ for positives, pt = 1 - p and g = g- for negatives
 
-Each half depends on one number only, the miss e = 1 - pt by which the sigmoid falls short: L+ = -1.5 e and L- = -e.
+Each half depends on one number only, the error e = 1 - pt of the sigmoid: L+ = -1.5 e and L- = -e.
 The same loss without logarithms, bounded for every logit, is therefore
 
     loss = alpha y 1.5 e^(2 g+ + 1) + beta (1 - y) e^(2 g- + 1)
@@ -29,7 +29,7 @@ from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses.fused import mean_of
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
-from ltmed.losses.sigmoid import sides, signs, targets
+from ltmed.losses.sigmoid import error_signs, targets, weights_by_target
 from ltmed.losses.traits import multilabel
 
 Coefficients = Literal["paper", "pade"]
@@ -37,7 +37,7 @@ Ratio = tuple[tuple[float, ...], tuple[float, ...]]
 """A rational function: coefficients of numerator and denominator, highest power first."""
 
 LARGEST_ORDER = 5
-"""Up to here float32 is enough, and no approximant has a pole in [0, 1]."""
+"""Up to this order float32 is precise enough, and no approximant has a pole in [0, 1]."""
 
 
 @multilabel
@@ -61,7 +61,7 @@ def alpa(
     Args:
         logits: `[B, K]`, any float type; half precision is computed in float32.
         labels: int64 `[B]`, one class per image, or 0/1 `[B, K]`, any number of classes per image; NaN is unknown and
-            adds nothing.
+            does not contribute.
         counts: training images per class `[K]`; not used, part of the common signature.
         alpha: weight of positives.
         beta: weight of negatives.
@@ -69,7 +69,7 @@ def alpa(
         gamma_neg: g- >= 0, likewise for negatives.
         hill: lambda of v3, where L- is multiplied by (lambda - p) as in the Hill loss; None for v1 and v2.
         clip: in [0, 1); the released code adds it to 1 - p, capped at 1: in L-, in the W of negatives and in the
-            (1 - p)^g+ of positives. Negatives with p below it then count nothing.
+            (1 - p)^g+ of positives. Negatives with p below it are then ignored.
         coefficients: "paper": L+ and L- as above; "pade": both are the Pade approximant of the logarithm at 1.
         order: degrees M >= 1 and N of the numerator and denominator of the approximant; only for "pade".
 
@@ -82,55 +82,59 @@ def alpa(
     _check(gamma_pos, gamma_neg, clip, coefficients)
     pade = pade_ratio(*order) if coefficients == "pade" else None
 
-    def positive(miss: Tensor) -> Tensor:
+    def positive(error: Tensor) -> Tensor:
         if clip:
-            focus = power(miss, gamma_pos + 1) * power((miss + clip).clamp_max(1), gamma_pos)
+            focus = power(error, gamma_pos + 1) * power((error + clip).clamp_max(1), gamma_pos)
         else:
-            focus = power(miss, 2 * gamma_pos + 1)
-        return focus * _evaluate(pade, miss) if pade else focus
+            focus = power(error, 2 * gamma_pos + 1)
+        return focus * _evaluate(pade, error) if pade else focus
 
-    def negative(miss: Tensor) -> Tensor:
-        left = (miss - clip).relu() if clip else miss
-        focus = power(left, gamma_neg + 1) * power(miss, gamma_neg) if clip else power(miss, 2 * gamma_neg + 1)
-        focus = focus if hill is None else focus * (hill - miss)
-        return focus * _evaluate(pade, left) if pade else focus
+    def negative(error: Tensor) -> Tensor:
+        clipped = (error - clip).relu() if clip else error
+        focus = power(clipped, gamma_neg + 1) * power(error, gamma_neg) if clip else power(error, 2 * gamma_neg + 1)
+        focus = focus if hill is None else focus * (hill - error)
+        return focus * _evaluate(pade, clipped) if pade else focus
 
-    up, down = (alpha, beta) if pade else (1.5 * alpha, beta)
-    wanted, known = targets(logits, labels)
+    positive_weight, negative_weight = (alpha, beta) if pade else (1.5 * alpha, beta)
+    target, mask = targets(logits, labels)
     if pade is None and hill is None and not clip:
-        return _of_powers(logits, wanted, known, (2 * gamma_pos + 1, 2 * gamma_neg + 1), (up, down))
-    sign = signs(wanted)
-    miss = (logits * sign).sigmoid()
-    terms = torch.lerp(negative(miss), positive(miss), wanted) * sides(wanted, known, up, down)
+        return _of_powers(
+            logits, target, mask, (2 * gamma_pos + 1, 2 * gamma_neg + 1), (positive_weight, negative_weight)
+        )
+    sign = error_signs(target)
+    error = (logits * sign).sigmoid()
+    terms = torch.lerp(negative(error), positive(error), target) * weights_by_target(
+        target, mask, positive_weight, negative_weight
+    )
     return terms.sum() / len(logits)
 
 
 def _of_powers(
     logits: Tensor,
-    wanted: Tensor,
-    known: Tensor | None,
+    target: Tensor,
+    mask: Tensor | None,
     exponents: tuple[float, float],
     weights: tuple[float, float],
 ) -> Tensor:
-    """The mean over images of the sum of w e^k, e = sigmoid(s), s the logit of being wrong; d/ds e^k = k e^k (1 - e).
+    """The mean over images of the sum of w e^k, e = sigmoid(s), s the logit of an error; d/ds e^k = k e^k (1 - e).
 
     Args:
         logits: `[B, K]`.
-        wanted: 0/1 `[B, K]`.
-        known: 0/1 `[B, K]`, or None where all is known.
+        target: 0/1 `[B, K]`.
+        mask: 1 where the target is known, else 0, `[B, K]`; None where all are known.
         exponents: k >= 1 of positives and of negatives.
         weights: w of positives and of negatives.
     """
 
     def formula(z: Tensor) -> tuple[Tensor, Tensor]:
-        sign = signs(wanted)
-        miss = (z * sign).sigmoid_()
-        absent = 1 - wanted if known is None else known - wanted
-        present = (power(miss, exponents[0]) * wanted).mul_(weights[0])
-        absent.mul_(power(miss, exponents[1])).mul_(weights[1])
+        sign = error_signs(target)
+        error = (z * sign).sigmoid_()
+        absent = 1 - target if mask is None else mask - target
+        present = (power(error, exponents[0]) * target).mul_(weights[0])
+        absent.mul_(power(error, exponents[1])).mul_(weights[1])
         sums = present.sum(1) + absent.sum(1)
         slope = present.mul_(exponents[0]).add_(absent, alpha=exponents[1])
-        return sums, slope.mul_(1 - miss).mul_(sign)
+        return sums, slope.mul_(1 - error).mul_(sign)
 
     return mean_of(logits, formula)
 
@@ -153,7 +157,7 @@ def pade_ratio(m: int, n: int) -> Ratio:
             f"order [{m}, {n}] of the ALPA loss",
             f"Give [M, N] with M from 1 to {LARGEST_ORDER} and N from 0 to {LARGEST_ORDER}.",
         )
-    from scipy.interpolate import pade  # Only here, so that other losses start without SciPy.
+    from scipy.interpolate import pade  # Imported here, so that other losses do not load SciPy.
 
     numerator, denominator = pade([0.0] + [1 / k for k in range(1, m + n + 1)], n, m)
     # The numerator's constant is 0, and dropping it divides by e.
@@ -162,7 +166,9 @@ def pade_ratio(m: int, n: int) -> Ratio:
 
 def _evaluate(ratio: Ratio, e: Tensor) -> Tensor | float:
     """The rational function at `e`, by Horner's rule; a number where it is constant."""
-    numerator, denominator = (reduce(lambda value, c: value * e + c, side[1:], side[0]) for side in ratio)
+    numerator, denominator = (
+        reduce(lambda value, c: value * e + c, coefficients_of[1:], coefficients_of[0]) for coefficients_of in ratio
+    )
     return numerator / denominator
 
 

@@ -1,7 +1,9 @@
-"""What losses make of the training counts: class weights, priors, margins. Letters: n_c images of class c, K classes.
+"""Functions of the training counts that losses use: class weights, priors, margins.
 
-Counts stay as they are while a stage trains, so each of these is made once per tensor of counts, on the CPU and in
-float64: of 1 - .9999^1 float32 has three digits. A step never waits for the check of the counts.
+Letters: n_c images of class c, K classes.
+
+Counts do not change while a stage trains, so each function is computed once per tensor of counts, on the CPU and in
+float64, since 1 - .9999^1 has only three correct digits in float32. A step never waits for the check of the counts.
 """
 
 from __future__ import annotations
@@ -25,19 +27,19 @@ def once_per_counts(
 ) -> Callable[Concatenate[Tensor, torch.dtype, P], Tensor]:
     """Turns `function(counts, *options)` into `(counts, dtype, *options)`, computed once for each tensor of counts.
 
-    The function gets the counts as float64 on the CPU; what it returns is kept on the device of the counts, as `dtype`,
-    for as long as they live. Counts that were changed in place are looked at anew.
+    The function gets the counts as float64 on the CPU. Its result is cached on the device of the counts, as `dtype`,
+    for as long as the tensor of counts exists. After a change of the counts in place it is computed again.
     """
-    kept = WeakIdKeyDictionary()
+    cache = WeakIdKeyDictionary()
 
     @functools.wraps(function)
     def wrapped(counts: Tensor, dtype: torch.dtype, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        if counts not in kept:
-            kept[counts] = {}
-        results: dict[Any, Tensor] = kept[counts]
+        if counts not in cache:
+            cache[counts] = {}
+        results: dict[Any, Tensor] = cache[counts]
         key = (counts._version, dtype, args, tuple(kwargs.items()))
         if key not in results:
-            with torch.inference_mode(False):  # The first use may be a validation, the next one needs gradients.
+            with torch.inference_mode(False):  # The first use may be in validation; later uses need gradients.
                 results[key] = function(_checked(counts), *args, **kwargs).to(counts.device, dtype)
         return results[key]
 
@@ -109,37 +111,37 @@ def log_odds(counts: Tensor) -> Tensor:
     Raises:
         UserError: a class without images, of counts `[K]`.
     """
-    with_it, without = _sides(counts)
-    both = (with_it > 0) & (without > 0)
-    return torch.where(both, with_it / without.where(both, 1), 1).log()
+    positives, negatives = _positives_and_negatives(counts)
+    defined = (positives > 0) & (negatives > 0)
+    return torch.where(defined, positives / negatives.where(defined, 1), 1).log()
 
 
 @once_per_counts
 def odds_against(counts: Tensor, largest: float | None) -> Tensor:
     """m_c / n_c, at most `largest`, `[K]`; 1 where either is 0. Counts and errors as for `log_odds`."""
-    with_it, without = _sides(counts)
-    both = (with_it > 0) & (without > 0)
-    ratio = torch.where(both, without / with_it.where(both, 1), 1)
+    positives, negatives = _positives_and_negatives(counts)
+    defined = (positives > 0) & (negatives > 0)
+    ratio = torch.where(defined, negatives / positives.where(defined, 1), 1)
     return ratio if largest is None else ratio.clamp_max(largest)
 
 
 @once_per_counts
 def inverse_positives(counts: Tensor) -> Tensor:
     """1 / n_c, `[K]`; 0 where n_c is 0. Counts and errors as for `log_odds`."""
-    with_it, _ = _sides(counts)
-    return torch.where(with_it > 0, 1 / with_it.clamp_min(1), 0)
+    positives, _ = _positives_and_negatives(counts)
+    return torch.where(positives > 0, 1 / positives.clamp_min(1), 0)
 
 
-def _sides(counts: Tensor) -> tuple[Tensor, Tensor]:
+def _positives_and_negatives(counts: Tensor) -> tuple[Tensor, Tensor]:
     if counts.ndim == 2:
         return counts[0], counts[1]
     return counts, counts.sum() - counts
 
 
 def _checked(counts: Tensor) -> Tensor:
-    """The counts as float64 on the CPU; a class without images ends the run.
+    """The counts as float64 on the CPU; a class without images raises UserError.
 
-    Of several labels per image, `[2, K]`, a label without positives is no mistake: nothing is learnt of it.
+    With several labels per image, `[2, K]`, a label without positives is allowed: it is not learnt.
     """
     numbers = counts.cpu().double()
     if numbers.ndim == 2:

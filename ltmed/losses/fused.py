@@ -1,7 +1,8 @@
-"""Losses that compute their gradient together with their value, in fewer passes than automatic differentiation takes.
+"""Losses that compute their gradient together with their value, in fewer passes than automatic differentiation needs.
 
 For matrices of some ten thousand entries a loss is bound by the number of elementwise operations. Sigmoid losses need
-the sigmoid both for the value and for the gradient, and autograd would compute products again that the value has made.
+the sigmoid both for the value and for the gradient, and autograd would compute products again that are known from the
+value.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def sums_of(logits: Tensor, formula: Formula) -> Tensor:
         formula: called with grad mode off.
 
     Raises:
-        RuntimeError: a second derivative is asked for.
+        RuntimeError: a second derivative is requested.
     """
     return _WithGradient.apply(logits, formula, False)  # pyright: ignore[reportReturnType]
 

@@ -1,13 +1,13 @@
 """Gaussian clouded logits (GCL). Letters: B images, K classes, n_c training images of class c.
 
 M. Li, Y.-m. Cheung, Y. Lu, "Long-Tailed Visual Recognition via Gaussian Clouded Logit Adjustment", CVPR 2022. Every
-logit of training is a cloud whose size grows as its class shrinks; cos_c are cosines and s is the scale of the head:
+training logit is a cloud whose size grows as its class shrinks; cos_c are cosines and s is the scale of the head:
 
     z_c = s (cos_c - k (d_c / d_max) |e_c|)      d_c = log n_max - log n_c      e_c ~ N(0, 1/3), cut at -1 and 1
     loss = -log softmax(z)_y
 
-The cloud only ever lowers a logit, so that a small class must reach a larger cosine, and the softmax of its images
-stays away from saturation. One draw of e for every image and class; without noise in prediction.
+The cloud only lowers a logit, so that a small class must reach a larger cosine, and the softmax of its images does not
+saturate. One e is sampled for every image and class; predictions have no noise.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def gcl(
         logits: s cos `[B, K]`, of a `ltmed.nn.cosine.Cosine` head, which multiplies by s; any float type.
         labels: y, int64 `[B]`.
         counts: training images per class `[K]`.
-        scale: s of the head; None, where the head has none, is an error: the clouds would be out of proportion.
+        scale: s of the head; None, where the head has none, is an error, since the noise could not be scaled.
         strength: k in [0, 2], the largest shift of the smallest class, as a cosine; 0 is cross-entropy.
-        noise: e `[B, K]` in [-1, 1]; None draws it from torch's global generator.
+        noise: e `[B, K]` in [-1, 1]; None samples it from torch's global generator.
 
     Raises:
         UserError: a class without training images, a head without scale, or an option out of range.

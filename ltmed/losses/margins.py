@@ -4,7 +4,7 @@ LDAM: K. Cao, C. Wei, A. Gaidon, N. Arechiga, T. Ma, "Learning Imbalanced Datase
 Loss", NeurIPS 2019. Logit adjustment: A. K. Menon, S. Jayasumana, A. S. Rawat, H. Jain, A. Veit,
 S. Kumar, "Long-Tail Learning via Logit Adjustment", ICLR 2021; with tau = 1 it is the balanced softmax of
 J. Ren, C. Yu, S. Sheng, X. Ma, H. Zhao, S. Yi, H. Li, "Balanced Meta-Softmax for Long-Tailed Visual Recognition",
-NeurIPS 2020, which others call PriorCE.
+NeurIPS 2020, also called PriorCE.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def ldam(
         logits: s cos `[B, K]`, of a `ltmed.nn.cosine.Cosine` head, which multiplies by s; any float type.
         labels: y, int64 `[B]`.
         counts: training images per class `[K]`.
-        scale: s of the head; None, where the head has none, is an error: the margins would be out of proportion.
+        scale: s of the head; None, where the head has none, is an error, since the margins could not be scaled.
         max_margin: D of the smallest class, as a cosine.
         beta: b in [0, 1) of class-balanced weights, see `effective_number`; 0 for none.
 
@@ -59,13 +59,13 @@ def ldam(
 
 @full_precision
 def logit_adjusted(logits: Tensor, labels: Tensor, counts: Tensor, *, tau: float = 1.0) -> Tensor:
-    """Cross-entropy of z + tau log pi with pi_c = n_c / N: in training only, so that z itself is free of the prior.
+    """Cross-entropy of z + tau log pi with pi_c = n_c / N, in training only: z itself does not contain the prior.
 
     Args:
         logits: z `[B, K]`, any float type; half precision is computed in float32.
         labels: y, int64 `[B]`.
         counts: training images per class `[K]`.
-        tau: how much of the prior is taken out; 0 is cross-entropy, 1 balanced softmax.
+        tau: factor of the prior; 0 is cross-entropy, 1 balanced softmax.
 
     Raises:
         UserError: a class without training images, or `tau` negative.

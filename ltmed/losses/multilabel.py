@@ -1,12 +1,12 @@
-"""Losses with one sigmoid per label that know how rare each label is. Letters: B images, K labels.
+"""Losses with one sigmoid per label that use the frequency of each label. Letters: B images, K labels.
 
 n_c and m_c are the training images with and without label c. All are summed over the labels and averaged
 over the batch like those of `ltmed.losses.sigmoid`, with the same targets: class numbers `[B]`, or 0/1/NaN `[B, K]`,
-where a NaN (unknown) adds nothing and has gradient 0. Counts are `[K]`, or n and m as `[2, K]`.
+where a NaN (unknown) does not contribute and has gradient 0. Counts are `[K]`, or n and m as `[2, K]`.
 
 Distribution-balanced loss: T. Wu, Q. Huang, Z. Liu, Y. Wang, D. Lin, "Distribution-Balanced Loss for Multi-Label
 Classification in Long-Tailed Datasets", ECCV 2020. Logit adjustment: A. K. Menon et al., "Long-tail learning via logit
-adjustment", ICLR 2021, section 4, here with the log odds of each label, which are the constant of its sigmoid.
+adjustment", ICLR 2021, section 4, here with the log odds of each label, which are the offset of its sigmoid.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ltmed.losses.counts import inverse_positives, log_odds, odds_against
 from ltmed.losses.fused import mean_of
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
-from ltmed.losses.sigmoid import sides, targets
+from ltmed.losses.sigmoid import targets, weights_by_target
 from ltmed.losses.traits import multilabel
 
 
@@ -33,39 +33,39 @@ def weighted_bce(logits: Tensor, labels: Tensor, counts: Tensor, *, largest: flo
         logits: z `[B, K]`, any float type; half precision is computed in float32.
         labels: int64 `[B]`, or 0/1/NaN `[B, K]`.
         counts: training images `[K]`, or with and without each label `[2, K]`.
-        largest: no weight is larger; None: as large as it is.
+        largest: upper limit of the weights; None for no limit.
 
     Raises:
         UserError: `largest` below 1, or a class without images among counts `[K]`.
     """
     if largest is not None:
         require_between("loss.largest", largest, 1, 1e6)
-    wanted, known = targets(logits, labels)
+    target, mask = targets(logits, labels)
     weights = odds_against(counts, logits.dtype, largest)
-    total = F.binary_cross_entropy_with_logits(logits, wanted, known, reduction="sum", pos_weight=weights)
+    total = F.binary_cross_entropy_with_logits(logits, target, mask, reduction="sum", pos_weight=weights)
     return total / len(logits)
 
 
 @multilabel
 @full_precision
 def logit_adjusted_bce(logits: Tensor, labels: Tensor, counts: Tensor, *, tau: float = 1.0) -> Tensor:
-    """Binary cross-entropy of p = sigmoid(z + tau b), b_c = log(n_c / m_c): what the prior explains z need not.
+    """Binary cross-entropy of p = sigmoid(z + tau b), b_c = log(n_c / m_c): z does not have to model the prior.
 
-    At test time the sigmoids of z alone are balanced: every label is decided as if it were as often there as not.
+    At test time the sigmoids of z alone are balanced: every label is decided as if its prevalence were 0.5.
 
     Args:
         logits: z `[B, K]`.
         labels: int64 `[B]`, or 0/1/NaN `[B, K]`.
         counts: training images `[K]`, or with and without each label `[2, K]`.
-        tau: >= 0, how much of the prior; 0 is binary cross-entropy.
+        tau: >= 0, factor of the prior; 0 is binary cross-entropy.
 
     Raises:
         UserError: `tau` out of range, or a class without images among counts `[K]`.
     """
     require_between("loss.tau", tau, 0, 100)
-    wanted, known = targets(logits, labels)
+    target, mask = targets(logits, labels)
     adjusted = logits + tau * log_odds(counts, logits.dtype)
-    return F.binary_cross_entropy_with_logits(adjusted, wanted, known, reduction="sum") / len(logits)
+    return F.binary_cross_entropy_with_logits(adjusted, target, mask, reduction="sum") / len(logits)
 
 
 @multilabel
@@ -99,11 +99,11 @@ def distribution_balanced(
         logits: z `[B, K]`.
         labels: int64 `[B]`, or 0/1/NaN `[B, K]`; an unknown label is not among the image's labels.
         counts: training images `[K]`, or with and without each label `[2, K]`.
-        gamma: >= 0; 0 is the loss without focus.
-        balance: factor of the whole, 2 in the released focal form.
-        alpha: >= 0, the least weight.
+        gamma: >= 0; 0 is the loss without the focal factor.
+        balance: factor of the whole loss, 2 in the released focal form.
+        alpha: >= 0, the lowest weight.
         beta: >= 0, steepness of the weights.
-        mu: in [0, 1], the r of the middle weight.
+        mu: in [0, 1], the r at which the sigmoid of the weight is 0.5.
         neg_scale: l >= 1, how much less a negative counts and how much steeper its sigmoid is.
         bias: k >= 0, share of the prior in the shift.
 
@@ -115,24 +115,24 @@ def distribution_balanced(
         ("mu", mu, 0, 1), ("neg_scale", neg_scale, 1, 1e4), ("bias", bias, 0, 100),
     ):  # fmt: skip
         require_between(f"loss.{name}", value, low, high)
-    wanted, known = targets(logits, labels)
+    target, mask = targets(logits, labels)
     rarity = inverse_positives(counts, logits.dtype)
     # Of an image without labels the quotient is infinite (0 / 0 for a label without images, which is left out).
-    own = (wanted @ rarity).clamp_min_(torch.finfo(logits.dtype).tiny)
-    weights = (rarity / own[:, None]).sub_(mu).mul_(beta).sigmoid_().add_(alpha)
-    weights *= sides(wanted, known, balance, balance / neg_scale)
+    label_rarity = (target @ rarity).clamp_min_(torch.finfo(logits.dtype).tiny)
+    weights = (rarity / label_rarity[:, None]).sub_(mu).mul_(beta).sigmoid_().add_(alpha)
+    weights *= weights_by_target(target, mask, balance, balance / neg_scale)
     shift = (bias / neg_scale) * log_odds(counts, logits.dtype)
 
     def formula(z: Tensor) -> tuple[Tensor, Tensor]:
-        # The logit of being wrong: a positive's is -q, a negative's l q.
-        scale = sides(wanted, None, -1.0, neg_scale)
-        wrong = (z + shift).mul_(scale)
-        miss, cost = wrong.sigmoid(), F.softplus(wrong)
+        # The logit of an error: -q for a positive, l q for a negative.
+        scale = weights_by_target(target, None, -1.0, neg_scale)
+        error_logit = (z + shift).mul_(scale)
+        error, cost = error_logit.sigmoid(), F.softplus(error_logit)
         if not gamma:
-            return (weights * cost).sum(1), miss.mul_(weights).mul_(scale)
-        focus = power(miss, gamma) * weights
+            return (weights * cost).sum(1), error.mul_(weights).mul_(scale)
+        focus = power(error, gamma) * weights
         # d/ds e^g softplus(s) = e^g (e + g (1 - e) softplus(s)).
-        slope = torch.addcmul(miss, 1 - miss, cost, value=gamma).mul_(focus).mul_(scale)
+        slope = torch.addcmul(error, 1 - error, cost, value=gamma).mul_(focus).mul_(scale)
         return cost.mul_(focus).sum(1), slope
 
     return mean_of(logits, formula)

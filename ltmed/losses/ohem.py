@@ -1,4 +1,4 @@
-"""Online hard example mining: only the images with the largest losses count.
+"""Online hard example mining: only the images with the largest losses contribute.
 
 A. Shrivastava, A. Gupta, R. Girshick, "Training Region-Based Object Detectors with Online Hard Example Mining", CVPR
 2016; images in the place of regions. Letters: B images, K classes.
@@ -19,7 +19,7 @@ def ohem(logits: Tensor, labels: Tensor, counts: Tensor, *, keep: float = 0.7) -
 
     Args:
         logits: z `[B, K]`, any float type; half precision is computed in float32.
-        labels: y, int64 `[B]`; under several processes each keeps its share of its own part of the batch.
+        labels: y, int64 `[B]`; with several processes, each takes the share of its own part of the batch.
         counts: training images per class `[K]`; not used, part of the common signature.
         keep: share of the images that count, in [0, 1]; 1 is cross-entropy.
 
@@ -28,5 +28,5 @@ def ohem(logits: Tensor, labels: Tensor, counts: Tensor, *, keep: float = 0.7) -
     """
     require_between("loss.keep", keep, 0, 1)
     costs = F.cross_entropy(logits, labels, reduction="none")
-    kept = max(1, int(keep * len(costs) + 1e-6))  # .7 * 10 is 6.999...
-    return costs.topk(kept, sorted=False).values.mean()
+    number = max(1, int(keep * len(costs) + 1e-6))  # .7 * 10 is 6.999...
+    return costs.topk(number, sorted=False).values.mean()

@@ -1,4 +1,4 @@
-"""Powers that have a derivative at 0 and are quick on a CPU."""
+"""Powers that have a derivative at 0 and are fast on a CPU."""
 
 from __future__ import annotations
 

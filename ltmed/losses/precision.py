@@ -17,7 +17,7 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
     """Runs `function` with autocast off and its float16 and bfloat16 tensors cast to float32.
 
     float64 arguments stay float64. Gradients flow back through the casts. Only positional and keyword arguments that
-    are tensors are looked at, not tensors inside containers; the first of them names the device.
+    are tensors are converted, not tensors inside containers; the first of them determines the device.
     """
 
     @functools.wraps(function)

@@ -1,7 +1,7 @@
-"""The tensor mathematics of ProCo (Yang et al., MICCAI 2022). `ltmed/methods/proco.py` has the paper and the order.
+"""The loss terms of ProCo (Yang et al., MICCAI 2022). `ltmed/methods/proco.py` has the citation and the equations.
 
 Letters: B queries (images of the batch), M slots of the queue, K classes, E embedding width, g nearest negatives.
-Queries G(x_j) and keys s have norm 1. A slot with label -1 is empty and takes part in nothing.
+Queries G(x_j) and keys s have norm 1. A slot with label -1 is empty and is ignored.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def nearest_negatives(negatives: Contrast, gamma: int) -> tuple[Tensor, Tensor]:
 
     Args:
         negatives: Q-, n items.
-        gamma: how many items; fewer are marked where a query has fewer negatives.
+        gamma: how many items; fewer are valid where a query has fewer negatives.
 
     Returns:
-        slots int64 `[B, g]` with g = min(gamma, n), and bool `[B, g]`: which of them are negatives at all.
+        slots int64 `[B, g]` with g = min(gamma, n), and bool `[B, g]`: which of them are valid negatives.
     """
     distance = (1 - negatives.similarity.detach()).masked_fill(~negatives.present, torch.inf)
     smallest, slots = distance.topk(min(gamma, distance.shape[1]), dim=1, largest=False, sorted=False)
@@ -59,19 +59,19 @@ def nearest_negatives(negatives: Contrast, gamma: int) -> tuple[Tensor, Tensor]:
 
 
 @full_precision
-def prototypes_to_mix(prototypes: Tensor, how: MixedPrototypes = "raw") -> Tensor:
+def prototypes_to_mix(prototypes: Tensor, norm: MixedPrototypes = "raw") -> Tensor:
     """The prototypes `[K, E]` as they enter Eq. 3, beside keys of norm 1.
 
-    The paper wants a prototype to contribute less than the key, e |p| < 1 - e. For e < 0.5 that holds up to |p| = 1;
+    The paper requires a prototype to contribute less than the key, e |p| < 1 - e. For e < 0.5 that holds up to |p| = 1;
     at |p| = 2.5 it fails for e > 2/7.
 
     Args:
         prototypes: p `[K, E]`; get a gradient.
-        how: "raw": as they are, "unit": p / |p|, "bounded": p / max(1, |p|).
+        norm: "raw": unchanged, "unit": p / |p|, "bounded": p / max(1, |p|).
     """
-    if how == "raw":
+    if norm == "raw":
         return prototypes
-    if how == "unit":
+    if norm == "unit":
         return F.normalize(prototypes, dim=1, eps=1e-6)
     return prototypes / prototypes.norm(dim=1, keepdim=True).clamp_min(1)
 
@@ -111,14 +111,14 @@ def adversarial_negatives(
 def adversarial_positives(
     queries: Tensor, keys: Tensor, misclassified: Tensor, positives: Contrast, prototypes: Tensor, mix: Tensor
 ) -> Contrast:
-    """Eq. 3 for positives: the items of Q+ that were taken for another class, each moved towards its prototype.
+    """Eq. 3 for positives: the items of Q+ that were predicted as another class, each moved towards its prototype.
 
     Args:
         queries: `[B, E]`.
         keys: `[M, E]`.
-        misclassified: bool `[M]`, whether an item was taken for another class than its own.
+        misclassified: bool `[M]`, whether an item was predicted as another class than its own.
         positives: Q+.
-        prototypes: of the class that each item was taken for, `[M, E]`.
+        prototypes: of the predicted class of each item, `[M, E]`.
         mix: e `[M]`, one number per item.
     """
     similarity = queries @ proto_instances(keys, prototypes, mix).T
@@ -136,7 +136,7 @@ def class_confidence(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         sums `[K]` and counts `[K]`, which add up over processes. No gradient.
     """
-    members = _own_class(logits, labels).to(logits.dtype)
+    members = _is_label(logits, labels).to(logits.dtype)
     return (members * logits.detach().sigmoid()).sum(0), members.sum(0)
 
 
@@ -147,28 +147,28 @@ def running_confidence(omega: Tensor, sums: Tensor, counts: Tensor, beta: float)
         omega: `[K]`, in (0, 1).
         sums: `[K]`, of `class_confidence`, over all processes.
         counts: `[K]`, likewise.
-        beta: how much of the old value stays.
+        beta: weight of the old value.
     """
     return torch.where(counts > 0, torch.lerp(sums / counts.clamp_min(1), omega, beta), omega)
 
 
 @full_precision
-def recalibrate(embeddings: Tensor, prototypes: Tensor, omega: Tensor, how: Recalibration = "bias") -> Tensor:
-    """Eq. 6: logits F(x).p^_c `[B, K]` of prototypes that know how well their class is recognised.
+def recalibrate(embeddings: Tensor, prototypes: Tensor, omega: Tensor, reading: Recalibration = "bias") -> Tensor:
+    """Eq. 6: logits F(x).p^_c `[B, K]` of prototypes recalibrated by the confidence of their class.
 
     Args:
         embeddings: F(x) `[B, E]`.
         prototypes: `[K, E]`.
         omega: `[K]`, in [0, 1].
-        how: "bias": F(x).p_c + log omega_c; "broadcast": p^_c = p_c + log omega_c in every coordinate, as printed,
+        reading: "bias": F(x).p_c + log omega_c; "broadcast": p^_c = p_c + log omega_c in every coordinate, as printed,
             that is F(x).p_c + log omega_c sum_i F(x)_i; "none": F(x).p_c.
     """
     logits = embeddings @ prototypes.T
-    if how == "none":
+    if reading == "none":
         return logits
-    # A class that is never recognised drives omega to 0 in float32, and its logarithm out of range.
+    # A class that is never recognised drives omega to 0 in float32, whose logarithm is infinite.
     shift = omega.clamp_min(torch.finfo(omega.dtype).tiny).log()
-    return logits + (shift if how == "bias" else embeddings.sum(1, keepdim=True) * shift)
+    return logits + (shift if reading == "bias" else embeddings.sum(1, keepdim=True) * shift)
 
 
 @full_precision
@@ -190,21 +190,21 @@ def proto_loss(
         negatives: parts of H-; their sets are joined.
         positives: parts of H+.
         temperature: tau of the similarities.
-        queue_reduction: "sum" as printed; "mean" divides each sum over H by its number of items, so that the queue
-            and the prototypes weigh alike however long the queue is.
+        queue_reduction: "sum" as printed; "mean" divides each sum over H by its number of items, so that
+            the weight of the queue relative to the prototypes does not depend on its length.
 
     Returns:
         a scalar >= 0; finite for finite arguments, also where H- or H+ is empty.
     """
-    others = logits.masked_fill(_own_class(logits, labels), -torch.inf).logsumexp(1)
+    other_logits = logits.masked_fill(_is_label(logits, labels), -torch.inf).logsumexp(1)
     label_logits = logits.gather(1, labels[:, None])[:, 0]
-    negative = torch.logaddexp(_log_total(negatives, 1 / temperature, queue_reduction), others)
+    negative = torch.logaddexp(_log_total(negatives, 1 / temperature, queue_reduction), other_logits)
     positive = torch.logaddexp(_log_total(positives, -1 / temperature, queue_reduction), -label_logits)
     return F.softplus(negative + positive).mean()
 
 
-def _own_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """Bool `[B, K]`, true at the label; unlike `one_hot` it never looks at the values, which would wait for a GPU."""
+def _is_label(logits: Tensor, labels: Tensor) -> Tensor:
+    """Bool `[B, K]`, true at the label; unlike `one_hot` it does not synchronise with a GPU to check values."""
     return labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
 
 

@@ -4,10 +4,10 @@ With p = softmax(z)_y, all are a mean over the batch, weighted by the class of e
 
     loss = sum_j w_{y_j} l_j / sum_j w_{y_j}        l = -log p  or  -(1 - p)^g log p
 
-as PyTorch's cross-entropy has it: the step is as long in a batch of rare images as in one of frequent images. Under
-several processes each divides by the weights of its own part of the batch.
+as in PyTorch's cross-entropy: a batch of rare images has the same total weight as one of frequent images. With
+several processes, each divides by the weights of its own part of the batch.
 
-Inverse frequency, w_c = N / (K n_c): usual. Effective number, w_c ~ (1 - b) / (1 - b^n_c): Y. Cui, M. Jia, T.-Y. Lin,
+Inverse frequency: w_c = N / (K n_c). Effective number, w_c ~ (1 - b) / (1 - b^n_c): Y. Cui, M. Jia, T.-Y. Lin,
 Y. Song, S. Belongie, "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019. Focal: T.-Y. Lin, P. Goyal,
 R. Girshick, K. He, P. Dollar, "Focal Loss for Dense Object Detection", ICCV 2017, Eq. 4.
 """
@@ -70,7 +70,7 @@ def focal(logits: Tensor, labels: Tensor, counts: Tensor, *, gamma: float = 2.0)
         logits: z `[B, K]`.
         labels: y, int64 `[B]`.
         counts: training images per class `[K]`; not used, part of the common signature.
-        gamma: g >= 0, how little easy images count; 0 is cross-entropy.
+        gamma: g >= 0; larger values reduce the weight of easy images; 0 is cross-entropy.
 
     Raises:
         UserError: `gamma` out of range.
@@ -98,7 +98,7 @@ def class_balanced_focal(
         beta: b in [0, 1).
         gamma: g >= 0.
         form: "softmax": -(1 - p)^g log p; "sigmoid": the sum over classes of the binary focal loss, without its weight
-            of positives, as released by Cui et al.
+            of positives, as in the released code of Cui et al.
 
     Raises:
         UserError: a class without training images, or an option out of range.
@@ -115,10 +115,10 @@ def focal_terms(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     """-(1 - p)^g log p of each image, `[B]`."""
     require_between("loss.gamma", gamma, 0, 100)
     cost = F.cross_entropy(logits, labels, reduction="none")
-    miss = -torch.expm1(-cost)  # 1 - p, with as many digits as the cost has.
-    return power(miss, gamma) * cost
+    error = -torch.expm1(-cost)  # 1 - p, as precise as the cost.
+    return power(error, gamma) * cost
 
 
 def _weighted_mean(terms: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    own = weights[labels]
-    return own @ terms / own.sum()
+    label_weights = weights[labels]
+    return label_weights @ terms / label_weights.sum()

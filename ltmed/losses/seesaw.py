@@ -1,4 +1,4 @@
-"""Seesaw loss: rare classes are spared the negatives of frequent ones, unless they are mistaken for them.
+"""Seesaw loss: weaker gradients of frequent classes' images on the logits of rare classes.
 
 J. Wang, W. Zhang, Y. Zang, Y. Cao, J. Pang, T. Gong, K. Chen, Z. Liu, C. C. Loy, D. Lin, "Seesaw Loss for Long-Tailed
 Instance Segmentation", CVPR 2021. With i = y and s = softmax(z):
@@ -46,6 +46,6 @@ def seesaw(
     if q:
         scores = logits.detach()
         scores = scores.log_softmax(1) if eps else scores  # Without eps only their differences matter.
-        own = scores.gather(1, labels[:, None]).clamp_min(math.log(eps) if eps else -math.inf)
-        factors.add_((scores - own).relu_(), alpha=q)
+        label_scores = scores.gather(1, labels[:, None]).clamp_min(math.log(eps) if eps else -math.inf)
+        factors.add_((scores - label_scores).relu_(), alpha=q)
     return F.cross_entropy(logits + factors, labels)

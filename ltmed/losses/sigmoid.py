@@ -34,20 +34,20 @@ def bce(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
         labels: int64 `[B]`, or 0/1/NaN `[B, K]`.
         counts: training images per class `[K]`; not used, part of the common signature.
     """
-    wanted, known = targets(logits, labels)
-    return F.binary_cross_entropy_with_logits(logits, wanted, known, reduction="sum") / len(logits)
+    target, mask = targets(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, target, mask, reduction="sum") / len(logits)
 
 
 def targets(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-    """What the sigmoids should be, 0/1 `[B, K]` in the type of the logits, and 1 where that is known, else 0.
+    """Targets of the sigmoids, 0/1 `[B, K]` in the type of the logits, and a mask: 1 where the target is known, else 0.
 
     Args:
         logits: z `[B, K]`.
         labels: int64 `[B]`, or 0/1/NaN `[B, K]`; of an unknown entry the target is 0.
 
     Returns:
-        targets, and the mask in the type of the logits, None where everything is known: by the type of the labels, or
-        because they have no NaN, which only a CPU is asked, since a GPU would have to be waited for.
+        targets, and the mask in the type of the logits. The mask is None where all entries are known: the labels are
+        integers, or they hold no NaN. The latter is checked on a CPU only, since it would synchronise with a GPU.
     """
     if labels.ndim == 1:
         return torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0), None
@@ -55,30 +55,30 @@ def targets(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         return labels.to(logits.dtype), None
     if labels.device.type == "cpu" and not math.isnan(float(labels.sum())):
         return labels.to(logits.dtype), None
-    # Without masks of bool, which cost several times as much as arithmetic: 0, 1 and 2 for absent, present and unknown.
+    # Arithmetic is several times faster than boolean masks: 0, 1 and 2 stand for absent, present and unknown.
     marked = labels.to(logits.dtype).nan_to_num(2.0)
-    known = torch.rsub(marked, 2).clamp_max_(1)
-    return marked * known, known
+    mask = torch.rsub(marked, 2).clamp_max_(1)
+    return marked * mask, mask
 
 
-def signs(wanted: Tensor) -> Tensor:
-    """-1 where a label is present, else 1, `[B, K]`: the logit times it is that of being wrong."""
-    return torch.rsub(wanted, 1, alpha=2)
+def error_signs(target: Tensor) -> Tensor:
+    """-1 where a label is present, else 1, `[B, K]`: times the logit it is the logit of an error."""
+    return torch.rsub(target, 1, alpha=2)
 
 
-def sides(wanted: Tensor, known: Tensor | None, up: float, down: float) -> Tensor:
-    """`up` where a label is present, `down` where it is absent, 0 where it is unknown, `[B, K]`.
+def weights_by_target(target: Tensor, mask: Tensor | None, positive: float, negative: float) -> Tensor:
+    """`positive` where a label is present, `negative` where it is absent, 0 where it is unknown, `[B, K]`.
 
     Args:
-        wanted: 0/1 `[B, K]`, 0 where unknown.
-        known: 0/1 `[B, K]`, or None where all is known.
-        up: of positives.
-        down: of negatives.
+        target: 0/1 `[B, K]`, 0 where unknown.
+        mask: 1 where the target is known, else 0, `[B, K]`; None where all are known.
+        positive: of positives.
+        negative: of negatives.
     """
-    # Not `known * down + wanted * (up - down)`: where the two are far apart, that would round.
-    if known is None:
-        return (1 - wanted).mul_(down).add_(wanted, alpha=up)
-    return (known - wanted).mul_(down).add_(wanted, alpha=up)
+    # Not `mask * negative + target * (positive - negative)`, which loses digits where the two differ much in size.
+    if mask is None:
+        return (1 - target).mul_(negative).add_(target, alpha=positive)
+    return (mask - target).mul_(negative).add_(target, alpha=positive)
 
 
 @multilabel
@@ -114,7 +114,7 @@ def _sigmoid_focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float | 
 
 
 def _focal(logits: Tensor, labels: Tensor, gammas: tuple[float, float], weights: tuple[float, float]) -> Formula:
-    """Sum over classes of w e^g softplus(s): the logit s of being wrong is -z of a positive and z of a negative.
+    """Sum over classes of w e^g softplus(s), with the logit s of an error: -z of a positive and z of a negative.
 
     With e = sigmoid(s), d/ds e^g softplus(s) = e^g (e + g (1 - e) softplus(s)).
 
@@ -124,19 +124,19 @@ def _focal(logits: Tensor, labels: Tensor, gammas: tuple[float, float], weights:
         gammas: g of positives and of negatives.
         weights: w of positives and of negatives.
     """
-    wanted, known = targets(logits, labels)
+    target, mask = targets(logits, labels)
 
     def formula(z: Tensor) -> tuple[Tensor, Tensor]:
-        sign = signs(wanted)
-        wrong = z * sign
-        miss, cost = wrong.sigmoid(), F.softplus(wrong)
-        weight, slope = sides(wanted, known, *weights), 1 - miss
+        sign = error_signs(target)
+        error_logit = z * sign
+        error, cost = error_logit.sigmoid(), F.softplus(error_logit)
+        weight, slope = weights_by_target(target, mask, *weights), 1 - error
         if gammas[0] == gammas[1]:
-            weight *= power(miss, gammas[0])
-            slope = torch.addcmul(miss, slope, cost, value=gammas[0])
+            weight *= power(error, gammas[0])
+            slope = torch.addcmul(error, slope, cost, value=gammas[0])
         else:
-            weight *= torch.lerp(power(miss, gammas[1]), power(miss, gammas[0]), wanted)
-            slope.mul_(cost).mul_(sides(wanted, None, *gammas)).add_(miss)
+            weight *= torch.lerp(power(error, gammas[1]), power(error, gammas[0]), target)
+            slope.mul_(cost).mul_(weights_by_target(target, None, *gammas)).add_(error)
         slope.mul_(weight).mul_(sign)
         return weight.mul_(cost).sum(1), slope
 
@@ -162,7 +162,7 @@ def asl(
         counts: training images per class `[K]`; not used, part of the common signature.
         gamma_pos: g+ >= 0.
         gamma_neg: g- >= 0.
-        margin: m in [0, 1); negatives with a smaller p count nothing.
+        margin: m in [0, 1); negatives with a smaller p are ignored.
 
     Raises:
         UserError: an option out of range.
@@ -171,44 +171,44 @@ def asl(
     require_between("loss.gamma_neg", gamma_neg, 0, 100)
     require_between("loss.margin", margin, 0, 1, below=True)
 
-    if not margin:  # log(1 - p_m) would end at z = 17 in float32.
+    if not margin:  # In float32, log(1 - p_m) overflows at z = 17.
         return mean_of(logits, _focal(logits, labels, (gamma_pos, gamma_neg), (1.0, 1.0)))
-    wanted, known = targets(logits, labels)
+    target, mask = targets(logits, labels)
 
     def formula(z: Tensor) -> tuple[Tensor, Tensor]:
-        wrong = z * signs(wanted)
-        miss, cost = wrong.sigmoid(), F.softplus(wrong)  # Of negatives, the miss is p.
-        flat = miss * (1 - miss)
-        shifted = (miss - margin).clamp_min_(0)
-        log_rest, fall = _log_of_rest(wrong, miss, flat, shifted, margin)
+        error_logit = z * error_signs(target)
+        error, cost = error_logit.sigmoid(), F.softplus(error_logit)  # For negatives the error is p.
+        flat = error * (1 - error)
+        shifted = (error - margin).clamp_min_(0)
+        log_complement, fall = _log_complement(error_logit, error, flat, shifted, margin)
         # d/dz p_m^g log(1 - p_m) = g p_m^(g - 1) p (1 - p) log(1 - p_m) - p_m^g fall, and 0 where p_m is 0.
         if gamma_neg:
             lower = power(shifted, gamma_neg - 1) if gamma_neg >= 1 else _inverse_power(shifted, 1 - gamma_neg)
             focus = lower * shifted
-            slope = fall.mul_(focus).addcmul_(flat.mul_(lower), log_rest, value=-gamma_neg)
+            slope = fall.mul_(focus).addcmul_(flat.mul_(lower), log_complement, value=-gamma_neg)
         else:
             focus = (shifted > 0).to(z.dtype)
             slope = fall.mul_(focus)
-        absent = (1 - wanted) if known is None else known - wanted
-        terms, gradient = focus.mul_(log_rest).mul_(absent), slope.mul_(absent)
-        steep = miss
+        absent = (1 - target) if mask is None else mask - target
+        terms, gradient = focus.mul_(log_complement).mul_(absent), slope.mul_(absent)
+        steep = error
         if gamma_pos:
-            near = power(miss, gamma_pos)
-            steep, cost = torch.addcmul(miss, 1 - miss, cost, value=gamma_pos).mul_(near), cost.mul_(near)
-        return torch.addcmul(-terms, cost, wanted).sum(1), gradient.addcmul_(steep, wanted, value=-1)
+            near = power(error, gamma_pos)
+            steep, cost = torch.addcmul(error, 1 - error, cost, value=gamma_pos).mul_(near), cost.mul_(near)
+        return torch.addcmul(-terms, cost, target).sum(1), gradient.addcmul_(steep, target, value=-1)
 
     return mean_of(logits, formula)
 
 
-def _log_of_rest(z: Tensor, p: Tensor, flat: Tensor, shifted: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+def _log_complement(z: Tensor, p: Tensor, flat: Tensor, shifted: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     """log(1 - p_m), and -d/dz of it where p_m > 0; `flat` is p (1 - p)."""
     if margin >= 1e-3:
-        rest = 1 - shifted
-        return rest.log(), flat / rest
-    # log(1 - p + m) for any m > 0: in float32, 1 - p_m has no digits left once m is below some 1e-7.
+        complement = 1 - shifted
+        return complement.log(), flat / complement
+    # log(1 - p + m) for any m > 0: in float32, 1 - p_m has no digits left once m is below about 1e-7.
     log_absent = F.logsigmoid(-z)
-    log_rest = torch.logaddexp(log_absent, torch.full_like(z, math.log(margin)))
-    return log_rest.clamp_max(0), p * (log_absent - log_rest).exp_()
+    log_complement = torch.logaddexp(log_absent, torch.full_like(z, math.log(margin)))
+    return log_complement.clamp_max(0), p * (log_absent - log_complement).exp_()
 
 
 def _inverse_power(x: Tensor, exponent: float) -> Tensor:

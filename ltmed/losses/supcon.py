@@ -1,4 +1,4 @@
-"""Supervised contrast (Khosla et al., NeurIPS 2020). `ltmed/methods/supcon.py` has the paper and the order.
+"""Supervised contrast (Khosla et al., NeurIPS 2020). `ltmed/methods/supcon.py` has the citation.
 
 Letters: A anchors (this process's samples), M samples that they are compared with, E embedding width. A sample is one
 view of an image; features f have norm 1.
@@ -26,14 +26,14 @@ def supcon_loss(
 
         loss_i = - 1 / |P(i)| sum_{p in P(i)} log( exp(f_i.f_p / tau) / sum_{j != i} exp(f_i.f_j / tau) )
 
-    P(i) are the other samples of the anchor's class. Anchors without positives are ignored, and where all
-    are alone the loss is 0.
+    P(i) are the other samples of the anchor's class. Anchors without positives are ignored; if
+    no anchor has positives, the loss is 0.
 
     Args:
         anchors: f `[A, E]`.
         anchor_labels: int64 `[A]`.
         features: f of all samples `[M, E]`, the anchors among them; gets a gradient as well.
-        labels: int64 `[M]`; -1 marks a row that is no sample and is left out.
+        labels: int64 `[M]`; -1 marks a row without a sample, which is ignored.
         first: row of `features` that is anchor 0; the others follow it.
         temperature: tau.
 
@@ -49,11 +49,11 @@ def supcon_loss(
 
 
 def similarity_to_others(anchors: Tensor, features: Tensor, labels: Tensor, first: int, temperature: float) -> Tensor:
-    """f_i.f_j / tau `[A, M]`; for an anchor itself and for rows with label -1 a score that a softmax makes 0.
+    """f_i.f_j / tau `[A, M]`; for an anchor itself and for rows with label -1 a score whose softmax is 0.
 
-    That score is finite, so that 0 times it is 0. Arguments as in `supcon_loss`.
+    That score is finite, so that its product with a weight of 0 is 0. Arguments as in `supcon_loss`.
     """
     similarity = (anchors / temperature) @ features.T
-    nobody = torch.finfo(similarity.dtype).min / 2
-    similarity.diagonal(first).fill_(nobody)
-    return similarity.masked_fill_(labels < 0, nobody)
+    excluded = torch.finfo(similarity.dtype).min / 2
+    similarity.diagonal(first).fill_(excluded)
+    return similarity.masked_fill_(labels < 0, excluded)

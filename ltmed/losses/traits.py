@@ -1,8 +1,9 @@
-"""What a loss says about its options, for methods that rely on one: a name alone does not tell what it means.
+"""Markers of losses for methods that depend on the meaning of an option, which its name alone does not tell.
 
-`beta` of `class_balanced_ce` makes class weights, that of `alpa` is the weight of negatives. A loss that means the
-former is marked with `@class_weighted` where it is defined; one whose `scale` is that of the head's cosines with
-`@of_scaled_cosines`; one that takes several labels per image with `@multilabel`. There is no list to add a loss to.
+`beta` of `class_balanced_ce` makes class weights, that of `alpa` is the weight of negatives. A loss with the former
+meaning is marked with `@class_weighted` where it is defined; one whose `scale` is that of the head's cosines with
+`@of_scaled_cosines`; one that takes several labels per image with `@multilabel`. No list of losses has to be
+maintained.
 """
 
 from __future__ import annotations
@@ -67,16 +68,16 @@ def require_scale(loss: Callable[..., Any], classifier: nn.Module) -> None:
     function = _function(loss)
     if not getattr(function, "of_scaled_cosines", False):
         return
-    name, theirs = getattr(function, "__name__", str(function)), getattr(classifier, "scale", None)
-    if not isinstance(theirs, (int, float)):
+    name, head_scale = getattr(function, "__name__", str(function)), getattr(classifier, "scale", None)
+    if not isinstance(head_scale, (int, float)):
         raise UserError(
             f"The loss {name} needs a head whose logits are cosines times a scale, not {type(classifier).__name__}",
             "Use method=ldam or method=gcl (with loss=... and sampler=...), whose head is ltmed.nn.cosine.Cosine.",
         )
-    ours = inspect.signature(loss).parameters["scale"].default  # Of a partial: the value that it binds.
-    if ours != theirs:
+    loss_scale = inspect.signature(loss).parameters["scale"].default  # The value bound by a partial.
+    if loss_scale != head_scale:
         raise UserError(
-            f"The scale of the loss {name} is {ours}, but that of the head is {theirs}",
+            f"The scale of the loss {name} is {loss_scale}, but that of the head is {head_scale}",
             "Set method.network.classifier.scale alone: loss.scale follows it.",
         )
 

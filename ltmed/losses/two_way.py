@@ -47,13 +47,13 @@ def two_way(
     """
     for name, value in (("positive", positive_temperature), ("negative", negative_temperature)):
         require_between(f"loss.{name}_temperature", value, 1e-3, 1e3)
-    wanted, known = targets(logits, labels)
-    absent = wanted == 0 if known is None else known > wanted
-    # An empty side is -inf, so that its l is 0: nothing to compare.
-    hard = (-logits / positive_temperature).masked_fill(wanted == 0, -torch.inf)
+    target, mask = targets(logits, labels)
+    absent = target == 0 if mask is None else mask > target
+    # An empty set is -inf, so that its l is 0.
+    hard = (-logits / positive_temperature).masked_fill(target == 0, -torch.inf)
     easy = (logits / negative_temperature).masked_fill(~absent, -torch.inf)
     total = logits.new_zeros(())
-    for over in (0, 1):
-        worst = positive_temperature * hard.logsumexp(over) + negative_temperature * easy.logsumexp(over)
-        total = total + F.softplus(worst).sum() / wanted.amax(over).sum().clamp_min(1)
+    for dim in (0, 1):
+        margin = positive_temperature * hard.logsumexp(dim) + negative_temperature * easy.logsumexp(dim)
+        total = total + F.softplus(margin).sum() / target.amax(dim).sum().clamp_min(1)
     return total

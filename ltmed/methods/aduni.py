@@ -10,12 +10,12 @@ classifier behind dropout, pi_c = N_c / N, and P(i) the other samples of the cla
             L_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
     (3)     alpha_{t+1} = alpha_min + (alpha_t - alpha_min) (1 + cos(pi t / t_decay)) / 2,    alpha_0 = alpha_max
 
-L_AduC, which has no number in the paper, joins its Eq. 1 (contrast of features) and Eq. 2 (classification).
+L_AduC, which has no number in the paper, combines its Eq. 1 (contrastive loss) and Eq. 2 (classification).
 
-The class is one more positive of each sample, and other classes are further negatives: contrast first, classification
-later, as alpha falls from epoch to epoch. A class is predicted by argmax_c g_c(x). Where this differs from the printed
-paper, docs/explanation/fidelity.md says why, and names the option that switches back. Letters: B images, K classes, E
-embedding width.
+The label is an additional positive of each sample, and the other classes are additional negatives. As alpha decreases
+over the epochs, the emphasis moves from contrast to classification. The predicted class is argmax_c g_c(x). Where this
+differs from the printed paper, docs/explanation/fidelity.md says why, and names the option that switches back. Letters:
+B images, K classes, E embedding width.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AdUni(Stage):
         context: of the stage; batches must have two views.
         temperature: tau.
         alpha_max: alpha in the first epoch.
-        alpha_min: the value that it falls to, and that of `alpha_schedule="constant"`.
+        alpha_min: the value that it decreases to, and that of `alpha_schedule="constant"`.
         t_decay: epochs of half a cosine in Eq. 3.
         alpha_schedule: "recursive_cosine" (Eq. 3 above), "released_cosine", "cosine" or "constant"; see
             `ltmed.losses.aduni.alpha_at`.
@@ -105,7 +105,7 @@ class AdUni(Stage):
         return alpha_at(self.current_epoch, self.alpha_schedule, self.alpha_max, self.alpha_min, self.t_decay)
 
     def on_train_epoch_end(self) -> None:
-        """Notes the epoch's alpha with the curves."""
+        """Logs alpha of the epoch."""
         self.log(f"{self.context.name}/train/alpha", self.alpha, batch_size=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -121,7 +121,7 @@ class AdUni(Stage):
             distributed.gather_with_gradient(anchors),
             distributed.gather_equal(labels),
             alpha=self.alpha,
-            # Gathered in rank order, so that this process's samples are a block, first views before second ones.
+            # Gathered in rank order: this process's samples are contiguous, first views before second views.
             first=distributed.rank() * len(labels),
             temperature=self.temperature,
             log_prior=self.log_prior if self.logit_prior else None,

@@ -1,14 +1,14 @@
-"""Decoupling: a representation learned as the data are, then a classifier made for all classes alike.
+"""Decoupling: representation learning with instance-balanced sampling, then a class-balanced classifier.
 
 B. Kang, S. Xie, M. Rohrbach, Z. Yan, A. Gordo, J. Feng, Y. Kalantidis, "Decoupling Representation and Classifier for
 Long-Tailed Recognition", International Conference on Learning Representations, 2020.
 
-Stage 1 is `ltmed.methods.erm.ERM`: encoder f and classifier w_c h + b_c, h = f(x), by cross-entropy with every image as
-often as any other. Stage 2 leaves the encoder as it is, BatchNorm included, and changes the classifier (Section 4):
+Stage 1 is `ltmed.methods.erm.ERM`: encoder f and classifier w_c h + b_c, h = f(x), by cross-entropy with
+instance-balanced sampling. Stage 2 freezes the encoder, BatchNorm included, and changes the classifier (Section 4):
 
-    cRT   w and b start anew and are trained with class-balanced batches                           `Retrain`
+    cRT   w and b are reinitialised and trained with class-balanced batches                        `Retrain`
     NCM   the class with the nearest mean feature                                                  `NearestMeans`
-    tau   w_c / |w_c|^tau without bias, tau chosen on validation images                            `Normalise`
+    tau   w_c / |w_c|^tau without bias, tau selected on validation images                          `Normalise`
     LWS   f_c (w_c h + b_c), one scale f_c per class trained with class-balanced batches           `Rescale`
 
 Where this differs from the paper or its released code, docs/explanation/fidelity.md says why.
@@ -28,7 +28,7 @@ from ltmed.losses.classification import cross_entropy
 from ltmed.losses.traits import Loss, require_scale
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
-from ltmed.nn.frozen import freeze, start_anew
+from ltmed.nn.frozen import freeze, reset_parameters
 from ltmed.nn.heads import EmbeddedLinear
 from ltmed.nn.network import Network
 from ltmed.training import feature_pass, tau_search
@@ -52,7 +52,7 @@ class FrozenEncoder(Stage):
         freeze(network.encoder)
 
     def train(self, mode: bool = True) -> FrozenEncoder:
-        """Everything but the encoder follows `mode`."""
+        """Sets the mode of everything but the encoder."""
         super().train(mode)
         self.network.encoder.eval()
         return self
@@ -67,7 +67,7 @@ class Retrain(FrozenEncoder):
         loss: a pure function; see `ltmed.losses`.
 
     Raises:
-        UserError: the classifier cannot be initialised anew, or the loss does not suit it.
+        UserError: the classifier cannot be reinitialised, or the loss does not suit it.
     """
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:
@@ -75,10 +75,10 @@ class Retrain(FrozenEncoder):
         require_scale(loss, network.classifier)
         head = network.classifier
         if isinstance(head, EmbeddedLinear):
-            # The embedding is part of the representation; only what decides between classes is learned anew.
+            # The embedding is part of the representation; only the last layer is retrained.
             freeze(head.embedding)
             head = head.linear
-        start_anew(head)
+        reset_parameters(head)
         self.loss = loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -87,7 +87,7 @@ class Retrain(FrozenEncoder):
 
 
 class Rescale(FrozenEncoder):
-    """LWS: trains one scale per class in front of the frozen classifier.
+    """LWS (learnable weight scaling): trains one scale per class of the frozen classifier.
 
     Args:
         network: with a `ScaledLinear` as classifier, trained by stage 1.
@@ -122,16 +122,16 @@ class Untrained(FrozenEncoder):
     def __init__(self, network: Network, context: StageContext) -> None:
         super().__init__(network, context)
         network.requires_grad_(False)
-        # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
+        # Lightning saves a checkpoint only after an optimiser step: this parameter makes one possible.
         self.nothing = nn.Parameter(torch.zeros(()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """0, without a look at the images."""
+        """0, independent of the images."""
         return 0 * self.nothing
 
 
 class Normalise(Untrained):
-    """tau-normalisation: divides each weight vector by a power of its norm, the power chosen on validation images.
+    """tau-normalisation: divides each weight vector by a power of its norm, which is selected on validation images.
 
     Args:
         network: with a `TauNormalised` classifier, trained by stage 1.
@@ -148,12 +148,12 @@ class Normalise(Untrained):
             nn.init.zeros_(head.linear.bias)
 
     def on_validation_start(self) -> None:
-        """Before tau is chosen, logits are wanted as they are."""
+        """Sets tau = 0, since tau is selected from unnormalised logits."""
         super().on_validation_start()
         tau_search.begin(self, self.network.require_head(TauNormalised))
 
     def on_validation_epoch_end(self) -> None:
-        """Chooses tau, then scores the validation part with it."""
+        """Selects tau, then evaluates the validation part with it."""
         self._outputs = tau_search.choose(self, self.network.require_head(TauNormalised), self._outputs)
         super().on_validation_epoch_end()
 
@@ -174,7 +174,7 @@ class NearestMeans(Untrained):
         network.require_head(NearestMean)
 
     def on_train_epoch_start(self) -> None:
-        """Once: the encoder does not change any more, and a resumed run has its means."""
+        """Computes the means once: the encoder is frozen, and a resumed run restores them."""
         super().on_train_epoch_start()
         if self.current_epoch == 0:
             self._set_means()
@@ -183,9 +183,11 @@ class NearestMeans(Untrained):
     def _set_means(self) -> None:
         """Means over all processes: of all features, then of the normalised features of each class."""
         head = self.network.require_head(NearestMean)
-        found = [(self.network.encoder(batch.images), batch.labels) for batch in feature_pass.over_training_part(self)]
-        features, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-        # A matrix product, since scattered additions have no fixed order on a GPU.
+        batches = [
+            (self.network.encoder(batch.images), batch.labels) for batch in feature_pass.over_training_part(self)
+        ]
+        features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        # A matrix product, since scatter additions are nondeterministic on a GPU.
         members = F.one_hot(labels, len(head.means)).T.double()
         counts = distributed.all_sum(members.sum(1, keepdim=True))
         if head.centred:

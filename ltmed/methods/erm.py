@@ -1,4 +1,4 @@
-"""Empirical risk minimisation: one network, one loss; the baseline that everything is compared with."""
+"""Empirical risk minimisation (ERM): one network, one loss; the baseline of all comparisons."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Deferred re-weighting (DRW): plain training first, class-balanced weights in the last epochs.
+"""Deferred re-weighting (DRW): unweighted training first, class-balanced weights in the last epochs.
 
 K. Cao, C. Wei, A. Gaidon, N. Arechiga, T. Ma, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
 NeurIPS 2019, Algorithm 1. Of T epochs the last r T minimise the same loss with weights by class,
 
     w_c ~ (1 - b) / (1 - b^n_c)        (Cui et al. 2019)
 
-Weights from the start harm the features that the frequent classes would teach; late ones only move the boundaries.
+Weights from the start degrade the features learnt from frequent classes; late weights only adjust the decision
+boundary.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class ERMDRW(ERM):
         network: encoder and classifier.
         context: of the stage.
         loss: as in `ERM`, marked with `ltmed.losses.traits.class_weighted`: ldam, cb_ce, cb_focal.
-        share: r in (0, 1], the share of the epochs with weights; at least one epoch has them.
+        share: r in (0, 1], the share of the epochs with weights, at least one epoch.
         beta: b in [0, 1).
 
     Raises:
-        UserError: a loss without such weights, one that `ERM` refuses, or an option out of range.
+        UserError: a loss without such weights, a loss that `ERM` does not accept, or an option out of range.
     """
 
     multilabel = False

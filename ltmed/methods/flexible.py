@@ -1,24 +1,24 @@
-"""Flexible sampling: a small, less imbalanced set of images first, then more of the difficult classes.
+"""Flexible sampling: curriculum from a small, less imbalanced anchor set, to which queries add difficult images.
 
 L. Ju, Y. Wu, L. Wang, Z. Yu, X. Zhao, X. Wang, P. Bonnington, Z. Ge, "Flexible Sampling for Long-Tailed Skin Lesion
 Classification", MICCAI 2022, and its released code (FlexSampling).
 
-Stage 1, `SelfContrast`: features that know no classes, by contrast of two views of each image. With f(x) the encoder's
+Stage 1, `SelfContrast`: self-supervised contrastive learning on two views of each image. With f(x) the encoder's
 projection (norm 1) and i' the other view of sample i,
 
     (1) L_i = - log( exp(f_i.f_i' / tau) / sum_{j != i} exp(f_i.f_j / tau) )
 
-Stage 2, `Curriculum`, trains on a part of the images that grows:
+Stage 2, `Curriculum`, trains on a growing subset of the images:
 
     (2) anchors: of each class the min(n_c, s max_k n_k) images whose features are nearest to the class mean
     (3) p_c = K (1 - acc_c) / sum_k (1 - acc_k), with acc_c the recall of class c on the validation part
     (4) a query adds q p_c |U_c| of the images U_c of class c that are not yet used, those with the largest
-        I(x) = H(mean_t p_t(x)) - mean_t H(p_t(x)), p_1 ... p_T the outputs under T draws of dropout (BALD)
+        I(x) = H(mean_t p_t(x)) - mean_t H(p_t(x)), p_1 ... p_T the outputs under T dropout masks (BALD)
 
-There is no query in the first w of the epochs. Then there is one every r of the epochs, and one when the validation
-result has not improved for that share of the epochs called patience. Where this differs from the released code,
-docs/explanation/fidelity.md says why. Letters: B images, N of the training part, K classes, D encoder width, T draws
-of dropout.
+There is no query during warm-up, the first share w of the epochs. Afterwards there is one after every share r of the
+epochs, and one when the validation result has not improved for the share `patience` of the epochs. Where this differs
+from the released code, docs/explanation/fidelity.md says why. Letters: B images, N of the training part, K classes, D
+encoder width, T dropout masks.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from ltmed.training import feature_pass
 from ltmed.training.context import StageContext
 from ltmed.utils import distributed
 
-FEWEST = 2
-"""Anchors of a class that has so many images."""
+MIN_ANCHORS = 2
+"""Smallest number of anchors of a class, if it has that many images."""
 
 
 class SelfContrast(Contrast):
-    """Stage 1: `Contrast` where every image is a class of its own (Eq. 1). Its checkpoint to keep is the last."""
+    """Stage 1: `Contrast` with every image as its own class (Eq. 1). The last checkpoint is to be selected."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. 1 for one batch, mean over this process's 2B samples."""
@@ -55,18 +55,18 @@ class SelfContrast(Contrast):
 
 
 class Curriculum(ERM):
-    """Stage 2: ERM on anchors, and then on what the queries add (Eq. 2-4).
+    """Stage 2: ERM on the anchors and the images that queries add (Eq. 2-4).
 
-    The images in use, and what decides on the next query, are buffers: a continued run makes the same queries.
+    The images in use and the state of the query schedule are buffers, so that a resumed run makes the same queries.
     The loss gets the class counts of the images in use.
 
     Args:
         network: encoder and a classifier with dropout; a projector is frozen.
         context: of the stage.
         loss: as in `ERM`.
-        anchors: s in (0, 1], images of the largest class to begin with, as a share; 1 uses all images from the start.
-        query: q in [0, 1], images added by a query, as a share of the unused ones of a class of average difficulty.
-        warmup: w in [0, 1], share of the epochs with the anchors alone; the first query is later by one epoch or more.
+        anchors: s in (0, 1], share of the largest class's images in the anchor set; 1 uses all images from the start.
+        query: q in [0, 1], share of the unused images that a query adds of a class of average difficulty.
+        warmup: w in [0, 1], share of the epochs on the anchors alone; the first query follows at least one epoch later.
         interval: r in [0, 1], share of the epochs between queries; at least one epoch.
         patience: share of the epochs without improvement before a query; at least one epoch.
         draws: T.
@@ -114,22 +114,22 @@ class Curriculum(ERM):
         self.anchors, self.query, self.draws = anchors, query, draws
         self.warmup = round(warmup * context.epochs)
         self.interval, self.patience = (max(1, round(share * context.epochs)) for share in (interval, patience))
-        # As long as all training images; unreadable ones that were left out make the last places meaningless.
+        # One entry for each training image; if unreadable images are excluded, the last entries are unused.
         self.register_buffer("in_use", torch.ones(int(context.counts.sum()), dtype=torch.bool))
         self.register_buffer("recalls", torch.zeros(network.num_classes, dtype=torch.float64))
         self.register_buffer("best", torch.zeros((), dtype=torch.float64))
         self.register_buffer("waited", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stale", torch.zeros((), dtype=torch.int64))
 
-    # --- which images are trained on --------------------------------------------------------------------------
+    # --- images in use ----------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Puts the images in use between the training part and the sampler that the recipe asks for."""
+        """Wraps the configured sampler, so that it samples from the images in use."""
         if stage == "fit":
             data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-            wanted = data.stage_data
-            sampler = partial(SubsetSampler, inner=wanted.sampler, chosen=self._chosen)
-            data.use(replace(wanted, sampler=sampler))
+            stage_data = data.stage_data
+            sampler = partial(SubsetSampler, inner=stage_data.sampler, selected=self._in_use_mask)
+            data.use(replace(stage_data, sampler=sampler))
 
     def _rows(self) -> np.ndarray:
         return self.trainer.datamodule.split.train  # pyright: ignore[reportAttributeAccessIssue]
@@ -139,108 +139,112 @@ class Curriculum(ERM):
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         return torch.as_tensor(data.manifest.labels[self._rows()])
 
-    def _chosen(self) -> np.ndarray:
+    def _in_use_mask(self) -> np.ndarray:
         return self.in_use[: len(self._rows())].cpu().numpy()
 
     def on_train_epoch_start(self) -> None:
-        """Takes the anchors in the first epoch, and makes a query where it is time for one."""
+        """Selects the anchors in the first epoch, and makes a query where one is due."""
         super().on_train_epoch_start()
         if self.current_epoch == 0:
-            self._take_anchors()
+            self._select_anchors()
         elif self._is_due():
             self._query()
-        labels = self._labels()[torch.from_numpy(self._chosen())]
+        labels = self._labels()[torch.from_numpy(self._in_use_mask())]
         self.class_counts = labels.bincount(minlength=self.network.num_classes).to(self.device)
         self.log(f"{self.context.name}/train/images", float(len(labels)), batch_size=1)
 
     def _is_due(self) -> bool:
-        if self.current_epoch <= self.warmup or self._chosen().all():
+        if self.current_epoch <= self.warmup or self._in_use_mask().all():
             return False
         return bool(self.waited >= self.interval) or bool(self.stale >= self.patience)
 
-    def _take_anchors(self) -> None:
+    def _select_anchors(self) -> None:
         """Eq. 2."""
-        places, labels, features = self._over_training_part(lambda batch: self.network.encoder(batch.images).double())
+        positions, labels, features = self._over_training_part(
+            lambda batch: self.network.encoder(batch.images).double()
+        )
         sums = features.new_zeros(self.network.num_classes, features.shape[1]).index_add_(0, labels, features)
         counts = distributed.all_sum(labels.bincount(minlength=self.network.num_classes))
         means = distributed.all_sum(sums) / counts.clamp_min(1)[:, None]
-        most = max(FEWEST, int(self.anchors * int(counts.max())))
+        max_anchors = max(MIN_ANCHORS, int(self.anchors * int(counts.max())))
         self.in_use.zero_()
-        self._take(places, labels, -(features - means[labels]).norm(dim=1), counts.clamp_max(most))
+        self._add_images(positions, labels, -(features - means[labels]).norm(dim=1), counts.clamp_max(max_anchors))
 
     def _query(self) -> None:
         """Eq. 3 and 4."""
-        places, labels, scores = self._over_training_part(self._disagreement)
-        self._take(places, labels, scores, query_sizes(self.recalls, self._unused_counts(), self.query))
+        positions, labels, scores = self._over_training_part(self._disagreement)
+        self._add_images(positions, labels, scores, query_sizes(self.recalls, self._unused_counts(), self.query))
         self.waited.zero_()
         self.stale.mul_(self.stale < self.patience)
 
     def _unused_counts(self) -> Tensor:
-        unused = self._labels()[~torch.from_numpy(self._chosen())]
+        unused = self._labels()[~torch.from_numpy(self._in_use_mask())]
         return unused.bincount(minlength=self.network.num_classes).to(self.device)
 
     def _disagreement(self, batch: Batch) -> Tensor:
-        """I(x) of Eq. 4, float64 `[B]`. The encoder runs once: only the classifier's dropout is drawn T times."""
+        """I(x) of Eq. 4, float64 `[B]`. The encoder runs once: only the classifier's dropout is sampled T times."""
         features = self.network.encoder(batch.images)
         for module in self.network.classifier.modules():
             if isinstance(module, nn.Dropout):
                 module.train()
-        votes = torch.stack([self.network.classifier(features) for _ in range(self.draws)])
-        return disagreement(votes.double().softmax(2))
+        samples = torch.stack([self.network.classifier(features) for _ in range(self.draws)])
+        return disagreement(samples.double().softmax(2))
 
-    def _over_training_part(self, function: Callable[[Batch], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of this process's shard: places in the training part `[n]`, labels `[n]`, what `function` returns."""
+    def _over_training_part(self, score: Callable[[Batch], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions in the training part `[n]`, labels `[n]` and scores of this process's shard."""
         rows = torch.from_numpy(self._rows())
-        place = torch.zeros(int(rows.max()) + 1, dtype=torch.int64)
-        place[rows] = torch.arange(len(rows))
-        place = place.to(self.device)
-        found = [(place[b.indices], b.labels, function(b)) for b in feature_pass.over_training_part(self)]
-        places, labels, values = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return places, labels, values
+        position_of = torch.zeros(int(rows.max()) + 1, dtype=torch.int64)
+        position_of[rows] = torch.arange(len(rows))
+        position_of = position_of.to(self.device)
+        batches = [(position_of[b.indices], b.labels, score(b)) for b in feature_pass.over_training_part(self)]
+        positions, labels, values = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return positions, labels, values
 
-    def _take(self, places: Tensor, labels: Tensor, scores: Tensor, numbers: Tensor) -> None:
-        """Adds, of each class, the `numbers` `[K]` unused images with the highest scores; ties in manifest order."""
-        places, labels, scores = (distributed.gather_uneven(t).cpu() for t in (places, labels, scores))
-        free = ~self.in_use.cpu()[places]
-        order = np.lexsort((places[free].numpy(), -scores[free].numpy(), labels[free].numpy()))
-        places, grouped = places[free][order], labels[free][order]
+    def _add_images(self, positions: Tensor, labels: Tensor, scores: Tensor, sizes: Tensor) -> None:
+        """Adds the `sizes` `[K]` unused images of each class with the highest scores; ties in manifest order."""
+        positions, labels, scores = (distributed.gather_uneven(t).cpu() for t in (positions, labels, scores))
+        unused = ~self.in_use.cpu()[positions]
+        order = np.lexsort((positions[unused].numpy(), -scores[unused].numpy(), labels[unused].numpy()))
+        positions, grouped = positions[unused][order], labels[unused][order]
         ranks = torch.arange(len(grouped)) - torch.searchsorted(grouped, grouped)
-        self.in_use[places[ranks < numbers.cpu()[grouped]].to(self.device)] = True
+        self.in_use[positions[ranks < sizes.cpu()[grouped]].to(self.device)] = True
 
-    # --- what decides on queries ------------------------------------------------------------------------------
+    # --- query schedule ---------------------------------------------------------------------------------------
 
     def on_validation_epoch_end(self) -> None:
-        """Keeps the recalls of the epoch, and counts epochs since the last query and the last improvement."""
+        """Stores the recalls of the epoch, and counts epochs since the last query and the last improvement."""
         super().on_validation_epoch_end()
-        found = self.evaluations["val"]
-        right = found.labels[found.probabilities.argmax(1) == found.labels]
-        total = found.labels.bincount(minlength=self.network.num_classes)
-        self.recalls.copy_(right.bincount(minlength=self.network.num_classes) / total.clamp_min(1))
+        evaluation = self.evaluations["val"]
+        correct = evaluation.labels[evaluation.probabilities.argmax(1) == evaluation.labels]
+        total = evaluation.labels.bincount(minlength=self.network.num_classes)
+        self.recalls.copy_(correct.bincount(minlength=self.network.num_classes) / total.clamp_min(1))
         result = self.recalls[total > 0].mean()
         self.stale.copy_(torch.where(result > self.best, 0, self.stale + 1))
         self.best.copy_(torch.maximum(result, self.best))
         self.waited.add_(int(self.current_epoch >= self.warmup))
 
 
-def query_sizes(recalls: Tensor, unused: Tensor, share: float) -> Tensor:
+def query_sizes(recalls: Tensor, unused: Tensor, query: float) -> Tensor:
     """Eq. 3 and the number of images of Eq. 4: floor(q p_c |U_c|), at least 1 and at most |U_c|.
 
     Args:
-        recalls: acc_c in [0, 1], float64 `[K]`; 0 for a class that the validation part does not have.
+        recalls: acc_c in [0, 1], float64 `[K]`; 0 for a class without validation images.
         unused: |U_c|, int64 `[K]`.
-        share: q.
+        query: q.
 
     Returns:
         int64 `[K]`.
     """
-    missed = 1 - recalls
-    total = missed.sum()
-    probabilities = torch.where(total > 1e-8, len(recalls) * missed / total.clamp_min(1e-8), torch.ones_like(missed))
-    return (share * probabilities * unused).long().clamp_min(1).minimum(unused)
+    error_rates = 1 - recalls
+    total = error_rates.sum()
+    probabilities = torch.where(
+        total > 1e-8, len(recalls) * error_rates / total.clamp_min(1e-8), torch.ones_like(error_rates)
+    )
+    return (query * probabilities * unused).long().clamp_min(1).minimum(unused)
 
 
 def disagreement(probabilities: Tensor) -> Tensor:
-    """H(mean_t p_t) - mean_t H(p_t), the information that an image's label has on the weights (BALD), >= 0.
+    """H(mean_t p_t) - mean_t H(p_t), the mutual information of an image's label and the weights (BALD), >= 0.
 
     Houlsby et al. 2011; with dropout for the weights Gal et al., ICML 2017.
 

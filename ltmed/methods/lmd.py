@@ -10,12 +10,12 @@ view. With features z = h(x), S = z z^T, C = z^T z, rows divided by their norms:
     (5) L_channel = 1/D sum (C^s - C^t)^2
         L_stage1  = L_CE + lambda_1 (L_sample + L_channel + L_prob / 2)
 
-Stage 2 (ICC), `Calibrate`: J iterations; one epoch is one iteration, its M step comes first.
+Stage 2 (ICC), `Calibrate`: J iterations of an M step, then an E step; one epoch is one iteration.
 
     M: (6, 7)   mu_k and Sigma_k of the class-balanced resampled features, encoder frozen; Sigma_k + 0.01 I; moving
                 averages
        (8)      R virtual features per class from N(mu_k, Sigma_k) train the classifier with cross-entropy
-    E: (10, 11) Psi = mean squared Mahalanobis distance to the own class, Phi = mean over the other classes
+    E: (10, 11) Psi = mean squared Mahalanobis distance to the own class, Phi = to the other classes
        (12)     L_E = L_CE + lambda_e (Psi - Phi) trains the encoder through the frozen classifier
 
 Where this differs from the printed paper or its released code, docs/explanation/fidelity.md says why.
@@ -35,7 +35,7 @@ from ltmed.data.batch import Batch
 from ltmed.data.samplers.single import Sampler
 from ltmed.errors import UserError, require_between, require_choice
 from ltmed.losses import lmd
-from ltmed.nn.frozen import start_anew
+from ltmed.nn.frozen import reset_parameters
 from ltmed.nn.network import Network
 from ltmed.nn.statistics import ClassStatistics, Moments
 from ltmed.nn.teacher import EmaTeacher
@@ -62,10 +62,10 @@ class Represent(Stage):
     Args:
         network: encoder and classifier.
         context: of the stage; batches must have two views, the strong one first and the weak one second.
-        consistency: lambda_1; 0 leaves cross-entropy alone (the paper's "w/o RRL").
+        consistency: lambda_1; 0 trains with cross-entropy alone (the paper's "w/o RRL").
         probability: weight of L_prob among the three terms.
         normalize_rows: whether rows of S and C are divided by their norms.
-        ce_view: the view that cross-entropy sees: "weak" as printed, "strong" as released (one forward pass fewer).
+        ce_view: the view for cross-entropy: "weak" as printed, "strong" as released (one forward pass fewer).
         consistency_start_epoch: first epoch (from 0) with the consistency terms.
 
     Raises:
@@ -97,42 +97,42 @@ class Represent(Stage):
         strong, weak = batch.require_views()
         if self.begins_step(batch_idx):
             self.teacher.update(self.network.encoder, self.network.classifier, momentum=decay(self.global_step))
-        relating = self.consistency > 0 and self.current_epoch >= self.consistency_start_epoch
-        if not relating:
+        consistent = self.consistency > 0 and self.current_epoch >= self.consistency_start_epoch
+        if not consistent:
             return F.cross_entropy(self(weak if self.ce_view == "weak" else strong).float(), batch.labels)
         features = self.network.encoder(strong)
         logits = self.network.classifier(features)
         consistency = self._consistency(features, logits, *self.teacher.outputs(weak))
-        seen = logits if self.ce_view == "strong" else self(weak)
-        return F.cross_entropy(seen.float(), batch.labels) + self.consistency * consistency
+        ce_logits = logits if self.ce_view == "strong" else self(weak)
+        return F.cross_entropy(ce_logits.float(), batch.labels) + self.consistency * consistency
 
     def _consistency(self, features: Tensor, logits: Tensor, targets: Tensor, target_logits: Tensor) -> Tensor:
         """Eq. 3-5; the relations are those of the images of all processes."""
-        everyone, their_targets = distributed.gather_with_gradient(features), distributed.gather_equal(targets)
-        sample = lmd.sample_relation(everyone, their_targets, self.normalize_rows)
-        channel = lmd.channel_relation(everyone, their_targets, self.normalize_rows)
+        all_features, all_targets = distributed.gather_with_gradient(features), distributed.gather_equal(targets)
+        sample = lmd.sample_relation(all_features, all_targets, self.normalize_rows)
+        channel = lmd.channel_relation(all_features, all_targets, self.normalize_rows)
         return sample + channel + self.probability * lmd.probability_consistency(logits, target_logits)
 
 
 class Calibrate(Stage):
     """Stage 2: iterative calibration of the classifier, an EM loop (Eq. 6-12).
 
-    The classifier starts anew. Only the encoder is trained by `training_step`; the classifier is trained in the M step
-    at the start of every epoch, alike on every process.
+    The classifier is reinitialised. `training_step` is the E step and trains the encoder only; the classifier is
+    trained in the M step at the start of every epoch, identically on every process.
 
     Args:
         network: encoder and classifier, the encoder trained by stage 1.
         context: of the stage; its optimiser is the encoder's.
         m_sampler: how the training part is resampled for Eq. 7, `(labels, batch_size, epochs, seed) -> Sampler`.
-        virtual_per_class: R; 0 trains the classifier on the resampled real features, each as often as it was drawn.
-        features: "virtual" draws the R features of a class from its normal distribution, "real" from those of its
-            images, with replacement (the paper's "w/o VFC", with as many steps of the classifier).
+        virtual_per_class: R; 0 trains the classifier on the resampled real features, each as often as it was sampled.
+        features: "virtual" samples the R features of a class from its normal distribution, "real" from the features of
+            its images, with replacement (the paper's "w/o VFC", with the same number of classifier steps).
         classifier_lr: of the M step's SGD; follows the encoder's schedule.
         classifier_momentum: likewise.
         classifier_weight_decay: likewise.
         classifier_batch: features per step of the M step.
         distribution: lambda_e; 0 is the paper's "w/o FDC".
-        e_step: False leaves the encoder as it is (the paper's "w/o ICC", with as many M steps).
+        e_step: False freezes the encoder (the paper's "w/o ICC", with the same number of M steps).
 
     Raises:
         UserError: an option out of range, or real features with R = 0.
@@ -160,7 +160,7 @@ class Calibrate(Stage):
         require_choice(option + "features", features, get_args(Features))
         if features == "real" and not virtual_per_class:
             raise UserError(
-                f"{option}features=real draws virtual_per_class features of each class, and that is 0",
+                f"{option}features=real samples virtual_per_class features of each class, and that is 0",
                 f"Set {option}virtual_per_class to a number from 1, or {option}features=virtual.",
             )
         self.features: Features = features
@@ -169,11 +169,11 @@ class Calibrate(Stage):
         self.distribution, self.e_step = distribution, e_step
         self.statistics = ClassStatistics(network.num_classes, network.num_features)
         self.whitening: lmd.Whitening | None = None
-        start_anew(network.classifier)
+        reset_parameters(network.classifier)
         network.classifier.requires_grad_(False)
         if not e_step:
             network.encoder.requires_grad_(False)
-            # Lightning saves a checkpoint only where an optimiser has made a step: here it steps nothing.
+            # Lightning saves a checkpoint only after an optimiser step: this parameter makes one possible.
             self.nothing = nn.Parameter(torch.zeros(()))
 
     @classmethod
@@ -205,22 +205,22 @@ class Calibrate(Stage):
             batches = real_batches(features, labels, size, batch, generator)
         self._train_classifier(batches)
 
-    def _seed(self, use: str) -> int:
+    def _seed(self, purpose: str) -> int:
         """The same on all processes."""
-        return derive(self.context.seed, self.context.name, use, self.current_epoch)
+        return derive(self.context.seed, self.context.name, purpose, self.current_epoch)
 
     def _resampled_features(self) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's features `[n, D]` and labels `[n]`, and how often the resampling drew each image `[n]`."""
+        """This process's features `[n, D]` and labels `[n]`, and how often each image was resampled `[n]`."""
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         rows = torch.from_numpy(data.split.train)
         labels = data.manifest.labels[data.split.train]
         sampler = self.m_sampler(labels=labels, batch_size=1, epochs=self.context.epochs, seed=self.context.seed)
-        drawn = torch.from_numpy(sampler.batches(self.current_epoch)).flatten().bincount(minlength=len(rows))
-        times = torch.zeros(len(data.manifest.labels), dtype=torch.int64).index_copy_(0, rows, drawn).to(self.device)
-        found = [
+        counts = torch.from_numpy(sampler.batches(self.current_epoch)).flatten().bincount(minlength=len(rows))
+        times = torch.zeros(len(data.manifest.labels), dtype=torch.int64).index_copy_(0, rows, counts).to(self.device)
+        batches = [
             (self.network.encoder(b.images), b.labels, times[b.indices]) for b in feature_pass.over_training_part(self)
         ]
-        features, labels, times = (torch.cat(parts) for parts in zip(*found, strict=True))
+        features, labels, times = (torch.cat(parts) for parts in zip(*batches, strict=True))
         return features.float(), labels, times
 
     def _resampled_batches(
@@ -228,13 +228,13 @@ class Calibrate(Stage):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The resampled features themselves, in random order."""
         features, labels, times = (distributed.gather_uneven(t) for t in (features, labels, times))
-        drawn = torch.arange(len(labels), device=self.device).repeat_interleave(times)
-        order = torch.randperm(len(drawn), generator=generator, device=self.device)
-        for part in drawn[order].split(self.classifier_batch):
+        resampled = torch.arange(len(labels), device=self.device).repeat_interleave(times)
+        order = torch.randperm(len(resampled), generator=generator, device=self.device)
+        for part in resampled[order].split(self.classifier_batch):
             yield features[part], labels[part]
 
     def _train_classifier(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-        """Eq. 8, one pass of SGD: every process takes the same steps, and then the first one's result."""
+        """Eq. 8, one epoch of SGD: every process takes the same steps; the result of rank 0 is then broadcast."""
         encoder_sgd: Any = self.optimizers()
         encoder = encoder_sgd.param_groups[0]
         factor = encoder["lr"] / encoder.get("initial_lr", encoder["lr"])

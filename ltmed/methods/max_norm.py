@@ -1,9 +1,9 @@
-"""Weight balancing: a classifier whose class vectors cannot outgrow each other.
+"""Weight balancing: MaxNorm and weight decay limit the norms of the classifier's class weights.
 
-S. Alshammari, Y.-X. Wang, D. Ramanan, S. Kong, "Long-Tailed Recognition via Weight Balancing", CVPR 2022. Trained
-plainly, the weight vectors w_c of frequent classes are the longest. Stage 1 is `ltmed.methods.erm.ERM`, cross-entropy
-with a weight decay that is tuned, and much larger than usual. Stage 2 trains the classifier alone, from where stage 1
-left it, on the features of the frozen encoder:
+S. Alshammari, Y.-X. Wang, D. Ramanan, S. Kong, "Long-Tailed Recognition via Weight Balancing", CVPR 2022. Without
+regularisation, the weight vectors w_c of frequent classes have the largest norms. Stage 1 is `ltmed.methods.erm.ERM`,
+cross-entropy with a tuned weight decay, much larger than usual. Stage 2 continues to train the classifier of stage 1,
+on the features of the frozen encoder:
 
     min   class-balanced loss + lambda sum_c |w_c|^2      subject to      |w_c| <= delta for every class c
 
@@ -38,7 +38,7 @@ class MaxNorm(FrozenEncoder):
         network: encoder and a linear classifier, trained by stage 1.
         context: of the stage.
         loss: a pure function; see `ltmed.losses`.
-        threshold: t in [0, 1]: 1 allows the largest norm of stage 1 to every class, 0 the smallest.
+        threshold: t in [0, 1]: delta is the largest norm of stage 1 for 1, the smallest for 0.
 
     Raises:
         UserError: a classifier that is not linear, a loss that does not suit it, or `threshold` out of range.
@@ -66,13 +66,13 @@ class MaxNorm(FrozenEncoder):
         return self.classification_loss(self.loss, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Projects what the optimiser has made of the weights."""
+        """Projects the weights after the optimiser step."""
         super().on_train_batch_end(outputs, batch, batch_idx)
         project(linear_classifier(self.network).weight, self.radius)
 
 
 @torch.no_grad()
 def project(weight: Tensor, radius: Tensor) -> None:
-    """Shortens, in place, every row of `weight` `[K, D]` that is longer than `radius`."""
+    """Scales, in place, every row of `weight` `[K, D]` whose norm exceeds `radius` to that norm."""
     norms = weight.norm(dim=1, keepdim=True)
     weight.mul_((radius / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1))

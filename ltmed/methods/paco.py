@@ -1,4 +1,4 @@
-"""PaCo: parametric contrastive learning, as AdUni's authors compare it.
+"""PaCo: parametric contrastive learning, in the form that the AdUni paper compares with.
 
 J. Cui, Z. Zhong, S. Liu, B. Yu, J. Jia, "Parametric Contrastive Learning", ICCV 2021.
 
@@ -10,8 +10,8 @@ f(x) the encoder's projection (norm 1), g(x) the logits, pi_c = N_c / N, and f' 
     (3) L_i = - ( log p_i[y_i] + alpha sum_{p in P(i)} log p_i[p] ) / (1 + alpha |P(i)|)
 
 for each query i, with P(i) the other candidates of its class. This is the loss of AdUni (Cong et al., MLMI 2022) with
-other candidates; PaCo keeps alpha at 0.05, and "PaCo+AduC" of that paper's Table 1 has AdUni's schedule of alpha. A
-class is predicted by argmax_c g_c(x). Letters: B images, M queue slots, K classes, E embedding width.
+other candidates; PaCo keeps alpha at 0.05, and "PaCo+AduC" of that paper's Table 1 has AdUni's schedule of alpha. The
+predicted class is argmax_c g_c(x). Letters: B images, M queue slots, K classes, E embedding width.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PaCo(AdUni):
         queue_size: M.
         temperature: tau.
         alpha_max: alpha in the first epoch, where the schedule is not "constant".
-        alpha_min: the value that it falls to, and that of `alpha_schedule="constant"`.
+        alpha_min: the value that it decreases to, and that of `alpha_schedule="constant"`.
         t_decay: epochs of half a cosine.
         alpha_schedule: see `ltmed.losses.aduni.alpha_at`.
         logit_prior: whether log pi is added to the logits in training (Eq. 2).
@@ -77,7 +77,7 @@ class PaCo(AdUni):
             alpha_schedule=alpha_schedule, logit_prior=logit_prior, normalize=normalize,
         )  # fmt: skip
         self.momentum = momentum
-        # MoCo keeps the key encoder in training mode: keys are normalised like queries, by their own batch.
+        # As in MoCo, the key encoder is in training mode: BatchNorm uses the statistics of the keys' own batch.
         self.teacher = EmaTeacher(network.encoder, projector, training=True)
         self.queue = FeatureQueue(queue_size, projector.out_features)
 
@@ -110,10 +110,10 @@ class PaCo(AdUni):
     def _candidates(self, queries: Tensor, keys: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1 over all processes, `[M', E]` and `[M']`, queries first; then the keys enter the queue.
 
-        A slot that was never filled has label -1, which the loss leaves out.
+        A slot that was never filled has label -1, which the loss ignores.
         """
         keys, labels = distributed.gather_equal(keys), distributed.gather_equal(labels)
         candidates = torch.cat([distributed.gather_with_gradient(queries), keys, self.queue.keys])
         candidate_labels = torch.cat([labels, labels, self.queue.labels])
-        self.queue.enqueue(keys, labels, labels)  # What a key was taken for plays no part here.
+        self.queue.enqueue(keys, labels, labels)  # The predicted class of a key is not used here.
         return candidates, candidate_labels

@@ -3,23 +3,23 @@
 K. Chen, W. Lei, S. Zhao, W.-S. Zheng, R. Wang, "PCCT: Progressive Class-Center Triplet Loss for Imbalanced Medical
 Image Classification", IEEE Journal of Biomedical and Health Informatics, 2023.
 
-An image x is embedded as f(x), not divided by its norm; d is the Euclidean distance, not squared. The first stage pulls
-the classes apart, with as many images of each class in every batch; a is an anchor, p another image of its class, n
-one of another class that violates the margin, drawn at random:
+An image x is embedded as f(x), not divided by its norm; d is the Euclidean distance, not squared. The first stage
+separates the classes, with equally many images of each class in every batch; a is an anchor, p another image of its
+class, n a random image of another class that violates the margin:
 
     (1, 2) triplet     mean of [d(a, p) + alpha - d(a, n)]_+
     (4)    pairwise    mean of d(a, p) + mean of [alpha - d(a, n)]_+
     (5)    quadruplet  mean of [d(a, p) + alpha - d(a, n1)]_+ + [d(a, p) + beta - d(n1, n2)]_+
 
-The second stage makes each class compact: the other images are replaced by the centres c of the K classes, the mean
-embeddings of all training images, y being the class of a:
+The second stage makes each class compact: the other images are replaced by the class centres c of the K classes, the
+mean embeddings of their training images; y is the class of a:
 
     (3)    triplet     mean of [d(a, c_y) + alpha - d(a, c_j)]_+
     (6)    pairwise    mean of d(a, c_y) + mean of [alpha - d(a, c_j)]_+
     (7)    quadruplet  mean of [d(a, c_y) + alpha - d(a, c_j)]_+ + [d(a, c_y) + beta - d(c_j, c_k)]_+
 
-PCCT estimates the centres anew for every epoch; in Efficient-PCCT they are a parameter that starts from the class
-means. Either predicts the class with the nearest mean. Where this differs from the paper,
+PCCT estimates the centres again for every epoch; in Efficient-PCCT they are a parameter initialised with the class
+means. Both predict the class with the nearest mean. Where this differs from the paper,
 docs/explanation/fidelity.md says why.
 Letters: B images of the batch over all processes, K classes, E embedding width.
 """
@@ -49,7 +49,7 @@ Centers = Literal["estimated", "trainable"]
 
 
 class _PCCTStage(Stage):
-    """What both stages share: options, embeddings of the whole batch, and class means that fit the weights.
+    """Common part of both stages: options, embeddings of the global batch, class means under the current weights.
 
     Args:
         network: with a `CentreHead` as classifier.
@@ -90,7 +90,7 @@ class _PCCTStage(Stage):
         return f"method.stages.{self.context.name}.module.{option}"
 
     def on_validation_start(self) -> None:
-        """Class means of the very weights that are evaluated, saved, and where the next epoch starts."""
+        """Estimates the class means under the weights that are evaluated, saved and used in the next epoch."""
         super().on_validation_start()
         self._estimate_centres()
 
@@ -101,14 +101,14 @@ class _PCCTStage(Stage):
         sums = torch.zeros_like(head.centres, dtype=torch.float64)
         counts = sums.new_zeros(len(sums), 1)
         for batch in feature_pass.over_training_part(self):
-            # A matrix product, since scattered additions have no fixed order on a GPU.
+            # A matrix product, since scatter additions are nondeterministic on a GPU.
             members = F.one_hot(batch.labels, len(sums)).T.double()
             sums += members @ head.embed(self.network.encoder(batch.images)).double()
             counts += members.sum(1, keepdim=True)
         head.centres.copy_(distributed.all_sum(sums) / distributed.all_sum(counts).clamp_min(1))
 
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embeddings `[B, E]` and labels `[B]` of all processes: pairs are formed across them."""
+        """Embeddings `[B, E]` and labels `[B]` of all processes: pairs are formed across processes."""
         embeddings = self.network.require_head(CentreHead).embed(self.network.encoder(batch.images))
         return distributed.gather_with_gradient(embeddings), distributed.gather_equal(batch.labels)
 
@@ -145,7 +145,7 @@ class SampleStage(_PCCTStage):
         self.ce_weight = ce_weight
 
     def on_train_epoch_start(self) -> None:
-        """Cross-entropy needs centres in the first epoch already; later epochs have those of the last validation."""
+        """Estimates the centres for cross-entropy in the first epoch; later epochs use those of the last validation."""
         super().on_train_epoch_start()
         if self.ce_weight and self.current_epoch == 0:
             self._estimate_centres()
@@ -161,7 +161,7 @@ class SampleStage(_PCCTStage):
         return loss
 
     def _draws(self, size: int, step: int) -> Tensor:
-        """`[2, B, B]` in [0, 1), the same on all processes, whose other random numbers differ."""
+        """`[2, B, B]`, uniform in [0, 1), the same on all processes, whose global generators differ."""
         seed = derive(self.context.seed, "negatives", self.current_epoch, step)
         generator = torch.Generator(self.device).manual_seed(seed)
         return torch.rand(2, size, size, generator=generator, device=self.device)
@@ -177,7 +177,7 @@ class CentreStage(_PCCTStage):
         margin: alpha.
         beta: second margin of the quadruplet loss, smaller than alpha.
         centers: "estimated", the class means under the weights at the end of the previous epoch, fixed for an epoch
-            (PCCT); or "trainable", a parameter that starts from them (Efficient-PCCT).
+            (PCCT); or "trainable", a parameter initialised with them (Efficient-PCCT).
 
     Raises:
         UserError: a network without the head, or an option out of range.
@@ -199,13 +199,13 @@ class CentreStage(_PCCTStage):
         self.centres = nn.Parameter(torch.zeros_like(head.centres)) if centers == "trainable" else None
 
     def on_train_epoch_start(self) -> None:
-        """The first epoch starts from the means under the weights handed in; a resumed run has its centres."""
+        """Estimates the centres under the weights of stage 1 in the first epoch; a resumed run restores its centres."""
         super().on_train_epoch_start()
         if self.current_epoch > 0:
             return
         self._estimate_centres()
         if self.centres is not None:
-            with torch.no_grad():  # In place: the optimiser and DDP hold this very tensor.
+            with torch.no_grad():  # In place: the optimiser and DDP refer to this tensor.
                 self.centres.copy_(self.network.require_head(CentreHead).centres)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

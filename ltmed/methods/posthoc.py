@@ -1,14 +1,14 @@
-"""Post-hoc logit adjustment: an ordinary classifier whose decisions are corrected by the class frequencies.
+"""Post-hoc logit adjustment: the logits of a trained classifier are corrected by the class frequencies.
 
 A. K. Menon, S. Jayasumana, A. S. Rawat, H. Jain, A. Veit, S. Kumar, "Long-tail learning via logit adjustment",
 International Conference on Learning Representations, 2021.
 
-Trained by cross-entropy, logits z estimate log P(y | x) up to a constant, P(y | x) ~ P(x | y) pi_y. Balanced error asks
-for the class with the largest P(x | y) instead:
+Trained by cross-entropy, logits z estimate log P(y | x) up to a constant, P(y | x) ~ P(x | y) pi_y. The balanced
+error is minimised by the class with the largest P(x | y) instead:
 
     (9) predicted class = argmax_c z_c - tau log pi_c,    pi_c = n_c / N of the training part
 
-tau = 1 is the one that follows from the theory; other values make up for badly calibrated networks.
+tau = 1 follows from the theory; other values compensate for a poorly calibrated network.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class PostHocLogitAdjustment(ERM):
     Args:
         network: with a `LogitAdjusted` classifier.
         context: of the stage.
-        loss: of training, whose logits are not adjusted.
-        tau: of Eq. 9; None chooses it anew at each validation, by balanced accuracy (`ltmed.training.tau_search`).
+        loss: the training loss; training logits are not adjusted.
+        tau: of Eq. 9; None selects it at each validation, by balanced accuracy (`ltmed.training.tau_search`).
 
     Raises:
         UserError: a network without the head, or `tau` out of range.
@@ -49,19 +49,19 @@ class PostHocLogitAdjustment(ERM):
         super().__init__(network, context, loss=loss)
         head = network.require_head(LogitAdjusted)
         head.log_prior.copy_(log_prior(context.counts, head.log_prior.dtype))
-        self.chooses_tau = tau is None
+        self.selects_tau = tau is None
         if tau is not None:
             require_between(f"method.stages.{context.name}.module.tau", tau, 0, 1e3)
             head.tau.fill_(tau)
 
     def on_validation_start(self) -> None:
-        """Before tau is chosen, logits are wanted as they are."""
+        """Sets tau = 0 where tau is to be selected from unadjusted logits."""
         super().on_validation_start()
-        if self.chooses_tau:
+        if self.selects_tau:
             tau_search.begin(self, self.network.require_head(LogitAdjusted))
 
     def on_validation_epoch_end(self) -> None:
-        """Scores the validation part with the tau that it chooses, where tau is chosen."""
-        if self.chooses_tau:
+        """Selects tau, if it is not fixed, and evaluates the validation part with it."""
+        if self.selects_tau:
             self._outputs = tau_search.choose(self, self.network.require_head(LogitAdjusted), self._outputs)
         super().on_validation_epoch_end()

@@ -1,7 +1,7 @@
 """Linear probe: a linear classifier on the standardised features of a frozen encoder.
 
-G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier probes", ICLR Workshop 2017. It is the
-first measurement of a pretrained network: what its features tell without being changed.
+G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier probes", ICLR Workshop 2017. It
+measures the quality of a pretrained network's features without fine-tuning.
 
     z = W (f(x) - m) / s + b        m and s: mean and standard deviation of each feature over the training images
 
@@ -35,10 +35,12 @@ class Probe(ERM):
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss) -> None:
         super().__init__(network, context, loss=loss)
-        self.head = [network.require_head(StandardisedLinear)]  # In a list: it is a part of the network already.
+        self.head = [
+            network.require_head(StandardisedLinear)
+        ]  # In a list, so that it is not registered twice as a submodule.
 
     def on_train_epoch_start(self) -> None:
-        """Standardises once, at the beginning; a resumed run has the moments in its head."""
+        """Computes the moments once, in the first epoch; a resumed run restores them with its head."""
         super().on_train_epoch_start()
         if self.current_epoch == 0:
             self._standardise()
@@ -46,8 +48,8 @@ class Probe(ERM):
     @torch.no_grad()
     def _standardise(self) -> None:
         """Mean and variance over the training images of all processes, in double precision."""
-        found = torch.cat([self.network.encoder(b.images) for b in feature_pass.over_training_part(self)]).double()
-        number = distributed.all_sum(torch.tensor(float(len(found)), dtype=torch.float64, device=found.device))
-        mean = distributed.all_sum(found.sum(0)) / number
-        variance = distributed.all_sum((found - mean).square().sum(0)) / number
+        features = torch.cat([self.network.encoder(b.images) for b in feature_pass.over_training_part(self)]).double()
+        number = distributed.all_sum(torch.tensor(float(len(features)), dtype=torch.float64, device=features.device))
+        mean = distributed.all_sum(features.sum(0)) / number
+        variance = distributed.all_sum((features - mean).square().sum(0)) / number
         self.head[0].set_moments(mean.float(), variance.float())

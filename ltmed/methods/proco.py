@@ -4,13 +4,13 @@ Z. Yang, J. Pan, Y. Yang, X. Shi, H.-Y. Zhou, Z. Zhang, C. Bian, "ProCo: Prototy
 Long-tailed Medical Image Classification", MICCAI 2022.
 
 An online network, encoder with projector G (norm 1) and classifier F with one learnable prototype p_c per class, and a
-momentum copy of encoder and G (He et al., CVPR 2020) whose keys s fill a queue Q. A class is predicted by
+momentum copy of encoder and G (He et al., CVPR 2020) whose keys s fill a queue Q. The predicted class is
 argmax_c F(x).p_c. For a query x_j of class y with Q+ its class's keys and Q- the others':
 
     (1) d_i = 1 - cos(G(x_j), s_i), s_i in Q-
-    (2) the gamma nearest of Q- are kept
+    (2) the gamma items of Q- with the smallest d_i are selected
     (3) adversarial negatives  s~ = normalise((1 - e) s_i + e p_y),   e ~ U(0, E)
-        adversarial positives  s~ = normalise((1 - e) s_i + e p_c'),  s_i in Q+ taken for the class c' != y
+        adversarial positives  s~ = normalise((1 - e) s_i + e p_c'),  s_i in Q+ predicted as class c' != y
     (4) omega_c(batch) = mean of sigmoid(F(x).p_c) over the batch's images of class c
     (5) omega_c <- beta omega_c + (1 - beta) omega_c(batch), where class c is in the batch
     (6) p^_c = p_c recalibrated by log omega_c
@@ -56,14 +56,14 @@ class ProCo(Stage):
         mix: E, the largest share of a prototype in a proto-instance (Eq. 3).
         mixed_prototypes: norm of the prototypes in Eq. 3: "raw", "unit" or "bounded" by 1; see
             `ltmed.losses.proco.prototypes_to_mix`.
-        predicted_by: what says which class a key is taken for: the "online" network on the other view of its image, or
-            the "momentum" copy, then with an F of its own, on the key's view.
+        predicted_by: which network predicts the class of a key: the "online" network on the other view of its image, or
+            the "momentum" copy, then with its own F, on the key's view.
         temperature: tau of the similarities in Eq. 7.
         recalibration: reading of Eq. 6: "bias", "broadcast" or "none".
         omega_beta: beta of Eq. 5.
         omega_init: omega before the first batch.
-        queue_reduction: whether the queue's terms of Eq. 7 are averaged ("mean") or added up ("sum", as printed).
-        proto_instances: whether there are adversarial items (Eq. 1-3) at all.
+        queue_reduction: whether the queue's terms of Eq. 7 are averaged ("mean") or summed ("sum", as printed).
+        proto_instances: whether adversarial items (Eq. 1-3) are used.
 
     Raises:
         UserError: a network without the two heads, or an option out of range.
@@ -109,7 +109,7 @@ class ProCo(Stage):
         self.queue_reduction: QueueReduction = queue_reduction
         self.omega_beta, self.proto_instances = omega_beta, proto_instances
         self.mixed_prototypes: MixedPrototypes = mixed_prototypes
-        # MoCo keeps the key encoder in training mode: keys are normalised like queries, by their own batch.
+        # As in MoCo, the key encoder is in training mode: BatchNorm uses the statistics of the keys' own batch.
         self.teacher = EmaTeacher(network.encoder, projector, training=True)
         by_momentum = predicted_by == "momentum"
         self.key_embedding = EmaTeacher(head.embedding, head.norm, training=True) if by_momentum else None
@@ -134,7 +134,7 @@ class ProCo(Stage):
         features = self.network.encoder(images)
         queries, embeddings = projector(features), head.embed(features)
         logits = prototype_logits(embeddings, head.prototypes)
-        # Enqueued first, so that every query finds the other view of its own image among its positives.
+        # Enqueued first, so that the positives of every query include the other view of its image.
         queue = self._enqueue(*self._keys(views, logits, head), labels)
         negatives, positives = self._contrast(queries, labels, head.prototypes, queue)
         self._update_omega(logits, labels)
@@ -143,7 +143,7 @@ class ProCo(Stage):
 
     @torch.no_grad()
     def _keys(self, views: Tensor, logits: Tensor, head: PrototypeHead) -> tuple[Tensor, Tensor]:
-        """Keys of the second views `[B, E]`, and the class that each is taken for, int64 `[B]`."""
+        """Keys of the second views `[B, E]`, and their predicted classes, int64 `[B]`."""
         features, keys = self.teacher.outputs(views)
         if self.key_embedding is None:
             return keys, logits.argmax(1)
@@ -166,10 +166,12 @@ class ProCo(Stage):
         mix = self.mix * torch.rand(len(queries), self.gamma, device=queries.device)
         harder_negatives = proco.adversarial_negatives(queries, labels, queue.keys, negatives, prototypes, mix)
         mix = self.mix * torch.rand(len(queue.keys), device=queries.device)
-        # An empty slot is taken for class -1; any prototype will do for it, since it is nobody's positive.
-        taken_for = prototypes[queue.predicted.clamp_min(0)]
+        # An empty slot has predicted class -1; any prototype may stand for it, since it is no query's positive.
+        predicted_prototypes = prototypes[queue.predicted.clamp_min(0)]
         misclassified = queue.predicted != queue.labels
-        harder_positives = proco.adversarial_positives(queries, queue.keys, misclassified, positives, taken_for, mix)
+        harder_positives = proco.adversarial_positives(
+            queries, queue.keys, misclassified, positives, predicted_prototypes, mix
+        )
         return [negatives, harder_negatives], [positives, harder_positives]
 
     def _update_omega(self, logits: Tensor, labels: Tensor) -> None:

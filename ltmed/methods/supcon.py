@@ -8,13 +8,13 @@ other samples of the class of sample i, and tau the temperature:
 
     (1) L_i = - 1 / |P(i)| sum_{p in P(i)} log( exp(f_i.f_p / tau) / sum_{j != i} exp(f_i.f_j / tau) )
 
-Stage 2, `LinearProbe`: the encoder stays as it is, the projector is no longer used, and a linear classifier learns from
+Stage 2, `LinearProbe`: the encoder is frozen, the projector is no longer used, and a linear classifier is trained on
 the encoder's features h(x):
 
     (2) L = cross-entropy of W h(x) + b
 
-Y. Marrakchi, O. Makansi, T. Brox, "Fighting Class Imbalance with Contrastive Learning", MICCAI 2021 (CICL), do the same
-with equally many images of each class in every batch of both stages: a sampler, not another loss.
+Y. Marrakchi, O. Makansi, T. Brox, "Fighting Class Imbalance with Contrastive Learning", MICCAI 2021 (CICL), use the
+same losses with equally many images of each class in every batch of both stages; only the sampler differs.
 Letters: B images.
 """
 
@@ -36,10 +36,10 @@ from ltmed.utils import distributed
 
 
 class Contrast(Stage):
-    """Stage 1: encoder and projector learn to bring the samples of a class together (Eq. 1).
+    """Stage 1: supervised contrastive training of encoder and projector (Eq. 1).
 
-    The classifier gets no gradient and keeps its initial weights, so that the validation metrics of this stage are
-    those of a random classifier: its recipe has to keep the last checkpoint, not the best.
+    The classifier is not trained and keeps its initial weights. The validation metrics of this stage are thus those of
+    a random classifier: its configuration must select the last checkpoint, not the best.
 
     Args:
         network: with a projector (f), whose embeddings have norm 1.
@@ -68,7 +68,7 @@ class Contrast(Stage):
             labels,
             distributed.gather_with_gradient(anchors),
             distributed.gather_equal(labels),
-            # Gathered in rank order, so that this process's samples are a block, first views before second ones.
+            # Gathered in rank order: this process's samples are contiguous, first views before second views.
             first=distributed.rank() * len(labels),
             temperature=self.temperature,
         )
@@ -83,7 +83,7 @@ class LinearProbe(Retrain):
         loss: a pure function; see `ltmed.losses`.
 
     Raises:
-        UserError: the classifier cannot be initialised anew, or the loss does not suit it.
+        UserError: the classifier cannot be reinitialised, or the loss does not suit it.
     """
 
     def __init__(self, network: Network, context: StageContext, *, loss: Loss = cross_entropy) -> None:

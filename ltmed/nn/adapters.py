@@ -1,7 +1,7 @@
-"""Low-rank adapters: an encoder whose weights W stay as they are while a product of two thin matrices is added to them.
+"""Low-rank adapters: the encoder's weights W are frozen, and a trained product of two thin matrices is added to them.
 
 E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: W + (alpha / r) B A with A `[r, in]`
-and B `[out, r]`, B = 0 at the start; through Hugging Face's `peft`. `merge` adds the product to W for good.
+and B `[out, r]`, B = 0 at the start; through Hugging Face's `peft`. `merge` adds the product to W permanently.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from torch import Tensor, nn
 
 from ltmed.errors import UserError, suggest
 
-_USUAL = ("qkv",)
-"""Layers that are adapted unless others are named: the attention of timm's vision transformers."""
+_DEFAULT_TARGETS = ("qkv",)
+"""Layers that are adapted by default: the attention of timm's vision transformers."""
 
 
 class Adapted(nn.Module):
-    """An encoder with low-rank adapters: only those are trained, and the norms' running statistics follow the data.
+    """An encoder with low-rank adapters: only those are trained, and running statistics of norms are updated.
 
     Args:
         encoder: `[B, 3, H, W] -> [B, D]`, with `num_features` (= D).
         rank: r.
         alpha: None for 2 r.
         targets: names of the layers (their ends) that are adapted; None for the attention of vision transformers.
-        dropout: of what goes into the adapters.
+        dropout: dropout probability of the adapters' input.
 
     Raises:
-        UserError: the package peft is missing, or a name fits no layer that can be adapted.
+        UserError: the package peft is missing, or a name matches no layer that can be adapted.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class Adapted(nn.Module):
             raise UserError("finetune.peft needs the package peft", "Install it: pip install 'ltmed[peft]'") from None
         self.num_features = int(encoder.num_features)  # pyright: ignore[reportArgumentType]
         self.default_cfg = getattr(encoder, "default_cfg", {})
-        chosen = _layers(encoder, targets)
+        layers = _layers(encoder, targets)
         settings = peft.LoraConfig(
-            r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=chosen, lora_dropout=dropout
+            r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=layers, lora_dropout=dropout
         )
         self.adapted = peft.get_peft_model(encoder, settings)
 
@@ -65,14 +65,14 @@ class Adapted(nn.Module):
 
 def _layers(encoder: nn.Module, targets: Sequence[str] | None) -> list[str]:
     """Full names of the layers that are adapted."""
-    can = [name for name, layer in encoder.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d)) and name]
-    wanted = list(_USUAL if targets is None else targets)
-    found = [name for name in can if any(name == one or name.endswith(f".{one}") for one in wanted)]
-    ends = {name.rpartition(".")[2] for name in can}
-    for one in wanted:
-        if not any(name == one or name.endswith(f".{one}") for name in can):
+    adaptable = [name for name, layer in encoder.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d)) and name]
+    targeted = list(_DEFAULT_TARGETS if targets is None else targets)
+    selected = [name for name in adaptable if any(name == target or name.endswith(f".{target}") for target in targeted)]
+    ends = {name.rpartition(".")[2] for name in adaptable}
+    for target in targeted:
+        if not any(name == target or name.endswith(f".{target}") for name in adaptable):
             raise UserError(
-                f"finetune.peft.targets={one} is no layer of {type(encoder).__name__} that can be adapted",
-                suggest(one, ends) if targets is not None else f"Name some: finetune.peft.targets=[{min(ends)}].",
+                f"finetune.peft.targets={target} is no layer of {type(encoder).__name__} that can be adapted",
+                suggest(target, ends) if targets is not None else f"Name some: finetune.peft.targets=[{min(ends)}].",
             )
-    return found
+    return selected

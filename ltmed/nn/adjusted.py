@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class TauHead(nn.Module, ABC):
-    """A linear classifier in training, `adjust` of its logits in evaluation; tau = 0 leaves them as they are.
+    """A linear classifier whose logits are changed by `adjust` in evaluation; tau = 0 leaves them unchanged.
 
-    tau is a persistent buffer, 0 until a stage sets it, so that a checkpoint predicts with the tau that it was given.
+    tau is a persistent buffer, 0 until a stage sets it, so that a checkpoint predicts with its tau.
 
     Args:
         in_features: D.
@@ -65,5 +65,5 @@ class LogitAdjusted(TauHead):
         self.register_buffer("log_prior", torch.zeros(out_features))
 
     def adjust(self, logits: Tensor) -> Tensor:
-        """`[B, K]` -> `[B, K]`: the rarer a class, the more it gains."""
+        """`[B, K]` -> `[B, K]`: the rarer a class, the larger the increase of its logit."""
         return logits - self.tau * self.log_prior

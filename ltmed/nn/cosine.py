@@ -16,7 +16,7 @@ class Cosine(nn.Module):
     Args:
         in_features: D.
         num_classes: K.
-        scale: s > 0; the softmax of cosines themselves could not come near 0 or 1. Losses with margins must know it.
+        scale: s > 0; the softmax of unscaled cosines could not approach 0 or 1. Losses with margins need the same s.
 
     Raises:
         UserError: `scale` is not positive.
@@ -32,8 +32,8 @@ class Cosine(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws the class vectors anew, in evenly distributed directions."""
-        # Of norm 1, so that the first steps turn them as far as the learning rate says.
+        """Samples the class vectors, with uniformly distributed directions."""
+        # Of norm 1, so that the first steps rotate them by an angle set by the learning rate alone.
         self.weight.copy_(F.normalize(torch.randn_like(self.weight), dim=1))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -44,5 +44,5 @@ class Cosine(nn.Module):
 @full_precision
 def cosine_logits(features: Tensor, weight: Tensor, scale: float) -> Tensor:
     """`[B, D]` and `[K, D]` -> s times the cosines `[B, K]`."""
-    # The smallest norm that counts also bounds the gradient of features that are 0.
+    # eps also bounds the gradient where the features are 0.
     return scale * F.normalize(features, dim=1, eps=1e-6) @ F.normalize(weight, dim=1, eps=1e-6).T

@@ -1,6 +1,6 @@
-"""Classifiers that a second stage makes out of a trained linear one. Letters: B images, D encoder width, K classes.
+"""Classifiers that a second stage derives from a trained linear one. Letters: B images, D encoder width, K classes.
 
-Each is a linear classifier until that stage changes it, and what the stage finds is in its state dict.
+Each is a linear classifier until that stage changes it; the result of the stage is in its state dict.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Metric = Literal["euclidean", "cosine"]
 class ScaledLinear(nn.Module):
     """Logits = f_c (w_c h + b_c), one scale f_c per class (LWS; Kang et al., ICLR 2020, Section 4).
 
-    The scales are 1 and do not want a gradient until a stage says so.
+    The scales are 1 and have no gradient until a stage enables it.
 
     Args:
         in_features: D.
@@ -39,7 +39,7 @@ class ScaledLinear(nn.Module):
 
 
 class NearestMean(nn.Module):
-    """A linear classifier in training, the nearest class mean in evaluation, once the means were set.
+    """A linear classifier in training, the nearest class mean in evaluation, once the means are set.
 
     x = (h - m) / |h - m|, with m the mean of all training features where `centred`, else 0, and mu_c the mean x of
     class c. Logits are -|x - mu_c|^2 ("euclidean"), or the cosine of x and mu_c ("cosine").
@@ -86,8 +86,10 @@ class NearestMean(nn.Module):
         logits = self.linear(features)
         if self.training:
             return logits
-        similar = similarities(self.normalised(features), self.means, self.metric)
-        return torch.where(self.is_set, similar, logits.float())  # To ask `is_set` here would wait for the device.
+        nearest_mean = similarities(self.normalised(features), self.means, self.metric)
+        return torch.where(
+            self.is_set, nearest_mean, logits.float()
+        )  # An `if` on `is_set` would synchronise with the device.
 
 
 @full_precision

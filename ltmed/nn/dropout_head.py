@@ -11,7 +11,7 @@ class DropoutLinear(nn.Module):
     Args:
         in_features: D.
         out_features: K.
-        p: probability in [0, 1] that a feature is left out of a training step.
+        p: probability in [0, 1] that a feature is set to 0 in a training step.
         bias: whether each class has an offset.
     """
 

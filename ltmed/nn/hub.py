@@ -1,4 +1,4 @@
-"""The hub that timm fetches weights from: one attempt, and one line where it cannot be reached."""
+"""The hub that timm downloads weights from: one attempt, and a one-line error if it cannot be reached."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ltmed.nn.weights import first_line
 
 
 @contextmanager
-def reached(name: str) -> Iterator[None]:
-    """Turns whatever fetching a model's weights in the body ends in into one line with the ways around it.
+def hub_errors(name: str) -> Iterator[None]:
+    """Turns any error of downloading a model's weights in the body into one line that names the alternatives.
 
     Raises:
-        UserError: anything but a misspelt option (TypeError), which is named where configs are built.
+        UserError: any error but a misspelt option (TypeError), which the caller that builds the config reports.
     """
     try:
-        with _patient_for_seconds():
+        with _offline_if_unreachable():
             yield
     except (TypeError, UserError):
         raise
@@ -34,8 +34,8 @@ def reached(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _patient_for_seconds() -> Iterator[None]:
-    """Keeps the hub's client to its cache where the hub cannot be reached: it would try, and say so, for a minute."""
+def _offline_if_unreachable() -> Iterator[None]:
+    """Puts the hub's client into offline mode if the hub cannot be reached: otherwise it retries for a minute."""
     from huggingface_hub import constants
 
     logger, offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
@@ -44,7 +44,7 @@ def _patient_for_seconds() -> Iterator[None]:
     constants.HF_HUB_OFFLINE = offline or reason is not None
     try:
         yield
-    except Exception as error:  # The hub's own classes, among others.
+    except Exception as error:  # Includes the hub's own error classes.
         if reason is None:
             raise
         raise ConnectionError(reason) from error
@@ -54,7 +54,7 @@ def _patient_for_seconds() -> Iterator[None]:
 
 
 def _unreachable(address: str) -> str | None:
-    """Why there is no connection to a server, or None if there is one or a proxy would make it."""
+    """Why there is no connection to a server, or None if there is one or a proxy is configured."""
     parts = urlsplit(address)
     if getproxies().get(parts.scheme):
         return None

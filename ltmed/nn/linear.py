@@ -1,4 +1,4 @@
-"""For methods that change the weights of the classifier themselves."""
+"""Access to the linear classifier, for methods that change its weights directly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def linear_classifier(network: Network) -> nn.Linear:
     """The network's classifier, which must be one linear layer.
 
     Raises:
-        UserError: it is another head.
+        UserError: the classifier is another head.
     """
     if not isinstance(network.classifier, nn.Linear):
         raise UserError(

@@ -1,4 +1,4 @@
-"""The one object that every method trains, saves and hands on: encoder, projector, classifier."""
+"""The object that every method trains, saves and passes to its next stage: encoder, projector, classifier."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class Network(nn.Module):
 
 def _require(part: nn.Module | None, kind: type[Head], role: str) -> Head:
     if not isinstance(part, kind):
-        found = "none" if part is None else type(part).__name__
-        wanted = "a" if kind is nn.Module else f"a {kind.__name__} as"
+        actual = "none" if part is None else type(part).__name__
+        expected = "a" if kind is nn.Module else f"a {kind.__name__} as"
         raise UserError(
-            f"This method needs {wanted} {role}, and the network has {found}",
+            f"This method needs {expected} {role}, and the network has {actual}",
             f"Leave method.network.{role} as the method's own yaml has it.",
         )
     return part

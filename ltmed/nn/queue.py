@@ -11,23 +11,23 @@ EMPTY = -1
 
 
 class QueueItems(NamedTuple):
-    """What a queue holds, oldest anywhere: it is a ring. Slots that were never filled have label -1."""
+    """Content of a queue, in the order of the ring buffer. Slots that were never filled have label -1."""
 
     keys: Tensor
     """float32 `[M, E]`; zeros in empty slots."""
     labels: Tensor
     """int64 `[M]`."""
     predicted: Tensor
-    """int64 `[M]`: the class that each item was taken for when it was enqueued."""
+    """int64 `[M]`: the predicted class of each item when it was enqueued."""
 
 
 class FeatureQueue(nn.Module):
     """The newest M keys with their labels and predicted classes, as persistent buffers.
 
-    It fills gradually: an empty slot has label -1 and is for the user to leave out, never a random vector. Nothing in
-    here reads a value back from the device. Several processes hold the same queue if each enqueues the same gathered
-    keys. It moves with every batch: where an optimiser step gathers the gradients of several batches, the keys of the
-    earlier ones are among the items of the later ones, all made by the same weights of the teacher.
+    It fills gradually: an empty slot has label -1, never a random vector, and the caller must ignore it. No value is
+    read back from the device. Processes hold the same queue if each enqueues the same gathered keys. It is updated with
+    every batch: where an optimiser step accumulates the gradients of several batches, the keys of the earlier batches
+    are among the items of the later ones, all computed with the same weights of the teacher.
 
     Args:
         size: M.
@@ -48,7 +48,7 @@ class FeatureQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, labels: Tensor, predicted: Tensor) -> QueueItems:
-        """Replaces the oldest items. Of more than M keys the last M are kept.
+        """Replaces the oldest items. Of more than M keys only the last M are enqueued.
 
         Args:
             keys: `[n, E]`, oldest first.
@@ -56,7 +56,7 @@ class FeatureQueue(nn.Module):
             predicted: int64 `[n]`.
 
         Returns:
-            the new content as copies, so that a graph built on it survives the next `enqueue`.
+            copies of the new content, so that a graph built on it survives the next `enqueue`.
         """
         size = len(self.keys)
         keys, labels, predicted = keys[-size:], labels[-size:], predicted[-size:]

@@ -12,7 +12,7 @@ EPSILON = 1e-6
 class StandardisedLinear(nn.Module):
     """Logits = W (h - m) / s + b, with the mean m and the standard deviation s of the training features.
 
-    Both are 0 and 1 until a stage sets them, and are part of the state dict.
+    They are 0 and 1 until a stage sets them, and are part of the state dict.
 
     Args:
         in_features: D.
@@ -31,7 +31,7 @@ class StandardisedLinear(nn.Module):
 
     @torch.no_grad()
     def set_moments(self, mean: Tensor, variance: Tensor) -> None:
-        """Takes the mean and the variance of the training features, each `[D]`."""
+        """Sets the mean and the variance of the training features, each `[D]`."""
         self.centre.copy_(mean)
         self.scale.copy_((variance + EPSILON).sqrt())
 

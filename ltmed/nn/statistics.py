@@ -11,14 +11,14 @@ from ltmed.losses.lmd import Whitening
 from ltmed.utils import distributed
 
 RIDGE = 0.01
-"""Added to the diagonal of every covariance (Pan et al., 2025): few images of many channels have no full rank."""
+"""Added to the diagonal of every covariance (Pan et al., 2025), which else lacks full rank for few images."""
 
 
 class ClassMoments(NamedTuple):
-    """What one pass over the features found."""
+    """Class moments of one pass over the features."""
 
     present: Tensor
-    """bool `[K]`: whether there was any feature of the class."""
+    """bool `[K]`: whether the class has any feature."""
     means: Tensor
     """float64 `[K, D]`."""
     covariances: Tensor
@@ -26,7 +26,7 @@ class ClassMoments(NamedTuple):
 
 
 class Moments:
-    """Adds up what class means and covariances need, batch by batch; features are not kept.
+    """Accumulates the sums for class means and covariances, batch by batch; features are not stored.
 
     Sums are in float64: a covariance is a small difference of large sums.
 
@@ -43,7 +43,7 @@ class Moments:
         self.products = torch.zeros(num_classes, width, width, **options)  # pyright: ignore[reportArgumentType]
 
     def add(self, features: Tensor, labels: Tensor, weights: Tensor) -> None:
-        """Counts each image as often as its weight says.
+        """Adds a batch; each image is counted with its weight.
 
         Args:
             features: `[n, D]`.
@@ -88,17 +88,17 @@ class ClassStatistics(nn.Module):
         self.register_buffer("covariances", torch.eye(width).repeat(num_classes, 1, 1))
 
     @torch.no_grad()
-    def update(self, found: ClassMoments, *, momentum: float) -> None:
+    def update(self, moments: ClassMoments, *, momentum: float) -> None:
         """S <- momentum S + (1 - momentum) S_new for both, the new covariances with the ridge.
 
         Args:
-            found: of all processes; classes that are not present keep what they have.
-            momentum: in [0, 1]; 0 forgets what was there.
+            moments: moments over all processes; classes that are not present keep their statistics.
+            momentum: in [0, 1]; 0 replaces the old statistics.
         """
-        ridge = self.ridge * torch.eye(found.means.shape[1], device=found.means.device)
-        weight = (1 - momentum) * found.present.to(self.means.dtype)
-        self.means.lerp_(found.means.to(self.means.dtype), weight[:, None])
-        self.covariances.lerp_((found.covariances + ridge).to(self.covariances.dtype), weight[:, None, None])
+        ridge = self.ridge * torch.eye(moments.means.shape[1], device=moments.means.device)
+        weight = (1 - momentum) * moments.present.to(self.means.dtype)
+        self.means.lerp_(moments.means.to(self.means.dtype), weight[:, None])
+        self.covariances.lerp_((moments.covariances + ridge).to(self.covariances.dtype), weight[:, None, None])
 
     @torch.no_grad()
     def factors(self) -> Tensor:
@@ -107,7 +107,7 @@ class ClassStatistics(nn.Module):
 
     @torch.no_grad()
     def whitening(self, factors: Tensor) -> Whitening:
-        """What `losses.lmd.mahalanobis` needs, from `factors()`; to be computed once for many batches."""
+        """The arguments of `losses.lmd.mahalanobis`, from `factors()`; to be computed once for many batches."""
         classes, width = self.means.shape
         eye = torch.eye(width, dtype=torch.float64, device=factors.device)
         inverse = torch.linalg.solve_triangular(factors.double(), eye.expand(classes, -1, -1), upper=False)

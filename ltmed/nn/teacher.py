@@ -11,12 +11,12 @@ from torch import Tensor, nn
 class EmaTeacher(nn.Module):
     """Follows the weights of some modules slowly: theta_teacher <- m theta_teacher + (1 - m) theta_student.
 
-    The copy gets no gradient, is part of the state dict, and keeps its mode whatever the modules around it do. The
-    momentum is meant per step of the optimiser: call `update` once for each, not for every batch of an accumulation.
+    The copy has no gradient, is part of the state dict, and keeps its mode when the enclosing module changes its own.
+    The momentum is per optimiser step: call `update` once per step, not for every accumulated batch.
 
     Args:
-        modules: what to copy; `forward` applies the copies one after another.
-        training: mode of the copy for good. MoCo's key encoder normalises with the statistics of its own batch
+        modules: modules to copy; `forward` applies the copies one after another.
+        training: the permanent mode of the copy. MoCo's key encoder normalises with the statistics of its own batch
             (True); a mean teacher that gives targets usually is in evaluation mode (False).
     """
 
@@ -27,7 +27,7 @@ class EmaTeacher(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> EmaTeacher:
-        """Keeps the mode chosen at construction; `mode` is what a module around it asks for."""
+        """Keeps the mode set at construction; ignores `mode`, which comes from the enclosing module."""
         return super().train(self._mode)
 
     @torch.no_grad()
@@ -38,20 +38,20 @@ class EmaTeacher(nn.Module):
             modules: the same modules as at construction, in the same order.
             momentum: m in [0, 1].
         """
-        mine, theirs = list(self.parameters()), [p for module in modules for p in module.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1 - momentum)  # pyright: ignore  # One kernel for all, not one for each.
-        mine, theirs = list(self.buffers()), [b for module in modules for b in module.buffers()]
-        if mine:
-            torch._foreach_copy_(mine, theirs)  # pyright: ignore
+        teacher, student = list(self.parameters()), [p for module in modules for p in module.parameters()]
+        torch._foreach_lerp_(teacher, student, 1 - momentum)  # pyright: ignore  # One kernel for all parameters.
+        teacher, student = list(self.buffers()), [b for module in modules for b in module.buffers()]
+        if teacher:
+            torch._foreach_copy_(teacher, student)  # pyright: ignore
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> list[Tensor]:
-        """What each copy makes of what the one before it made, without gradient."""
-        made = []
+        """The outputs of all copies, each applied to the output of the one before it, without gradient."""
+        outputs = []
         for module in self.copies:
             inputs = module(inputs)
-            made.append(inputs)
-        return made
+            outputs.append(inputs)
+        return outputs
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Applies the copies in order, without gradient."""

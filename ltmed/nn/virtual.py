@@ -1,4 +1,4 @@
-"""Virtual features: drawn from a normal distribution per class, never stored (Pan et al., 2025, Section 3.4.1).
+"""Virtual features: sampled from a normal distribution per class, never stored (Pan et al., 2025, Section 3.4.1).
 
 Letters: K classes, D feature width, R features per class.
 """
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 _CHUNK = 4096
-"""Features made at once: enough for matrix products per class to be large, little enough to stay in memory."""
+"""Features sampled at once: many enough for large matrix products per class, few enough to fit in memory."""
 
 
 def virtual_batches(
     means: Tensor, factors: Tensor, per_class: int, batch_size: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draws mu_k + L_k z, z ~ N(0, I), R times for each class, in random order, batch by batch.
+    """Samples mu_k + L_k z, z ~ N(0, I), R times for each class, in random order, batch by batch.
 
     Args:
         means: mu `[K, D]`.
@@ -34,17 +34,17 @@ def virtual_batches(
         by_class = labels.argsort(stable=True)
         sizes = labels.bincount(minlength=classes).tolist()
         noise = torch.randn(len(labels), width, generator=generator, device=means.device)
-        drawn = [
+        samples = [
             torch.addmm(mean, z, factor.T) for mean, z, factor in zip(means, noise.split(sizes), factors, strict=True)
         ]
-        features = torch.empty_like(noise).index_copy_(0, by_class.to(means.device), torch.cat(drawn))
+        features = torch.empty_like(noise).index_copy_(0, by_class.to(means.device), torch.cat(samples))
         yield from zip(features.split(batch_size), labels.to(means.device).split(batch_size), strict=True)
 
 
 def real_batches(
     features: Tensor, labels: Tensor, per_class: int, batch_size: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draws R features of each class with replacement, in random order, batch by batch: as many as virtual ones.
+    """Samples R features of each class with replacement, in random order, batch by batch: as many as virtual ones.
 
     Args:
         features: `[N, D]`.
@@ -58,13 +58,13 @@ def real_batches(
     """
     by_class, sizes = labels.argsort(stable=True), labels.bincount()
     starts = sizes.cumsum(0) - sizes
-    for drawn in _class_order(len(sizes), per_class, generator).split(batch_size):
-        chosen = drawn.to(features.device)
-        places = torch.rand(len(chosen), generator=generator, device=features.device, dtype=torch.float64)
-        yield features[by_class[starts[chosen] + (places * sizes[chosen]).long()]], chosen
+    for labels_of_batch in _class_order(len(sizes), per_class, generator).split(batch_size):
+        batch_labels = labels_of_batch.to(features.device)
+        positions = torch.rand(len(batch_labels), generator=generator, device=features.device, dtype=torch.float64)
+        yield features[by_class[starts[batch_labels] + (positions * sizes[batch_labels]).long()]], batch_labels
 
 
 def _class_order(classes: int, per_class: int, generator: torch.Generator) -> Tensor:
-    """Each class R times in random order, int64 `[R K]`, on the host: lengths of shares are then known at once."""
+    """Each class R times in random order, int64 `[R K]` on the host, where sizes need no synchronisation."""
     on_host = torch.Generator().manual_seed(int(generator.initial_seed()))
     return torch.randperm(per_class * classes, generator=on_host) % classes

@@ -1,9 +1,9 @@
-"""Files of pretrained weights: whatever wrapper their authors saved them in, into a timm model without its classifier.
+"""Loads files of pretrained weights, in any common wrapper, into a timm model without its classifier.
 
 A file may hold the state dict itself or a checkpoint around it, at any depth and under any prefix: `state_dict`,
 `model` or `teacher` around it; `module.` (DataParallel), `_orig_mod.` (compiled), `encoder_q.` (MoCo),
 `teacher.backbone.` (DINO), `model.` (Lightning), `network.encoder.` (a run of this package) before its keys. The part
-of the file that fills the model completely is taken; names of the original repositories are translated by timm's own
+of the file that matches the model completely is loaded; names of the original repositories are translated by timm's own
 `checkpoint_filter_fn`.
 """
 
@@ -26,71 +26,73 @@ from ltmed.errors import UserError
 State = dict[str, Tensor]
 
 RUN = "network.encoder."
-"""Where a checkpoint of a run of this package has its encoder."""
-_BETTER = (RUN, "ema", "teacher", "encoder_q", "base_encoder", "query_encoder")
-"""Of several complete networks in one file, the one whose prefix contains the first of these is meant: the authors of
-timm and DINO evaluate the average (`state_dict_ema`, `teacher`), those of MoCo the encoder of the queries."""
+"""Prefix of the encoder in a checkpoint of a run of this package."""
+_PREFERRED = (RUN, "ema", "teacher", "encoder_q", "base_encoder", "query_encoder")
+"""If a file holds several complete networks, the one whose prefix contains the first of these is loaded: timm and DINO
+evaluate the moving average (`state_dict_ema`, `teacher`), MoCo the query encoder."""
 _DEPTH = 6
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _RECORDS: list[Any] = [
     argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType,
     (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
 ]  # fmt: skip
-"""What DINO, MAE and others save beside the weights (their command line, a best accuracy): values, no code."""
+"""Types that DINO, MAE and others save beside the weights (command line, best accuracy): values, no code."""
 
 
 def load_weights(model: nn.Module, name: str, file: Path) -> None:
     """Loads a file into a timm model; its classifier is left out.
 
     Args:
-        model: made with `num_classes=0`.
-        name: what the user calls the model.
+        model: created with `num_classes=0`.
+        name: name of the model in messages.
         file: `.pth`, `.pt`, `.ckpt`, `.safetensors`.
 
     Raises:
-        UserError: the file cannot be read, fits nowhere, or holds several networks of which none is the obvious one.
+        UserError: the file cannot be read, does not match the model, or holds several matching networks and none is
+            preferred.
     """
     stored = flatten(read_checkpoint(file))
-    own = _needed(model)
+    required = _needed(model)
     fitting: dict[str, State] = {}
-    for prefix, state in _parts(stored, model):
-        if _fits(state, own):
-            fitting.setdefault(prefix, state)  # What fits as it is comes before its translation.
+    for prefix, state in _candidates(stored, model):
+        if _fits(state, required):
+            fitting.setdefault(prefix, state)  # An untranslated match is preferred to a translated one.
     if not fitting:
         raise _misfit(model, name, file, stored)
     prefix = _choose(list(fitting), file)
     state = fitting[prefix]
-    known, heads = model.state_dict(), _heads(model)
-    extra = [key for key in state if key not in known and not (heads and key.startswith(heads))]
+    model_state, heads = model.state_dict(), _heads(model)
+    extra = [key for key in state if key not in model_state and not (heads and key.startswith(heads))]
     if extra:
-        warnings.warn(f"{file}: left out, not in '{name}': {_some(extra)}", stacklevel=2)
-    model.load_state_dict({key: value for key, value in state.items() if key in known}, strict=False)
+        warnings.warn(f"{file}: left out, not in '{name}': {_listed(extra)}", stacklevel=2)
+    model.load_state_dict({key: value for key, value in state.items() if key in model_state}, strict=False)
 
 
 def load_in_order(model: nn.Module, name: str, file: Path) -> None:
     """Loads a state dict whose names differ from the model's but whose order, shapes and last names are the model's.
 
     Args:
-        model: with its classifier, so that every entry has its place.
-        name: what the user calls the model.
+        model: with its classifier, so that all entries correspond.
+        name: name of the model in messages.
         file: a plain state dict.
 
     Raises:
         UserError: the file cannot be read, or is not such a state dict.
     """
-    state, own = flatten(read_checkpoint(file)), model.state_dict()
-    pairs = list(zip(own.items(), state.items(), strict=False))
+    state, model_state = flatten(read_checkpoint(file)), model.state_dict()
+    pairs = list(zip(model_state.items(), state.items(), strict=False))
     differing = [
-        f"{theirs} for {ours}"
-        for (ours, mine), (theirs, value) in pairs
-        if mine.shape != value.shape or ours.rpartition(".")[2] != theirs.rpartition(".")[2]
+        f"{file_key} for {model_key}"
+        for (model_key, parameter), (file_key, value) in pairs
+        if parameter.shape != value.shape or model_key.rpartition(".")[2] != file_key.rpartition(".")[2]
     ]
-    if len(own) != len(state) or differing:
+    if len(model_state) != len(state) or differing:
         raise UserError(
-            f"{file} does not hold the weights of '{name}' ({len(state)} entries for {len(own)}; {_some(differing)})",
+            f"{file} does not hold the weights of '{name}' ({len(state)} entries for {len(model_state)}; "
+            f"{_listed(differing)})",
             "Install the version of the package that pyproject.toml names.",
         )
-    model.load_state_dict({ours: value for (ours, _), (_, value) in pairs})
+    model.load_state_dict({model_key: value for (model_key, _), (_, value) in pairs})
 
 
 def read_checkpoint(file: Path) -> Any:
@@ -108,7 +110,7 @@ def read_checkpoint(file: Path) -> Any:
             return load_file(str(file))
         with torch.serialization.safe_globals(_RECORDS):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # Bytes that are no weights may be anything to a reader of pickles.
+    except Exception as error:  # On other content the pickle reader may raise any error.
         raise UserError(
             f"backbone.weights={file} cannot be read as a file of weights ({first_line(error)})",
             "Pickled code is never run: save a state dict (`torch.save(model.state_dict(), FILE)`) or a .safetensors.",
@@ -117,90 +119,90 @@ def read_checkpoint(file: Path) -> Any:
 
 def flatten(node: Any, prefix: str = "", depth: int = 0) -> State:
     """All tensors of nested mappings under dotted keys; anything else (epochs, arguments, lists) is left out."""
-    found: State = {}
+    tensors: State = {}
     if not isinstance(node, Mapping) or depth > _DEPTH:
-        return found
+        return tensors
     for key, value in node.items():
         if isinstance(value, Tensor):
-            found[f"{prefix}{key}"] = value
+            tensors[f"{prefix}{key}"] = value
         elif isinstance(value, Mapping):
-            found |= flatten(value, f"{prefix}{key}.", depth + 1)
-    return found
+            tensors |= flatten(value, f"{prefix}{key}.", depth + 1)
+    return tensors
 
 
 def first_line(error: BaseException) -> str:
-    """Of the message, at most 200 characters."""
+    """The first line of an error's message, at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def _needed(model: nn.Module) -> State:
-    """What a file must have: all but the counters of batches, which old checkpoints lack."""
+    """The entries that a file must have: all but BatchNorm's batch counters, which old checkpoints lack."""
     return {key: value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
 
 
-def _fits(state: Mapping[str, Tensor], own: State) -> bool:
-    return all(key in state and state[key].shape == value.shape for key, value in own.items())
+def _fits(state: Mapping[str, Tensor], required: State) -> bool:
+    return all(key in state and state[key].shape == value.shape for key, value in required.items())
 
 
-def _parts(stored: State, model: nn.Module) -> Iterator[tuple[str, State]]:
-    """(prefix, state dict in the model's names) of every part of a file that is large enough to fill the model."""
+def _candidates(stored: State, model: nn.Module) -> Iterator[tuple[str, State]]:
+    """(prefix, state dict in the model's names) of every part of a file that has enough entries for the model."""
     translate = _translation(model)
-    enough = len(_needed(model)) // 2
-    for prefix in _prefixes(stored, enough):
+    min_keys = len(_needed(model)) // 2
+    for prefix in _prefixes(stored, min_keys):
         state = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
         yield prefix, state
         if translate is not None:
             try:
                 translated = translate(dict(state), model)
-            except Exception:  # Written for one repository's files, it may do anything with another's.
+            except Exception:  # It may fail in any way on files of another repository.
                 continue
             yield prefix, {key: value for key, value in translated.items() if isinstance(value, Tensor)}
 
 
-def _prefixes(stored: State, enough: int) -> list[str]:
-    """The empty prefix and the dotted beginnings that at least `enough` keys share, shortest first."""
+def _prefixes(stored: State, min_keys: int) -> list[str]:
+    """The empty prefix and the dotted prefixes that at least `enough` keys share, shortest first."""
     counts: Counter[str] = Counter()
     for key in stored:
-        places = [place for place, letter in enumerate(key) if letter == "."][: 2 * _DEPTH]
-        counts.update(key[: place + 1] for place in places)
-    return ["", *sorted((prefix for prefix, number in counts.items() if number >= max(1, enough)), key=len)]
+        dots = [index for index, letter in enumerate(key) if letter == "."][: 2 * _DEPTH]
+        counts.update(key[: index + 1] for index in dots)
+    return ["", *sorted((prefix for prefix, number in counts.items() if number >= max(1, min_keys)), key=len)]
 
 
 def _translation(model: nn.Module) -> Callable[[State, nn.Module], Mapping[str, Any]] | None:
-    """Timm's function that turns the files of the original repository into the model's names and sizes."""
+    """Timm's function that converts a checkpoint of the original repository to the model's names and shapes."""
     return getattr(sys.modules.get(type(model).__module__), "checkpoint_filter_fn", None)
 
 
 def _choose(prefixes: list[str], file: Path) -> str:
     if len(prefixes) == 1:
         return prefixes[0]
-    for word in _BETTER:
-        named = [prefix for prefix in prefixes if word in prefix]
-        if len(named) == 1:
-            return named[0]
+    for preferred in _PREFERRED:
+        matching = [prefix for prefix in prefixes if preferred in prefix]
+        if len(matching) == 1:
+            return matching[0]
     raise UserError(
-        f"backbone.weights={file} holds several networks that fit: {_some(prefixes)}",
+        f"backbone.weights={file} holds several networks that fit: {_listed(prefixes)}",
         "Save the one that you mean in a file of its own: torch.save(model.state_dict(), FILE).",
     )
 
 
 def _misfit(model: nn.Module, name: str, file: Path, stored: State) -> UserError:
-    """What keeps the part that comes nearest from fitting."""
-    own, heads = _needed(model), _heads(model)
+    """The error that lists the differences between the model and the best matching part of the file."""
+    required, heads = _needed(model), _heads(model)
 
     def matching(part: tuple[str, State]) -> int:
-        return sum(key in part[1] and part[1][key].shape == value.shape for key, value in own.items())
+        return sum(key in part[1] and part[1][key].shape == value.shape for key, value in required.items())
 
-    _, state = max(_parts(stored, model), key=matching)
-    missing = [key for key in own if key not in state]
+    _, state = max(_candidates(stored, model), key=matching)
+    missing = [key for key in required if key not in state]
     shapes = [
         f"{key} ({list(state[key].shape)} in the file, {list(value.shape)} in the model)"
-        for key, value in own.items()
+        for key, value in required.items()
         if key in state and state[key].shape != value.shape
     ]
     extra = [key for key in state if key not in model.state_dict() and not (heads and key.startswith(heads))]
-    faults = [f"missing: {_some(missing)}"] * bool(missing) + [f"other shape: {_some(shapes)}"] * bool(shapes)
-    faults += [f"not in the model: {_some(extra)}"] * bool(extra)
+    faults = [f"missing: {_listed(missing)}"] * bool(missing) + [f"other shape: {_listed(shapes)}"] * bool(shapes)
+    faults += [f"not in the model: {_listed(extra)}"] * bool(extra)
     return UserError(
         f"backbone.weights={file} does not fit '{name}'; " + "; ".join(faults),
         "Give a checkpoint of the same timm model, or choose the backbone that it was saved from.",
@@ -208,12 +210,12 @@ def _misfit(model: nn.Module, name: str, file: Path, stored: State) -> UserError
 
 
 def _heads(model: Any) -> tuple[str, ...]:
-    """Beginnings of the names of the classifier."""
+    """Prefixes of the names of the classifier."""
     classifier = model.default_cfg.get("classifier") or ()
     return tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
 
 
-def _some(items: list[str], most: int = 3) -> str:
-    return ", ".join(item or "(no prefix)" for item in items[:most]) + (
-        f" and {len(items) - most} more" if len(items) > most else ""
+def _listed(items: list[str], max_items: int = 3) -> str:
+    return ", ".join(item or "(no prefix)" for item in items[:max_items]) + (
+        f" and {len(items) - max_items} more" if len(items) > max_items else ""
     )

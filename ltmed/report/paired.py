@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ltmed.evaluation.bootstrap import CHUNK_VALUES, draw
+from ltmed.evaluation.bootstrap import CHUNK_VALUES, resample_weights
 from ltmed.evaluation.metrics import Evaluation, count_scores, mean_of_defined
 from ltmed.evaluation.scoring import scorer_of
 from ltmed.report.statistics import LEVEL
@@ -136,7 +136,8 @@ class _Images:
         """uint16 `[1 + R, G]`: every group once, then its multiplicity in each resample."""
         if self._weights is None:
             resamples = (
-                chunk.astype(np.uint16) for chunk in draw(np.arange(self.units), bootstrap.resamples, bootstrap.seed)
+                chunk.astype(np.uint16)
+                for chunk in resample_weights(np.arange(self.units), bootstrap.resamples, bootstrap.seed)
             )
             self._weights = np.concatenate([np.ones((1, self.units), np.uint16), *resamples])
         return self._weights

@@ -54,13 +54,15 @@ def main(rounds: int = 5) -> None:
         logits = torch.randn(samples, classes).requires_grad_()
         features = F.normalize(torch.randn(samples, 128), dim=1).requires_grad_()
         labels, prior = torch.randint(classes, (samples,)), torch.rand(classes).log_softmax(0)
-        ours, theirs = (loss_and_gradients(loss, (logits, features, labels, prior)) for loss in (aduc, masked_softmax))
-        compare(f"AduC, {samples} samples, {classes} classes", ours, theirs, rounds, 1.0)
+        actual, reference = (
+            loss_and_gradients(loss, (logits, features, labels, prior)) for loss in (aduc, masked_softmax)
+        )
+        compare(f"AduC, {samples} samples, {classes} classes", actual, reference, rounds, 1.0)
     for batch, classes in ((128, 198), (256, 5)):
         logits = torch.randn(batch, classes).requires_grad_()
         inputs = (logits, torch.randint(classes, (batch,)), torch.ones(classes))
-        ours, theirs = (loss_and_gradients(loss, inputs) for loss in (alpa, one_hot))
-        compare(f"ALPA, {batch} images, {classes} classes", ours, theirs, rounds, 1.5)
+        actual, reference = (loss_and_gradients(loss, inputs) for loss in (alpa, one_hot))
+        compare(f"ALPA, {batch} images, {classes} classes", actual, reference, rounds, 1.5)
     torch.set_num_threads(threads)
 
 

@@ -57,10 +57,10 @@ def main(rounds: int = 5) -> None:
     pools = [ProcessPoolExecutor(1, context, prepare, (keep,)) for keep in (False, True)]
     for name in ("training step", "forward pass"):
         turns = [[pool.submit(seconds, name).result() for pool in pools] for _ in range(rounds + 1)][1:]
-        plain, kept = (statistics.median(column) for column in zip(*turns, strict=True))
+        plain, retained = (statistics.median(column) for column in zip(*turns, strict=True))
         ratio = statistics.median(one / other for one, other in turns)
         print(
-            f"allocator, {name}: {1e3 * plain / BATCH:.1f} ms an image, with kept memory {1e3 * kept / BATCH:.1f}, "
+            f"allocator, {name}: {1e3 * plain / BATCH:.1f} ms an image, with kept memory {1e3 * retained / BATCH:.1f}, "
             f"ratio {ratio:.2f} (goal >= {GOAL:g})",
             flush=True,
         )

@@ -137,13 +137,13 @@ def first_epoch(manifest: Manifest, folder: Path, rounds: int) -> None:
 def main(rounds: int = 5) -> None:
     """Prints B3."""
     check_pillow()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         for name in GOALS:
-            (images := Path(place, name, "images")).mkdir(parents=True)
+            (images := Path(folder, name, "images")).mkdir(parents=True)
             manifest = write_images(images, IMAGES) if name == "dermoscopy" else write_fundus(images)
-            compare(name, manifest, Path(place, name), rounds)
+            compare(name, manifest, Path(folder, name), rounds)
             if name == "dermoscopy":
-                first_epoch(manifest, Path(place, name), rounds)
+                first_epoch(manifest, Path(folder, name), rounds)
 
 
 if __name__ == "__main__":

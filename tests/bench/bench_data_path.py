@@ -49,8 +49,8 @@ def main(rounds: int = 5) -> None:
     with cached_images() as (manifest, cache):
         sampler = InstanceSampler(manifest.labels, batch_size=BATCH, epochs=rounds, seed=0)
         rows = np.arange(IMAGES)
-        ours = TrainLoader(cache, rows, manifest.labels, sampler, augmentation("mocov2"), views=2, seed=0)
-        race("B1", ours, pillow_loader(manifest, moco(), views=2, train=True), rounds=rounds, goal=GOAL)
+        actual = TrainLoader(cache, rows, manifest.labels, sampler, augmentation("mocov2"), views=2, seed=0)
+        race("B1", actual, pillow_loader(manifest, moco(), views=2, train=True), rounds=rounds, goal=GOAL)
 
 
 if __name__ == "__main__":

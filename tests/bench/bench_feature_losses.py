@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltmed.losses.aduni import aduc_loss
-from ltmed.losses.cc_sam import misses_of, sharpness_shift
+from ltmed.losses.cc_sam import sharpness_shift, softmax_residuals
 from ltmed.losses.supcon import supcon_loss
 from tests.bench.bench_losses import time_only
 from tests.bench.timing import compare, loss_and_gradients
@@ -45,7 +45,7 @@ def main(rounds: int = 5) -> None:
 
     def cc_sam(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
         z = F.linear(h, w, b)
-        shift = sharpness_shift(h, labels, h, misses_of(z, labels), labels, w, b, counts, rho=1e-6)
+        shift = sharpness_shift(h, labels, h, softmax_residuals(z, labels), labels, w, b, counts, rho=1e-6)
         return (F.cross_entropy(z, labels) + F.cross_entropy(z + shift, labels)) / 2
 
     ones: list[tuple[str, Callable[..., Tensor], list[Tensor]]] = [
@@ -55,8 +55,8 @@ def main(rounds: int = 5) -> None:
     ]
     reference = time_only(loss_and_gradients(plain, [features, weight, bias]))
     for name, loss, inputs in ones:
-        ours = time_only(loss_and_gradients(loss, inputs))
-        compare(f"{name} beside a linear classifier with cross-entropy", ours, reference, rounds, 0.25, (50, 100))
+        actual = time_only(loss_and_gradients(loss, inputs))
+        compare(f"{name} beside a linear classifier with cross-entropy", actual, reference, rounds, 0.25, (50, 100))
     torch.set_num_threads(threads)
 
 

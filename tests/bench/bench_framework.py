@@ -155,22 +155,22 @@ def main(rounds: int = 5) -> None:
         )  # fmt: skip
         variants, times, equal = (with_stage, with_lightning, bare), [], True
         for turn in range(rounds + 1):
-            found: dict[int, tuple[float, Tensor]] = {}
+            actual: dict[int, tuple[float, Tensor]] = {}
             for which in sorted(range(3), key=lambda index, first=turn: (index - first) % 3):
                 with tempfile.TemporaryDirectory() as folder:
-                    found[which] = variants[which](backbone, batch, steps, Path(folder))
-            equal &= all(torch.allclose(found[which][1], found[2][1], atol=1e-5) for which in range(2))
+                    actual[which] = variants[which](backbone, batch, steps, Path(folder))
+            equal &= all(torch.allclose(actual[which][1], actual[2][1], atol=1e-5) for which in range(2))
             if turn:  # The first round warms up.
-                times.append([found[which][0] for which in range(3)])
+                times.append([actual[which][0] for which in range(3)])
         _print(f"{backbone} batch {size}", times, equal)
 
 
 def _print(what: str, times: list[list[float]], equal: bool) -> None:
-    ours, lightning, step = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
+    actual, lightning, step = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
     tax, least = (1e6 * statistics.median(row[i] - row[2] for row in times) for i in range(2))
     ratio = 100 * (statistics.median(row[0] / row[2] for row in times) - 1)
     print(
-        f"B8 {what}: bare step {step:.2f} ms, Lightning {lightning:.2f} ms, ours {ours:.2f} ms. Tax {tax:+.0f} us a "
+        f"B8 {what}: bare step {step:.2f} ms, Lightning {lightning:.2f} ms, ours {actual:.2f} ms. Tax {tax:+.0f} us a "
         f"step (goal <= 400), of which Lightning {least:+.0f} us; {ratio:+.1f} % (goal <= 3 % at batch 64); "
         f"{tax / 200:.1f} % of a 20 ms step (goal <= 2 %). Equal weights: {equal}",
         flush=True,

@@ -26,7 +26,7 @@ CLASSES, WIDTH, BATCH = 8, 512, 128
 PER_CLASS, M_BATCH = 50_000, 352
 
 
-def known_statistics(classes: int) -> ClassStatistics:
+def fixed_statistics(classes: int) -> ClassStatistics:
     """Class statistics of `classes` random normal distributions."""
     made = ClassStatistics(classes, WIDTH)
     roots = torch.randn(classes, WIDTH, WIDTH, dtype=torch.float64) / WIDTH**0.5
@@ -59,12 +59,12 @@ def consistency(known: ClassStatistics) -> tuple[Work, Tensor, Tensor]:
 
 def consistency_memory() -> float:
     """Extra memory of it, in MiB."""
-    return extra_memory(consistency(known_statistics(CLASSES))[0])
+    return extra_memory(consistency(fixed_statistics(CLASSES))[0])
 
 
 def distribution(rounds: int) -> None:
     """Feature-distribution consistency, forward and backward."""
-    known = known_statistics(CLASSES)
+    known = fixed_statistics(CLASSES)
     work, features, labels = consistency(known)
     started = time.perf_counter()
     known.whitening(known.factors())
@@ -77,15 +77,15 @@ def distribution(rounds: int) -> None:
 
 def channel_matrices(student: Tensor, teacher: Tensor) -> Tensor:
     """L_channel with the D x D matrices."""
-    ours, theirs = (F.normalize(z.T @ z, dim=1) for z in (student, teacher))
-    return (ours - theirs).square().sum() / student.shape[1]
+    actual, reference = (F.normalize(z.T @ z, dim=1) for z in (student, teacher))
+    return (actual - reference).square().sum() / student.shape[1]
 
 
 def channels(rounds: int) -> None:
     """The channel relation, forward and backward."""
     inputs = [torch.rand(BATCH, 2048).requires_grad_(), torch.rand(BATCH, 2048)]
-    ours, theirs = loss_and_gradients(lmd.channel_relation, inputs), loss_and_gradients(channel_matrices, inputs)
-    compare(f"channel relation, N {BATCH} D 2048", ours, theirs, rounds, 4, (10, 5))
+    actual, reference = loss_and_gradients(lmd.channel_relation, inputs), loss_and_gradients(channel_matrices, inputs)
+    compare(f"channel relation, N {BATCH} D 2048", actual, reference, rounds, 4, (10, 5))
 
 
 def average_each(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
@@ -130,12 +130,12 @@ def m_step_stored(known: ClassStatistics, per_class: int) -> tuple[Tensor, Tenso
     classifier, sums = nn.Linear(WIDTH, len(known.means)), torch.zeros(2, WIDTH)
     optimizer = torch.optim.SGD(classifier.parameters(), 1e-5, momentum=0.9, weight_decay=1e-4)
     rng = np.random.default_rng(0)
-    drawn = [
+    sampled = [
         rng.multivariate_normal(mean, covariance, per_class)
         for mean, covariance in zip(known.means.numpy(), known.covariances.numpy(), strict=True)
     ]
-    features = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
-    del drawn
+    features = torch.from_numpy(np.concatenate(sampled).astype(np.float32))
+    del sampled
     data = TensorDataset(features, torch.arange(len(known.means)).repeat_interleave(per_class))
     for x, y in DataLoader(data, M_BATCH, shuffle=True):
         _learn(classifier, optimizer, x, y, sums)
@@ -152,20 +152,20 @@ def _learn(classifier: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y
 
 def m_step(rounds: int) -> None:
     """Virtual features and one pass of the classifier over them."""
-    known, found, times = known_statistics(CLASSES), {}, []
+    known, actual, times = fixed_statistics(CLASSES), {}, []
     for _ in range(max(1, rounds // 3)):
         row = []
         for work in (m_step_stored, m_step_streamed):
             started = time.perf_counter()
-            found[work] = work(known, PER_CLASS)
+            actual[work] = work(known, PER_CLASS)
             row.append(time.perf_counter() - started)
         times.append(row)
     ratio = statistics.median(slow / fast for slow, fast in times)
     slow, fast = (statistics.median(column) for column in zip(*times, strict=True))
     # Both means are sums of the same number of draws: their difference in units of its standard error.
     spread = (known.covariances.diagonal(dim1=1, dim2=2).mean(0) * 2 / (PER_CLASS * CLASSES)).sqrt()
-    apart = float(((found[m_step_stored][0] - found[m_step_streamed][0]) / spread).square().mean().sqrt())
-    squares = float((found[m_step_stored][1] / found[m_step_streamed][1] - 1).abs().max())
+    apart = float(((actual[m_step_stored][0] - actual[m_step_streamed][0]) / spread).square().mean().sqrt())
+    squares = float((actual[m_step_stored][1] / actual[m_step_streamed][1] - 1).abs().max())
     print(
         f"B6 virtual features and M step, {CLASSES} x {PER_CLASS} x {WIDTH}: ours {fast:.1f} s, stored {slow:.1f} s, "
         f"ratio {ratio:.2f} (goal >= 4 {'met' if ratio >= 4 else 'MISSED'}); means apart by {apart:.2f} standard "
@@ -179,7 +179,7 @@ def m_step(rounds: int) -> None:
 
 def m_step_memory(classes: int) -> float:
     """Extra memory of the streamed M step, in MiB."""
-    known = known_statistics(classes)
+    known = fixed_statistics(classes)
     return extra_memory(lambda: m_step_streamed(known, PER_CLASS // 5))
 
 

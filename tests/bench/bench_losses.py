@@ -29,16 +29,16 @@ def main(rounds: int = 5) -> None:
     inputs = (logits, torch.randint(198, (128,)), torch.randint(1, 500, (198,)))
     reference = time_only(loss_and_gradients(load("ce"), inputs))
     for name in NAMES:
-        ours = time_only(loss_and_gradients(load(name), inputs))
-        compare(f"loss={name} beside cross-entropy", ours, reference, rounds, 0.5, (100, 100))
+        actual = time_only(loss_and_gradients(load(name), inputs))
+        compare(f"loss={name} beside cross-entropy", actual, reference, rounds, 0.5, (100, 100))
     for labels in (40, 198):
         z = torch.randn(128, labels).requires_grad_()
-        wanted = (torch.rand(128, labels) < 0.05).float()
+        expected = (torch.rand(128, labels) < 0.05).float()
         counts = torch.stack([torch.randint(1, 500, (labels,)), torch.full((labels,), 9000)])
-        plain = time_only(loss_and_gradients(torch.nn.functional.binary_cross_entropy_with_logits, (z, wanted)))
+        plain = time_only(loss_and_gradients(torch.nn.functional.binary_cross_entropy_with_logits, (z, expected)))
         for name in (name for name in NAMES if is_multilabel(load(name))):
-            ours = time_only(loss_and_gradients(load(name), (z, wanted, counts)))
-            compare(f"loss={name}, several labels, 128 x {labels}, beside BCE", ours, plain, rounds, 0.5, (100, 100))
+            actual = time_only(loss_and_gradients(load(name), (z, expected, counts)))
+            compare(f"loss={name}, several labels, 128 x {labels}, beside BCE", actual, plain, rounds, 0.5, (100, 100))
     torch.set_num_threads(threads)
 
 

@@ -58,13 +58,13 @@ def peak(cache: ImageCache) -> int:
     test = EvalLoader(cache, rows, labels, CenterCrop(CROP), batch_size=BATCH)
 
     def used() -> Iterator[int]:
-        seen = 0
+        observed = 0
         for loader in (train, test):
             for step, batch in enumerate(loader):
-                seen += len(batch.images)
+                observed += len(batch.images)
                 if step % 10 == 0:
                     yield memory("RssAnon")
-        assert seen == 2 * IMAGES
+        assert observed == 2 * IMAGES
 
     return max(used())
 
@@ -73,10 +73,10 @@ def main(rounds: int = 1) -> None:
     """Prints the peak for both stores."""
     stores: dict[str, tuple[Store, Callable[[Path], None]]] = {"raw": (RAW, write_raw), "JPEG": (JPEG, write_jpegs)}
     for name, (store, write) in stores.items():
-        with tempfile.TemporaryDirectory() as place:
-            write(Path(place))
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder))
             before, most = memory("RssAnon") / 1024, []
-            pixels = store.open(Path(place), SHAPE)
+            pixels = store.open(Path(folder), SHAPE)
             assert pixels is not None
             cache = ImageCache(pixels)
             wall, cpu = timed(lambda: most.extend(peak(cache) for _ in range(rounds)))  # noqa: B023

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn import metrics as sk
 
-from ltmed.evaluation.bootstrap import bootstrap, draw
+from ltmed.evaluation.bootstrap import bootstrap, resample_weights
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.operating_points import label_thresholds
 
@@ -34,19 +34,19 @@ def main(rounds: int = 5) -> None:
         thresholds = label_thresholds(evaluation)
         started = time.process_time()
         bootstrap(evaluation, tiers, thresholds=thresholds, groups=groups, unit="patient", resamples=RESAMPLES)
-        ours = time.process_time() - started
+        actual = time.process_time() - started
         members = np.unique(groups, return_inverse=True)[1]
-        weights = next(draw(members, rounds, 0))
+        weights = next(resample_weights(members, rounds, 0))
         targets, scores = evaluation.labels.numpy(), evaluation.probabilities.numpy()
         started = time.process_time()
         for row in weights:
             for k in range(labels):
                 sk.average_precision_score(targets[:, k], scores[:, k], sample_weight=row)
                 sk.roc_auc_score(targets[:, k], scores[:, k], sample_weight=row)
-        theirs = (time.process_time() - started) / len(weights) * RESAMPLES
+        reference = (time.process_time() - started) / len(weights) * RESAMPLES
         print(
-            f"multi-label metrics {images:,} x {labels}, {RESAMPLES:,} resamples: ours {ours:.1f} s, a loop over "
-            f"scikit-learn (AP and AUROC alone) {theirs:.0f} s, ratio {theirs / ours:.0f}",
+            f"multi-label metrics {images:,} x {labels}, {RESAMPLES:,} resamples: ours {actual:.1f} s, a loop over "
+            f"scikit-learn (AP and AUROC alone) {reference:.0f} s, ratio {reference / actual:.0f}",
             flush=True,
         )
 

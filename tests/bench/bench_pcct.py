@@ -58,11 +58,11 @@ def _against_library(embeddings: Tensor, labels: Tensor, draws: Tensor, rounds: 
         return
     euclidean = LpDistance(normalize_embeddings=False)
     miner = miners.TripletMarginMiner(MARGIN, type_of_triplets="all", distance=euclidean)
-    theirs = losses.TripletMarginLoss(MARGIN, distance=euclidean)
+    reference = losses.TripletMarginLoss(MARGIN, distance=euclidean)
     _compare(
         "triplet", "pytorch-metric-learning, all triplets", LIBRARY_GOAL, rounds, embeddings,
         lambda: sample_triplet(embeddings, labels, draws, MARGIN, 0.0),
-        lambda: theirs(embeddings, labels, miner(embeddings, labels)), same=False,
+        lambda: reference(embeddings, labels, miner(embeddings, labels)), same=False,
     )  # fmt: skip
     contrastive = losses.ContrastiveLoss(pos_margin=0, neg_margin=30, distance=euclidean)
     _compare(
@@ -89,11 +89,11 @@ def _compare(
         gradients.append(embeddings.grad)
     mine, ratio = (statistics.median(column) for column in zip(*((o, t / o) for o, t in pairs), strict=True))
     equal = torch.allclose(*values, rtol=1e-4) and torch.allclose(*gradients, atol=1e-5)
-    said = f"equal loss and gradient: {equal}" if same else f"loss {values[0]:.3f}, mean over all {values[1]:.3f}"
+    messages = f"equal loss and gradient: {equal}" if same else f"loss {values[0]:.3f}, mean over all {values[1]:.3f}"
     met = "met" if ratio >= goal and (equal or not same) else "MISSED"
     print(
         f"B6 {name} N {len(embeddings)}: {1e3 * mine:.2f} ms, {ratio:.1f}x against {other} "
-        f"(goal >= {goal}x {met}); {said}",
+        f"(goal >= {goal}x {met}); {messages}",
         flush=True,
     )
 

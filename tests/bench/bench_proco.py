@@ -19,13 +19,13 @@ def _inputs() -> tuple[list[Tensor], dict[str, Tensor]]:
     """
     frequencies = torch.tensor([0.111, 0.67, 0.051, 0.033, 0.11, 0.011, 0.014])
     queries = F.normalize(torch.randn(BATCH, WIDTH), dim=1).requires_grad_()
-    wanted = [queries, torch.randn(BATCH, CLASSES).requires_grad_(), torch.randn(CLASSES, WIDTH).requires_grad_()]
+    expected = [queries, torch.randn(BATCH, CLASSES).requires_grad_(), torch.randn(CLASSES, WIDTH).requires_grad_()]
     fixed = {
         "labels": torch.multinomial(frequencies, BATCH, True), "keys": F.normalize(torch.randn(SLOTS, WIDTH), dim=1),
         "key_labels": torch.multinomial(frequencies, SLOTS, True), "predicted": torch.randint(CLASSES, (SLOTS,)),
         "negative_mix": MIX * torch.rand(BATCH, 1).expand(-1, GAMMA), "positive_mix": MIX * torch.rand(SLOTS),
     }  # fmt: skip
-    return wanted, fixed
+    return expected, fixed
 
 
 def ours(queries: Tensor, logits: Tensor, prototypes: Tensor, fixed: dict[str, Tensor]) -> Tensor:
@@ -78,10 +78,10 @@ def _terms(
 def main(rounds: int = 5) -> None:
     """Prints both ratios."""
     torch.manual_seed(0)
-    wanted, fixed = _inputs()
-    work = loss_and_gradients(lambda *inputs: ours(*inputs, fixed), wanted)
+    expected, fixed = _inputs()
+    work = loss_and_gradients(lambda *inputs: ours(*inputs, fixed), expected)
     for reference, name, goal, repeat in ((by_class, "per class", 1.3, 10), (by_sample, "per sample", 20, 1)):
-        theirs = loss_and_gradients(lambda *inputs, form=reference: form(*inputs, fixed), wanted)
+        theirs = loss_and_gradients(lambda *inputs, form=reference: form(*inputs, fixed), expected)
         compare(f"ProCo, B {BATCH} M {SLOTS} K {CLASSES}, loop {name}", work, theirs, rounds, goal, (10, repeat))
 
 

@@ -77,7 +77,7 @@ class Nothing(torch.nn.Module):
     num_features = WIDTH
 
 
-def kept_features(folder: Path) -> None:
+def cached_features(folder: Path) -> None:
     """An epoch over the features of a million images, as ViT-S has them."""
     images = ImageCache(np.broadcast_to(np.zeros((1, 8, 8, 3), np.uint8), (IMAGES, 8, 8, 3)), name="big")  # pyright: ignore
     cache = FeatureCache(Frozen(Nothing()).model, {}, mean=(0.5,) * 3, std=(0.5,) * 3, folder=folder, dtype="float16")
@@ -105,7 +105,7 @@ def main(rounds: int = 1) -> None:
         f"{IMAGES // 5:,} test images, 1,000 resamples", lambda: bootstrap(test, tiers, groups=patients, unit="patient")
     )
     with tempfile.TemporaryDirectory() as folder:
-        kept_features(Path(folder))
+        cached_features(Path(folder))
 
 
 if __name__ == "__main__":

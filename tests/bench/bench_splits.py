@@ -69,8 +69,8 @@ def main(rounds: int = 1) -> None:
     small = table(IMAGES // 20)
     assert small.groups is not None
     for shares in ([0.2] * 5, [0.9, 0.1]):
-        ours, rule = (how(small.labels, small.groups, shares, 0) for how in (apportion, loop))
-        print(f"B9 places of {len(shares)} parts as the rule's: {np.array_equal(ours, rule)}")
+        actual, rule = (how(small.labels, small.groups, shares, 0) for how in (apportion, loop))
+        print(f"B9 places of {len(shares)} parts as the rule's: {np.array_equal(actual, rule)}")
 
 
 if __name__ == "__main__":

@@ -88,20 +88,20 @@ def main(rounds: int = 5) -> None:
         part = replace(manifest, images=manifest.images[:number], labels=manifest.labels[:number])
         sampler = InstanceSampler(part.labels, batch_size=BATCH, epochs=rounds, seed=0)
         ours = TrainLoader(cache, np.arange(number), part.labels, sampler, augmentation("mocov2"), seed=0)
-        theirs = pillow_loader(part, moco(), views=1, train=True, batch_size=BATCH)
+        reference = pillow_loader(part, moco(), views=1, train=True, batch_size=BATCH)
         (batch, *_) = ours
         fast, slow, fed = Trained(fast=True), Trained(fast=False), Trained(fast=True)
         variants: list[Callable[[], float]] = [
             lambda: fast.epoch(_normalised(ours)),
-            lambda: slow.epoch(_first_views(theirs)),
+            lambda: slow.epoch(_first_views(reference)),
             lambda: fed.epoch(_normalised([batch] * STEPS)),
         ]
         times: list[list[float]] = []
         for turn in range(rounds + 1):
             ours.set_epoch(turn)
-            found = {which: variants[which]() for which in sorted(range(3), key=lambda i, first=turn: (i - first) % 3)}
+            actual = {which: variants[which]() for which in sorted(range(3), key=lambda i, first=turn: (i - first) % 3)}
             if turn:  # The first round warms up.
-                times.append([found[which] for which in range(3)])
+                times.append([actual[which] for which in range(3)])
     mine, peer, least = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
     ratio, share = (statistics.median(row[which] / row[0] for row in times) for which in (1, 2))
     met = "met" if ratio >= goal and share >= RESIDENT_GOAL else "MISSED"

@@ -184,7 +184,7 @@ def race(
             images += len(views[0])
         assert images == IMAGES
 
-    seen, times = (Statistics(), Statistics()), []
+    observed, times = (Statistics(), Statistics()), []
     for turn in range(rounds + 1):
         if isinstance(ours, TrainLoader):
             ours.set_epoch(turn)
@@ -192,10 +192,10 @@ def race(
             epoch(our_batches(), Statistics())
             epoch(theirs, Statistics())
             continue
-        fast = timed(lambda: epoch(our_batches(), seen[0]))
-        times.append((fast, timed(lambda: epoch(theirs, seen[1]), workers)))
+        fast = timed(lambda: epoch(our_batches(), observed[0]))
+        times.append((fast, timed(lambda: epoch(theirs, observed[1]), workers)))
     del theirs._iterator
-    difference = (seen[0].mean() - seen[1].mean()).abs().max().item()
+    difference = (observed[0].mean() - observed[1].mean()).abs().max().item()
     print(
         f"same pixels? largest difference of channel means and deviations {difference:.3f} (of 1; at most {tolerance})"
     )
@@ -226,7 +226,9 @@ def report(
     for side, mine in (("ours", 0), (peer, 1)):
         spent, used = (statistics.median(turn[mine][kind] for turn in times) for kind in range(2))
         print(f"{side:24s} {images / spent:6.0f} images/s, wall {spent:.3f} s, CPU {1e3 * used / images:.2f} ms/image")
-    ratios = [statistics.median(theirs[kind] / max(ours[kind], 0.01) for ours, theirs in times) for kind in range(2)]
+    ratios = [
+        statistics.median(reference[kind] / max(actual[kind], 0.01) for actual, reference in times) for kind in range(2)
+    ]
     met = "met" if same and ratios[1] >= cpu and (wall is None or ratios[0] >= wall) else "MISSED"
     goal = f"CPU >= {cpu:g}x" if wall is None else f">= {cpu:g}x"
     print(

@@ -27,15 +27,15 @@ def compare(name: str, ours: Work, theirs: Work, rounds: int, goal: float, repea
         goal: lowest ratio.
         repeat: how often ours and theirs are done in a round.
     """
-    pairs, found, expected = [], [], []
+    pairs, actual, expected = [], [], []
     for turn in range(rounds + 1):
         slow, expected = _seconds(theirs, repeat[1])
-        fast, found = _seconds(ours, repeat[0])
+        fast, actual = _seconds(ours, repeat[0])
         if turn:
             pairs.append((fast, slow))
     fast, slow = (1e6 * statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(theirs / ours for ours, theirs in pairs)
-    differences = [float((a - b).norm() / b.norm().clamp_min(1e-30)) for a, b in zip(found, expected, strict=True)]
+    differences = [float((a - b).norm() / b.norm().clamp_min(1e-30)) for a, b in zip(actual, expected, strict=True)]
     print(
         f"B6 {name}: ours {fast:.0f} us, reference {slow:.0f} us, ratio {ratio:.2f} (goal >= {goal:g} "
         f"{'met' if ratio >= goal else 'MISSED'})"
@@ -46,11 +46,11 @@ def compare(name: str, ours: Work, theirs: Work, rounds: int, goal: float, repea
 
 def loss_and_gradients(loss: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Work:
     """The work of one forward and one backward pass of `loss(*inputs)`."""
-    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    expected = [tensor for tensor in inputs if tensor.requires_grad]
 
     def work() -> list[Tensor]:
         value = loss(*inputs)
-        return [value.detach(), *torch.autograd.grad(value, wanted)]
+        return [value.detach(), *torch.autograd.grad(value, expected)]
 
     return work
 

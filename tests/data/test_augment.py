@@ -25,8 +25,8 @@ def image(request: pytest.FixtureRequest) -> np.ndarray:
 def test_colour_factors(image, name, factor):
     out = np.empty_like(image)
     getattr(colour, f"adjust_{name}")(image, factor, out)
-    theirs = getattr(functional, f"adjust_{name}")(Image.fromarray(image), factor)
-    assert difference(out, theirs) < (0.6 if name == "saturation" else 0.05)
+    reference = getattr(functional, f"adjust_{name}")(Image.fromarray(image), factor)
+    assert difference(out, reference) < (0.6 if name == "saturation" else 0.05)
     in_place = image.copy()
     getattr(colour, f"adjust_{name}")(in_place, factor, in_place)
     np.testing.assert_array_equal(in_place, out)
@@ -54,14 +54,14 @@ def test_hue_turns_the_right_way():
 @pytest.mark.parametrize("seed", range(8))
 def test_jitter_with_the_drawn_order(image, seed):
     jitter = augment.ColorJitter(0.4, 0.4, 0.4, 0.1)
-    drawn = jitter.draw(np.random.default_rng(seed), 256, 256)
+    sampled = jitter.draw(np.random.default_rng(seed), 256, 256)
     out = np.empty_like(image)
-    jitter.apply(image, drawn, out)
-    theirs = Image.fromarray(image)
+    jitter.apply(image, sampled, out)
+    reference = Image.fromarray(image)
     names = ("brightness", "contrast", "saturation", "hue")
-    for step in drawn[0]:
-        theirs = getattr(functional, f"adjust_{names[step]}")(theirs, drawn[1][step])
-    assert difference(out, theirs) < LIMIT
+    for step in sampled[0]:
+        reference = getattr(functional, f"adjust_{names[step]}")(reference, sampled[1][step])
+    assert difference(out, reference) < LIMIT
 
 
 def test_jitter_draws_like_torchvision():
@@ -69,15 +69,15 @@ def test_jitter_draws_like_torchvision():
     reference = transforms.ColorJitter(0.4, 1.5, 0.2, 0.1)
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    ours = [jitter.draw(rng, 256, 256) for _ in range(2000)]
+    actual = [jitter.draw(rng, 256, 256) for _ in range(2000)]
     theirs = [
         reference.get_params(reference.brightness, reference.contrast, reference.saturation, reference.hue)
         for _ in range(2000)
     ]
-    for place in range(4):
-        assert stats.ks_2samp([d[1][place] for d in ours], [d[place + 1] for d in theirs]).pvalue > 1e-3
-        seen = np.bincount([d[0][place] for d in ours], minlength=4)
-        assert stats.chisquare(seen).pvalue > 1e-3
+    for index in range(4):
+        assert stats.ks_2samp([d[1][index] for d in actual], [d[index + 1] for d in theirs]).pvalue > 1e-3
+        observed = np.bincount([d[0][index] for d in actual], minlength=4)
+        assert stats.chisquare(observed).pvalue > 1e-3
 
 
 def test_strength_zero_leaves_alone(image):
@@ -100,9 +100,9 @@ def test_blur(image, sigma):
     blur = augment.GaussianBlur()
     out = np.empty_like(image)
     blur.apply(image, sigma, out)
-    theirs = Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius=sigma))
-    assert difference(out, theirs) < 1.0
-    border = np.abs(out.astype(int) - np.asarray(theirs).astype(int))[[0, -1]].mean()
+    reference = Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius=sigma))
+    assert difference(out, reference) < 1.0
+    border = np.abs(out.astype(int) - np.asarray(reference).astype(int))[[0, -1]].mean()
     assert border < LIMIT
     in_place = image.copy()
     blur.apply(in_place, sigma, in_place)
@@ -111,16 +111,16 @@ def test_blur(image, sigma):
 
 def test_blur_draws_evenly():
     rng = np.random.default_rng(0)
-    drawn = [augment.GaussianBlur((0.5, 1.5)).draw(rng, 9, 9) for _ in range(1000)]
-    assert stats.kstest(drawn, "uniform", (0.5, 1.0)).pvalue > 1e-3
+    sampled = [augment.GaussianBlur((0.5, 1.5)).draw(rng, 9, 9) for _ in range(1000)]
+    assert stats.kstest(sampled, "uniform", (0.5, 1.0)).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("box", [(0, 0, 256, 256), (10, 33, 200, 190), (5, 100, 120, 150), (100, 7, 60, 210)])
 def test_resized_crop(image, box):
     out = empty()
     augment.RandomResizedCrop(224).apply(image, box, out)
-    theirs = functional.resized_crop(Image.fromarray(image), *box, [224, 224])
-    assert difference(out, theirs) < LIMIT
+    reference = functional.resized_crop(Image.fromarray(image), *box, [224, 224])
+    assert difference(out, reference) < LIMIT
 
 
 @pytest.mark.parametrize(("scale", "ratio"), [((0.2, 1.0), (3 / 4, 4 / 3)), ((0.05, 0.2), (1 / 5, 3.0))])
@@ -128,21 +128,21 @@ def test_resized_crop_draws_like_torchvision(scale, ratio):
     crop, rng = augment.RandomResizedCrop(224, scale, ratio), np.random.default_rng(0)
     torch.manual_seed(0)
     blank, reference = Image.new("RGB", (256, 256)), transforms.RandomResizedCrop
-    ours = np.array([crop.draw(rng, 256, 256) for _ in range(3000)])
+    actual = np.array([crop.draw(rng, 256, 256) for _ in range(3000)])
     theirs = np.array([reference.get_params(blank, list(scale), list(ratio)) for _ in range(3000)])
     for column in range(4):
-        assert stats.ks_2samp(ours[:, column], theirs[:, column]).pvalue > 1e-3
-    assert stats.ks_2samp(ours[:, 3] / ours[:, 2], theirs[:, 3] / theirs[:, 2]).pvalue > 1e-3
-    assert (ours[:, :2] >= 0).all()
-    assert (ours[:, :2] + ours[:, 2:] <= 256).all()
+        assert stats.ks_2samp(actual[:, column], theirs[:, column]).pvalue > 1e-3
+    assert stats.ks_2samp(actual[:, 3] / actual[:, 2], theirs[:, 3] / theirs[:, 2]).pvalue > 1e-3
+    assert (actual[:, :2] >= 0).all()
+    assert (actual[:, :2] + actual[:, 2:] <= 256).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 400), (400, 40), (100, 100)])
 def test_resized_crop_that_never_fits_is_central(height, width):
     # Areas above the image's own never fit, so that the rule of the last resort decides.
-    ours = augment.RandomResizedCrop(8, (4.0, 5.0)).draw(np.random.default_rng(0), height, width)
+    actual = augment.RandomResizedCrop(8, (4.0, 5.0)).draw(np.random.default_rng(0), height, width)
     blank = Image.new("RGB", (width, height))
-    assert ours == transforms.RandomResizedCrop.get_params(blank, [4.0, 5.0], [3 / 4, 4 / 3])
+    assert actual == transforms.RandomResizedCrop.get_params(blank, [4.0, 5.0], [3 / 4, 4 / 3])
 
 
 @pytest.mark.parametrize(("cached", "size"), [(256, 224), (300, 224), (224, 224), (360, 224), (512, 128), (96, 128)])
@@ -163,15 +163,15 @@ def test_centre_crop(cached):
 def test_random_crop(padding):
     image, out = lesion(36, 5), empty(32)
     crop, rng = augment.RandomCrop(32, padding), np.random.default_rng(0)
-    seen = []
+    observed = []
     for _ in range(600):
-        drawn = crop.draw(rng, 36, 36)
-        crop.apply(image, drawn, out)
-        theirs = functional.crop(functional.pad(Image.fromarray(image), [padding]), *drawn)
-        np.testing.assert_array_equal(out, np.asarray(theirs))
-        seen.append(drawn[:2])
+        sampled = crop.draw(rng, 36, 36)
+        crop.apply(image, sampled, out)
+        reference = functional.crop(functional.pad(Image.fromarray(image), [padding]), *sampled)
+        np.testing.assert_array_equal(out, np.asarray(reference))
+        observed.append(sampled[:2])
     for axis in (0, 1):
-        places = np.bincount([place[axis] for place in seen])
+        places = np.bincount([index[axis] for index in observed])
         assert len(places) == 5 + 2 * padding
         assert stats.chisquare(places).pvalue > 1e-3
 
@@ -179,14 +179,14 @@ def test_random_crop(padding):
 @pytest.mark.parametrize("size", [224, 225])
 def test_flips(size):
     image = lesion(size, 6)
-    for flip, theirs in (
+    for flip, reference in (
         (augment.HorizontalFlip(1.0), functional.hflip(Image.fromarray(image))),
         (augment.VerticalFlip(1.0), functional.vflip(Image.fromarray(image))),
     ):
         out, in_place = np.empty_like(image), image.copy()
         flip(image, np.random.default_rng(0), out)
         flip(in_place, np.random.default_rng(0), in_place)
-        np.testing.assert_array_equal(out, np.asarray(theirs))
+        np.testing.assert_array_equal(out, np.asarray(reference))
         np.testing.assert_array_equal(in_place, out)
 
 

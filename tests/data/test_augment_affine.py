@@ -47,15 +47,20 @@ def applied(operation: augment.Operation, image: np.ndarray, drawn: object) -> n
 def test_affine(interpolation, size, seed):
     image = lesion(size, seed)
     operation = augment.RandomAffine((-180, 180), (0.1, 0.2), (0.8, 1.2), (-10, 10, -8, 8), interpolation)
-    drawn = operation.draw(np.random.default_rng(seed), size, size)
-    theirs = functional.affine(
-        Image.fromarray(image), drawn.angle, list(drawn.translate), drawn.scale, list(drawn.shear), MODES[interpolation]
+    sampled = operation.draw(np.random.default_rng(seed), size, size)
+    reference = functional.affine(
+        Image.fromarray(image),
+        sampled.angle,
+        list(sampled.translate),
+        sampled.scale,
+        list(sampled.shear),
+        MODES[interpolation],
     )
-    assert difference(applied(operation, image, drawn), theirs) < LIMIT[interpolation]
+    assert difference(applied(operation, image, sampled), reference) < LIMIT[interpolation]
     mirrored = functional.affine(
-        Image.fromarray(image), -drawn.angle, list(drawn.translate), drawn.scale, list(drawn.shear)
+        Image.fromarray(image), -sampled.angle, list(sampled.translate), sampled.scale, list(sampled.shear)
     )
-    assert difference(applied(operation, image, drawn), mirrored) > 5  # The limit would notice a wrong sign.
+    assert difference(applied(operation, image, sampled), mirrored) > 5  # The limit would notice a wrong sign.
 
 
 def test_affine_of_an_image_that_is_not_square():
@@ -70,17 +75,17 @@ def test_affine_of_an_image_that_is_not_square():
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_rotation(angle, interpolation):
     image, operation = lesion(224, 0), augment.RandomRotation(15, interpolation)
-    theirs = functional.rotate(Image.fromarray(image), angle, MODES[interpolation])
-    assert difference(applied(operation, image, angle), theirs) < LIMIT[interpolation]
+    reference = functional.rotate(Image.fromarray(image), angle, MODES[interpolation])
+    assert difference(applied(operation, image, angle), reference) < LIMIT[interpolation]
 
 
 def test_nothing_drawn_is_nothing_done():
     image = lesion(65, 0)
     for interpolation in ("nearest", "bilinear"):
         operation = augment.RandomAffine((0, 0), interpolation=interpolation)
-        drawn = operation.draw(np.random.default_rng(0), 65, 65)
-        assert drawn == Affine(0.0)
-        np.testing.assert_array_equal(applied(operation, image, drawn), image)
+        sampled = operation.draw(np.random.default_rng(0), 65, 65)
+        assert sampled == Affine(0.0)
+        np.testing.assert_array_equal(applied(operation, image, sampled), image)
 
 
 def test_outside_is_black():
@@ -95,12 +100,12 @@ def test_affine_and_rotation_draw_like_torchvision():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     operation = augment.RandomAffine((-180, 180), (0.1, 0.2), (0.8, 1.2), (0.8, 1.2, -3, 2))
-    ours = [operation.draw(rng, 50, 100) for _ in range(2000)]
-    theirs = [
+    actual = [operation.draw(rng, 50, 100) for _ in range(2000)]
+    reference = [
         transforms.RandomAffine.get_params([-180, 180], [0.1, 0.2], [0.8, 1.2], [0.8, 1.2, -3, 2], [100, 50])
         for _ in range(2000)
     ]
-    flat = [np.array([np.hstack(one) for one in some]) for some in (ours, theirs)]
+    flat = [np.array([np.hstack(one) for one in some]) for some in (actual, reference)]
     for column in range(6):
         assert stats.ks_2samp(flat[0][:, column], flat[1][:, column]).pvalue > 1e-3
     angles = [augment.RandomRotation(15).draw(rng, 9, 9) for _ in range(1000)]
@@ -124,11 +129,13 @@ def test_sharpness(factor):
 def test_erasing(box):
     image = lesion(60, 2)
     out = applied(augment.RandomErasing(fill=(0, 0, 0)), image, box)
-    theirs = functional.erase(torch.from_numpy(image).permute(2, 0, 1), *box, v=torch.zeros(3, 1, 1, dtype=torch.uint8))
-    np.testing.assert_array_equal(out, theirs.permute(1, 2, 0).numpy())
+    reference = functional.erase(
+        torch.from_numpy(image).permute(2, 0, 1), *box, v=torch.zeros(3, 1, 1, dtype=torch.uint8)
+    )
+    np.testing.assert_array_equal(out, reference.permute(1, 2, 0).numpy())
     np.testing.assert_array_equal(applied(augment.RandomErasing(), image, None), image)
-    top, left = box[:2]
-    grey = applied(augment.RandomErasing(), image, box)[top, left]
+    top, remaining = box[:2]
+    grey = applied(augment.RandomErasing(), image, box)[top, remaining]
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     assert np.abs((grey / 255 - mean) / std).max() < 0.01
 
@@ -138,11 +145,11 @@ def test_erasing_draws_like_torchvision(scale, ratio):
     torch.manual_seed(0)
     operation, rng = augment.RandomErasing(1.0, scale, ratio), np.random.default_rng(0)
     blank = torch.zeros(3, 100, 80)
-    drawn = [operation.draw(rng, 100, 80) for _ in range(3000)]
-    theirs = np.array([transforms.RandomErasing.get_params(blank, scale, ratio, [0.0])[:4] for _ in range(3000)])
-    ours = np.array([(0, 0, 100, 80) if box is None else box for box in drawn])  # Theirs for "leave the image".
+    sampled = [operation.draw(rng, 100, 80) for _ in range(3000)]
+    reference = np.array([transforms.RandomErasing.get_params(blank, scale, ratio, [0.0])[:4] for _ in range(3000)])
+    actual = np.array([(0, 0, 100, 80) if box is None else box for box in sampled])  # Theirs for "leave the image".
     for column in range(4):
-        assert stats.ks_2samp(ours[:, column], theirs[:, column]).pvalue > 1e-3
+        assert stats.ks_2samp(actual[:, column], reference[:, column]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("make", [augment.RandomErasing, lambda p: augment.RandomAdjustSharpness(2, p)])

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage, stats
 
 from ltmed.data import augment
-from ltmed.data.augment.distort import Turn
+from ltmed.data.augment.distort import ShiftScaleRotateParameters
 from tests.data.scenes import IMAGE, WIDE, applied, scene
 
 
@@ -40,8 +40,8 @@ def test_turn(image, seed):
     # In the complex plane; rows grow downwards, so that turning the picture left multiplies by e^{-i angle}.
     for y in range(h):
         for x in range(w):
-            place = complex(x, y) - centre - complex(drawn.right * w, drawn.down * h)
-            source = centre + place / drawn.scale * complex(
+            offset = complex(x, y) - centre - complex(drawn.right * w, drawn.down * h)
+            source = centre + offset / drawn.scale * complex(
                 math.cos(math.radians(drawn.angle)), math.sin(math.radians(drawn.angle))
             )
             rows[y, x], columns[y, x] = source.imag, source.real
@@ -50,8 +50,10 @@ def test_turn(image, seed):
 
 def test_quarter_turns_and_whole_shifts_are_exact():
     turn = augment.ShiftScaleRotate()
-    np.testing.assert_array_equal(applied(turn, IMAGE, Turn(90, 1, 0, 0)), np.rot90(IMAGE))
-    np.testing.assert_array_equal(applied(turn, IMAGE, Turn(0, 1, 0.1, -0.2))[:72, 9:], IMAGE[18:, :81])
+    np.testing.assert_array_equal(applied(turn, IMAGE, ShiftScaleRotateParameters(90, 1, 0, 0)), np.rot90(IMAGE))
+    np.testing.assert_array_equal(
+        applied(turn, IMAGE, ShiftScaleRotateParameters(0, 1, 0.1, -0.2))[:72, 9:], IMAGE[18:, :81]
+    )
 
 
 def test_turn_draws():
@@ -69,9 +71,9 @@ def test_grid(image, steps):
     places = []
     for side, factors in zip(image.shape[1::-1], drawn.tolist(), strict=True):
         cell, line = side / steps, []
-        for place in range(side):
-            number = int(place / cell)
-            line.append(cell * sum(factors[:number]) + (place - number * cell) * factors[number])
+        for index in range(side):
+            number = int(index / cell)
+            line.append(cell * sum(factors[:number]) + (index - number * cell) * factors[number])
         places.append(line)
     columns, rows = np.meshgrid(*places)
     assert_same_picture(applied(operation, image, drawn), sampled(image, rows, columns))
@@ -128,12 +130,12 @@ def test_elastic(image, affine):
 def test_coarse_noise_has_the_law_of_fine_noise():
     operation, rng, sigma, side = augment.ElasticTransform(alpha=1, sigma=12), np.random.default_rng(0), 12, 60
     assert operation.spacing == 3
-    ours, theirs = [], []
+    actual, reference = [], []
     for _ in range(250):
-        ours.append(operation.displacements(operation.draw(rng, side, side)[1], side, side))
+        actual.append(operation.displacements(operation.draw(rng, side, side)[1], side, side))
         fine = rng.uniform(-1, 1, (side, side, 2))
-        theirs.append(ndimage.gaussian_filter(fine, (sigma, sigma, 0), mode="reflect"))
-    a, b = np.array(ours), np.array(theirs)
+        reference.append(ndimage.gaussian_filter(fine, (sigma, sigma, 0), mode="reflect"))
+    a, b = np.array(actual), np.array(reference)
     assert a.shape == b.shape
     for y, x in [(30, 30), (0, 59), (31, 5)]:
         assert stats.ks_2samp(a[:, y, x].ravel(), b[:, y, x].ravel()).pvalue > 1e-3

@@ -89,12 +89,12 @@ def test_box_and_median(side):
 @pytest.mark.parametrize("seed", range(12))
 def test_motion(seed):
     operation = augment.MotionBlur()
-    side, (x0, y0), (x1, y1) = drawn = operation.draw(np.random.default_rng(seed), 9, 9)
+    side, (x0, y0), (x1, y1) = sampled = operation.draw(np.random.default_rng(seed), 9, 9)
     # A white pixel shows the kernel turned by 180 degrees.
     dot = np.zeros((15, 15, 3), np.uint8)
     dot[7, 7] = 255
     half = side // 2
-    kernel = applied(operation, dot, drawn)[7 - half : 8 + half, 7 - half : 8 + half, 0][::-1, ::-1]
+    kernel = applied(operation, dot, sampled)[7 - half : 8 + half, 7 - half : 8 + half, 0][::-1, ::-1]
     length = max(abs(x1 - x0), abs(y1 - y0)) + 1
     assert set(kernel.ravel().tolist()) <= {0, round(255 / length)}
     cells = np.argwhere(kernel).tolist()
@@ -105,20 +105,20 @@ def test_motion(seed):
         on_the_way = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / ((x1 - x0) ** 2 + (y1 - y0) ** 2)
         assert 0 <= on_the_way <= 1
         assert math.hypot(x0 + on_the_way * (x1 - x0) - x, y0 + on_the_way * (y1 - y0) - y) <= 0.5
-    theirs = ndimage.correlate(NOISE.astype(float), (kernel > 0)[..., None] / length, mode="mirror")
-    assert np.abs(applied(operation, NOISE, drawn) - theirs).max() < 0.51
+    reference = ndimage.correlate(NOISE.astype(float), (kernel > 0)[..., None] / length, mode="mirror")
+    assert np.abs(applied(operation, NOISE, sampled) - reference).max() < 0.51
 
 
 def test_blur_draws():
     rng, motion = np.random.default_rng(0), augment.MotionBlur((3, 5))
     for operation in (augment.BoxBlur((3, 7)), augment.MedianBlur((3, 7))):
-        seen = np.bincount([operation.draw(rng, 9, 9) for _ in range(1500)], minlength=8)
-        assert np.flatnonzero(seen).tolist() == [3, 5, 7]
-        assert stats.chisquare(seen[3::2]).pvalue > 1e-3
-    drawn = [motion.draw(rng, 9, 9) for _ in range(3000)]
-    assert all(start != end for _, start, end in drawn)
-    assert stats.binomtest(sum(side == 3 for side, _, _ in drawn), 3000, 0.5).pvalue > 1e-3
-    starts = [start for side, start, _ in drawn if side == 5]
+        observed = np.bincount([operation.draw(rng, 9, 9) for _ in range(1500)], minlength=8)
+        assert np.flatnonzero(observed).tolist() == [3, 5, 7]
+        assert stats.chisquare(observed[3::2]).pvalue > 1e-3
+    sampled = [motion.draw(rng, 9, 9) for _ in range(3000)]
+    assert all(start != end for _, start, end in sampled)
+    assert stats.binomtest(sum(side == 3 for side, _, _ in sampled), 3000, 0.5).pvalue > 1e-3
+    starts = [start for side, start, _ in sampled if side == 5]
     assert stats.chisquare(np.bincount([5 * y + x for x, y in starts], minlength=25)).pvalue > 1e-3
 
 
@@ -140,9 +140,9 @@ def test_intensity_draws():
     assert stats.chisquare(np.bincount(levels[:, 0] + 2, minlength=5)).pvalue > 1e-3
     assert stats.chisquare(np.bincount(levels[:, 1] + 10, minlength=21)).pvalue > 1e-3
     assert not levels[:, 2].any()
-    drawn = np.array([augment.BrightnessContrast(0.1, 0.4).draw(rng, 9, 9) for _ in range(1000)])
-    assert stats.kstest(drawn[:, 0], "uniform", (0.6, 0.8)).pvalue > 1e-3
-    assert stats.kstest(drawn[:, 1], "uniform", (-0.1, 0.2)).pvalue > 1e-3
+    sampled = np.array([augment.BrightnessContrast(0.1, 0.4).draw(rng, 9, 9) for _ in range(1000)])
+    assert stats.kstest(sampled[:, 0], "uniform", (0.6, 0.8)).pvalue > 1e-3
+    assert stats.kstest(sampled[:, 1], "uniform", (-0.1, 0.2)).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (37, 64), (8, 5)])
@@ -151,16 +151,16 @@ def test_dropout(height, width, cells, ratio):
     operation, image = augment.GridDropout(cells, ratio, random_offset=True), np.full((height, width, 3), 9, np.uint8)
     tops = set()
     for seed in range(8):
-        top, left = operation.draw(np.random.default_rng(seed), height, width)
+        top, remaining = operation.draw(np.random.default_rng(seed), height, width)
         expected = image.copy()
         unit_h, unit_w = max(2, height // cells), max(2, width // cells)
         hole_h, hole_w = min(int(unit_h * ratio), unit_h - 1), min(int(unit_w * ratio), unit_w - 1)
         for row in range(top, height, unit_h):
-            for column in range(left, width, unit_w):
+            for column in range(remaining, width, unit_w):
                 expected[row : row + hole_h, column : column + hole_w] = 0
-        np.testing.assert_array_equal(applied(operation, image, (top, left)), expected)
+        np.testing.assert_array_equal(applied(operation, image, (top, remaining)), expected)
         assert 0 <= top <= unit_h - hole_h
-        assert 0 <= left <= unit_w - hole_w
+        assert 0 <= remaining <= unit_w - hole_w
         tops.add(top)
     assert len(tops) > 1
     assert augment.GridDropout(cells, ratio).draw(np.random.default_rng(0), height, width) == (0, 0)
@@ -175,12 +175,12 @@ def test_dropout_takes_a_quarter():
 def test_one_of_frequencies(weights):
     parts = {"motion": augment.MotionBlur(), "gone": None, "median": augment.MedianBlur(), "box": augment.BoxBlur()}
     operation, rng = augment.OneOf(weights=weights, **parts), np.random.default_rng(0)
-    drawn = [operation.draw(rng, 9, 9) for _ in range(3000)]
-    seen = np.bincount([number for number, _ in drawn], minlength=3)
+    sampled = [operation.draw(rng, 9, 9) for _ in range(3000)]
+    observed = np.bincount([number for number, _ in sampled], minlength=3)
     expected = np.array([(weights or {}).get(name, 1) for name in ("motion", "median", "box")], float)
-    assert not seen[expected == 0].any()
+    assert not observed[expected == 0].any()
     expected *= 3000 / expected.sum()
-    assert stats.chisquare(seen[expected > 0], expected[expected > 0]).pvalue > 1e-3
+    assert stats.chisquare(observed[expected > 0], expected[expected > 0]).pvalue > 1e-3
 
 
 def test_one_of_applies_what_was_drawn():
@@ -214,20 +214,20 @@ def test_strong_view_is_lmds():
 
 def test_strong_view_draws_with_its_probabilities():
     strong, rng = view("lmd_strong", 32), np.random.default_rng(0)
-    drawn = [[bool(step.draw(rng, 32, 32)) for step in strong.operations[1:]] for _ in range(2000)]
-    for hits, p in zip(np.sum(drawn, 0).tolist(), [0.5, 0.5, 0.5, 0.5, 0.7, 0.5, 0.5, 0.2], strict=True):
+    sampled = [[bool(step.draw(rng, 32, 32)) for step in strong.operations[1:]] for _ in range(2000)]
+    for hits, p in zip(np.sum(sampled, 0).tolist(), [0.5, 0.5, 0.5, 0.5, 0.7, 0.5, 0.5, 0.2], strict=True):
         assert stats.binomtest(hits, 2000, p).pvalue > 1e-3
 
 
 def test_weak_view_is_the_whole_image_flipped():
     image, flips = scene(64, 64), view("flips", 64)
-    seen = set()
+    observed = set()
     for seed in range(40):
         out = np.empty_like(image)
         flips(image, np.random.default_rng(seed), out)
-        seen.add(out.tobytes())
+        observed.add(out.tobytes())
     expected = (image, image[::-1], image[:, ::-1], image[::-1, ::-1])
-    assert seen == {one.tobytes() for one in expected}
+    assert observed == {one.tobytes() for one in expected}
 
 
 @pytest.mark.parametrize("name", ["lmd_strong", "flips"])

@@ -77,7 +77,7 @@ def test_a_new_image_is_treated_as_the_images_of_the_run(option):
     made = _preprocessing(SimpleNamespace(config=cfg, facts={"pixels": cached}))  # pyright: ignore
     data = cv2.imencode(".png", TWELVE)[1].tobytes()
     expected = decode_square(data, made.cache_size, made.fit, intensity=intensity)
-    seen = np.empty((made.size, made.size, 3), np.uint8)
-    made.view(expected, np.random.default_rng(0), seen)
-    np.testing.assert_array_equal(made(data), seen)
-    assert abs(int(seen.max()) - (128 if "[" in option else 255)) <= 20
+    observed = np.empty((made.size, made.size, 3), np.uint8)
+    made.view(expected, np.random.default_rng(0), observed)
+    np.testing.assert_array_equal(made(data), observed)
+    assert abs(int(observed.max()) - (128 if "[" in option else 255)) <= 20

@@ -26,8 +26,8 @@ class Toy(DataModule):
     name = "toy"
 
     def read(self, root: Path) -> Manifest:
-        found = folder_of(root, {f"{n:02d}.png": encoded(picture(n, 20, 20), "PNG") for n in range(12)})
-        return replace(found, labels=LABELS, classes=("a", "b", "c"), class_names=("a", "b", "c"), parts=PARTS)
+        actual = folder_of(root, {f"{n:02d}.png": encoded(picture(n, 20, 20), "PNG") for n in range(12)})
+        return replace(actual, labels=LABELS, classes=("a", "b", "c"), class_names=("a", "b", "c"), parts=PARTS)
 
 
 def test_targets_counts_and_unknowns_reach_the_batch(tmp_path):

@@ -26,12 +26,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
+        expected = self.headers.get("Range")
+        self.server.asked.append(expected)
         if "missing" in self.path:
             self.send_error(404)
             return
-        start = int(wanted[6:-1]) if wanted and self.server.ranges else 0
+        start = int(expected[6:-1]) if expected and self.server.ranges else 0
         if start >= len(BODY):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(BODY)}")
@@ -59,16 +59,16 @@ def server():
 
 
 def get(item: Download, folder: Path):
-    seen = []
-    return download(item, folder, lambda done, total: seen.append((done, total)), wait=0), seen
+    observed = []
+    return download(item, folder, lambda done, total: observed.append((done, total)), wait=0), observed
 
 
 def test_whole_file_with_progress_and_checksum(server, tmp_path):
-    path, seen = get(Download(f"{server.url}/a/set%201.npz?download=1", MD5), tmp_path / "new/folder")
+    path, observed = get(Download(f"{server.url}/a/set%201.npz?download=1", MD5), tmp_path / "new/folder")
     assert path == tmp_path / "new/folder/set 1.npz"
     assert path.read_bytes() == BODY
-    assert seen[0] == (0, len(BODY))
-    assert seen[-1] == (len(BODY), len(BODY))
+    assert observed[0] == (0, len(BODY))
+    assert observed[-1] == (len(BODY), len(BODY))
     assert list(path.parent.iterdir()) == [path]
     get(Download(f"{server.url}/a/set%201.npz?download=1", MD5), tmp_path / "new/folder")
     assert len(server.asked) == 1
@@ -82,10 +82,10 @@ def test_a_folder_that_cannot_be_made_is_not_the_networks_fault(server):
 
 def test_an_unfinished_file_is_continued(server, tmp_path):
     (tmp_path / "x.zip.part").write_bytes(BODY[:700_001])
-    path, seen = get(Download(f"{server.url}/x.zip", MD5), tmp_path)
+    path, observed = get(Download(f"{server.url}/x.zip", MD5), tmp_path)
     assert path.read_bytes() == BODY
     assert server.asked == ["bytes=700001-"]
-    assert seen[0] == (700_001, len(BODY))
+    assert observed[0] == (700_001, len(BODY))
 
 
 def test_a_complete_part_is_only_renamed(server, tmp_path):

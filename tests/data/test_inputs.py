@@ -30,8 +30,8 @@ def test_folders_files_and_repetitions(folder):
     listed = list_images(
         [Path("images"), Path("images/notes.txt"), Path("images/../images/a.JPG"), Path("images/deep")]
     )
-    assert listed.shown == ["images/a.JPG", "images/deep/nævus.png", "images/deep/x.dcm", "images/notes.txt"]
-    assert [str(path) for path in listed.paths] == listed.shown
+    assert listed.names == ["images/a.JPG", "images/deep/nævus.png", "images/deep/x.dcm", "images/notes.txt"]
+    assert [str(path) for path in listed.paths] == listed.names
     assert listed.repeated == 3
 
 
@@ -50,7 +50,7 @@ def test_tables_are_relative_to_themselves(folder, monkeypatch, name, text):
     real = [os.path.relpath(path, folder) for path in listed.paths]
     assert real[:2] == ["images/a.JPG", "images/deep/nævus.png"]
     assert real[2].endswith("gone.jpg")
-    assert listed.shown[2] == "gone.jpg"
+    assert listed.names[2] == "gone.jpg"
 
 
 def test_the_extension_of_a_listed_file_is_found(folder):

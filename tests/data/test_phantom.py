@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ltmed.data.phantom import CODES, COUNTS, MANIFEST, write_phantom
-from ltmed.data.phantom.recipes import COLOURS, RECIPES, SKINS, STRAY_EVERY, STRAYS, draw_lesion
+from ltmed.data.phantom.recipes import COLOURS, CONFUSED_EVERY, CONFUSED_WITH, RECIPES, SKINS, draw_lesion
 from ltmed.data.phantom.render import SIZE, STRUCTURES, paint, photograph
 from ltmed.data.phantom.write import Case, cases, draw
 from ltmed.errors import UserError
@@ -53,10 +53,10 @@ def read(root: Path):
 def test_counts_are_a_long_tail_of_imbalance_100_and_balanced_parts():
     assert COUNTS["train"] == (1500, 696, 323, 150, 70, 32, 15)
     assert COUNTS["train"][0] / COUNTS["train"][-1] == 100
-    found = {part: dict.fromkeys(CODES, 0) for part in COUNTS}
+    actual = {part: dict.fromkeys(CODES, 0) for part in COUNTS}
     for case in cases():
-        found[case.part][case.code] += case.views
-    assert {part: tuple(numbers.values()) for part, numbers in found.items()} == COUNTS
+        actual[case.part][case.code] += case.views
+    assert {part: tuple(numbers.values()) for part, numbers in actual.items()} == COUNTS
 
 
 def test_lesions_have_one_to_four_images_and_one_part_each():
@@ -81,7 +81,7 @@ def test_recipes_only_name_what_exists():
         assert set(recipe.textures) <= set(STRUCTURES)
         assert sum(recipe.base.values()) == pytest.approx(1)
         assert sum(recipe.patch.values()) == pytest.approx(1)
-    assert all(code not in others and set(others) <= set(CODES) for code, others in STRAYS.items())
+    assert all(code not in others and set(others) <= set(CODES) for code, others in CONFUSED_WITH.items())
     assert np.array(SKINS).shape == (4, 3)
 
 
@@ -99,13 +99,13 @@ def test_every_class_has_lesions_that_look_like_another():
         drawn = [draw_lesion(code, number, np.random.default_rng((5, number))) for number in numbers]
         return np.array([[name in lesion.textures for name in STRUCTURES] for lesion in drawn])
 
-    stray = like("DF", range(STRAY_EVERY // 2, 4000, STRAY_EVERY))
-    own = like("DF", range(0, 4000, STRAY_EVERY))
+    stray = like("DF", range(CONFUSED_EVERY // 2, 4000, CONFUSED_EVERY))
+    own = like("DF", range(0, 4000, CONFUSED_EVERY))
     scar = list(STRUCTURES).index("scar")
     assert own[:, scar].mean() == pytest.approx(RECIPES["DF"].textures["scar"], abs=0.08)
     assert stray[:, scar].mean() < 0.25
-    share = {code: np.mean([case.number % STRAY_EVERY == STRAY_EVERY // 2 for case in cases() if case.code == code])
-             for code in CODES}  # fmt: skip
+    numbers = {code: [case.number for case in cases() if case.code == code] for code in CODES}
+    share = {code: np.mean([n % CONFUSED_EVERY == CONFUSED_EVERY // 2 for n in ns]) for code, ns in numbers.items()}
     assert all(0.05 < value < 0.12 for value in share.values()), share
 
 

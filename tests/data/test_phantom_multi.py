@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltmed.data.phantom.chest import FINDINGS, SIZE, radiograph
-from ltmed.data.phantom.write_multi import IMAGES, LABELS, POSITIVES, TOGETHER, draw, plan, write_phantom_multi
+from ltmed.data.phantom.write_multi import CO_OCCURRING, IMAGES, LABELS, POSITIVES, draw, plan, write_phantom_multi
 from ltmed.errors import UserError
 
 SMALL = {"train": 24, "val": 8, "test": 10}
@@ -47,27 +47,27 @@ def test_findings_occur_together_and_come_back_in_a_patient(planned):
     present = np.array([[label in one.findings for label in LABELS] for one in planned if one.part == "train"])
     chance = np.outer(present.mean(0), present.mean(0)) * len(present)
     times = (present.T.astype(float) @ present) / chance
-    pairs = [(LABELS.index(one), LABELS.index(other)) for one, other in TOGETHER[:3]]
+    pairs = [(LABELS.index(one), LABELS.index(other)) for one, other in CO_OCCURRING[:3]]
     assert min(times[pair] for pair in pairs) > 1.4
-    others = [times[i, j] for i in range(6) for j in range(i) if (LABELS[j], LABELS[i]) not in TOGETHER]
+    others = [times[i, j] for i in range(6) for j in range(i) if (LABELS[j], LABELS[i]) not in CO_OCCURRING]
     assert np.median(others) < 1.3
     patients = [one.patient for one in planned if one.part == "train"]
-    seconds = [place for place in range(1, len(patients)) if patients[place] == patients[place - 1]]
-    again = present[[place - 1 for place in seconds], 0]
+    seconds = [index for index in range(1, len(patients)) if patients[index] == patients[index - 1]]
+    again = present[[index - 1 for index in seconds], 0]
     assert present[seconds, 0][again].mean() > 2 * present[seconds, 0][~again].mean()
 
 
 def test_what_is_read_is_what_was_planned(small):
-    found = read(small)
-    assert found.multilabel
-    assert found.labels.dtype == np.float32
+    actual = read(small)
+    assert actual.multilabel
+    assert actual.labels.dtype == np.float32
     by_path = {one.path: one for one in plan(SMALL, FEW)}
-    assert set(found.images) == set(by_path)
-    for row, image in enumerate(found.images):
-        assert tuple(np.array(LABELS)[found.labels[row] == 1]) == by_path[image].findings
-        assert found.parts[row] == by_path[image].part
-    ids = [by_path[image].patient_id for image in found.images]
-    assert len(set(zip(ids, found.groups.tolist(), strict=True))) == len(set(ids)) == len(set(found.groups.tolist()))
+    assert set(actual.images) == set(by_path)
+    for row, image in enumerate(actual.images):
+        assert tuple(np.array(LABELS)[actual.labels[row] == 1]) == by_path[image].findings
+        assert actual.parts[row] == by_path[image].part
+    ids = [by_path[image].patient_id for image in actual.images]
+    assert len(set(zip(ids, actual.groups.tolist(), strict=True))) == len(set(ids)) == len(set(actual.groups.tolist()))
 
 
 def test_the_same_files_whatever_the_number_of_threads(small, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from sklearn import metrics as sk
 
 from ltmed.evaluation import bootstrap as module
-from ltmed.evaluation.bootstrap import bootstrap, draw
+from ltmed.evaluation.bootstrap import bootstrap, resample_weights
 from ltmed.evaluation.metrics import Evaluation, WeightedScorer, evaluate
 from ltmed.evaluation.scalars import PER_CLASS, SCALARS
 
@@ -65,45 +65,45 @@ def slow(e: Evaluation, rows: np.ndarray) -> dict[str, float]:
 def test_weights_score_like_copied_rows(images, decimals):
     e = make(images, seed=images, decimals=decimals)
     rng = np.random.default_rng(1)
-    drawn = rng.integers(0, images, (25, images))
-    weights = np.stack([np.bincount(rows, minlength=images) for rows in drawn]).astype(float)
-    found = WeightedScorer(e, TIERS)(weights)
-    for r, rows in enumerate(drawn):
+    sampled = rng.integers(0, images, (25, images))
+    weights = np.stack([np.bincount(rows, minlength=images) for rows in sampled]).astype(float)
+    actual = WeightedScorer(e, TIERS)(weights)
+    for r, rows in enumerate(sampled):
         expected = slow(e, rows)
         for name in SCALARS:
-            assert found[name][r] == pytest.approx(expected[name], abs=1e-6, nan_ok=True), (name, r)
+            assert actual[name][r] == pytest.approx(expected[name], abs=1e-6, nan_ok=True), (name, r)
 
 
 def test_weights_of_one_give_the_report():
     e = make(300, seed=3)
-    report, found = evaluate(e, TIERS), WeightedScorer(e, TIERS)(np.ones((1, 300)))
+    report, actual = evaluate(e, TIERS), WeightedScorer(e, TIERS)(np.ones((1, 300)))
     for name, value in report.scalars().items():
-        assert found[name][0] == pytest.approx(value, abs=2e-6), name
+        assert actual[name][0] == pytest.approx(value, abs=2e-6), name
     for name in PER_CLASS:
-        assert found[name][0] == pytest.approx([row[name] for row in report.per_class], abs=1e-6, nan_ok=True)
+        assert actual[name][0] == pytest.approx([row[name] for row in report.per_class], abs=1e-6, nan_ok=True)
 
 
 def test_a_missing_class_is_left_out_of_the_resample():
     e = make(60, seed=4)
     keep = (e.labels != 0).numpy().astype(float)
-    found = WeightedScorer(e, TIERS)(keep[None])
-    assert math.isnan(found["recall"][0, 0])
-    assert math.isnan(found["head_recall"][0])
-    assert found["balanced_accuracy"][0] == pytest.approx(np.nanmean(found["recall"][0, 1:]))
+    actual = WeightedScorer(e, TIERS)(keep[None])
+    assert math.isnan(actual["recall"][0, 0])
+    assert math.isnan(actual["head_recall"][0])
+    assert actual["balanced_accuracy"][0] == pytest.approx(np.nanmean(actual["recall"][0, 1:]))
 
 
 def test_intervals_are_percentiles_of_independent_resamples():
     e = make(200, seed=5)
-    found = bootstrap(e, TIERS, resamples=2000, seed=1)
+    actual = bootstrap(e, TIERS, resamples=2000, seed=1)
     rng = np.random.default_rng(99)
     hit, labels, values = (e.probabilities.argmax(1) == e.labels).numpy(), e.labels.numpy(), []
     for _ in range(2000):
         rows = rng.integers(0, 200, 200)
         values.append(np.mean([hit[rows][labels[rows] == k].mean() for k in np.unique(labels[rows])]))
     expected = np.percentile(values, [2.5, 97.5]).tolist()
-    assert found.scalars["balanced_accuracy"] == pytest.approx(expected, abs=0.3 * np.std(values))
-    assert (found.unit, found.units, found.resamples, found.level) == ("image", 200, 2000, 0.95)
-    assert list(found.scalars) == list(SCALARS)
+    assert actual.scalars["balanced_accuracy"] == pytest.approx(expected, abs=0.3 * np.std(values))
+    assert (actual.unit, actual.units, actual.resamples, actual.level) == ("image", 200, 2000, 0.95)
+    assert list(actual.scalars) == list(SCALARS)
 
 
 def test_accuracy_interval_has_the_binomial_width():
@@ -116,7 +116,7 @@ def test_accuracy_interval_has_the_binomial_width():
 def test_whole_groups_are_drawn():
     groups = np.array([7, 7, 7, 3, 3, 9])
     members = np.unique(groups, return_inverse=True)[1]
-    weights = np.concatenate(list(draw(members, 500, seed=0)))
+    weights = np.concatenate(list(resample_weights(members, 500, seed=0)))
     assert (weights[:, :3] == weights[:, :1]).all()
     assert (weights[:, 3] == weights[:, 4]).all()
     assert (weights[:, 0] + weights[:, 3] + weights[:, 5] == 3).all()
@@ -149,6 +149,6 @@ def test_result_depends_on_the_seed_and_not_on_the_chunks(monkeypatch):
 def test_a_class_that_is_absent_has_no_interval():
     e = make(40, seed=9)
     without = Evaluation(e.probabilities, e.labels.clamp(max=3), e.indices, e.classes)
-    found = bootstrap(without, TIERS, resamples=100)
-    assert all(math.isnan(bound) for name in PER_CLASS for bound in found.per_class[4][name])
-    assert not any(math.isnan(bound) for bound in found.scalars["balanced_accuracy"])
+    actual = bootstrap(without, TIERS, resamples=100)
+    assert all(math.isnan(bound) for name in PER_CLASS for bound in actual.per_class[4][name])
+    assert not any(math.isnan(bound) for bound in actual.scalars["balanced_accuracy"])

@@ -32,15 +32,15 @@ def test_before_is_the_runs_own_report_and_scikit_learns():
     validation, (scores, targets) = part(300, 1), part(400, 2)
     groups = np.arange(400) // 2
     fitted = fit_platt(*validation)
-    found = label_calibration(fitted, validation[1], (scores, targets), classes=CLASSES, groups=groups, resamples=60)
+    actual = label_calibration(fitted, validation[1], (scores, targets), classes=CLASSES, groups=groups, resamples=60)
     evaluation = Evaluation(torch.from_numpy(scores), torch.from_numpy(targets), torch.arange(400), CLASSES)
     reported = report(evaluation, TIERS, np.full(3, 0.5))
     intervals = bootstrap(evaluation, TIERS, thresholds=np.full(3, 0.5), groups=groups, resamples=60)
-    assert found["before"]["ece"]["value"] == pytest.approx(reported.values["macro_ece"])
-    assert found["before"]["ece"]["interval"] == pytest.approx(intervals.scalars["macro_ece"])
+    assert actual["before"]["ece"]["value"] == pytest.approx(reported.values["macro_ece"])
+    assert actual["before"]["ece"]["interval"] == pytest.approx(intervals.scalars["macro_ece"])
     for when, probabilities in (("before", scores.astype(float)), ("after", fitted(scores))):
         briers, losses = [], []
-        for k, row in enumerate(found["classes"]):
+        for k, row in enumerate(actual["classes"]):
             known = ~np.isnan(targets[:, k])
             truth, values = targets[known, k], probabilities[known, k]
             briers.append(brier_score_loss(truth, values))
@@ -50,9 +50,9 @@ def test_before_is_the_runs_own_report_and_scikit_learns():
             assert row["images"] == (truth == 1).sum()
             low, high = row[when]["nll"]["interval"]
             assert low < losses[-1] < high
-        assert found[when]["brier"]["value"] == pytest.approx(np.mean(briers))
-        assert found[when]["nll"]["value"] == pytest.approx(np.mean(losses))
-    assert [row["before"]["ece"]["value"] for row in found["classes"]] == pytest.approx(
+        assert actual[when]["brier"]["value"] == pytest.approx(np.mean(briers))
+        assert actual[when]["nll"]["value"] == pytest.approx(np.mean(losses))
+    assert [row["before"]["ece"]["value"] for row in actual["classes"]] == pytest.approx(
         [row["ece"] for row in reported.per_class]
     )
 
@@ -62,12 +62,12 @@ def test_a_known_scaling_is_recovered_and_improves_every_number():
     fitted = fit_platt(*validation)
     assert fitted.slope == pytest.approx(2.0, rel=0.1)
     assert fitted.offset == pytest.approx(-1.0, abs=0.15)
-    found = label_calibration(fitted, validation[1], test, classes=CLASSES, resamples=20)
+    actual = label_calibration(fitted, validation[1], test, classes=CLASSES, resamples=20)
     for name in ("ece", "brier", "nll"):
-        assert found["after"][name]["value"] < found["before"][name]["value"]
-    assert not found["few"]
-    assert not found["reversed"]
-    assert found["platt"]["b"] == {"slope": fitted.slope[1], "offset": fitted.offset[1]}
+        assert actual["after"][name]["value"] < actual["before"][name]["value"]
+    assert not actual["few"]
+    assert not actual["reversed"]
+    assert actual["platt"]["b"] == {"slope": fitted.slope[1], "offset": fitted.offset[1]}
 
 
 @pytest.mark.parametrize("positives", [0, 1, 5])
@@ -76,8 +76,8 @@ def test_labels_with_few_validation_images_share_a_scaling_and_are_named(positiv
     targets[:, 2] = 0
     targets[:positives, 2] = 1
     fitted = fit_platt(scores, targets)
-    found = label_calibration(fitted, targets, part(200, 6), classes=CLASSES, resamples=10)
-    assert found["few"] == {"c": positives}
+    actual = label_calibration(fitted, targets, part(200, 6), classes=CLASSES, resamples=10)
+    assert actual["few"] == {"c": positives}
     assert np.isfinite([*fitted.slope, *fitted.offset]).all()
     if not positives:  # Nothing is known of one side: the probabilities stay as they are.
         assert (fitted.slope[2], fitted.offset[2]) == (1, 0)

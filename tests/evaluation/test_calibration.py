@@ -26,11 +26,11 @@ def simulated(images: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.
 def test_a_known_temperature_is_recovered(temperature: float) -> None:
     logits, labels = simulated(6000, 5)
     sharp = softmax(logits * temperature, 1)
-    found = fit_temperature(sharp, labels)
-    assert found == pytest.approx(temperature, rel=0.06)
-    before, after = quality(sharp, labels), quality(apply_temperature(sharp, found), labels)
+    actual = fit_temperature(sharp, labels)
+    assert actual == pytest.approx(temperature, rel=0.06)
+    before, after = quality(sharp, labels), quality(apply_temperature(sharp, actual), labels)
     assert after.nll <= before.nll + 1e-9
-    assert (apply_temperature(sharp, found).argmax(1) == sharp.argmax(1)).all()
+    assert (apply_temperature(sharp, actual).argmax(1) == sharp.argmax(1)).all()
     if temperature != 1:
         assert after.ece < before.ece / 2
 
@@ -46,17 +46,17 @@ def test_the_minimum_is_the_one_of_a_grid() -> None:
 def test_quality_is_that_of_scikit_learn() -> None:
     logits, labels = simulated(300, 4, seed=1)
     probabilities = softmax(logits * 1.7, 1)
-    found = quality(probabilities, labels)
+    actual = quality(probabilities, labels)
     hot = np.eye(4)[labels]
-    assert found.nll == pytest.approx(log_loss(labels, probabilities, labels=range(4)))
-    assert found.brier == pytest.approx(sum(brier_score_loss(hot[:, k], probabilities[:, k]) for k in range(4)))
+    assert actual.nll == pytest.approx(log_loss(labels, probabilities, labels=range(4)))
+    assert actual.brier == pytest.approx(sum(brier_score_loss(hot[:, k], probabilities[:, k]) for k in range(4)))
     gaps = []
     for k in range(4):
         bins: dict[int, list[float]] = {}
         for p, y in zip(probabilities[:, k], hot[:, k], strict=True):
             bins.setdefault(math.floor(p * 15), []).append(y - p)
         gaps.append(sum(abs(sum(rows)) for rows in bins.values()) / len(labels))
-    assert found.classwise_ece == pytest.approx(np.mean(gaps))
+    assert actual.classwise_ece == pytest.approx(np.mean(gaps))
 
 
 def test_weights_count_images_several_times() -> None:
@@ -75,13 +75,13 @@ def test_platt_is_a_logistic_regression_and_pools_small_labels() -> None:
     targets[:, 2] = 0
     targets[:4, 2] = 1  # Four positives: too few for a scaling of its own.
     targets[5:50, 0] = np.nan
-    found = fit_platt(expit(scores), targets)
-    assert found.pooled == (2,)
+    actual = fit_platt(expit(scores), targets)
+    assert actual.pooled == (2,)
     known = ~np.isnan(targets[:, 0])
     oracle = LogisticRegression(C=1e6).fit(scores[known, :1], targets[known, 0])
-    assert found.slope[0] == pytest.approx(oracle.coef_[0, 0], rel=0.02)
-    assert found.offset[0] == pytest.approx(oracle.intercept_[0], rel=0.02)
-    calibrated = found(expit(scores))
+    assert actual.slope[0] == pytest.approx(oracle.coef_[0, 0], rel=0.02)
+    assert actual.offset[0] == pytest.approx(oracle.intercept_[0], rel=0.02)
+    calibrated = actual(expit(scores))
     assert calibrated[known, 0].mean() == pytest.approx(targets[known, 0].mean(), abs=0.01)
 
 

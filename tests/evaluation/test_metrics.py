@@ -174,8 +174,8 @@ def test_tiers_by_rank(counts, expected):
 
 
 def test_tiers_of_many_classes_are_thirds():
-    found = tiers(torch.arange(198), [str(k) for k in range(198)])
-    assert found == {"head": list(range(132, 198)), "medium": list(range(66, 132)), "tail": list(range(66))}
+    actual = tiers(torch.arange(198), [str(k) for k in range(198)])
+    assert actual == {"head": list(range(132, 198)), "medium": list(range(66, 132)), "tail": list(range(66))}
 
 
 def test_listed_tiers():

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from ltmed.errors import UserError
 from ltmed.evaluation import bootstrap as module
-from ltmed.evaluation.bootstrap import bootstrap, draw
+from ltmed.evaluation.bootstrap import bootstrap, resample_weights
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.multilabel import MultilabelScorer
 from ltmed.evaluation.operating_points import label_thresholds
@@ -45,21 +45,21 @@ def slow(e: Evaluation, rows: np.ndarray) -> dict[str, float]:
     pooled: dict[str, list[np.ndarray]] = {"truth": [], "chosen": [], "half": []}
     for k in range(5):
         y, s = targets[known[:, k], k].astype(int), scores[known[:, k], k]
-        chosen, half = s >= np.float32(THRESHOLDS[k]), s >= 0.5
-        for name, values in (("truth", y), ("chosen", chosen), ("half", half)):
+        selected, half = s >= np.float32(THRESHOLDS[k]), s >= 0.5
+        for name, values in (("truth", y), ("chosen", selected), ("half", half)):
             pooled[name].append(values)
         if not 0 < y.sum() < len(y):
             continue
         table["ap"][k] = sk.average_precision_score(y, s)
         table["auroc"][k] = sk.roc_auc_score(y, s)
-        table["f1"][k] = sk.f1_score(y, chosen, zero_division=0)
+        table["f1"][k] = sk.f1_score(y, selected, zero_division=0)
         table["f1_at_half"][k] = sk.f1_score(y, half, zero_division=0)
-        table["precision"][k] = sk.precision_score(y, chosen, zero_division=0)
-        table["recall"][k] = sk.recall_score(y, chosen)
+        table["precision"][k] = sk.precision_score(y, selected, zero_division=0)
+        table["recall"][k] = sk.recall_score(y, selected)
         table["prevalence"][k] = y.mean()
         bins = np.floor(s * np.float32(15)).astype(int)
         table["ece"][k] = sum(abs((y - s.astype(float))[bins == b].sum()) for b in np.unique(bins)) / len(y)
-    truth, chosen, half = (np.concatenate(values).astype(int) for values in pooled.values())
+    truth, selected, half = (np.concatenate(values).astype(int) for values in pooled.values())
     usable = known.any(1)
     right = ((scores >= THRESHOLDS.astype(np.float32)) == (targets == 1)) | ~known
     return {
@@ -67,7 +67,7 @@ def slow(e: Evaluation, rows: np.ndarray) -> dict[str, float]:
         "macro_auroc": mean(list(table["auroc"].values())),
         **{f"{tier}_ap": mean([table["ap"][k] for k in ks if k in table["ap"]]) for tier, ks in TIERS.items()},
         "macro_f1": mean(list(table["f1"].values())),
-        "micro_f1": sk.f1_score(truth, chosen, zero_division=np.nan),
+        "micro_f1": sk.f1_score(truth, selected, zero_division=np.nan),
         "macro_f1_at_half": mean(list(table["f1_at_half"].values())),
         "micro_f1_at_half": sk.f1_score(truth, half, zero_division=np.nan),
         "exact_match": right.all(1)[usable].mean() if usable.any() else math.nan,
@@ -81,17 +81,17 @@ def slow(e: Evaluation, rows: np.ndarray) -> dict[str, float]:
 @pytest.mark.parametrize("images", [150, 20, 2])
 def test_weights_score_like_copied_rows(images, decimals, unknown):
     e = make(images, seed=images, decimals=decimals, unknown=unknown)
-    drawn = np.random.default_rng(1).integers(0, images, (15, images))
-    weights = np.stack([np.bincount(rows, minlength=images) for rows in drawn]).astype(float)
-    found = MultilabelScorer(e, TIERS, THRESHOLDS)(weights)
-    assert tuple(found) == (*MULTILABEL_SCALARS, *PER_LABEL)
-    for r, rows in enumerate(drawn):
+    sampled = np.random.default_rng(1).integers(0, images, (15, images))
+    weights = np.stack([np.bincount(rows, minlength=images) for rows in sampled]).astype(float)
+    actual = MultilabelScorer(e, TIERS, THRESHOLDS)(weights)
+    assert tuple(actual) == (*MULTILABEL_SCALARS, *PER_LABEL)
+    for r, rows in enumerate(sampled):
         expected = slow(e, rows)
         for name in MULTILABEL_SCALARS:
-            assert found[name][r] == pytest.approx(expected[name], abs=1e-6, nan_ok=True), (name, r)
+            assert actual[name][r] == pytest.approx(expected[name], abs=1e-6, nan_ok=True), (name, r)
         for name in PER_LABEL:
             wanted = [expected[f"{name}_{k}"] for k in range(5)]
-            assert found[name][r] == pytest.approx(wanted, abs=1e-6, nan_ok=True), (name, r)
+            assert actual[name][r] == pytest.approx(wanted, abs=1e-6, nan_ok=True), (name, r)
 
 
 def test_the_report_names_labels_that_cannot_be_scored():
@@ -117,29 +117,29 @@ def test_the_report_names_labels_that_cannot_be_scored():
 def test_thresholds_maximise_f1_of_known_entries_and_are_half_without_both_kinds():
     e = make(60, decimals=1)
     e.labels[:, 3] = torch.where(e.labels[:, 3] == 1, torch.nan, e.labels[:, 3])
-    found = label_thresholds(e)
-    assert found[3] == 0.5
+    actual = label_thresholds(e)
+    assert actual[3] == 0.5
     for k in (0, 1, 2):
         known = ~e.labels[:, k].isnan().numpy()
         y, s = e.labels[known, k].numpy(), e.probabilities[known, k].numpy()
         best = max(sk.f1_score(y, s >= cut) for cut in np.unique(s))
-        assert sk.f1_score(y, s >= np.float32(found[k])) == pytest.approx(best)
-        assert all(sk.f1_score(y, s >= cut) < best - 1e-9 for cut in np.unique(s) if cut > found[k])
+        assert sk.f1_score(y, s >= np.float32(actual[k])) == pytest.approx(best)
+        assert all(sk.f1_score(y, s >= cut) < best - 1e-9 for cut in np.unique(s) if cut > actual[k])
 
 
 def test_intervals_over_patients_do_not_depend_on_chunks(monkeypatch):
     e, groups = make(), np.arange(150) // 3
-    found = bootstrap(e, TIERS, thresholds=THRESHOLDS, groups=groups, unit="patient", resamples=40)
+    actual = bootstrap(e, TIERS, thresholds=THRESHOLDS, groups=groups, unit="patient", resamples=40)
     monkeypatch.setattr(module, "CHUNK_VALUES", 150 * 7)
     again = bootstrap(e, TIERS, thresholds=THRESHOLDS, groups=groups, unit="patient", resamples=40)
-    assert found.units == 50
-    assert list(found.scalars) == list(MULTILABEL_SCALARS)
-    for name, ends in found.scalars.items():
+    assert actual.units == 50
+    assert list(actual.scalars) == list(MULTILABEL_SCALARS)
+    for name, ends in actual.scalars.items():
         assert again.scalars[name] == pytest.approx(ends, abs=1e-12)
-    weights = np.concatenate(list(draw(groups, 40, 0)))
+    weights = np.concatenate(list(resample_weights(groups, 40, 0)))
     aps = [slow(e, np.repeat(np.arange(150), row.astype(int)))["macro_ap"] for row in weights]
-    assert found.scalars["macro_ap"] == pytest.approx(np.quantile(aps, [0.025, 0.975]), abs=1e-6)
-    assert set(found.per_class[0]) == set(PER_LABEL)
+    assert actual.scalars["macro_ap"] == pytest.approx(np.quantile(aps, [0.025, 0.975]), abs=1e-6)
+    assert set(actual.per_class[0]) == set(PER_LABEL)
 
 
 def test_outputs_that_are_not_finite_and_empty_splits_are_refused():

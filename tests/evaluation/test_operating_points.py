@@ -31,14 +31,14 @@ def slow(scores: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, f
 def test_of_all_thresholds_that_reach_the_target_the_best_one(target: float) -> None:
     scores, truth = data()
     every = {t: slow(scores, truth, t) for t in op.candidates(scores)}
-    found = op.threshold_for_sensitivity(scores, truth, target)
+    actual = op.threshold_for_sensitivity(scores, truth, target)
     good = [t for t, rates in every.items() if rates["sensitivity"] >= target]
-    assert found in good
-    assert every[found]["specificity"] == max(every[t]["specificity"] for t in good)
-    found = op.threshold_for_specificity(scores, truth, target)
+    assert actual in good
+    assert every[actual]["specificity"] == max(every[t]["specificity"] for t in good)
+    actual = op.threshold_for_specificity(scores, truth, target)
     good = [t for t, rates in every.items() if rates["specificity"] >= target]
-    assert found in good
-    assert every[found]["sensitivity"] == max(every[t]["sensitivity"] for t in good)
+    assert actual in good
+    assert every[actual]["sensitivity"] == max(every[t]["sensitivity"] for t in good)
 
 
 def test_youden_and_f1_are_the_best_of_all() -> None:
@@ -54,11 +54,11 @@ def test_youden_and_f1_are_the_best_of_all() -> None:
 def test_rates_and_intervals_over_groups() -> None:
     scores, truth = data(400, seed=2)
     groups = np.arange(400) // 4
-    found = op.decide(scores, truth, 0.5, groups=groups, resamples=400)
-    assert found.rates == pytest.approx(slow(scores, truth, 0.5))
+    actual = op.decide(scores, truth, 0.5, groups=groups, resamples=400)
+    assert actual.rates == pytest.approx(slow(scores, truth, 0.5))
     single = op.decide(scores, truth, 0.5, resamples=400)
-    for name, value in found.rates.items():
-        low, high = found.intervals[name]
+    for name, value in actual.rates.items():
+        low, high = actual.intervals[name]
         assert low <= value <= high
     copies = op.decide(
         np.repeat(scores, 4), np.repeat(truth, 4), 0.5, groups=np.repeat(np.arange(400), 4), resamples=400

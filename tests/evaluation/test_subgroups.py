@@ -29,48 +29,48 @@ def made(images: int, worse: np.ndarray, seed: int = 0) -> Evaluation:
 def test_a_planted_gap_is_found_and_its_numbers_are_those_of_the_rows() -> None:
     site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(1).integers(0, 2, 1200)]
     evaluation = made(1200, site == "leg")
-    (found,) = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300, permutations=60)
-    for group in found.subgroups:
+    (actual,) = by_subgroup(evaluation, TIERS, site, attribute="site", resamples=300, permutations=60)
+    for group in actual.subgroups:
         rows = site == group.value
         predicted = evaluation.probabilities.argmax(1).numpy()[rows]
         assert group.metric == pytest.approx(balanced_accuracy_score(evaluation.labels.numpy()[rows], predicted))
         assert group.interval is not None
         assert group.interval[0] < group.metric < group.interval[1]
-    assert found.gap is not None
-    assert (found.gap.best, found.gap.worst) == ("arm", "leg")
-    assert found.gap.interval[0] > 0
-    assert found.gap.simultaneous_p < 0.05
+    assert actual.gap is not None
+    assert (actual.gap.best, actual.gap.worst) == ("arm", "leg")
+    assert actual.gap.interval[0] > 0
+    assert actual.gap.simultaneous_p < 0.05
 
 
 def test_a_shuffled_attribute_has_no_gap() -> None:
     outside = 0
     for seed in range(20):
         site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(seed).integers(0, 2, 400)]
-        (found,) = by_subgroup(made(400, np.zeros(400, bool), seed), TIERS, site, attribute="site", resamples=200,
+        (actual,) = by_subgroup(made(400, np.zeros(400, bool), seed), TIERS, site, attribute="site", resamples=200,
                                permutations=40, seed=seed)  # fmt: skip
-        assert found.gap is not None
-        outside += found.gap.simultaneous_p < 0.05
+        assert actual.gap is not None
+        outside += actual.gap.simultaneous_p < 0.05
     assert outside <= 4  # Binomial(20, 0.05) exceeds 4 once in 400 times.
 
 
 def test_of_a_metric_where_less_is_better_the_largest_is_the_worst() -> None:
     site = np.array(["arm", "leg"], dtype=object)[np.random.default_rng(1).integers(0, 2, 1200)]
-    (found,) = by_subgroup(
+    (actual,) = by_subgroup(
         made(1200, site == "leg"), TIERS, site, attribute="site", metrics=["ece"], resamples=100, permutations=10
     )
-    values = {group.value: group.metric for group in found.subgroups}
-    assert found.gap is not None
+    values = {group.value: group.metric for group in actual.subgroups}
+    assert actual.gap is not None
     assert values["leg"] > values["arm"]
-    assert (found.gap.best, found.gap.worst) == ("arm", "leg")
-    assert found.gap.difference == pytest.approx(values["leg"] - values["arm"])
+    assert (actual.gap.best, actual.gap.worst) == ("arm", "leg")
+    assert actual.gap.difference == pytest.approx(values["leg"] - values["arm"])
 
 
 def test_small_subgroups_are_withheld() -> None:
     site = np.array(["arm"] * 200 + ["ear"] * 29 + [None] * 11, dtype=object)
-    (found,) = by_subgroup(made(240, np.zeros(240, bool)), TIERS, site, attribute="site", resamples=50)
-    assert [(g.value, g.metric is None) for g in found.subgroups] == [("arm", False), ("ear", True)]
-    assert found.withheld == 40
-    assert found.gap is None
+    (actual,) = by_subgroup(made(240, np.zeros(240, bool)), TIERS, site, attribute="site", resamples=50)
+    assert [(g.value, g.metric is None) for g in actual.subgroups] == [("arm", False), ("ear", True)]
+    assert actual.withheld == 40
+    assert actual.gap is None
 
 
 def test_groups_are_resampled_whole() -> None:
@@ -90,8 +90,8 @@ def test_groups_are_resampled_whole() -> None:
 
 def test_values_as_subgroups() -> None:
     ages = np.array(["5", "45.0", "80", "nan", "", "39", "41", "62", "17"])
-    found = categories(ages, "age")
-    assert found.tolist() == [
+    actual = categories(ages, "age")
+    assert actual.tolist() == [
         "0 to 20", "40 to 60", "80 or more", None, None, "20 to 40", "40 to 60", "60 to 80", "0 to 20",
     ]  # fmt: skip
     assert categories(np.array(["male", "unknown", "female"]), "sex").tolist() == ["male", None, "female"]

@@ -39,9 +39,9 @@ def test_effective_number_goes_from_equal_weights_to_inverse_frequency() -> None
 def test_prior_margins_and_mitigation() -> None:
     counts = COUNTS.tolist()
     assert log_prior(COUNTS, F64).exp().tolist() == pytest.approx([n / sum(counts) for n in counts])
-    found = margins(COUNTS, F64, 0.5)
-    assert found[3] == 0.5
-    assert found.tolist() == pytest.approx([0.5 * n**-0.25 for n in counts])
+    actual = margins(COUNTS, F64, 0.5)
+    assert actual[3] == 0.5
+    assert actual.tolist() == pytest.approx([0.5 * n**-0.25 for n in counts])
     mitigation = log_mitigation(COUNTS, F64, 0.8).exp()
     for i, own in enumerate(counts):
         expected = [(n / own) ** 0.8 if n < own else 1 for n in counts]

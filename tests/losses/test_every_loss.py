@@ -144,9 +144,9 @@ def test_a_class_without_images_is_a_user_error(name: str) -> None:
 def test_weights_are_where_the_counts_are(loss: Loss) -> None:
     logits, labels = make()
     expected = loss(logits, labels, COUNTS)
-    found = loss(logits.cuda(), labels.cuda(), COUNTS.cuda())
-    assert found.is_cuda
-    torch.testing.assert_close(found.cpu(), expected)
+    actual = loss(logits.cuda(), labels.cuda(), COUNTS.cuda())
+    assert actual.is_cuda
+    torch.testing.assert_close(actual.cpu(), expected)
 
 
 @pytest.mark.parametrize(

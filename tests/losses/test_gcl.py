@@ -30,8 +30,8 @@ def test_is_the_papers(scale: float, strength: float) -> None:
             for z, d, e in zip(row, distances, draws, strict=True)
         ]  # fmt: skip
         costs.append(-math.log(softmax(clouded)[y]))
-    found = gcl(scale * cosines, LABELS, COUNTS, scale=scale, strength=strength, noise=NOISE)
-    assert found.item() == pytest.approx(mean(costs, LABELS.tolist()))
+    actual = gcl(scale * cosines, LABELS, COUNTS, scale=scale, strength=strength, noise=NOISE)
+    assert actual.item() == pytest.approx(mean(costs, LABELS.tolist()))
 
 
 def test_gradient_with_given_noise() -> None:
@@ -47,18 +47,18 @@ def test_smaller_classes_have_larger_clouds_and_the_largest_none() -> None:
 
 @pytest.mark.parametrize("counts", [[7, 7, 7, 7], [1, 1, 1, 1]])
 def test_classes_of_one_size_have_none(counts: list[int]) -> None:
-    found = gcl(LOGITS, LABELS, torch.tensor(counts), scale=30.0)
-    torch.testing.assert_close(found, F.cross_entropy(LOGITS, LABELS))
+    actual = gcl(LOGITS, LABELS, torch.tensor(counts), scale=30.0)
+    torch.testing.assert_close(actual, F.cross_entropy(LOGITS, LABELS))
 
 
 def test_noise_is_a_cut_normal_that_differs_between_images_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(F, "cross_entropy", lambda logits, labels: seen.append(logits))
+    observed = []
+    monkeypatch.setattr(F, "cross_entropy", lambda logits, labels: observed.append(logits))
     torch.manual_seed(0)
     counts = torch.tensor([100, 1, 1])
     gcl(torch.zeros(20_000, 3), torch.zeros(20_000, dtype=torch.long), counts, scale=2.0, strength=0.5)
-    noise = -seen[0][:, 1:]
-    assert (seen[0][:, 0] == 0).all()
+    noise = -observed[0][:, 1:]
+    assert (observed[0][:, 0] == 0).all()
     assert noise.min() >= 0
     assert noise.max() == 1
     inside = noise[noise < 1].numpy()

@@ -39,11 +39,11 @@ def relation_oracle(ours: Tensor, theirs: Tensor, normalize: bool) -> float:
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("shape", [(5, 3), (3, 8), (1, 4), (6, 1)])
 def test_relations_are_the_papers(shape: tuple[int, int], normalize: bool) -> None:
-    ours, theirs = normal(*shape), normal(*shape, seed=1)
-    sample = lmd.sample_relation(ours, theirs, normalize)
-    channel = lmd.channel_relation(ours, theirs, normalize)
-    assert sample.item() == pytest.approx(relation_oracle(ours, theirs, normalize), rel=1e-9)
-    assert channel.item() == pytest.approx(relation_oracle(ours.T, theirs.T, normalize), rel=1e-9)
+    actual, reference = normal(*shape), normal(*shape, seed=1)
+    sample = lmd.sample_relation(actual, reference, normalize)
+    channel = lmd.channel_relation(actual, reference, normalize)
+    assert sample.item() == pytest.approx(relation_oracle(actual, reference, normalize), rel=1e-9)
+    assert channel.item() == pytest.approx(relation_oracle(actual.T, reference.T, normalize), rel=1e-9)
 
 
 @pytest.mark.parametrize("relation", [lmd.sample_relation, lmd.channel_relation])
@@ -60,9 +60,9 @@ def test_equal_features_have_no_difference_and_dead_ones_count_once(relation: Re
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("relation", [lmd.sample_relation, lmd.channel_relation])
 def test_gradient_of_the_relations(relation: Relation, normalize: bool) -> None:
-    theirs = normal(4, 3, seed=1)
-    ours = normal(4, 3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: relation(z, theirs, normalize), [ours])
+    reference = normal(4, 3, seed=1)
+    actual = normal(4, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: relation(z, reference, normalize), [actual])
 
 
 @pytest.mark.parametrize("relation", [lmd.sample_relation, lmd.channel_relation])
@@ -96,8 +96,8 @@ def test_probability_consistency_is_scipys_relative_entropy() -> None:
 def statistics(classes: int, width: int) -> ClassStatistics:
     made = ClassStatistics(classes, width)
     roots = normal(classes, width, width, seed=3)
-    found = ClassMoments(torch.ones(classes, dtype=torch.bool), 5 + normal(classes, width), roots @ roots.mT)
-    made.update(found, momentum=0.0)
+    actual = ClassMoments(torch.ones(classes, dtype=torch.bool), 5 + normal(classes, width), roots @ roots.mT)
+    made.update(actual, momentum=0.0)
     return made
 
 
@@ -131,8 +131,8 @@ def test_gradient_of_the_distances() -> None:
 @pytest.mark.parametrize("name", ["sample_relation", "channel_relation", "probability_consistency"])
 def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) -> None:
     function: Any = getattr(lmd, name)
-    ours, theirs = normal(5, 4).to(dtype), normal(5, 4, seed=1).to(dtype)
+    ours, reference = normal(5, 4).to(dtype), normal(5, 4, seed=1).to(dtype)
     with torch.autocast("cpu", torch.bfloat16):
-        found = function(ours, theirs)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, function(ours.float(), theirs.float()))
+        actual = function(ours, reference)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, function(ours.float(), reference.float()))

@@ -18,10 +18,10 @@ ROWS, Y, N = LOGITS.tolist(), LABELS.tolist(), COUNTS.tolist()
 def test_ldam_is_the_papers_on_cosines(scale: float) -> None:
     cosines = (LOGITS / 4).clamp(-1, 1)
     terms = oracle.ldam(cosines.tolist(), Y, N, scale)
-    found = ldam(scale * cosines, LABELS, COUNTS, scale=scale)
-    assert found.item() == pytest.approx(oracle.mean(terms, Y))
-    found = ldam(scale * cosines, LABELS, COUNTS, scale=scale, beta=0.9999)
-    assert found.item() == pytest.approx(oracle.mean(terms, Y, oracle.effective_number(N)))
+    actual = ldam(scale * cosines, LABELS, COUNTS, scale=scale)
+    assert actual.item() == pytest.approx(oracle.mean(terms, Y))
+    actual = ldam(scale * cosines, LABELS, COUNTS, scale=scale, beta=0.9999)
+    assert actual.item() == pytest.approx(oracle.mean(terms, Y, oracle.effective_number(N)))
 
 
 def test_ldam_asks_more_of_smaller_classes() -> None:

@@ -29,8 +29,8 @@ MULTILABEL = [name for name in NAMES if is_multilabel(load(name))]
 def loop(term: Callable[[float, int, int, list[float]], float], logits: Tensor = LOGITS) -> float:
     """Sum over known entries of `term(z, y, k, targets of the image)`, over the number of images."""
     total = 0.0
-    for row, wanted in zip(logits.tolist(), TARGETS.tolist(), strict=True):
-        total += sum(term(z, int(y), k, wanted) for k, (z, y) in enumerate(zip(row, wanted, strict=True)) if y == y)
+    for row, expected in zip(logits.tolist(), TARGETS.tolist(), strict=True):
+        total += sum(term(z, int(y), k, expected) for k, (z, y) in enumerate(zip(row, expected, strict=True)) if y == y)
     return total / len(logits)
 
 
@@ -63,8 +63,8 @@ def test_bce_focal_and_asl_over_known_entries() -> None:
     assert sigmoid_focal(LOGITS, TARGETS, COUNTS).item() == pytest.approx(loop(focal))
 
     def asymmetric(z: float, y: int, k: int, row: list[float]) -> float:
-        left = max(sigmoid(z) - 0.05, 0)
-        return cost(z, 1) if y else -(left**4) * math.log(1 - left)
+        remaining = max(sigmoid(z) - 0.05, 0)
+        return cost(z, 1) if y else -(remaining**4) * math.log(1 - remaining)
 
     assert asl(LOGITS, TARGETS, COUNTS).item() == pytest.approx(loop(asymmetric))
 
@@ -79,8 +79,8 @@ def test_weighted_bce(largest: float | None) -> None:
 
 
 def test_logit_adjusted_bce() -> None:
-    found = logit_adjusted_bce(LOGITS, TARGETS, COUNTS, tau=0.7)
-    assert found.item() == pytest.approx(loop(lambda z, y, k, row: cost(z + 0.7 * odds(k), y)))
+    actual = logit_adjusted_bce(LOGITS, TARGETS, COUNTS, tau=0.7)
+    assert actual.item() == pytest.approx(loop(lambda z, y, k, row: cost(z + 0.7 * odds(k), y)))
     torch.testing.assert_close(logit_adjusted_bce(LOGITS, TARGETS, COUNTS, tau=0), bce(LOGITS, TARGETS, COUNTS))
 
 
@@ -88,15 +88,15 @@ def test_logit_adjusted_bce() -> None:
     "options", [{}, {"gamma": 2.0, "balance": 2.0}, {"gamma": 0.5, "mu": 0.3, "neg_scale": 5.0, "bias": 0.4}]
 )
 def test_distribution_balanced(options: dict[str, Any]) -> None:
-    chosen = {"gamma": 0.0, "balance": 1.0, "mu": 0.2, "neg_scale": 2.0, "bias": 0.05, **options}
+    selected = {"gamma": 0.0, "balance": 1.0, "mu": 0.2, "neg_scale": 2.0, "bias": 0.05, **options}
 
     def term(z: float, y: int, k: int, row: list[float]) -> float:
         repeated = sum(1 / COUNTS[0, j].item() for j, other in enumerate(row) if other == 1)
-        weight = 0.1 + (sigmoid(10 * (1 / COUNTS[0, k].item() / repeated - chosen["mu"])) if repeated else 1)
-        q = z + chosen["bias"] * odds(k) / chosen["neg_scale"]
-        scale = 1 if y else chosen["neg_scale"]
+        weight = 0.1 + (sigmoid(10 * (1 / COUNTS[0, k].item() / repeated - selected["mu"])) if repeated else 1)
+        q = z + selected["bias"] * odds(k) / selected["neg_scale"]
+        scale = 1 if y else selected["neg_scale"]
         right = sigmoid(q) if y else 1 - sigmoid(scale * q)
-        return chosen["balance"] * weight * (1 - right) ** chosen["gamma"] * -math.log(right) / scale
+        return selected["balance"] * weight * (1 - right) ** selected["gamma"] * -math.log(right) / scale
 
     assert distribution_balanced(LOGITS, TARGETS, COUNTS, **options).item() == pytest.approx(loop(term))
 
@@ -118,9 +118,9 @@ def test_two_way(temperatures: tuple[float, float]) -> None:
 
     expected = 0.0
     for logits, targets in ((LOGITS, TARGETS), (LOGITS.T, TARGETS.T)):
-        found = [compared(z, y) for z, y in zip(logits.tolist(), targets.tolist(), strict=True)]
-        kept = [value for value in found if value is not None]
-        expected += sum(kept) / len(kept)
+        actual = [compared(z, y) for z, y in zip(logits.tolist(), targets.tolist(), strict=True)]
+        selected = [value for value in actual if value is not None]
+        expected += sum(selected) / len(selected)
     value = two_way(LOGITS, TARGETS, COUNTS, positive_temperature=up, negative_temperature=down)
     assert value.item() == pytest.approx(expected)
 
@@ -168,9 +168,9 @@ def test_a_label_without_positives_or_negatives_changes_no_other(name: str) -> N
     counts, targets = COUNTS.clone(), TARGETS.clone()
     counts[:, 1] = torch.tensor([0, 600])
     targets[:, 1] = NAN
-    found = loss(LOGITS, targets, counts)
+    actual = loss(LOGITS, targets, counts)
     rest = [0, 2, 3]
-    torch.testing.assert_close(found, loss(LOGITS[:, rest], targets[:, rest], counts[:, rest]))
+    torch.testing.assert_close(actual, loss(LOGITS[:, rest], targets[:, rest], counts[:, rest]))
 
 
 @pytest.mark.parametrize("name", MULTILABEL)

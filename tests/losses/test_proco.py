@@ -156,10 +156,10 @@ def test_proto_instances_have_norm_one_and_reach_from_key_to_prototype() -> None
 def test_prototypes_to_mix_against_loops(how: Any) -> None:
     prototypes = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     prototypes[0] *= 0.1
-    for row, found in zip(prototypes.tolist(), proco.prototypes_to_mix(prototypes, how).tolist(), strict=True):
+    for row, actual in zip(prototypes.tolist(), proco.prototypes_to_mix(prototypes, how).tolist(), strict=True):
         norm = sum(x * x for x in row) ** 0.5
         divisor = {"raw": 1.0, "unit": norm, "bounded": max(1.0, norm)}[how]
-        assert found == pytest.approx([x / divisor for x in row])
+        assert actual == pytest.approx([x / divisor for x in row])
     zero = torch.zeros(2, 3, requires_grad=True)
     proco.prototypes_to_mix(zero, how).sum().backward()
     assert zero.grad is not None

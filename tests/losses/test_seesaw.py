@@ -29,14 +29,14 @@ def test_without_factors_or_imbalance_it_is_cross_entropy() -> None:
 
 def test_gradient_is_that_of_constant_factors() -> None:
     logits = LOGITS.clone().requires_grad_()
-    (found,) = torch.autograd.grad(seesaw(logits, LABELS, COUNTS, eps=0.0), logits)
+    (actual,) = torch.autograd.grad(seesaw(logits, LABELS, COUNTS, eps=0.0), logits)
     s = LOGITS.softmax(1)
     own = s.gather(1, LABELS[:, None])
     factors = (s / own).clamp_min(1) ** 2 * (COUNTS / COUNTS[LABELS][:, None]).clamp_max(1) ** 0.8
     factors.scatter_(1, LABELS[:, None], 1.0)
     weighted = factors * LOGITS.exp()
     expected = (weighted / weighted.sum(1, keepdim=True) - F.one_hot(LABELS, 4)) / len(LABELS)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_a_frequent_image_pushes_rare_classes_less_unless_taken_for_them() -> None:

@@ -29,8 +29,8 @@ def test_bce_is_summed_over_classes() -> None:
 def test_sigmoid_focal(gamma: float, alpha: float | None) -> None:
     expected = oracle.mean(oracle.sigmoid_focal(ROWS, Y, gamma, alpha), Y)
     assert sigmoid_focal(LOGITS, LABELS, COUNTS, gamma=gamma, alpha=alpha).item() == pytest.approx(expected)
-    theirs = sigmoid_focal_loss(LOGITS, SEVERAL.double(), -1 if alpha is None else alpha, gamma, "sum") / len(LOGITS)
-    torch.testing.assert_close(sigmoid_focal(LOGITS, SEVERAL, COUNTS, gamma=gamma, alpha=alpha), theirs)
+    reference = sigmoid_focal_loss(LOGITS, SEVERAL.double(), -1 if alpha is None else alpha, gamma, "sum") / len(LOGITS)
+    torch.testing.assert_close(sigmoid_focal(LOGITS, SEVERAL, COUNTS, gamma=gamma, alpha=alpha), reference)
 
 
 ASL = [
@@ -67,7 +67,7 @@ def test_asl_is_finite(options: dict[str, Any], value: float) -> None:
 @pytest.mark.parametrize("margin", [1e-300, 1e-45, 1e-12, 1e-8, 9.99e-4, 1e-3, 0.5, 1 - 1e-9])
 def test_asl_with_any_margin_is_finite_and_as_in_double_precision(margin: float, gamma_neg: float) -> None:
     rows = [[30.0, 30.0, -2.0], [1e4, -1e4, 17.0], [90.0, -90.0, 0.0], [3.0, 0.5, -7.0]]
-    labels, found = torch.tensor([2, 1, 1, 0]), []
+    labels, actual = torch.tensor([2, 1, 1, 0]), []
     for dtype in (torch.float32, torch.float64):
         logits = torch.tensor(rows, dtype=dtype, requires_grad=True)
         value = asl(logits, labels, COUNTS[:3], margin=margin, gamma_neg=gamma_neg)
@@ -75,8 +75,8 @@ def test_asl_with_any_margin_is_finite_and_as_in_double_precision(margin: float,
         assert logits.grad is not None
         assert torch.isfinite(value)
         assert torch.isfinite(logits.grad).all()
-        found.append((value.detach().double(), logits.grad.double()))
-    torch.testing.assert_close(*found, rtol=1e-3, atol=2e-5)  # The sigmoid of 17 is 1 in float32.
+        actual.append((value.detach().double(), logits.grad.double()))
+    torch.testing.assert_close(*actual, rtol=1e-3, atol=2e-5)  # The sigmoid of 17 is 1 in float32.
 
 
 def test_asl_with_a_tiny_margin_is_nearly_that_without() -> None:

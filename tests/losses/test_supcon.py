@@ -96,8 +96,8 @@ def test_a_block_of_anchors_gives_its_part_of_the_mean(first: int) -> None:
 
 def test_rows_that_are_no_samples_are_left_out() -> None:
     features, labels = make()
-    more = torch.cat([features, 7 + torch.zeros(3, 5, dtype=torch.float64)])
-    loss = supcon_loss(features, labels, more, torch.cat([labels, torch.full((3,), -1)]))
+    extra = torch.cat([features, 7 + torch.zeros(3, 5, dtype=torch.float64)])
+    loss = supcon_loss(features, labels, extra, torch.cat([labels, torch.full((3,), -1)]))
     torch.testing.assert_close(loss, supcon_loss(features, labels, features, labels))
 
 

@@ -94,13 +94,13 @@ def test_every_violator_is_drawn_equally_often_and_no_other() -> None:
     expected = oracle.violators(f.tolist(), labels.tolist(), 0, 1, ALPHA)
     assert 2 < len(expected) < 7
     generator = torch.Generator().manual_seed(0)
-    seen = torch.stack(
+    observed = torch.stack(
         [
-            triplet.draw_violators(distance, labels, torch.rand(9, 9, generator=generator), ALPHA)[0][0, 1]
+            triplet.sample_violators(distance, labels, torch.rand(9, 9, generator=generator), ALPHA)[0][0, 1]
             for _ in range(1000)
         ]
     )
-    counts = seen.bincount(minlength=9)
+    counts = observed.bincount(minlength=9)
     assert set(counts.nonzero()[:, 0].tolist()) == set(expected)
     assert stats.chisquare(counts[expected]).pvalue > 1e-3
 
@@ -109,15 +109,15 @@ def test_every_image_of_a_third_class_is_drawn_equally_often() -> None:
     labels = torch.tensor([3, 0, 1, 3, 1, 0, 2, 2, 3, 5])
     negatives = torch.tensor([[m if labels[m] != labels[a] else (a + 1) % 10 for m in range(10)] for a in range(10)])
     generator = torch.Generator().manual_seed(0)
-    seen = torch.stack(
+    observed = torch.stack(
         [
-            triplet.draw_third_class(labels, negatives, torch.rand(10, 10, generator=generator))[0]
+            triplet.sample_third_class(labels, negatives, torch.rand(10, 10, generator=generator))[0]
             for _ in range(700)
         ]
     )  # fmt: skip
     for a, m in ((0, 1), (1, 0), (4, 6), (6, 4), (9, 0)):
         others = oracle.third_class(labels.tolist(), a, m)
-        counts = seen[:, a, m].bincount(minlength=10)
+        counts = observed[:, a, m].bincount(minlength=10)
         assert set(counts.nonzero()[:, 0].tolist()) == set(others)
         assert stats.chisquare(counts[others]).pvalue > 1e-4
 
@@ -125,7 +125,7 @@ def test_every_image_of_a_third_class_is_drawn_equally_often() -> None:
 def test_the_largest_draw_chooses_the_last_violator() -> None:
     f, labels = points(7, seed=4).float(), torch.tensor([0, 0, 1, 1, 1, 2, 2])
     last = torch.full((2, 7, 7), 1 - 2**-24)
-    negatives, formed = triplet.draw_violators(triplet.distances(f, f), labels, last[0], ALPHA)
+    negatives, formed = triplet.sample_violators(triplet.distances(f, f), labels, last[0], ALPHA)
     for a, p in formed.nonzero().tolist():
         assert negatives[a, p] == oracle.violators(f.tolist(), labels.tolist(), a, p, ALPHA)[-1]
 

@@ -10,14 +10,14 @@ Rows = list[list[float]]
 def violators(points: Rows, labels: list[int], a: int, p: int, margin: float) -> list[int]:
     """The images of other classes nearer to a than p is, margin included; nearest first."""
     limit = math.dist(points[a], points[p]) + margin
-    found = [n for n in range(len(points)) if labels[n] != labels[a] and math.dist(points[a], points[n]) < limit]
-    return sorted(found, key=lambda n: math.dist(points[a], points[n]))
+    actual = [n for n in range(len(points)) if labels[n] != labels[a] and math.dist(points[a], points[n]) < limit]
+    return sorted(actual, key=lambda n: math.dist(points[a], points[n]))
 
 
 def third_class(labels: list[int], a: int, n: int) -> list[int]:
     """The images of neither class, by class and then by position."""
-    found = [m for m in range(len(labels)) if labels[m] not in (labels[a], labels[n])]
-    return sorted(found, key=lambda m: (labels[m], m))
+    actual = [m for m in range(len(labels)) if labels[m] not in (labels[a], labels[n])]
+    return sorted(actual, key=lambda m: (labels[m], m))
 
 
 def mean(values: list[float]) -> float:
@@ -38,10 +38,10 @@ def sample(
         return pull + mean([margin - d for d in different if d < margin]), len(pairs)
     terms = []
     for a, p in pairs:
-        found = violators(points, labels, a, p, margin)
-        if not found:
+        actual = violators(points, labels, a, p, margin)
+        if not actual:
             continue
-        n = found[int(draws[0][a][p] * len(found))]
+        n = actual[int(draws[0][a][p] * len(actual))]
         pull = math.dist(points[a], points[p])
         term = pull + margin - math.dist(points[a], points[n])
         others = third_class(labels, a, n)

@@ -54,8 +54,8 @@ def curriculum(epochs: int = 6, **options: Any) -> Plain:
     about = replace(
         context(), epochs=epochs, counts=torch.tensor(COUNTS), tiers={"head": [0], "medium": [1], "tail": [2]}
     )
-    chosen = {"loss": cross_entropy, "warmup": 0.0, "interval": 0.0, "patience": 1.0, "query": 0.5, **options}
-    return Plain(network(), about, **chosen)
+    selected = {"loss": cross_entropy, "warmup": 0.0, "interval": 0.0, "patience": 1.0, "query": 0.5, **options}
+    return Plain(network(), about, **selected)
 
 
 @dataclass

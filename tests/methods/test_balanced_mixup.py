@@ -34,7 +34,7 @@ def pairs(data: Batch, which: int) -> Batch:
 
 
 def fix(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-    monkeypatch.setattr(balanced_mixup, "draw", lambda distribution: torch.tensor(share))
+    monkeypatch.setattr(balanced_mixup, "sample_lambda", lambda distribution: torch.tensor(share))
 
 
 def test_updates_every_parameter() -> None:
@@ -47,8 +47,8 @@ def test_ends_of_lambda_are_plain_training_on_one_half(
     share: float, which: int, loss: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fix(monkeypatch, share)
-    found = make(loss=loss).training_step(batch(), 0)
-    torch.testing.assert_close(found, make(ERM, loss=loss).training_step(pairs(batch(), which), 0), rtol=0, atol=0)
+    actual = make(loss=loss).training_step(batch(), 0)
+    torch.testing.assert_close(actual, make(ERM, loss=loss).training_step(pairs(batch(), which), 0), rtol=0, atol=0)
 
 
 def test_loss_is_cross_entropy_with_the_labels_of_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,17 +65,17 @@ def test_lambda_is_mostly_small() -> None:
     torch.manual_seed(0)
     stage = make(alpha=0.2)
     assert isinstance(stage, BalancedMixUp)
-    assert stage.shares.sample((5000,)).mean() == pytest.approx(0.2 / 1.2, abs=0.02)
+    assert stage.lambda_distribution.sample((5000,)).mean() == pytest.approx(0.2 / 1.2, abs=0.02)
 
 
 def test_the_step_depends_on_the_global_generator_alone_and_reads_nothing() -> None:
-    stage, data, found = make(alpha=1.0).eval(), batch(), []
+    stage, data, actual = make(alpha=1.0).eval(), batch(), []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
         with NoReading():
-            found.append(stage.training_step(data, 0))
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+            actual.append(stage.training_step(data, 0))
+    assert torch.equal(actual[0], actual[1])
+    assert not torch.equal(actual[0], actual[2])
 
 
 def test_divided_pairs_are_refused() -> None:

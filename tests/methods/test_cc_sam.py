@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltmed.errors import UserError
-from ltmed.losses.cc_sam import misses_of, radii, rarity, sharpness_shift, uphill_features
+from ltmed.losses.cc_sam import radii, rarity, sharpness_shift, softmax_residuals, uphill_features
 from ltmed.methods.cc_sam import Flatten, Robustify
 from ltmed.nn.cosine import Cosine
 from ltmed.nn.heads import Linear
@@ -46,13 +46,13 @@ def slow_flatten(network: Network, images: Tensor, labels: Tensor, rho: float, s
     total = loss.item()
     for c in labels.unique().tolist():
         own = labels == c
-        wanted = torch.autograd.grad(
+        expected = torch.autograd.grad(
             F.cross_entropy(head(features[own]), labels[own]), list(head.parameters()), retain_graph=True
         )
         moved = copy.deepcopy(head)
         moved.zero_grad()
         with torch.no_grad():
-            for parameter, g in zip(moved.parameters(), wanted, strict=True):
+            for parameter, g in zip(moved.parameters(), expected, strict=True):
                 length = rho * numbers**0.25 / max(COUNTS[c] - 1, 1) ** 0.25
                 length *= math.sqrt(parameter.norm().item() / 2 / g.norm().item())
                 parameter += length * g / g.norm()
@@ -83,7 +83,7 @@ def test_the_step_is_uphill_and_longer_for_a_smaller_class() -> None:
     features = stage.network.encoder(made.images).detach()
     head = stage.network.classifier
     logits = head(features)
-    misses = misses_of(logits, made.labels)
+    misses = softmax_residuals(logits, made.labels)
 
     def rise(counts: Tensor, rho: float = 1e-3) -> float:
         shift = sharpness_shift(
@@ -111,7 +111,7 @@ def test_equal_or_extreme_features_are_finite(value: float) -> None:
     labels, head = torch.tensor([0, 0, 1, 1, 2, 0]), nn.Linear(4, 3)
     logits = head(features)
     shift = sharpness_shift(
-        features, labels, features.detach(), misses_of(logits, labels), labels, head.weight, head.bias,
+        features, labels, features.detach(), softmax_residuals(logits, labels), labels, head.weight, head.bias,
         torch.tensor([100, 10, 1]), rho=0.05,
     )  # fmt: skip
     F.cross_entropy(logits + shift, labels).backward()
@@ -122,7 +122,7 @@ def test_equal_or_extreme_features_are_finite(value: float) -> None:
 def test_certain_predictions_make_no_step() -> None:
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]])
     labels, features = torch.tensor([0, 1]), torch.ones(2, 3)
-    misses = misses_of(logits, labels)
+    misses = softmax_residuals(logits, labels)
     assert torch.equal(misses, torch.zeros(2, 2))
     shift = sharpness_shift(
         features, labels, features, misses, labels, torch.ones(2, 3), torch.ones(2), torch.tensor([9, 2]), rho=1.0

@@ -58,8 +58,8 @@ def test_the_encoder_keeps_weights_and_statistics_and_the_head_changes_where_it_
 def test_trains_what_it_should_and_reads_nothing_back(kind: Any, head: Any, changed: set[str]) -> None:
     stage = make(kind, head).train()
     updated(stage, batch())
-    wanted = {name for name, parameter in stage.named_parameters() if parameter.requires_grad}
-    assert wanted == {f"network.classifier.{name}" for name in changed}
+    expected = {name for name, parameter in stage.named_parameters() if parameter.requires_grad}
+    assert expected == {f"network.classifier.{name}" for name in changed}
     with NoReading():
         stage.training_step(batch(), 0).backward()
     with torch.autocast("cpu", torch.bfloat16):
@@ -73,9 +73,9 @@ def test_crt_is_logistic_regression_on_frozen_features_from_new_weights() -> Non
     new = copy.deepcopy(stage.network.classifier).double()
     fit(stage, data=data)
     F.cross_entropy(new(features(stage, data.train_part)), data.train_part.labels).backward()
-    for found, start in zip(stage.network.classifier.parameters(), new.parameters(), strict=True):
+    for actual, start in zip(stage.network.classifier.parameters(), new.parameters(), strict=True):
         assert start.grad is not None
-        torch.testing.assert_close(found.double(), start - 0.1 * start.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(actual.double(), start - 0.1 * start.grad, rtol=1e-4, atol=1e-6)
     torch.manual_seed(0)
     untouched = Network(Encoder(), Linear, K).classifier
     assert not torch.equal(new.weight.float(), untouched.weight)  # pyright: ignore
@@ -168,8 +168,8 @@ def test_two_ranks_choose_the_tau_of_one_process(monkeypatch: pytest.MonkeyPatch
         assert isinstance(head, TauNormalised)
         outputs = [(stage(stage.on_after_batch_transfer(whole, 0).images), whole.labels, whole.indices)]
         tau_search.begin(stage, head)
-        (found,) = tau_search.choose(stage, head, outputs)
-        torch.testing.assert_close(found[0], head.adjust(outputs[0][0]))
+        (actual,) = tau_search.choose(stage, head, outputs)
+        torch.testing.assert_close(actual[0], head.adjust(outputs[0][0]))
         return head.tau.item()
 
     expected = choose(one, data)

@@ -21,17 +21,17 @@ def test_erm_updates_every_parameter() -> None:
 
 
 def test_erm_gives_its_loss_logits_labels_and_training_counts() -> None:
-    seen: list[Tensor] = []
+    observed: list[Tensor] = []
 
     def loss(*arguments: Tensor) -> Tensor:
-        seen.extend(arguments)
+        observed.extend(arguments)
         return arguments[0].sum()
 
     stage, data = ERM(Network(Encoder(), Linear, K), context(), loss=loss).eval(), batch()
     stage.training_step(data, 0)
-    torch.testing.assert_close(seen[0], stage(data.images))
-    assert torch.equal(seen[1], data.labels)
-    assert torch.equal(seen[2], context().counts)
+    torch.testing.assert_close(observed[0], stage(data.images))
+    assert torch.equal(observed[1], data.labels)
+    assert torch.equal(observed[2], context().counts)
 
 
 @pytest.mark.parametrize("method", ["erm", "proco"])

@@ -23,8 +23,8 @@ from tests.methods.small import Encoder, K, batch, context, updated
 def make(epochs: int = 10, **options: Any) -> ERMDRW:
     torch.manual_seed(0)
     network = Network(Encoder(), partial(Cosine, scale=30.0), K)
-    chosen = {"loss": partial(ldam, scale=30.0), **options}
-    return ERMDRW(network, replace(context(), epochs=epochs), **chosen)
+    selected = {"loss": partial(ldam, scale=30.0), **options}
+    return ERMDRW(network, replace(context(), epochs=epochs), **selected)
 
 
 def test_updates_every_parameter() -> None:

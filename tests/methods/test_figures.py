@@ -29,26 +29,26 @@ def test_centre_distances_are_euclidean(many, tmp_path):
     centres = np.random.default_rng(0).normal(size=(len(many.classes), 4))
     figure = saved(pcct.distance_matrix(centres, many.classes, many.counts), tmp_path)
     first, second = np.argsort(-np.array(many.counts), kind="stable")[:2]
-    shown = np.asarray(figure.axes[0].images[0].get_array())
-    assert shown[0, 1] == pytest.approx(np.linalg.norm(centres[first] - centres[second]))
+    displayed = np.asarray(figure.axes[0].images[0].get_array())
+    assert displayed[0, 1] == pytest.approx(np.linalg.norm(centres[first] - centres[second]))
 
 
 def test_omega(many, tmp_path):
     omega = np.linspace(0.1, 0.9, len(many.classes)).tolist()
     figure = saved(proco.omega_per_class(omega, many.classes, many.tiers, many.counts), tmp_path)
     axes = figure.axes[0]
-    shown = [bar.get_width() for bar in axes.patches]  # pyright: ignore[reportAttributeAccessIssue]
-    shown += [y for line in axes.lines for y in np.asarray(line.get_ydata())]
-    np.testing.assert_allclose(sorted(shown), omega)
+    displayed = [bar.get_width() for bar in axes.patches]  # pyright: ignore[reportAttributeAccessIssue]
+    displayed += [y for line in axes.lines for y in np.asarray(line.get_ydata())]
+    np.testing.assert_allclose(sorted(displayed), omega)
 
 
 def test_em_trajectory_starts_before_the_first_iteration(tmp_path):
     metrics, before = {"tail_recall": [0.2, 0.3]}, {"tail_recall": 0.1}
     figure = saved(lmd.trajectory(metrics, before, [2.0, 1.0], selected=2), tmp_path)
     legend = figure.legends[0]
-    said = {text.get_text(): line for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)}
-    assert said.keys() == {"tail recall", "network of stage 1", "selected weights"}
-    assert said["selected weights"].get_linestyle() != said["network of stage 1"].get_linestyle()
+    messages = {text.get_text(): line for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)}
+    assert messages.keys() == {"tail recall", "network of stage 1", "selected weights"}
+    assert messages["selected weights"].get_linestyle() != messages["network of stage 1"].get_linestyle()
     assert [line.get_xdata()[0] for line in figure.axes[0].lines[1:]] == [0, 2]
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xydata(), [[0, 0.1], [1, 0.2], [2, 0.3]])
 
@@ -83,8 +83,8 @@ def test_centre_distances_are_those_of_the_last_stage(tmp_path):
     run = make_run(tmp_path / "run", "pcct", stages=stages(**targets))
     for factor, stage in enumerate(targets, 1):
         add_checkpoint(run, stage, 0, network__classifier__centres=factor * torch.eye(3))
-    shown = np.asarray(plotted(run)["centre_distances"].axes[0].images[0].get_array())
-    assert shown[0, 1] == pytest.approx(2 * 2**0.5)
+    displayed = np.asarray(plotted(run)["centre_distances"].axes[0].images[0].get_array())
+    assert displayed[0, 1] == pytest.approx(2 * 2**0.5)
 
 
 def test_alpha_is_what_was_logged(tmp_path):
@@ -117,8 +117,8 @@ def test_only_stages_of_ltmed_are_imported(target, tmp_path):
     run = read_run(make_run(tmp_path / "run", stages=stages(train=target)))
     assert run
     with pytest.warns(UserWarning, match="no figures of stage 'train'"):
-        found = run_figures.figures(run)
-    assert found.keys() == COMMON | {"class_losses"}
+        actual = run_figures.figures(run)
+    assert actual.keys() == COMMON | {"class_losses"}
     assert "tests.methods.stage_of_a_stranger" not in sys.modules
 
 

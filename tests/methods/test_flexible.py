@@ -41,14 +41,14 @@ def test_contrast_is_that_of_two_views_of_one_image() -> None:
     stage, data = SelfContrast(network(), context(), temperature=0.5), batch(6)
     assert data.views is not None
     assert stage.network.projector is not None
-    found = stage.training_step(data, 0)
+    actual = stage.training_step(data, 0)
     with torch.no_grad():
         f = stage.network.projector(stage.network.encoder(torch.cat([data.images, data.views]))).double()
     losses = []
     for i in range(12):
         others = {j: math.exp(float(f[i] @ f[j]) / 0.5) for j in range(12) if j != i}
         losses.append(-math.log(others[(i + 6) % 12] / sum(others.values())))
-    assert float(found.detach()) == pytest.approx(float(np.mean(losses)), rel=1e-4)
+    assert float(actual.detach()) == pytest.approx(float(np.mean(losses)), rel=1e-4)
 
 
 # --- equations ------------------------------------------------------------------------------------------------
@@ -56,10 +56,10 @@ def test_contrast_is_that_of_two_views_of_one_image() -> None:
 
 def test_disagreement_is_the_mutual_information() -> None:
     votes = (3 * torch.randn(10, 7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).softmax(2)
-    found = disagreement(votes)
+    actual = disagreement(votes)
     for i in range(7):
         each = [stats.entropy(vote[i]) for vote in votes]
-        assert float(found[i]) == pytest.approx(float(stats.entropy(votes[:, i].mean(0)) - np.mean(each)))
+        assert float(actual[i]) == pytest.approx(float(stats.entropy(votes[:, i].mean(0)) - np.mean(each)))
     certain = torch.eye(4, dtype=torch.float64)[:, None]
     assert float(disagreement(certain)) == pytest.approx(math.log(4))
     assert float(disagreement(certain[[1, 1]])) == pytest.approx(0)
@@ -72,8 +72,8 @@ def test_query_sizes_are_those_of_the_equation(recalls: list[float]) -> None:
     missed = [1 - recall for recall in recalls]
     p = [4 * m / sum(missed) if sum(missed) else 1 for m in missed]
     expected = [min(max(1, math.floor(share * p[c] * unused[c])), unused[c]) for c in range(4)]
-    found = query_sizes(torch.tensor(recalls, dtype=torch.float64), torch.tensor(unused), share)
-    assert found.tolist() == expected
+    actual = query_sizes(torch.tensor(recalls, dtype=torch.float64), torch.tensor(unused), share)
+    assert actual.tolist() == expected
 
 
 # --- stage 2 --------------------------------------------------------------------------------------------------
@@ -124,8 +124,8 @@ def test_a_query_adds_the_images_with_the_largest_disagreement(monkeypatch: pyte
         assert expected.sum() > used.sum() or used.all()
         assert now["class_counts"].tolist() == np.bincount(LABELS[expected], minlength=K).tolist()
     assert data.loader is not None
-    for seen, batches in zip(stage.seen, data.loader.used, strict=True):
-        assert set(batches.ravel()) <= set(np.flatnonzero(seen["after"].numpy()))
+    for observed, batches in zip(stage.seen, data.loader.used, strict=True):
+        assert set(batches.ravel()) <= set(np.flatnonzero(observed["after"].numpy()))
 
 
 def test_disagreement_of_a_batch_draws_dropout_and_leaves_modes_alone() -> None:
@@ -136,15 +136,15 @@ def test_disagreement_of_a_batch_draws_dropout_and_leaves_modes_alone() -> None:
     stage.eval()
     torch.manual_seed(0)
     with torch.no_grad():
-        found = stage._disagreement(data.batch(torch.arange(N)))
+        actual = stage._disagreement(data.batch(torch.arange(N)))
         features = stage.network.encoder(data.images)
         votes = torch.stack([
             F.linear(F.dropout(features, 0.5), *stage.network.classifier.linear.parameters())  # pyright: ignore
             for _ in range(4000)
         ])  # fmt: skip
-    assert found.shape == (N,)
-    assert (found > 0).all()
-    torch.testing.assert_close(found, disagreement(votes.double().softmax(2)), rtol=0.2, atol=1e-4)
+    assert actual.shape == (N,)
+    assert (actual > 0).all()
+    torch.testing.assert_close(actual, disagreement(votes.double().softmax(2)), rtol=0.2, atol=1e-4)
 
 
 def queries(recalls: list[float], **options: Any) -> list[int]:
@@ -210,12 +210,12 @@ def test_two_ranks_take_the_same_images_as_one(monkeypatch: pytest.MonkeyPatch) 
     stages = [curriculum() for _ in range(3)]
     for stage in stages:
         stage.in_use.fill_(False)[::3] = True
-    stages[2]._take(places, labels, scores[:-1], numbers)
+    stages[2]._add_images(places, labels, scores[:-1], numbers)
 
     def of_rank(rank: int) -> None:
         # An even number each, since the stand-in gathers equal parts; one place is there twice and taken once.
         mine = torch.cat([places, places[:1]])[rank::2]
-        stages[rank]._take(mine, labels[mine], scores[mine], numbers)
+        stages[rank]._add_images(mine, labels[mine], scores[mine], numbers)
 
     ranks.run(of_rank)
     assert torch.equal(stages[0].in_use, stages[1].in_use)
@@ -223,11 +223,11 @@ def test_two_ranks_take_the_same_images_as_one(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_loss_gets_the_counts_of_the_images_in_use() -> None:
-    stage, seen = curriculum(anchors=0.2, loss=partial(logit_adjusted, tau=1.0)), []
+    stage, observed = curriculum(anchors=0.2, loss=partial(logit_adjusted, tau=1.0)), []
     original = stage.loss
-    stage.loss = lambda logits, labels, counts: (seen.append(counts.tolist()), original(logits, labels, counts))[1]
+    stage.loss = lambda logits, labels, counts: (observed.append(counts.tolist()), original(logits, labels, counts))[1]
     fit(stage, 1)
-    assert seen[0] == [8, 8, 1]
+    assert observed[0] == [8, 8, 1]
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_a_classifier_without_dropout_is_refused(classifier: Any) -> None:
 def test_without_pretraining_and_with_another_loss_and_sampler(
     tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["method=flexible_sampling", "~method.stages.pretrain", "sampler=class_balanced", "loss=cb_focal"]
-    run = ltmed.train([*tiny, *words, *QUICK["flexible_sampling"], "epochs=3"])
+    texts = ["method=flexible_sampling", "~method.stages.pretrain", "sampler=class_balanced", "loss=cb_focal"]
+    run = ltmed.train([*tiny, *texts, *QUICK["flexible_sampling"], "epochs=3"])
     assert "pretrain 1/3" not in capsys.readouterr().out
     curves = pd.read_csv(run.path / "metrics.csv")
     images = curves[curves["name"] == "curriculum/train/images"]["value"].tolist()

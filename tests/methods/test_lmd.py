@@ -63,8 +63,8 @@ def test_represent_minimises_equation_4(ce_view: Any) -> None:
     terms = relation_oracle(student, teacher, True) + relation_oracle(student.T, teacher.T, True)
     p, q = targets.softmax(1), logits.softmax(1)
     terms += 0.25 * float((p * (p / q).log()).sum(1).mean())
-    seen = targets if ce_view == "weak" else logits
-    expected = float(F.cross_entropy(seen, data.labels)) + 3.0 * terms
+    observed = targets if ce_view == "weak" else logits
+    expected = float(F.cross_entropy(observed, data.labels)) + 3.0 * terms
     # At the first step the teacher is the student.
     assert stage.training_step(data, 0).item() == pytest.approx(expected, rel=1e-4)
 
@@ -180,9 +180,9 @@ def test_m_step_trains_the_new_classifier_on_virtual_features_of_the_resampled_c
     fit(stage)
     for name, value in stage.network.encoder.state_dict().items():
         assert torch.equal(value, encoder[name]), name
-    found, labels, times = features(stage).double().numpy(), Data().labels.numpy(), drawn(sampler)
+    actual, labels, times = features(stage).double().numpy(), Data().labels.numpy(), drawn(sampler)
     for label in range(K):
-        mine = np.repeat(found, times, axis=0)[np.repeat(labels, times) == label]
+        mine = np.repeat(actual, times, axis=0)[np.repeat(labels, times) == label]
         np.testing.assert_allclose(stage.statistics.means[label], mine.mean(0), rtol=1e-4, atol=1e-6)
         expected = (np.cov(mine.T) if len(mine) > 1 else 0) + 0.01 * np.eye(6)
         np.testing.assert_allclose(stage.statistics.covariances[label], expected, rtol=1e-3, atol=1e-6)
@@ -212,12 +212,12 @@ def test_without_virtual_features_the_resampled_ones_train_the_classifier() -> N
 def test_real_features_take_the_place_of_virtual_ones_step_by_step() -> None:
     stage = calibrate(e_step=False, features="real", virtual_per_class=50)
     classifier = copy.deepcopy(stage.network.classifier).requires_grad_(True)
-    found, labels = features(stage), Data().labels
+    actual, labels = features(stage), Data().labels
     fit(stage)
     optimizer = torch.optim.SGD(classifier.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(derive(0, "train", "virtual", 0))
     steps = 0
-    for x, y in real_batches(found, labels, 50, 32, generator):
+    for x, y in real_batches(actual, labels, 50, 32, generator):
         optimizer.zero_grad()
         F.cross_entropy(classifier(x), y).backward()
         optimizer.step()
@@ -233,9 +233,9 @@ def test_ablations_take_as_many_m_steps(options: dict[str, Any], monkeypatch: py
     plain = Calibrate._train_classifier
 
     def counted(stage: Calibrate, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-        found = list(batches)
-        steps.append(len(found))
-        plain(stage, iter(found))
+        actual = list(batches)
+        steps.append(len(actual))
+        plain(stage, iter(actual))
 
     monkeypatch.setattr(Calibrate, "_train_classifier", counted)
     fit(calibrate(**options), epochs=3)
@@ -271,10 +271,10 @@ def test_e_step_reaches_the_encoder_through_classifier_and_distances() -> None:
 def test_iterations_average_the_statistics_and_lower_both_rates() -> None:
     one, two = fit(calibrate(e_step=False)), fit(calibrate(e_step=False), epochs=2)
     sampler = PowerSampler(Data().labels.numpy(), 1, 1, 0, q=0.0)
-    found, times = features(two).double().numpy(), np.bincount(sampler.batches(1).ravel(), minlength=N)
+    actual, times = features(two).double().numpy(), np.bincount(sampler.batches(1).ravel(), minlength=N)
     labels = Data().labels.numpy()
     for label in range(K):
-        mine = np.repeat(found, times, axis=0)[np.repeat(labels, times) == label]
+        mine = np.repeat(actual, times, axis=0)[np.repeat(labels, times) == label]
         expected = 0.5 * one.statistics.means[label].numpy() + 0.5 * mine.mean(0)
         np.testing.assert_allclose(two.statistics.means[label], expected, rtol=1e-4, atol=1e-6)
 

@@ -20,7 +20,7 @@ from ltmed.losses.reweighted import weighted_ce
 from ltmed.losses.sigmoid import bce
 from ltmed.methods import mixing
 from ltmed.methods.erm import ERM
-from ltmed.methods.mixing import Mixing, cutmix, draw, mixed_loss, mixup, shares
+from ltmed.methods.mixing import Mixing, cutmix, lambda_distribution, mixed_loss, mixup, sample_lambda
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
 from tests.methods.small import Encoder, K, batch, context, updated
@@ -35,8 +35,8 @@ def make(kind: type[ERM] = Mixing, **options: Any) -> ERM:
 
 
 def fix(monkeypatch: pytest.MonkeyPatch, share: float, roll: bool = False) -> None:
-    """Every draw of lambda is `share`; with `roll` every image is paired with the one before it."""
-    monkeypatch.setattr(mixing, "draw", lambda distribution: torch.tensor(share))
+    """Every sample of lambda is `share`; with `roll` every image is paired with the one before it."""
+    monkeypatch.setattr(mixing, "sample_lambda", lambda distribution: torch.tensor(share))
     if roll:
         monkeypatch.setattr(torch, "randperm", lambda size, device: torch.arange(size, device=device).roll(1))
 
@@ -100,10 +100,10 @@ def test_cutmix_takes_every_pixel_from_one_of_the_two_and_counts_them() -> None:
     torch.manual_seed(0)
     images, others = torch.zeros(2, 3, 20, 12), torch.ones(2, 3, 20, 12)
     for share in torch.linspace(0, 1, 30):
-        mixed, left = cutmix(images, others, share)
+        mixed, remaining = cutmix(images, others, share)
         assert set(mixed.unique().tolist()) <= {0.0, 1.0}
-        torch.testing.assert_close(left, (mixed == 0).float().mean())
-        assert left >= share - 1e-6
+        torch.testing.assert_close(remaining, (mixed == 0).float().mean())
+        assert remaining >= share - 1e-6
         box = mixed[0, 0].nonzero()
         if len(box):
             height, width = (box.amax(0) - box.amin(0) + 1).tolist()
@@ -113,16 +113,16 @@ def test_cutmix_takes_every_pixel_from_one_of_the_two_and_counts_them() -> None:
 @pytest.mark.parametrize(("alpha", "beta"), [(0.2, 0.2), (0.2, 1.0), (0.6, 0.6), (0.05, 0.05), (0.01, 0.01)])
 def test_lambda_is_beta_distributed(alpha: float, beta: float) -> None:
     torch.manual_seed(0)
-    distribution = shares("alpha", alpha, beta)
-    drawn = distribution.sample((4000,))
+    distribution = lambda_distribution("alpha", alpha, beta)
+    sampled = distribution.sample((4000,))
     # In bins, since a small alpha puts much of the distribution closer to 0 and 1 than numbers are to each other.
     bins = np.array([0, 1e-9, 1e-2, 0.2, 0.5, 0.8, 1])
-    seen = np.histogram(drawn.numpy(), bins)[0]
-    assert stats.chisquare(seen, 4000 * np.diff(stats.beta(alpha, beta).cdf(bins))).pvalue > 1e-3
+    observed = np.histogram(sampled.numpy(), bins)[0]
+    assert stats.chisquare(observed, 4000 * np.diff(stats.beta(alpha, beta).cdf(bins))).pvalue > 1e-3
     torch.manual_seed(1)
-    again = draw(distribution)
+    again = sample_lambda(distribution)
     torch.manual_seed(1)
-    assert draw(distribution) == again
+    assert sample_lambda(distribution) == again
     assert (again.shape, again.dtype) == ((), torch.float32)
 
 

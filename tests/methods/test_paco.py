@@ -112,10 +112,10 @@ def test_the_presets_differ_in_alpha_alone() -> None:
 
 
 def test_the_plain_sum_is_the_mean_times_its_weights() -> None:
-    ours, plain = (make(norm=False, normalize=normalize, alpha_min=0.5) for normalize in (True, False))
+    actual, plain = (make(norm=False, normalize=normalize, alpha_min=0.5) for normalize in (True, False))
     data = batch(6)._replace(labels=torch.zeros(6, dtype=torch.long))
     positives = 11  # The other 5 queries and all 6 keys; the queue is empty.
-    expected = (1 + 0.5 * positives) * ours.training_step(data, 0)
+    expected = (1 + 0.5 * positives) * actual.training_step(data, 0)
     torch.testing.assert_close(plain.training_step(data, 0), expected)
 
 

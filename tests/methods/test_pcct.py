@@ -126,13 +126,13 @@ def test_trainable_centres_start_from_the_means_in_the_tensor_that_the_optimiser
     training_part: list[Batch],
 ) -> None:
     stage = make(CentreStage, **TRAINABLE)
-    held = next(p for p in stage.configure_optimizers().param_groups[0]["params"] if p is stage.centres)
+    held_out = next(p for p in stage.configure_optimizers().param_groups[0]["params"] if p is stage.centres)
     stage.on_train_epoch_start()
-    torch.testing.assert_close(held.detach(), class_means(stage, training_part))
+    torch.testing.assert_close(held_out.detach(), class_means(stage, training_part))
     means = own_centres(stage).clone()
     updated(stage, batch())
     assert torch.equal(own_centres(stage), means)
-    assert not torch.equal(held, means)
+    assert not torch.equal(held_out, means)
 
 
 def test_negatives_repeat_with_seed_epoch_and_step_only() -> None:

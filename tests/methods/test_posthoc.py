@@ -86,10 +86,10 @@ def test_tau_is_the_best_on_validation_images_of_the_last_epoch_and_stays_in_tes
     assert max(scores) > scores[0], "a search with nothing to find"
     assert head.tau.item() == pytest.approx(grid[int(np.argmax(np.round(scores, 12)))])
     assert float(trainer.callback_metrics["train/val/balanced_accuracy"]) == pytest.approx(max(scores))
-    chosen = head.tau.item()
+    selected = head.tau.item()
     trainer_for(1).test(stage, datamodule=data, verbose=False)
     trainer_for(1).validate(stage, datamodule=Data(seed=9), verbose=False)
-    assert head.tau.item() == chosen
+    assert head.tau.item() == selected
 
 
 def test_prior_and_tau_are_in_the_checkpoint_of_the_network() -> None:

@@ -35,9 +35,9 @@ def test_features_are_standardised_as_scikit_learn_does(monkeypatch: pytest.Monk
     stage._standardise()
     head = stage.network.require_head(StandardisedLinear)
     expected = StandardScaler().fit_transform(FEATURES.double().numpy())
-    found = ((FEATURES - head.centre) / head.scale).numpy()
-    assert np.abs(found - expected).max() < 1e-4
-    assert (found[:, 0] == 0).all(), "a constant feature"
+    actual = ((FEATURES - head.centre) / head.scale).numpy()
+    assert np.abs(actual - expected).max() < 1e-4
+    assert (actual[:, 0] == 0).all(), "a constant feature"
     logits = head.linear(torch.from_numpy(expected).float())
     assert torch.allclose(stage.network(FEATURES), logits, atol=1e-4)
 

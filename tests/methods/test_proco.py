@@ -88,8 +88,8 @@ def test_keys_are_classified_by_the_momentum_copy_on_their_own_view() -> None:
     for step in range(4):
         with torch.no_grad():
             for old, new in zip(slow, (stage.network.encoder, head.embedding, head.norm), strict=True):
-                for mine, theirs in zip(old.parameters(), new.parameters(), strict=True):
-                    mine.copy_(0.5 * mine + 0.5 * theirs)
+                for mine, reference in zip(old.parameters(), new.parameters(), strict=True):
+                    mine.copy_(0.5 * mine + 0.5 * reference)
             taken_for = (F.relu(slow[2](slow[1](slow[0](data.views)))) @ head.prototypes.T).argmax(1)
             online = (head.embed(stage.network.encoder(data.images)) @ head.prototypes.T).argmax(1)
         optimizer.zero_grad()
@@ -103,7 +103,7 @@ def test_keys_are_classified_by_the_momentum_copy_on_their_own_view() -> None:
 
 
 def test_mixed_prototypes_reach_both_kinds_of_proto_instances() -> None:
-    found = {}
+    actual = {}
     for how in ("raw", "unit"):
         stage = make(mixed_prototypes=how)
         stage.training_step(batch(), 0)
@@ -114,8 +114,8 @@ def test_mixed_prototypes_reach_both_kinds_of_proto_instances() -> None:
         torch.manual_seed(1)
         items = QueueItems(stage.queue.keys, stage.queue.labels, stage.queue.predicted)
         prototypes: Any = stage.network.classifier.prototypes
-        found[how] = [part[1].similarity for part in stage._contrast(z, batch().labels, prototypes, items)]
-    for raw, unit in zip(found["raw"], found["unit"], strict=True):
+        actual[how] = [part[1].similarity for part in stage._contrast(z, batch().labels, prototypes, items)]
+    for raw, unit in zip(actual["raw"], actual["unit"], strict=True):
         assert not torch.allclose(raw, unit)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ltmed.errors import UserError
 from ltmed.nn.adjusted import TauNormalised
 from ltmed.nn.decoupled import NearestMean, ScaledLinear
-from ltmed.nn.frozen import freeze, start_anew
+from ltmed.nn.frozen import freeze, reset_parameters
 from ltmed.nn.heads import Linear, PrototypeHead
 
 HEADS = [ScaledLinear, TauNormalised, NearestMean]
@@ -62,11 +62,11 @@ def test_tau_normalisation_divides_each_weight_vector(tau: float) -> None:
     with torch.no_grad():
         head.linear.weight.mul_(torch.tensor([[1.0], [5.0], [0.1], [0.0]]))
     head.tau.fill_(tau)
-    found = head(features())
+    actual = head(features())
     for c, weight in enumerate(head.linear.weight.detach()):
         norm = float(weight.square().sum() ** 0.5)
         expected = features() @ (weight / norm**tau) if norm else torch.zeros(5)
-        torch.testing.assert_close(found[:, c], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(actual[:, c], expected, rtol=1e-5, atol=1e-6)
     head.train()
     torch.testing.assert_close(head(features()), features() @ head.linear.weight.T)
 
@@ -106,9 +106,9 @@ def test_predicts_alike_from_its_state_and_in_float32_under_autocast(kind: type[
     expected = head(features())
     torch.testing.assert_close(other(features()), expected, rtol=0, atol=0)
     with torch.autocast("cpu", torch.bfloat16):
-        found = head(features())
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.05)
+        actual = head(features())
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, rtol=0.02, atol=0.05)
 
 
 def test_unknown_metric_is_a_user_error() -> None:
@@ -127,7 +127,7 @@ def test_frozen_parts_keep_weights_and_statistics() -> None:
 def test_start_anew_draws_every_layer_again_or_says_which_it_cannot() -> None:
     part = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
     before = {name: value.clone() for name, value in part.named_parameters()}
-    start_anew(part)
+    reset_parameters(part)
     assert not any(torch.equal(value, before[name]) for name, value in part.named_parameters())
     with pytest.raises(UserError, match=r"PrototypeHead cannot.*heads\.Linear"):
-        start_anew(PrototypeHead(6, 4))
+        reset_parameters(PrototypeHead(6, 4))

@@ -23,9 +23,9 @@ class Both(nn.Module):
 
 def rates(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, tuple[float, float]]:
     """Name -> learning rate and weight decay; every parameter once."""
-    found = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(found)
-    return {name: found[id(p)] for name, p in module.named_parameters() if id(p) in found}
+    actual = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(actual)
+    return {name: actual[id(p)] for name, p in module.named_parameters() if id(p) in actual}
 
 
 def test_without_options_there_is_one_group() -> None:
@@ -47,15 +47,15 @@ def test_layers_learn_as_timm_groups_them(name: str) -> None:
     from timm.optim._param_groups import param_groups_layer_decay
 
     both = Both(timm.create_model(name, num_classes=0))
-    found = rates(build_optimizer(SGD, both, both.encoder, layer_decay=0.5, head_lr_scale=2), both)
+    actual = rates(build_optimizer(SGD, both, both.encoder, layer_decay=0.5, head_lr_scale=2), both)
     spared = tuple(getattr(both.encoder, "no_weight_decay", set)())
     timms = param_groups_layer_decay(both.encoder, 0.3, no_weight_decay_list=spared, layer_decay=0.5)
     expected = {id(p): (0.1 * g["lr_scale"], g["weight_decay"]) for g in timms for p in g["params"]}
     for key, parameter in both.encoder.named_parameters():
-        assert found[f"encoder.{key}"] == pytest.approx(expected[id(parameter)]), key
-    assert found["head.weight"] == pytest.approx((0.2, 0.3))
-    assert found["head.bias"] == pytest.approx((0.2, 0.0))
-    assert len({rate for rate, _ in found.values()}) > 3
+        assert actual[f"encoder.{key}"] == pytest.approx(expected[id(parameter)]), key
+    assert actual["head.weight"] == pytest.approx((0.2, 0.3))
+    assert actual["head.bias"] == pytest.approx((0.2, 0.0))
+    assert len({rate for rate, _ in actual.values()}) > 3
 
 
 def test_a_schedule_keeps_the_ratios() -> None:

@@ -29,8 +29,10 @@ CATS = {"Egyptian cat", "tiger cat", "tabby, tabby cat"}
 def test_pretrained_weights_have_what_timm_says(name: str) -> None:
     with torch.device("meta"):
         expected = timm.data.resolve_model_data_config(timm.create_model(name))
-    found = timm_pixels(name, pretrained=True)
-    assert (found.mean, found.std, found.interpolation) == tuple(expected[k] for k in ("mean", "std", "interpolation"))
+    actual = timm_pixels(name, pretrained=True)
+    assert (actual.mean, actual.std, actual.interpolation) == tuple(
+        expected[k] for k in ("mean", "std", "interpolation")
+    )
 
 
 def test_they_differ_between_weights_of_one_architecture() -> None:
@@ -71,10 +73,10 @@ def test_imagenet_weights_of_the_package_know_photographs(photograph: str, class
     load_in_order(model, LITE, _file_of(PACKAGE))
     image = cv2.cvtColor(cv2.imread(str(folder / f"{photograph}.png")), cv2.COLOR_BGR2RGB)
     side = min(image.shape[:2])
-    top, left = ((length - side) // 2 for length in image.shape[:2])
-    image = cv2.resize(image[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_AREA)
-    seen = timm_pixels(LITE, pretrained=True, package=PACKAGE)
-    pixels = (image / 255 - seen.mean) / seen.std
+    top, remaining = ((length - side) // 2 for length in image.shape[:2])
+    image = cv2.resize(image[top : top + side, remaining : remaining + side], (224, 224), interpolation=cv2.INTER_AREA)
+    observed = timm_pixels(LITE, pretrained=True, package=PACKAGE)
+    pixels = (image / 255 - observed.mean) / observed.std
     images = torch.from_numpy(pixels).float().permute(2, 0, 1)[None]
     probabilities = model.eval()(images).softmax(1)[0]
     known = ImageNetInfo()

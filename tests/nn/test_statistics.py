@@ -30,36 +30,36 @@ def moments(
 def test_moments_are_numpys_of_the_repeated_images(batch: int) -> None:
     features, labels, times = data()
     times[0] = 1
-    found = moments(features, labels, times, 4, batch)
+    actual = moments(features, labels, times, 4, batch)
     for label in range(3):
         mine = np.repeat(features.double().numpy(), times.numpy(), axis=0)
         mine = mine[np.repeat(labels.numpy(), times.numpy()) == label]
-        np.testing.assert_allclose(found.means[label], mine.mean(0), rtol=1e-12)
-        np.testing.assert_allclose(found.covariances[label], np.cov(mine.T), rtol=1e-6, atol=1e-9)
-    assert found.covariances[3].abs().max() < 1e-9
+        np.testing.assert_allclose(actual.means[label], mine.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(actual.covariances[label], np.cov(mine.T), rtol=1e-6, atol=1e-9)
+    assert actual.covariances[3].abs().max() < 1e-9
 
 
 def test_absent_classes_keep_what_they_have() -> None:
     features, labels, times = data()
     known = ClassStatistics(5, 3)
-    found = moments(features, labels, times, 5, 40)
-    assert found.present.tolist() == [True, True, True, True, False]
-    known.update(found, momentum=0.0)
+    actual = moments(features, labels, times, 5, 40)
+    assert actual.present.tolist() == [True, True, True, True, False]
+    known.update(actual, momentum=0.0)
     assert torch.equal(known.means[4], torch.zeros(3))
     assert torch.equal(known.covariances[4], torch.eye(3))
 
 
 def test_running_average_and_the_ridge_of_a_single_image() -> None:
     features, labels, times = data()
-    found, known = moments(features, labels, times, 4, 40), ClassStatistics(4, 3)
-    known.update(found, momentum=0.0)
+    actual, known = moments(features, labels, times, 4, 40), ClassStatistics(4, 3)
+    known.update(actual, momentum=0.0)
     torch.testing.assert_close(known.covariances[3], RIDGE * torch.eye(3), atol=1e-6, rtol=0)
     before = known.means.clone(), known.covariances.clone()
-    other = ClassMoments(found.present, found.means + 1, found.covariances * 3)
+    other = ClassMoments(actual.present, actual.means + 1, actual.covariances * 3)
     known.update(other, momentum=0.75)
     torch.testing.assert_close(known.means, before[0] + 0.25)
     ridge = RIDGE * torch.eye(3)
-    torch.testing.assert_close(known.covariances, 0.75 * before[1] + 0.25 * (3 * found.covariances.float() + ridge))
+    torch.testing.assert_close(known.covariances, 0.75 * before[1] + 0.25 * (3 * actual.covariances.float() + ridge))
 
 
 def test_factors_multiply_to_the_covariances_and_are_whitened_by_their_inverse() -> None:

@@ -1,4 +1,4 @@
-"""Paired differences against resamples whose rows are really copied out and scored by scikit-learn."""
+"""PairedDifference differences against resamples whose rows are really copied out and scored by scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from ltmed.evaluation.bootstrap import draw
+from ltmed.evaluation.bootstrap import resample_weights
 from ltmed.report.paired import PairedBootstrap, PairedDifference, score_resamples
 from tests.report.factory import CLASSES, LABELS, write
 
@@ -51,7 +51,7 @@ def test_resamples_are_those_of_copied_rows(tmp_path, metric):
     }
     found = compare(rows["a"], rows["b"], metric, resamples=60, seed=4)
     assert (found.images, found.units, found.unit) == (60, 20, "lesion")
-    weights = np.concatenate([np.ones((1, 20)), *draw(np.arange(20), 60, 4)]).astype(int)
+    weights = np.concatenate([np.ones((1, 20)), *resample_weights(np.arange(20), 60, 4)]).astype(int)
     expected, some_lack_a_class = [], False
     for drawn in weights:
         figures = {}

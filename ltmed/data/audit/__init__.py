@@ -1,1 +1,1 @@
-"""What a data set holds and what is wrong with it, before anything is trained on it."""
+"""Checks of the content of a data set before training."""

@@ -1,4 +1,4 @@
-"""What the image files of a data set hold, read once: hashes, looks, sizes, depths, and which of them are damaged."""
+"""Content of the image files of a data set, read once: hashes, thumbnails, sizes, bit depths, damaged files."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ltmed.data.threads import keep_opencv_sequential, usable_cores
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What the N image files of a manifest hold."""
+    """Content of the N image files of a manifest."""
 
     digests: list[bytes | None]
     """Hash of each file; None for one that cannot be opened."""
     bad: list[tuple[int, str]]
-    """(row, reason) of the images that cannot be decoded, in row order; below they are zeros."""
-    looks: np.ndarray
+    """(row, reason) of the images that cannot be decoded, in row order; their entries below are zeros."""
+    thumbnails: np.ndarray
     """uint8 `[N, SIDE, SIDE, 3]`, see `ltmed.data.audit.copies`."""
     sides: np.ndarray
     """int64 `[N, 2]`, height and width in pixels, as a viewer shows the image."""
     bits: np.ndarray
     """int64 `[N]`, of one stored value."""
     extremes: np.ndarray
-    """float64 `[N, 2]`, smallest and largest stored value; NaN where values are kept as stored."""
+    """float64 `[N, 2]`, smallest and largest stored value; NaN for images that are not scaled."""
     scaled_by: list[str]
-    """What decided which values are black and white, see `ltmed.data.cache.intensity`."""
+    """The source of the black and white levels, see `ltmed.data.cache.intensity`."""
 
 
 def read_contents(
@@ -48,33 +48,35 @@ def read_contents(
 
     Args:
         manifest: N images.
-        intensity: what becomes of more than eight bits.
+        intensity: scaling of images of more than eight bits.
         threads: None takes one per usable core.
-        advance: called with the number of images that are done since the last call.
+        advance: called with the number of images read since the last call.
     """
     keep_opencv_sequential()
     number = len(manifest)
-    looks, sides = np.zeros((number, SIDE, SIDE, 3), np.uint8), np.zeros((number, 2), np.int64)
-    found = Contents([None] * number, [], looks, sides, sides[:, 0].copy(), np.full((number, 2), np.nan), [""] * number)
+    thumbnails, sides = np.zeros((number, SIDE, SIDE, 3), np.uint8), np.zeros((number, 2), np.int64)
+    contents = Contents(
+        [None] * number, [], thumbnails, sides, sides[:, 0].copy(), np.full((number, 2), np.nan), [""] * number
+    )
 
-    def look(row: int) -> None:
+    def read(row: int) -> None:
         try:
             data = (manifest.root / manifest.images[row]).read_bytes()
-            found.digests[row] = hashlib.blake2b(data, digest_size=16).digest()
+            contents.digests[row] = hashlib.blake2b(data, digest_size=16).digest()
             image = decode(data, 4 * SIDE, intensity)
         except OSError as error:
-            found.bad.append((row, f"{UNREADABLE}: {error.strerror or type(error).__name__}"))
+            contents.bad.append((row, f"{UNREADABLE}: {error.strerror or type(error).__name__}"))
             return
         except BadImageError as error:
-            found.bad.append((row, str(error)))
+            contents.bad.append((row, str(error)))
             return
-        looks[row], sides[row] = fitted(image.image, SIDE), (image.height, image.width)
-        found.bits[row], found.scaled_by[row] = image.bits, image.scaled_by
+        thumbnails[row], sides[row] = fitted(image.image, SIDE), (image.height, image.width)
+        contents.bits[row], contents.scaled_by[row] = image.bits, image.scaled_by
         if image.extremes is not None:
-            found.extremes[row] = image.extremes
+            contents.extremes[row] = image.extremes
 
     with silent_opencv(), ThreadPoolExecutor(threads or usable_cores()) as pool:
-        for _ in pool.map(look, range(number)):
+        for _ in pool.map(read, range(number)):
             advance(1)
-    found.bad.sort()
-    return found
+    contents.bad.sort()
+    return contents

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set before anything is trained on it: forgotten files, overlap, confounding."""
+"""Checks of a data set before training: unlisted files, overlap, confounding."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ IMAGE_LIKE = {*EXTENSIONS, ".jfif", ".jpe", ".gif", ".jp2", ".heic", ".avif", ".
 
 
 def unlisted(manifest: Manifest) -> tuple[Counter[str], Counter[str], str]:
-    """Files below the root that no row of the manifest names, hidden ones apart.
+    """Files below the root that are not in the manifest, except hidden ones.
 
     Returns:
-        By extension in lower case how many look like images by their name, and how many others; the first of the
-        images, or "".
+        By lower-case extension, the number of files with the name of an image, and of others; the first image, or "".
     """
     listed, images, others, first = set(manifest.images), Counter[str](), Counter[str](), ""
     for folder, folders, names in os.walk(manifest.root):
@@ -39,24 +38,24 @@ def unlisted(manifest: Manifest) -> tuple[Counter[str], Counter[str], str]:
 
 
 def image_id(name: str) -> str:
-    """What an image is called in every data set that holds it: its stem, without ISIC 2019's `_downsampled`."""
+    """The name of an image in all data sets that contain it: its stem, without ISIC 2019's `_downsampled`."""
     return stem(name).removesuffix("_downsampled")
 
 
 def overlap(manifest: Manifest, names: Iterable[str]) -> np.ndarray:
-    """Rows of the images that are in `names` too, by `image_id`; int64 `[n]`, sorted."""
-    known = {image_id(name) for name in names}
-    return np.array([row for row, image in enumerate(manifest.images) if image_id(image) in known], dtype=np.int64)
+    """Rows of the images that are also in `names`, by `image_id`; int64 `[n]`, sorted."""
+    ids = {image_id(name) for name in names}
+    return np.array([row for row, image in enumerate(manifest.images) if image_id(image) in ids], dtype=np.int64)
 
 
 def confounding(manifest: Manifest) -> tuple[tuple[str, ...], np.ndarray, float] | None:
-    """How classes and sources go together.
+    """Association of classes and sources.
 
     Returns:
         None without sources, else the S sources, the images int64 `[K, S]` of each class from each source, and
-        Cramer's V of that table in [0, 1]: 0, the source says nothing about the class; 1, it says everything that it
-        can. 0 if there is but one class or one source. Where images have several labels, V is the largest one of any
-        label that is present or absent, by source.
+        Cramer's V of that table in [0, 1]: 0, the source is independent of the class; 1, it determines the class.
+        0 if there is only one class or one source. With several labels, V is the largest V of a label (present or
+        absent) and source.
     """
     if manifest.sources is None:
         return None
@@ -73,7 +72,7 @@ def confounding(manifest: Manifest) -> tuple[tuple[str, ...], np.ndarray, float]
 
 
 def cramers_v(table: np.ndarray) -> float:
-    """Association of rows and columns in [0, 1]; 0 with fewer than two rows or columns that have anything.
+    """Association of rows and columns in [0, 1]; 0 with fewer than two non-empty rows or columns.
 
     Args:
         table: int64 `[K, S]`, how often each pair occurs.
@@ -87,14 +86,13 @@ def cramers_v(table: np.ndarray) -> float:
     return float(np.sqrt(chi_squared / present.sum() / least))
 
 
-def compare_counts(manifest: Manifest, known: tuple[int, ...]) -> np.ndarray:
+def compare_counts(manifest: Manifest, published_counts: tuple[int, ...]) -> np.ndarray:
     """Images per class minus the published ones, int64 `[K]`.
 
-    Published numbers are of the training part of some data sets and of everything of others; whichever is closer is
-    compared.
+    Some data sets publish the counts of their training part, others those of all images: the closer ones are compared.
     """
-    published = np.array(known)
+    published = np.array(published_counts)
     candidates = [manifest.counts]
     if manifest.parts is not None:
-        candidates.append(count_labels(manifest.labels[manifest.parts == "train"], len(known)))
+        candidates.append(count_labels(manifest.labels[manifest.parts == "train"], len(published_counts)))
     return min((counts - published for counts in candidates), key=lambda difference: np.abs(difference).sum())

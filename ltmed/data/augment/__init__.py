@@ -2,7 +2,7 @@
 
 The same operations in the same order, with the same random ranges and the same clipping to 8 bits after each, as
 torchvision v1 on PIL images. With equal parameters an operation differs from it by less than 1.5 grey levels on
-average. OpenCV releases Python's lock, so threads in one process suffice.
+average. OpenCV releases the GIL, so that threads in one process suffice.
 
 Letters: S is the side of a cached image, H and W those of the view that the network sees, all in pixels.
 """

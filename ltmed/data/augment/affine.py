@@ -1,4 +1,4 @@
-"""Operations that rotate, shift, scale and shear the whole picture. What comes in from outside it is black."""
+"""Rotation, translation, scaling and shear of the whole image. Pixels from outside the image are black."""
 
 from __future__ import annotations
 
@@ -27,27 +27,32 @@ class Affine(NamedTuple):
     """Along x and y, in degrees."""
 
 
-def warp(image: np.ndarray, by: Affine, interpolation: Interpolation, out: np.ndarray) -> None:
+def warp(image: np.ndarray, transform: Affine, interpolation: Interpolation, out: np.ndarray) -> None:
     """Writes `image` (uint8 [h, w, 3]), transformed about its centre, into `out` of the same size."""
     if out is image:  # Every output pixel may need every input pixel.
         image = image.copy()
     flags = _FLAGS[interpolation] | cv2.WARP_INVERSE_MAP
     height, width = image.shape[:2]
-    cv2.warpAffine(image, _backward(by, height, width), (width, height), out, flags, cv2.BORDER_CONSTANT, (0, 0, 0))
+    cv2.warpAffine(
+        image, _backward(transform, height, width), (width, height), out, flags, cv2.BORDER_CONSTANT, (0, 0, 0)
+    )
 
 
-def _backward(by: Affine, height: int, width: int) -> np.ndarray:
+def _backward(transform: Affine, height: int, width: int) -> np.ndarray:
     """Where in the image (x, y) each output pixel comes from, float64 [2, 3], as OpenCV counts pixels.
 
     With R a rotation, S a scaling and H the shears, the forward map about the centre is R S Hy Hx, then the shift.
     OpenCV has the centre of the first pixel at 0 and PIL at 1/2, so that the centre is (w - 1) / 2 here, w / 2 there.
     """
-    angle, tan_x, tan_y = math.radians(by.angle), *(math.tan(math.radians(degrees)) for degrees in by.shear)
+    angle, tan_x, tan_y = (
+        math.radians(transform.angle),
+        *(math.tan(math.radians(degrees)) for degrees in transform.shear),
+    )
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     shear = np.array([[1, 0], [-tan_y, 1]]) @ np.array([[1, -tan_x], [0, 1]])
-    linear = np.linalg.inv(by.scale * rotation @ shear)
+    linear = np.linalg.inv(transform.scale * rotation @ shear)
     centre = np.array([width - 1, height - 1]) / 2
-    return np.column_stack([linear, centre - linear @ (centre + by.translate)])
+    return np.column_stack([linear, centre - linear @ (centre + transform.translate)])
 
 
 class RandomAffine(Operation):
@@ -80,10 +85,10 @@ class RandomAffine(Operation):
         shear = (0.0, 0.0) if shear is None else shear
         self.shear_x = _ordered("shear", shear[:2])
         self.shear_y = _ordered("shear", shear[2:]) if len(shear) > 2 else (0.0, 0.0)
-        self.interpolation: Interpolation = _known(interpolation)
+        self.interpolation: Interpolation = _require_interpolation(interpolation)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Affine:
-        """Every parameter evenly from its range; shifts are whole pixels."""
+        """Every parameter uniformly from its range; shifts are whole pixels."""
         angle = rng.uniform(*self.degrees)
         x, y = (
             round(rng.uniform(-part * side, part * side))
@@ -110,7 +115,7 @@ class RandomRotation(Operation):
 
     def __init__(self, degrees: float, interpolation: Interpolation = "nearest") -> None:
         self.degrees = _ordered("degrees", (-degrees, degrees))
-        self.interpolation: Interpolation = _known(interpolation)
+        self.interpolation: Interpolation = _require_interpolation(interpolation)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> float:
         """The angle in degrees, counter-clockwise."""
@@ -127,7 +132,7 @@ def _ordered(name: str, values: tuple[float, ...]) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 
-def _known(interpolation: Interpolation) -> Interpolation:
+def _require_interpolation(interpolation: Interpolation) -> Interpolation:
     if interpolation not in _FLAGS:
         raise UserError(
             f"interpolation has no choice '{interpolation}'", suggest(str(interpolation), get_args(Interpolation))

@@ -1,4 +1,4 @@
-"""What an augmentation is, and how one is composed of operations."""
+"""Interface of augmentations, and their composition from operations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltmed.errors import UserError
 
 
 class Augmentation(Protocol):
-    """Makes one view of one image."""
+    """Computes one view of one image."""
 
     @property
     def size(self) -> int | None:
@@ -26,7 +26,7 @@ class Augmentation(Protocol):
 
 
 class Operation(ABC):
-    """One step: random parameters are sampled first and then applied, so that a draw can be repeated elsewhere.
+    """One step: random parameters are sampled first and then applied, so that the same parameters can be reused.
 
     `out` may be `image` itself when the operation keeps the size.
     """
@@ -38,20 +38,20 @@ class Operation(ABC):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Any:
-        """Draws the parameters for an image of `height` x `width` pixels."""
+        """Samples the parameters for an image of `height` x `width` pixels."""
 
     @abstractmethod
     def apply(self, image: np.ndarray, sampled: Any, out: np.ndarray) -> None:
         """Writes `image` (uint8 [h, w, 3]) changed by `sampled` into `out` (uint8 [H, W, 3])."""
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
-        """Draws and applies.
+        """Samples the parameters and applies them.
 
         Raises:
             ValueError: `out` has another size than the result, or is not contiguous.
         """
         side = self.size
-        # OpenCV would write elsewhere, in silence.
+        # With another `out`, OpenCV would allocate a new array without an error.
         if out.shape != (image.shape if side is None else (side, side, 3)) or not out.flags.c_contiguous:
             raise ValueError(f"{type(self).__name__} of size {side} from {image.shape} cannot write into {out.shape}")
         self.apply(image, self.draw(rng, image.shape[0], image.shape[1]), out)
@@ -89,10 +89,10 @@ class RandomApply(Operation):
 
 
 class OneOf(Operation):
-    """Applies one of several operations, sampled anew for each image, as albumentations' OneOf.
+    """Applies one of several operations, sampled for each image, as albumentations' OneOf.
 
     Args:
-        weights: relative frequencies by name, 1 where a name is absent; None draws all equally often.
+        weights: relative frequencies by name, 1 where a name is absent; None for equal frequencies.
         operations: named, each keeps the size; None is left out.
 
     Raises:
@@ -102,7 +102,7 @@ class OneOf(Operation):
 
     def __init__(self, *, weights: Mapping[str, float] | None = None, **operations: Operation | None) -> None:
         weights = weights or {}
-        named = _given("OneOf", operations)
+        named = _require_operations("OneOf", operations)
         for name, operation in named.items():
             if operation.size is not None:
                 raise UserError(
@@ -120,8 +120,8 @@ class OneOf(Operation):
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[int, Any]:
         """Number of the operation, and its own draw."""
-        chosen = int(np.searchsorted(self._below, rng.random(), side="right"))
-        return chosen, self.operations[chosen].draw(rng, height, width)
+        index = int(np.searchsorted(self._below, rng.random(), side="right"))
+        return index, self.operations[index].draw(rng, height, width)
 
     def apply(self, image: np.ndarray, sampled: tuple[int, Any], out: np.ndarray) -> None:
         """Applies operation number `sampled[0]` with `sampled[1]`."""
@@ -142,7 +142,7 @@ class Compose:
     """
 
     def __init__(self, **operations: Operation | None) -> None:
-        self.operations = list(_given("an augmentation", operations).values())
+        self.operations = list(_require_operations("an augmentation", operations).values())
         sized = [(index, step.size) for index, step in enumerate(self.operations) if step.size is not None]
         if not sized:
             raise UserError(
@@ -182,14 +182,14 @@ def interval(name: str, values: tuple[float, float]) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 
-def limit(name: str, value: float, most: float) -> float:
+def limit(name: str, value: float, maximum: float) -> float:
     """Returns `value`, the strength of an operation; raises UserError unless 0 <= value <= most."""
-    if not 0 <= value <= most:
-        raise UserError(f"{name} = {value} of an augmentation is out of range", f"Give a number from 0 to {most}.")
+    if not 0 <= value <= maximum:
+        raise UserError(f"{name} = {value} of an augmentation is out of range", f"Give a number from 0 to {maximum}.")
     return value
 
 
-def _given(where: str, operations: Mapping[str, Operation | None]) -> dict[str, Operation]:
+def _require_operations(where: str, operations: Mapping[str, Operation | None]) -> dict[str, Operation]:
     """The operations that are not None; raises UserError for anything else."""
     for name, operation in operations.items():
         if operation is not None and not isinstance(operation, Operation):

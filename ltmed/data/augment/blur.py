@@ -23,7 +23,7 @@ class BoxBlur(Operation):
     """
 
     def __init__(self, sizes: tuple[int, int] = (3, 7)) -> None:
-        self.sizes = _odd_sizes(sizes, least=1)
+        self.sizes = _odd_sizes(sizes, minimum=1)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> int:
         """Side of the square in pixels."""
@@ -47,7 +47,7 @@ class MedianBlur(Operation):
     """
 
     def __init__(self, sizes: tuple[int, int] = (3, 7)) -> None:
-        self.sizes = _odd_sizes(sizes, least=1)
+        self.sizes = _odd_sizes(sizes, minimum=1)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> int:
         """Side of the square in pixels."""
@@ -72,13 +72,13 @@ class MotionBlur(Operation):
     """
 
     def __init__(self, sizes: tuple[int, int] = (3, 7)) -> None:
-        self.sizes = _odd_sizes(sizes, least=3)
+        self.sizes = _odd_sizes(sizes, minimum=3)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[int, Point, Point]:
         """Side of the square, and the two different ends of the line in it."""
         side = _odd_size(rng, self.sizes)
-        one, other = rng.choice(side * side, 2, replace=False).tolist()
-        return side, (one % side, one // side), (other % side, other // side)
+        start, end = rng.choice(side * side, 2, replace=False).tolist()
+        return side, (start % side, start // side), (end % side, end // side)
 
     def apply(self, image: np.ndarray, sampled: tuple[int, Point, Point], out: np.ndarray) -> None:
         """Averages along the line."""
@@ -92,10 +92,10 @@ def _odd_size(rng: np.random.Generator, sizes: tuple[int, int]) -> int:
     return 2 * int(rng.integers(sizes[0] // 2, sizes[1] // 2 + 1)) + 1
 
 
-def _odd_sizes(sizes: tuple[int, int], least: int) -> tuple[int, int]:
-    if len(sizes) != 2 or not least <= sizes[0] <= sizes[1] or not all(side % 2 == 1 for side in sizes):
+def _odd_sizes(sizes: tuple[int, int], minimum: int) -> tuple[int, int]:
+    if len(sizes) != 2 or not minimum <= sizes[0] <= sizes[1] or not all(side % 2 == 1 for side in sizes):
         raise UserError(
             f"sizes = {list(sizes)} of a blur is not a range of odd sizes",
-            f"Give [smallest, largest], both odd, from {least} up.",
+            f"Give [smallest, largest], both odd, from {minimum} up.",
         )
     return int(sizes[0]), int(sizes[1])

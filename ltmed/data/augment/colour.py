@@ -1,4 +1,4 @@
-"""Operations that change pixels where they are: colour jitter, grey, blur."""
+"""Pixelwise operations and blur: colour jitter, greyscale, Gaussian blur."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltmed.errors import UserError
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in PIL's grey (ITU-R 601)."""
 
-# PIL cuts fractions off where OpenCV rounds; a shade above -1/2 so that whole numbers stay what they are.
+# PIL truncates where OpenCV rounds; slightly more than -1/2, so that integers do not change.
 _CUT = -0.499
 
 

@@ -1,4 +1,4 @@
-"""Operations that bend or turn the image, as albumentations 1.3's of the same names.
+"""Geometric distortions, as the operations of the same names in albumentations 1.3.
 
 Each computes for every pixel of the result where it comes from, interpolates bilinearly, and mirrors the image at its
 border. Letters: h, w height and width of the image.
@@ -16,13 +16,13 @@ from ltmed.data.augment.base import Operation, limit
 from ltmed.errors import UserError
 
 
-class Turn(NamedTuple):
+class ShiftScaleRotateParameters(NamedTuple):
     """The sampled parameters of a ShiftScaleRotate."""
 
     angle: float
-    """Degrees against the clock."""
+    """Degrees counter-clockwise."""
     scale: float
-    """Factor of enlargement."""
+    """Scale factor."""
     right: float
     """Shift as a fraction of the width."""
     down: float
@@ -30,7 +30,7 @@ class Turn(NamedTuple):
 
 
 class ShiftScaleRotate(Operation):
-    """Turns and enlarges about the centre and shifts.
+    """Rotates and scales about the centre, and shifts.
 
     Args:
         shift: in each direction sampled from [-shift, shift] of the side, at most 1.
@@ -46,14 +46,14 @@ class ShiftScaleRotate(Operation):
             limit("shift", shift, 1.0), limit("scale", scale, 0.99), limit("rotate", rotate, 180.0),
         )  # fmt: skip
 
-    def draw(self, rng: np.random.Generator, height: int, width: int) -> Turn:
-        """Angle, enlargement and both shifts, each evenly."""
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> ShiftScaleRotateParameters:
+        """Angle, scale and both shifts, each uniformly."""
         spans = (self.rotate, self.scale, self.shift, self.shift)
         angle, growth, right, down = (rng.uniform(-span, span) for span in spans)
-        return Turn(angle, 1 + growth, right, down)
+        return ShiftScaleRotateParameters(angle, 1 + growth, right, down)
 
-    def apply(self, image: np.ndarray, sampled: Turn, out: np.ndarray) -> None:
-        """Turns, enlarges and shifts."""
+    def apply(self, image: np.ndarray, sampled: ShiftScaleRotateParameters, out: np.ndarray) -> None:
+        """Rotates, scales and shifts."""
         h, w = image.shape[:2]
         matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), sampled.angle, sampled.scale)
         matrix[:, 2] += sampled.right * w, sampled.down * h
@@ -144,9 +144,9 @@ class ElasticTransform(Operation):
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Movement of the three points in pixels, [3, 2], and the noise, float32 [grid rows, grid columns, 2]."""
-        moved = rng.uniform(-self.affine, self.affine, (3, 2))
+        shifts = rng.uniform(-self.affine, self.affine, (3, 2))
         grid = (math.ceil(height / self.spacing), math.ceil(width / self.spacing), 2)
-        return moved, (2 * rng.random(grid, dtype=np.float32) - 1) / np.float32(self.spacing)
+        return shifts, (2 * rng.random(grid, dtype=np.float32) - 1) / np.float32(self.spacing)
 
     def displacements(self, noise: np.ndarray, height: int, width: int) -> np.ndarray:
         """Noise as it was sampled, smoothed and enlarged: float32 [h, w, 2], columns then rows, in pixels."""
@@ -158,14 +158,14 @@ class ElasticTransform(Operation):
     def apply(self, image: np.ndarray, sampled: tuple[np.ndarray, np.ndarray], out: np.ndarray) -> None:
         """Moves both ways in one interpolation."""
         h, w = image.shape[:2]
-        moved, noise = sampled
-        places = self.displacements(noise, h, w)
-        places[..., 0] += np.arange(w, dtype=np.float32)
-        places[..., 1] += np.arange(h, dtype=np.float32)[:, None]
+        shifts, noise = sampled
+        coordinates = self.displacements(noise, h, w)
+        coordinates[..., 0] += np.arange(w, dtype=np.float32)
+        coordinates[..., 1] += np.arange(h, dtype=np.float32)[:, None]
         s = min(h, w) // 3
         points = np.array([w // 2, h // 2]) + np.array([[s, s], [s, -s], [-s, -s]])
-        backwards = cv2.getAffineTransform((points + moved).astype(np.float32), points.astype(np.float32))
-        _remap(image, cv2.transform(places, backwards), None, out)
+        backwards = cv2.getAffineTransform((points + shifts).astype(np.float32), points.astype(np.float32))
+        _remap(image, cv2.transform(coordinates, backwards), None, out)
 
 
 def _piecewise(side: int, factors: np.ndarray) -> np.ndarray:

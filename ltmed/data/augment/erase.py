@@ -1,4 +1,4 @@
-"""Rectangles that are painted over."""
+"""Random erasing of rectangles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations that change brightness or blot out: RGB shift, brightness and contrast, grid dropout."""
+"""Intensity changes and dropout: RGB shift, brightness and contrast, grid dropout."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class GridDropout(Operation):
     def apply(self, image: np.ndarray, sampled: tuple[int, int], out: np.ndarray) -> None:
         """Blackens the rectangles."""
         h, w = image.shape[:2]
-        rows, columns = (self._kept(side, offset) for side, offset in zip((h, w), sampled, strict=True))
+        rows, columns = (self._keep_mask(side, offset) for side, offset in zip((h, w), sampled, strict=True))
         keep = np.bitwise_or.outer(rows, np.repeat(columns, 3))
         cv2.bitwise_and(image, keep.reshape(h, w, 3), dst=out)
 
@@ -99,7 +99,7 @@ class GridDropout(Operation):
         cell = max(2, side // self.cells)
         return cell, min(int(cell * self.ratio), cell - 1)
 
-    def _kept(self, side: int, offset: int) -> np.ndarray:
+    def _keep_mask(self, side: int, offset: int) -> np.ndarray:
         """255 where a line of `side` pixels is outside the holes, 0 inside: uint8 [side]."""
         cell, hole = self._cell(side)
         return np.where((np.arange(side) - offset) % cell < hole, 0, 255).astype(np.uint8)

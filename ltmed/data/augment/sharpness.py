@@ -1,4 +1,4 @@
-"""Sharper or softer images."""
+"""Random adjustment of sharpness."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Images decoded once and kept: what files hold, the squares of pixels, the features of a frozen encoder."""
+"""Caches of decoded images, and of the features of a frozen encoder."""

@@ -1,4 +1,4 @@
-"""All images of a manifest, decoded by threads."""
+"""Decoding of all images of a manifest by threads."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ltmed.data.threads import keep_opencv_sequential, usable_cores
 from ltmed.utils.progress import bar
 
 UNREADABLE = "cannot be opened"
-"""How the reason begins when the machine is to blame and not the content of the file."""
+"""Prefix of the reason if the file cannot be opened, independent of its content."""
 
 _CHUNK = 16
 
 
 def read_square(manifest: Manifest, row: int, size: int, how: Decoding) -> np.ndarray | str:
-    """The image of one row as a square, uint8 [size, size, 3] RGB, or in a few words why it cannot be read."""
+    """The image of one row as a square, uint8 [size, size, 3] RGB, or the reason why it cannot be read."""
     try:
         return decode_square((manifest.root / manifest.images[row]).read_bytes(), size, *how)
     except OSError as error:
@@ -33,25 +33,25 @@ def read_square(manifest: Manifest, row: int, size: int, how: Decoding) -> np.nd
         return str(error)
 
 
-Keep = Callable[[int, np.ndarray], None]
-"""Takes the square of one row, uint8 [S, S, 3]; may be called by several threads at once."""
+ImageSink = Callable[[int, np.ndarray], None]
+"""Stores the square of one row, uint8 [S, S, 3]; may be called by several threads at once."""
 
 
 def decode_all(
     manifest: Manifest,
     size: int,
-    keep: Keep,
+    sink: ImageSink,
     *,
     how: Decoding,
     threads: int | None,
     progress: bool | None,
 ) -> list[tuple[int, str]]:
-    """Decodes the squares of all N rows, in about their order.
+    """Decodes the squares of all N rows, roughly in order.
 
     Args:
         manifest: N images.
         size: S, side of the squares in pixels.
-        keep: is given every square that can be read.
+        sink: called with every square that can be read.
         how: see `decode_square`.
         threads: None takes one per usable core.
         progress: see `ltmed.utils.progress.bar`.
@@ -60,7 +60,7 @@ def decode_all(
         (row, reason) of the images that cannot be read, in row order.
 
     Raises:
-        OSError: `keep` could not write; no further image is decoded.
+        OSError: `sink` could not write; no further image is decoded.
     """
     number = len(manifest)
     bad: list[tuple[int, str]] = []
@@ -76,7 +76,7 @@ def decode_all(
             if isinstance(image, str):
                 bad.append((row, image))
             else:
-                keep(row, image)
+                sink(row, image)
         return end - start
 
     pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="ltmed-decode")
@@ -93,7 +93,7 @@ def decode_all(
 
 
 def write_all(number: int, data: memoryview, offset: int) -> None:
-    """Writes everything: a disk that becomes full takes a part and refuses only the next piece."""
+    """Writes all data: on a full disk, a write is first partial, and only the next one fails."""
     write_at = getattr(os, "pwrite", _seek_and_write)
     while data:
         written = write_at(number, data, offset)
@@ -104,7 +104,7 @@ _TURN = threading.Lock()
 
 
 def _seek_and_write(number: int, data: memoryview, offset: int) -> int:
-    """`os.pwrite` for Windows, which has none: one thread at a time, since a file has one position."""
+    """`os.pwrite` for Windows, which has none: serialised, since a file has one position."""
     with _TURN:
         os.lseek(number, offset, os.SEEK_SET)
         return os.write(number, data)
@@ -112,7 +112,7 @@ def _seek_and_write(number: int, data: memoryview, offset: int) -> int:
 
 @contextmanager
 def silent_opencv() -> Iterator[None]:
-    """Keeps OpenCV from writing lines about damaged files: they are listed together at the end."""
+    """Silences OpenCV's messages about damaged files, which are listed together at the end."""
     logging: Any = getattr(cv2.utils, "logging", cv2)  # In OpenCV 4 they are in cv2 itself.
     level = logging.getLogLevel()
     logging.setLogLevel(0)

@@ -1,4 +1,4 @@
-"""DICOM files, through the package pydicom: stored values, what they mean, and the window to show them in."""
+"""DICOM files, through the package pydicom: stored values, modality transform and display window."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BEYOND = 1e12
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the content of a file is DICOM, whatever its name; also without the preamble of 128 bytes."""
+    """Whether the content of a file is DICOM, independent of its name; also without the preamble of 128 bytes."""
     # Without it the file begins with a data element of group 2 or 8, which no other image format does.
     return data[128:132] == b"DICM" or (data[:2] in _GROUPS and data[3:4] == b"\0" and len(data) > 132)
 
@@ -26,17 +26,16 @@ def is_dicom(data: bytes) -> bool:
 def read_dicom(data: bytes) -> tuple[Values, bool]:
     """Reads the one image of a DICOM file.
 
-    Grey values are those after the modality LUT, or rescale slope and intercept. Colours are RGB, whatever they are
-    stored as.
+    Grey values are those after the modality LUT, or rescale slope and intercept. Colours are converted to RGB.
 
     Args:
         data: content of the file.
 
     Returns:
-        The values, and whether black and white are exchanged in them (MONOCHROME1).
+        The values, and whether they are inverted (MONOCHROME1).
 
     Raises:
-        BadImageError: damaged, not one image, or in a way of compression that pydicom does not know.
+        BadImageError: damaged, not a single image, or a compression that pydicom does not support.
         UserError: pydicom is not installed.
     """
     try:
@@ -51,11 +50,11 @@ def read_dicom(data: bytes) -> tuple[Values, bool]:
         kind = file.PhotometricInterpretation
         if kind == "PALETTE COLOR" and pixels.ndim == 2:
             pixels = pixels_of.apply_color_lut(pixels, file)
-            if pixels.dtype == np.uint16:  # Entries of a palette are of the full range of their type.
+            if pixels.dtype == np.uint16:  # Entries of a palette use the full range of their type.
                 pixels = (pixels >> 8).astype(np.uint8)
         if pixels.ndim == 2:
             return _grey(pixels, file, pixels_of), kind == "MONOCHROME1"
-    except Exception as error:  # pydicom has no common class for what damaged files and unknown codecs lead to.
+    except Exception as error:  # pydicom has no common error class for damaged files and unknown codecs.
         raise BadImageError(f"pydicom cannot decode it ({' '.join(str(error).split())})") from None
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise BadImageError(f"DICOM of {' x '.join(map(str, pixels.shape))} values is not one image")
@@ -65,7 +64,9 @@ def read_dicom(data: bytes) -> tuple[Values, bool]:
 def _grey(stored: np.ndarray, file: Any, pixels_of: Any) -> Values:
     bits = int(file.get("BitsStored") or 8 * stored.dtype.itemsize)
     if np.issubdtype(stored.dtype, np.integer):
-        wide = stored.astype(np.int32)  # LUTs of pydicom would overflow where a table is longer than the type.
+        wide = stored.astype(
+            np.int32
+        )  # LUTs of pydicom would overflow where a table is longer than the range of the type.
         padding = _padding(wide, file)
         if bits == 8 and stored.min() >= 0:
             stored = stored.astype(np.uint8)
@@ -79,7 +80,7 @@ def _grey(stored: np.ndarray, file: Any, pixels_of: Any) -> Values:
 
 
 def _padding(stored: np.ndarray, file: Any) -> np.ndarray | None:
-    """Places that hold the padding value, or a value of the padding range."""
+    """Mask of pixels with the padding value, or a value of the padding range."""
     value = file.get("PixelPaddingValue")
     if value is None:
         return None
@@ -90,27 +91,27 @@ def _padding(stored: np.ndarray, file: Any) -> np.ndarray | None:
 
 
 def _windowed(values: np.ndarray, file: Any, pixels_of: Any) -> np.ndarray | None:
-    """The first window of a file applied, from 0 to 1; None if the file has none that is one."""
+    """The image with the first window of the file applied, from 0 to 1; None if the file has no valid window."""
     if tables := file.get("VOILUTSequence"):
         entries, first, bits = tables[0].LUTDescriptor
         if first >= 1 << 15 and values.min() < 0:
-            first -= 1 << 16  # It is signed where the values are, and not every file's encoding says so.
-        # pydicom keeps places of the table in the type of its entries, which overflows for 8 bits.
+            first -= 1 << 16  # It is signed if the values are, which not every file encodes.
+        # pydicom computes indices of the table in the type of its entries, which overflows for 8 bits.
         tables[0].add_new("LUTDescriptor", "SL", [entries, first, 16])
         return pixels_of.apply_voi(np.rint(values).astype(np.int64), file) / (2.0**bits - 1)
     if file.get("WindowCenter") is None or file.get("WindowWidth") is None:
         return None
     try:
         with np.errstate(over="ignore"):
-            shown = pixels_of.apply_windowing(values, file)
+            windowed = pixels_of.apply_windowing(values, file)
             black, white = pixels_of.apply_windowing(np.array([-_BEYOND, _BEYOND]), file)
-    except (ValueError, TypeError):  # No number, or a width of 0.
+    except (ValueError, TypeError):  # Not a number, or a width of 0.
         return None
-    return (shown - black) / (white - black) if black != white else None
+    return (windowed - black) / (white - black) if black != white else None
 
 
 def _raise_frame_macros(file: Any) -> None:
-    """Copies what an enhanced file says for its (first) frame to where pydicom looks for it."""
+    """Copies the attributes of the (first) frame of an enhanced file to the top level, where pydicom reads them."""
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for groups in (file.get(name) or [])[:1]:
             for macro in _MACROS:

@@ -1,8 +1,8 @@
-"""Images decoded once: into a file of raw pixels that is mapped into memory, or above a budget into JPEGs.
+"""Cache of decoded images: a memory-mapped file of raw pixels, or JPEGs above a size budget.
 
 `folder/<data set>-<key>/` holds the files of `ltmed.data.cache.store` and `meta.json`. The key is a hash of the names,
-sizes and modification times of all image files and of how they are decoded and kept, so that whatever changes leads to
-another folder, and stale pixels are never used. A folder appears complete or not at all: it is written beside its place
+sizes and modification times of all image files and of the decoding and storage options, so that any change leads to
+another folder, and stale pixels are never used. A folder is created atomically: it is written under a temporary name
 and then renamed.
 """
 
@@ -31,14 +31,14 @@ from ltmed.errors import UserError, suggest
 from ltmed.utils.files import locked, sync_folder
 
 FORMAT = 2
-"""Version of the decoding; a change of pixels must raise it."""
+"""Version of the decoding; must be increased by every change of pixels."""
 
 BUDGET_GB = 20.0
-"""Raw pixels up to so many times 10^9 bytes, unless another budget is given."""
+"""Default budget of raw pixels, in units of 10^9 bytes."""
 
 META = "meta.json"
 _SPARE = 1 << 20
-_SHOWN = 20
+_MAX_LISTED = 20
 _MOVE = "Choose another folder with cache_dir=/path/to/folder (or the environment variable LTMED_CACHE_DIR)."
 
 
@@ -47,13 +47,13 @@ class ImageCache:
     """N decoded images of one manifest, in its order."""
 
     pixels: Pixels
-    """What `pixels[row]` gives: uint8 [S, S, 3], RGB, read only."""
+    """`pixels[row]` is uint8 [S, S, 3], RGB, read only."""
     bad: list[tuple[int, str]] = field(default_factory=list)
     """(row, reason) of the images that cannot be read; their pixels are zeros."""
     name: str = ""
-    """Of its folder: changes with every file and with how the pixels were made."""
+    """Name of its folder, which depends on every file and on the decoding options."""
     store: Store = RAW
-    """How the pixels are kept."""
+    """How the pixels are stored."""
 
 
 def open_cache(
@@ -69,27 +69,27 @@ def open_cache(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> ImageCache:
-    """Opens the cache of `manifest`, after decoding all its images if that has not been done.
+    """Opens the cache of `manifest`, after decoding all its images if necessary.
 
     May be called by several processes at once: one decodes, the others wait and use the result. A process that is
-    killed leaves nothing but a temporary folder, which the next build removes. A complete cache is opened without
-    writing anything, so that one on a read-only disk can be shared.
+    killed leaves only a temporary folder, which the next build removes. A complete cache is opened without writing, so
+    that a cache on a read-only disk can be shared.
 
     Args:
         manifest: N images.
         size: S, side of the cached squares in pixels.
-        folder: where caches are kept; made if needed.
+        folder: of the caches; created if needed.
         fit: `squash` or `crop`, see `ltmed.data.cache.decode.decode_square`.
         interpolation: `bilinear` or `bicubic`, likewise.
-        intensity: what becomes of more than eight bits, see `ltmed.data.cache.intensity`.
+        intensity: scaling of images of more than eight bits, see `ltmed.data.cache.intensity`.
         on_bad_image: `error` stops when images cannot be read; `skip` warns and lists them in `ImageCache.bad`.
-        budget_gb: raw pixels of more than so many gigabytes (10^9 bytes) are kept as JPEGs instead; 0: always.
+        budget_gb: gigabytes (10^9 bytes) of raw pixels above which JPEGs are stored instead; 0: always.
         threads: decoding threads; None takes one per usable core.
         progress: see `ltmed.utils.progress.bar`.
 
     Raises:
-        UserError: images cannot be read (all of them are found first), the disk is full, the folder cannot be
-            written, or an argument has no known value.
+        UserError: images cannot be read (all of them are listed), the disk is full, the folder cannot be written, or
+            an argument has an unknown value.
     """
     _require("fit", fit, FITS)
     _require("interpolation", interpolation, INTERPOLATIONS)
@@ -115,23 +115,23 @@ def open_cache(
     return cache
 
 
-def _require(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"dataset.{name}={value} is not known", suggest(value, known))
+def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"dataset.{name}={value} is not known", suggest(value, allowed))
 
 
 def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
-    """16 hex digits that depend on every file and on what becomes of it, not on where the data set lies."""
-    made = [FORMAT, size, *how.key_parts, *([store.key_part] if store.key_part else [])]
-    digest = hashlib.blake2b(json.dumps(made).encode(), digest_size=8)
+    """16 hex digits that depend on every file and on the decoding options, not on the location of the data set."""
+    settings = [FORMAT, size, *how.key_parts, *([store.key_part] if store.key_part else [])]
+    digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:
         try:
             status = os.stat(os.path.join(root, image))
-            known = status.st_size, status.st_mtime_ns
+            stamp = status.st_size, status.st_mtime_ns
         except OSError:
-            known = -1, -1
-        digest.update(f"\n{image}\0{known[0]}\0{known[1]}".encode())
+            stamp = -1, -1
+        digest.update(f"\n{image}\0{stamp[0]}\0{stamp[1]}".encode())
     return digest.hexdigest()
 
 
@@ -148,7 +148,7 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
 
 
 def _recovered(cache: ImageCache, manifest: Manifest, size: int, how: Decoding) -> bool:
-    """Whether an image that could not be read can be now, though its file did not change (a permission, a disk)."""
+    """Whether an unreadable image can be read now, though its file did not change (permissions, a mount)."""
     rows = [row for row, reason in cache.bad if reason.startswith(UNREADABLE)]
     return any(isinstance(read_square(manifest, row, size, how), np.ndarray) for row in rows)
 
@@ -163,7 +163,7 @@ def _build(
     threads: int | None,
     progress: bool | None,
 ) -> None:
-    """Decodes all images into `path`. Call it with the lock held."""
+    """Decodes all images into `path`. The caller must hold the lock."""
     temporary = _temporary(path)
     _remove_leftovers(path.parent)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -174,14 +174,15 @@ def _build(
     needed, free = store.room(shape) + _SPARE, shutil.disk_usage(path.parent).free
     if free < needed:
         raise UserError(
-            f"The image cache of '{manifest.name}' needs {_amount(needed)} in {path.parent}, where {_amount(free)} "
+            f"The image cache of '{manifest.name}' needs {_format_bytes(needed)} in {path.parent}, where "
+            f"{_format_bytes(free)} "
             "are free",
             f"Make room there, lower dataset.image_size, or choose another folder. {_MOVE}",
         )
     temporary.mkdir()
     try:
-        with store.writing(temporary, shape) as keep:
-            bad = decode_all(manifest, shape[1], keep, how=how, threads=threads, progress=progress)
+        with store.writing(temporary, shape) as sink:
+            bad = decode_all(manifest, shape[1], sink, how=how, threads=threads, progress=progress)
         meta = {"format": FORMAT, "root": str(manifest.root), "shape": shape, **how._asdict(), "bad": bad}
         meta["intensity"] = how.intensity.option
         with (temporary / META).open("w") as file:
@@ -200,9 +201,9 @@ def _report(cache: ImageCache, manifest: Manifest, path: Path, on_bad_image: str
     if not cache.bad:
         return
     count = f"{len(cache.bad)} of {len(manifest)} images of '{manifest.name}' in {manifest.root} cannot be read"
-    lines = [f"  {manifest.images[row]}: {reason}" for row, reason in cache.bad[:_SHOWN]]
-    if len(cache.bad) > _SHOWN:
-        lines.append(f"  ... and {len(cache.bad) - _SHOWN} more, all in {path / META}")
+    lines = [f"  {manifest.images[row]}: {reason}" for row, reason in cache.bad[:_MAX_LISTED]]
+    if len(cache.bad) > _MAX_LISTED:
+        lines.append(f"  ... and {len(cache.bad) - _MAX_LISTED} more, all in {path / META}")
     if on_bad_image == "error":
         hint = "Repair or fetch them again, or leave them out with dataset.on_bad_image=skip:"
         raise UserError(count, "\n".join([hint, *lines]))
@@ -211,13 +212,13 @@ def _report(cache: ImageCache, manifest: Manifest, path: Path, on_bad_image: str
 
 @contextmanager
 def _writing(folder: Path, needed: int) -> Iterator[None]:
-    """Turns whatever the disk refuses into one clear line."""
+    """Turns errors of the disk into UserError."""
     try:
         yield
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise UserError(
-                f"The disk of {folder} became full while the image cache ({_amount(needed)}) was written; "
+                f"The disk of {folder} became full while the image cache ({_format_bytes(needed)}) was written; "
                 "what was written is removed",
                 f"Make room there, or choose another folder. {_MOVE}",
             ) from error
@@ -238,11 +239,11 @@ def _temporary(path: Path) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what killed builds of other caches left: the unfinished ones that no process has locked."""
+    """Removes the temporary folders of killed builds of other caches: those that no process has locked."""
     for part in folder.glob(".*.part"):
         with suppress(OSError), _locked(folder / part.name[1 : -len(".part")], wait=False):
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _amount(size: int) -> str:
+def _format_bytes(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -1,8 +1,8 @@
-"""From the values that an image file stores to the eight bits that the cache keeps.
+"""Scaling of the stored values of an image file to the eight bits of the cache.
 
-Eight bits are kept as they are stored. Of more, a file seldom says which value is black and which is white: a detector
-of 12 bits fills a sixteenth of a 16-bit file, and a CT slice holds Hounsfield units from -1024 to 3071. So they are
-scaled, and this module is the one place that says how.
+Eight-bit values are not changed. Files of more bits seldom specify which value is black and which is white: a 12-bit
+detector uses a sixteenth of the range of a 16-bit file, and a CT slice has Hounsfield units from -1024 to 3071. These
+values are scaled here.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from ltmed.errors import UserError, suggest
 
 MODES = ("auto", "window", "range")
 STORED, WINDOW, RANGE, FIXED = "as stored", "the file's window", "each image's own range", "a fixed range"
-"""What decided which values became black and white."""
+"""Sources of the black and white levels."""
 
 
 class BadImageError(ValueError):
-    """A file that is no image, or not all of one, or one whose values have no meaning as grey levels."""
+    """A file that is not an image, is truncated, or has values without a meaning as grey levels."""
 
 
 @dataclass(frozen=True)
 class Intensity:
-    """Which values of more than eight bits become black (0) and white (255); between them it is linear.
+    """Which values of more than eight bits become black (0) and white (255), with linear interpolation between them.
 
     - `auto`: the window in the file's DICOM tags (VOI LUT, or window centre and width) if it has one, else the smallest
       and largest value of the image.
     - `window`: the file's window, which 8-bit DICOM files may have too; a file of more bits without one is a bad image.
-    - `range`: the smallest and largest value of the image, whatever its tags say.
-    - `fixed`: `low` and `high`, the same for all images, so that one tissue has one grey level in all of them.
+    - `range`: the smallest and largest value of the image, independent of its tags.
+    - `fixed`: `low` and `high`, the same for all images, so that a tissue has the same grey level in all of them.
 
     DICOM values are those after the modality LUT or the rescale slope and intercept (for CT Hounsfield units), and
-    padding does not count in the range of an image.
+    padding is excluded from the range of an image.
     """
 
     mode: str = "auto"
@@ -70,7 +70,7 @@ class Intensity:
 
     @property
     def option(self) -> str | list[float]:
-        """As the setting is written; `Intensity.of` takes it back."""
+        """The value of the setting, which `Intensity.of` reads."""
         return [self.low, self.high] if self.mode == "fixed" else self.mode
 
 
@@ -79,16 +79,16 @@ AUTO = Intensity()
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """What an image file stores, and what it says about it."""
+    """Stored values of an image file, and their properties."""
 
     pixels: np.ndarray
     """[h, w] or [h, w, 3] (BGR), any number type."""
     bits: int
     """Bits of one value in the file."""
     padding: np.ndarray | None = None
-    """bool [h, w]: places outside the image, which have no value."""
+    """bool [h, w]: pixels outside the image, which have no value."""
     window: Callable[[], np.ndarray | None] = lambda: None
-    """Gives the pixels as the file's window shows them, float [h, w] from 0 (black) to 1 (white); None without one."""
+    """Returns the pixels with the file's window applied, float [h, w] from 0 (black) to 1 (white); None without one."""
 
     @property
     def as_stored(self) -> bool:
@@ -96,7 +96,7 @@ class Values:
         return self.pixels.dtype == np.uint8 and self.bits == 8
 
     def extremes(self) -> tuple[float, float]:
-        """The smallest and the largest value, padding left out.
+        """The smallest and the largest value, without padding.
 
         Raises:
             BadImageError: values that are not finite.
@@ -113,20 +113,20 @@ def to_eight_bits(values: Values, intensity: Intensity = AUTO) -> tuple[np.ndarr
 
     Args:
         values: of one image.
-        intensity: which values become black and white.
+        intensity: the black and white levels.
 
     Returns:
-        uint8, of the shape of `values.pixels`, and what decided: `STORED`, `WINDOW`, `RANGE` or `FIXED`.
+        uint8, of the shape of `values.pixels`, and the source of the levels: `STORED`, `WINDOW`, `RANGE` or `FIXED`.
 
     Raises:
-        BadImageError: values that are not finite, or that nothing says the meaning of.
+        BadImageError: values that are not finite, or whose black and white levels are unknown.
     """
     if values.as_stored and intensity.mode != "window":
         return values.pixels, STORED
     if intensity.mode in ("auto", "window"):
-        shown = values.window()
-        if shown is not None:
-            return _scaled(shown, 0.0, 1.0), WINDOW
+        windowed = values.window()
+        if windowed is not None:
+            return _scaled(windowed, 0.0, 1.0), WINDOW
         if values.as_stored:
             return values.pixels, STORED
         if intensity.mode == "window":

@@ -1,4 +1,4 @@
-"""Batches of features instead of images: a training part in memory, and its rows by number.
+"""Batches of cached features instead of images.
 
 Letters: N images of the data set, n of a part, B in a batch of this process, D width of the encoder.
 """
@@ -12,35 +12,35 @@ import torch
 from torch import Tensor
 
 from ltmed.data.batch import Batch
-from ltmed.data.cache.features import FeatureCache, View, draws
-from ltmed.data.samplers.single import ChoosesEpoch, Sampler, shard
+from ltmed.data.cache.features import FeatureCache, View, is_random
+from ltmed.data.samplers.single import EpochAware, Sampler, shard
 from ltmed.errors import UserError
 from ltmed.utils.seeding import derive
 
 _HINT = (
-    "Choose a view without random numbers (augment=none), keep several passes of it (features.views=4), or compute "
-    "features anew in every step (features.cache=false)."
+    "Use a deterministic view (augment=none), cache several passes of it (features.views=4), or compute "
+    "features in every step (features.cache=false)."
 )
 
 
-class FeatureTrainLoader(ChoosesEpoch):
+class FeatureTrainLoader(EpochAware):
     """This rank's part of every training batch of an epoch, as `TrainLoader`, but of features `[B, D]`.
 
     Args:
-        cache: of the features; they are not needed before the first iteration.
+        cache: the features; they are computed before the first iteration.
         rows: int64 [n], rows of the data set that form the training part.
         labels: [n, ...], their targets.
-        sampler: says which positions of the training part make up each batch.
+        sampler: yields the positions in the training part that form each batch.
         views: one or two, in the order of the batch's views.
-        passes: how many passes are kept of a view that draws random numbers; an epoch takes each image from one of
-            them at random. None: no view may draw any.
-        seed: of the choice of passes.
+        passes: number of cached passes of a random view; an epoch takes each image from a random pass. None: views
+            must be deterministic.
+        seed: of the random passes.
         rank: this process's number.
         world: number of processes.
-        parts: that each batch of this process comes in.
+        parts: number of parts of each batch of this process (gradient accumulation).
 
     Raises:
-        UserError: a view draws random numbers and `passes` is None; the two views of an image would be one.
+        UserError: a view is random and `passes` is None; the two views of an image would be identical.
     """
 
     def __init__(
@@ -62,51 +62,52 @@ class FeatureTrainLoader(ChoosesEpoch):
         self.seed, self.rank, self.world, self._sampler = seed, rank, world, sampler
         self.parts = parts
         self.images_per_process = shard(sampler.batches(0), rank, world, parts).shape[1]
-        random = [draws(view.augment, cache.images.pixels.shape[1]) for view in views]
-        if any(random) and passes is None:
-            raise UserError("The features of a frozen backbone are kept, but augment draws random numbers", _HINT)
-        self.passes = [(passes or 1) if drawn else 1 for drawn in random]
-        alike = len(views) == 2 and views[0].described == views[1].described
-        if alike and self.passes[0] < 2:
-            raise UserError("The method compares two views of an image, and the kept features have one", _HINT)
-        self.distinct = alike
+        random_views = [is_random(view.augment, cache.images.pixels.shape[1]) for view in views]
+        if any(random_views) and passes is None:
+            raise UserError("The features of a frozen backbone are cached, but augment is random", _HINT)
+        self.passes = [(passes or 1) if random_view else 1 for random_view in random_views]
+        same_view = len(views) == 2 and views[0].described == views[1].described
+        if same_view and self.passes[0] < 2:
+            raise UserError("The method compares two views of an image, and the cached features have one", _HINT)
+        self.distinct = same_view
 
     def __len__(self) -> int:
         return self._sampler.steps * self.parts
 
     def prepare(self) -> None:
-        """Computes what is not there yet."""
+        """Computes the features that are not cached yet."""
         for view, passes in zip(self.views, self.passes, strict=True):
             for number in range(passes):
                 self.cache.get(view, number)
 
     def __iter__(self) -> Iterator[Batch]:
         batches = self._sampler.batches(self.epoch)
-        chosen = [
-            torch.from_numpy(shard(one, self.rank, self.world, self.parts)) for one in self._choose(batches.shape)
+        pass_numbers = [
+            torch.from_numpy(shard(one, self.rank, self.world, self.parts))
+            for one in self._sample_passes(batches.shape)
         ]
-        own = torch.from_numpy(np.ascontiguousarray(shard(batches, self.rank, self.world, self.parts)))
-        labels, kept = torch.from_numpy(self.labels), self._kept()
-        for step, positions in enumerate(own):
+        shards = torch.from_numpy(np.ascontiguousarray(shard(batches, self.rank, self.world, self.parts)))
+        labels, views = torch.from_numpy(self.labels), self._features()
+        for step, positions in enumerate(shards):
             rows = self.rows[positions]
-            seen = [_rows(features, number[step], rows) for features, number in zip(kept, chosen, strict=True)]
-            yield Batch(seen[0], labels[positions], rows, seen[1] if len(seen) == 2 else None)
+            features = [_rows(view, number[step], rows) for view, number in zip(views, pass_numbers, strict=True)]
+            yield Batch(features[0], labels[positions], rows, features[1] if len(features) == 2 else None)
 
-    def _kept(self) -> list[list[Tensor]]:
-        """For every view its passes, each `[N, D]`."""
+    def _features(self) -> list[list[Tensor]]:
+        """The passes of every view, each `[N, D]`."""
         return [
             [self.cache.get(view, number) for number in range(passes)]
             for view, passes in zip(self.views, self.passes, strict=True)
         ]
 
-    def _choose(self, shape: tuple[int, ...]) -> list[np.ndarray]:
-        """For every view the pass of each place of the epoch, int64 `[steps, B]`, the same on all ranks."""
+    def _sample_passes(self, shape: tuple[int, ...]) -> list[np.ndarray]:
+        """For every view the pass of each image of the epoch, int64 `[steps, B]`, the same on all ranks."""
         rng = np.random.default_rng(derive(self.seed, "features", self.epoch))
-        chosen = [rng.integers(passes, size=shape) for passes in self.passes]
+        numbers = [rng.integers(passes, size=shape) for passes in self.passes]
         if self.distinct:
             passes = self.passes[0]
-            chosen[1] = (chosen[0] + 1 + rng.integers(passes - 1, size=shape)) % passes
-        return chosen
+            numbers[1] = (numbers[0] + 1 + rng.integers(passes - 1, size=shape)) % passes
+        return numbers
 
 
 class FeatureEvalLoader:
@@ -150,8 +151,8 @@ def _rows(passes: list[Tensor], number: Tensor, rows: Tensor) -> Tensor:
     """Row `rows[i]` of pass `number[i]`: `[B, D]`, float32."""
     if len(passes) == 1:
         return passes[0][rows].float()
-    made = torch.empty(len(rows), passes[0].shape[1])
-    for index, features in enumerate(passes):
-        here = number == index
-        made[here] = features[rows[here]].float()
-    return made
+    features = torch.empty(len(rows), passes[0].shape[1])
+    for index, pass_features in enumerate(passes):
+        mask = number == index
+        features[mask] = pass_features[rows[mask]].float()
+    return features

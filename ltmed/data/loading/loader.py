@@ -1,9 +1,9 @@
-"""Batches of augmented images from the cache, made by threads of this process.
+"""Batches of augmented images from the cache, loaded by threads of this process.
 
-OpenCV and NumPy release Python's lock, so that threads scale, and unlike worker processes they need not send pixels
-anywhere. Worker processes are an option for augmentations that hold the lock
-(`ltmed.data.loading.workers`).
-Random numbers belong to a place in the epoch: every number of threads and processes makes the same pixels.
+OpenCV and NumPy release the GIL, so that threads scale, and unlike worker processes they need not copy pixels between
+processes. Worker processes are an option for augmentations that hold the GIL (`ltmed.data.loading.workers`).
+The random stream of an image is a function of its position in the epoch: pixels do not depend on the number of threads
+and processes.
 
 Letters: B images in a batch of this process, S the side of a cached image, H and W of a view.
 """
@@ -26,38 +26,39 @@ from ltmed.data.batch import Batch
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.ring import Ring
 from ltmed.data.loading.workers import Step, in_processes
-from ltmed.data.samplers.single import ChoosesEpoch, Sampler, shard
+from ltmed.data.samplers.single import EpochAware, Sampler, shard
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
 from ltmed.errors import UserError
 from ltmed.utils.seeding import derive
 
 _AHEAD = 2
-"""Batches being made while the consumer works on one: the second keeps all threads busy at the end of the first."""
+"""Batches prefetched while one is consumed: the second keeps all threads busy at the end of the first."""
 _RING = _AHEAD + 5
-"""And the one handed out, the one before it that a `for` loop still holds, and three on their way to a GPU."""
+"""The prefetched batches, the current one, the previous one (a `for` loop still holds it), three in copy to a GPU."""
 _CHUNK = 16
 
 
-class TrainLoader(ChoosesEpoch):
+class TrainLoader(EpochAware):
     """This rank's part of every training batch of an epoch, in order.
 
     Args:
         cache: the images.
         rows: int64 [n], rows of the cache that form the training part.
         labels: [n, ...], their targets.
-        sampler: says which positions of the training part make up each batch.
-        augment: makes a view of an image; or a list with one augmentation for each view.
+        sampler: yields the positions in the training part that form each batch.
+        augment: the augmentation of all views; or a list with one for each view.
         views: views of each image, 1 or 2.
         seed: of the augmentation.
         rank: this process's number.
         world: number of processes; each gets an equal slice of every batch.
         threads: None takes one per usable core, divided among the processes of this machine.
-        workers: processes that make the batches instead of threads; 0 for none.
+        workers: processes that load the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
-        parts: that each batch of this process comes in.
+        parts: number of parts of each batch of this process (gradient accumulation).
 
     Raises:
-        UserError: the batch cannot be divided evenly among the processes, or augmentations and views do not fit.
+        UserError: the batch cannot be divided evenly among the processes, or the numbers of augmentations and views
+            differ.
     """
 
     def __init__(
@@ -80,45 +81,46 @@ class TrainLoader(ChoosesEpoch):
         self.rows, self.labels, self.seed, self.rank, self.world = rows, labels, seed, rank, world
         self.parts = parts
         self._sampler = sampler
-        own = shard(sampler.batches(0), rank, world, parts).shape[1]
-        self.images_per_process = own
-        each = list(augment) if isinstance(augment, Sequence) else [augment] * views
-        if len(each) != views:
+        per_process = shard(sampler.batches(0), rank, world, parts).shape[1]
+        self.images_per_process = per_process
+        augments = list(augment) if isinstance(augment, Sequence) else [augment] * views
+        if len(augments) != views:
             raise UserError(
-                f"{len(each)} augmentations for {views} views of an image", "Give one for all views, or one for each."
+                f"{len(augments)} augmentations for {views} views of an image",
+                "Give one for all views, or one for each.",
             )
-        self._stream = _Stream(cache, each, own, threads or _threads(world), pin_memory, workers)
+        self._stream = _Stream(cache, augments, per_process, threads or _threads(world), pin_memory, workers)
 
     def __len__(self) -> int:
         return self._sampler.steps * self.parts
 
     def __iter__(self) -> Iterator[Batch]:
-        # Nothing may be read before the first batch is requested: Lightning names the epoch only then.
+        # Everything is lazy up to the first batch: Lightning sets the epoch only then.
         batches = self._sampler.batches(self.epoch)
-        places = shard(np.arange(batches.size).reshape(batches.shape), self.rank, self.world, self.parts)
-        own = shard(batches, self.rank, self.world, self.parts)
+        all_stream_ids = shard(np.arange(batches.size).reshape(batches.shape), self.rank, self.world, self.parts)
+        shards = shard(batches, self.rank, self.world, self.parts)
         steps = (
-            Step(self.rows[positions], self.labels[positions], place)
-            for positions, place in zip(own, places, strict=True)
+            Step(self.rows[positions], self.labels[positions], stream_ids)
+            for positions, stream_ids in zip(shards, all_stream_ids, strict=True)
         )
         yield from self._stream.run(steps, derive(self.seed, "augment", self.epoch))
 
 
 class EvalLoader:
-    """Every image of a part exactly once over all ranks: this rank has `rows[rank::world]`, which may be none.
+    """Every image of a part exactly once over all ranks: this rank has `rows[rank::world]`, which may be empty.
 
     Args:
         cache: the images.
         rows: int64 [n], rows of the cache.
         labels: [n, ...], their targets.
-        augment: the deterministic view; should it draw random numbers, they belong to the image's row.
+        augment: the evaluation view; if it is random, the stream is a function of the image's row.
         batch_size: images in a batch of this process; the last one may be smaller.
         rank: this process's number.
         world: number of processes.
         threads: None takes one per usable core, divided among the processes of this machine.
-        workers: processes that make the batches instead of threads; 0 for none.
+        workers: processes that load the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
-        key: of the random numbers, should there be any.
+        key: of the random streams.
     """
 
     def __init__(
@@ -150,7 +152,7 @@ class EvalLoader:
 
 
 class _Pending(NamedTuple):
-    """A batch in the making."""
+    """A batch that is being filled."""
 
     buffer: np.ndarray
     step: Step
@@ -158,7 +160,7 @@ class _Pending(NamedTuple):
 
 
 class _Stream:
-    """Fills buffers [views, B, H, W, 3] by threads and hands them out in order."""
+    """Fills buffers [views, B, H, W, 3] by threads and yields them in order."""
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class _Stream:
         self.ring = Ring((len(augments), batch, side, side, 3), _RING, pin_memory)
 
     def run(self, steps: Iterable[Step], key: int) -> Iterator[Batch]:
-        """Yields the batches of `steps`; when it ends, by whatever way, its threads or processes have ended."""
+        """Yields the batches of `steps`; its threads or processes end with the iterator, also after an error."""
         if self.workers:
             yield from in_processes(self._make, list(steps), key, self.workers, self.ring.pin_memory)
         else:
@@ -190,7 +192,7 @@ class _Stream:
     def _run_threads(self, steps: Iterable[Step], key: int) -> Iterator[Batch]:
         keep_opencv_sequential()
         steps, stop, pending = iter(steps), threading.Event(), deque[_Pending]()
-        # A pool, whose threads end with the interpreter even if somebody still holds an unfinished iterator.
+        # Threads of a pool end with the interpreter, even if an unfinished iterator is still referenced.
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="ltmed-loader")
         try:
             pending.extend(self._begin(pool, step, key, stop) for step in islice(steps, _AHEAD))
@@ -199,14 +201,14 @@ class _Stream:
                     task.result()
                 pending.extend(self._begin(pool, step, key, stop) for step in islice(steps, 1))
                 if len(pending) == 1:
-                    pool.shutdown()  # Who counts batches never comes back after the last one.
+                    pool.shutdown()  # A consumer that counts batches never resumes after the last one.
                 yield self._finish(pending.popleft())
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
     def _make(self, step: Step, key: int) -> Batch:
-        """A whole batch by the calling thread alone."""
+        """A whole batch, filled by the calling thread."""
         buffer = np.empty((len(self.augments), len(step.rows), *self.ring.shape[2:]), np.uint8)
         self._fill(buffer, step, slice(0, len(step.rows)), key, threading.Event())
         return self._finish(_Pending(buffer, step, []))
@@ -217,27 +219,27 @@ class _Stream:
         return _Pending(buffer, step, [pool.submit(self._fill, buffer, step, part, key, stop) for part in parts])
 
     def _fill(self, buffer: np.ndarray, step: Step, part: slice, key: int, stop: threading.Event) -> None:
-        draws = _Draws(key)
-        rows, places = step.rows[part].tolist(), step.places[part].tolist()
-        for index, row, place in zip(range(part.start, part.stop), rows, places, strict=True):
+        streams = _RandomStreams(key)
+        rows, stream_ids = step.rows[part].tolist(), step.places[part].tolist()
+        for index, row, stream_id in zip(range(part.start, part.stop), rows, stream_ids, strict=True):
             if stop.is_set():
                 return
             image = self.pixels[row]
             for view, augment in enumerate(self.augments):
-                augment(image, draws.of(2 * place + view), buffer[view, index])
+                augment(image, streams.of(2 * stream_id + view), buffer[view, index])
 
-    def _finish(self, made: _Pending) -> Batch:
-        views, number = torch.from_numpy(made.buffer), len(made.step.rows)
+    def _finish(self, pending: _Pending) -> Batch:
+        views, number = torch.from_numpy(pending.buffer), len(pending.step.rows)
         return Batch(
             images=views[0, :number],
-            labels=torch.tensor(made.step.labels),
-            indices=torch.tensor(made.step.rows),
+            labels=torch.tensor(pending.step.labels),
+            indices=torch.tensor(pending.step.rows),
             views=views[1, :number] if len(self.augments) == 2 else None,
         )
 
 
-class _Draws:
-    """One generator that begins anew for every view.
+class _RandomStreams:
+    """One generator that is reset to an independent stream for every view.
 
     Philox is a function of a key and a counter (Salmon et al. 2011), so that independent streams need no hashing:
     setting the state takes 2 us, a new generator 20 us.
@@ -250,13 +252,13 @@ class _Draws:
         self._key = self._state["state"]["key"]
         self._key[0] = key
 
-    def of(self, place: int) -> np.random.Generator:
-        """The generator at the beginning of stream `place`, to be used before the next call."""
-        self._key[1] = place
+    def of(self, stream_id: int) -> np.random.Generator:
+        """The generator at the start of stream `stream_id`; the next call invalidates it."""
+        self._key[1] = stream_id
         self._philox.state = self._state
         return self._generator
 
 
 def _threads(world: int) -> int:
-    """One thread per core, divided among the processes of this machine (all of them, unless a launcher says)."""
+    """One thread per core, divided among the processes of this machine (LOCAL_WORLD_SIZE, else all)."""
     return usable_cores(int(os.environ.get("LOCAL_WORLD_SIZE", world)))

@@ -1,4 +1,4 @@
-"""Buffers for batches that are used again: a fresh one for every batch costs as much in page faults as its pixels."""
+"""Reusable batch buffers: a new one for every batch costs as much in page faults as its pixels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 
 
 class Ring:
-    """Lends uint8 arrays of one shape, and lends one again when nobody else holds it any more.
+    """A pool of uint8 arrays of one shape; an array is reused when it is no longer referenced elsewhere.
 
-    Who got an array gives it back by forgetting it and all tensors on it. If the arrays are page-locked, copies to a
-    GPU run on after that, so that such an array waits until the GPU has finished all work that was queued by then. One
-    thread may take arrays; any may fill them.
+    A buffer is reusable once the last reference to it, and to all tensors on it, is dropped. If arrays are page-locked,
+    asynchronous copies to a GPU may still be running then, so that such a buffer also waits until the GPU has finished
+    the work queued at that time. One thread may take arrays; any thread may fill them.
 
     Args:
         shape: of each array.
-        limit: how many are kept. If all are held, further ones are made and not kept.
+        limit: size of the pool. If all arrays are in use, `take` returns temporary ones.
         pin_memory: page-lock them, which makes copies to a CUDA device fast and asynchronous.
     """
 
@@ -26,7 +26,7 @@ class Ring:
         self._slots: list[_Slot] = []
 
     def take(self) -> np.ndarray:
-        """An array with arbitrary content that nobody else holds."""
+        """An unreferenced array with arbitrary content."""
         for slot in self._slots:
             if slot.is_free():
                 return self._lend(slot)
@@ -36,14 +36,14 @@ class Ring:
             return self._lend(slot)
         for slot in self._slots:
             if slot.copied is not None:
-                # The host is several batches ahead of the GPU: waiting costs nothing and bounds the memory.
+                # The host is several batches ahead of the GPU: waiting is free and bounds the memory.
                 slot.copied.synchronize()
                 return self._lend(slot)
         return np.empty(self.shape, np.uint8)
 
     def _lend(self, slot: _Slot) -> np.ndarray:
         self._slots.remove(slot)
-        self._slots.append(slot)  # The first is always the one that was lent longest ago.
+        self._slots.append(slot)  # The first slot is the least recently used.
         slot.copied, slot.used = None, True
         return slot.array
 
@@ -56,11 +56,11 @@ class _Slot:
         self.pinned, self.used = pin_memory, False
         self.copied: torch.cuda.Event | None = None
         # Every tensor made from the array refers to it through the storage that they share.
-        self._unheld = sys.getrefcount(self.array)
+        self._base_refcount = sys.getrefcount(self.array)
 
     def is_free(self) -> bool:
-        """Whether nobody holds the array and no GPU reads it."""
-        if sys.getrefcount(self.array) > self._unheld:
+        """Whether the array is not referenced elsewhere and no GPU copy reads it."""
+        if sys.getrefcount(self.array) > self._base_refcount:
             return False
         if not (self.pinned and self.used):
             return True

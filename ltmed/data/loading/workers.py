@@ -1,7 +1,7 @@
-"""Batches made by worker processes: for augmentations in plain Python, which hold the lock that threads share.
+"""Batches loaded by worker processes, for augmentations in pure Python, which hold the GIL.
 
-Their pixels are those that threads make. They cost more: a process holds its own copy of what it changes, and every
-batch is copied once on its way here.
+Pixels are identical to those of threads. Processes cost more: each has its own copy of modified memory, and every batch
+is copied once to the main process.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ltmed.errors import UserError
 
 
 class Step(NamedTuple):
-    """What one batch is made of."""
+    """The images of one batch."""
 
     rows: np.ndarray
     """int64 [B], of the cache."""
     labels: np.ndarray
     """[B, ...]."""
     places: np.ndarray
-    """int64 [B], what the random numbers of each image depend on."""
+    """int64 [B], the random stream of each image."""
 
 
 class _Steps(Dataset):
-    """The batches of an epoch by number."""
+    """The batches of an epoch by index."""
 
     def __init__(self, make: Callable[[Step, int], Batch], steps: Sequence[Step], key: int) -> None:
         self.make, self.steps, self.key = make, steps, key
@@ -44,28 +44,28 @@ class _Steps(Dataset):
     def __getitem__(self, index: int) -> Batch | _Failure:
         try:
             return self.make(self.steps[index], self.key)
-        except Exception as error:  # After an exception torch's loader waits five seconds for each of its processes.
+        except Exception as error:  # After an exception, torch's loader waits five seconds for each process.
             return _Failure(_picklable(error), traceback.format_exc())
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """In place of a batch."""
+    """The error of a batch, sent in its place."""
 
     error: Exception
     traceback: str
-    """Of the worker process."""
+    """Formatted traceback of the worker process."""
 
 
 class _WorkerError(Exception):
-    """The cause of an error that is raised here and happened in a worker process, as text."""
+    """The traceback of a worker process as text, the cause of the error raised in the main process."""
 
     def __str__(self) -> str:
         return f"in a worker process:\n{self.args[0]}"
 
 
 def _picklable(error: Exception) -> Exception:
-    """The error itself, or one with its text where it cannot be sent to another process."""
+    """The error itself, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -76,23 +76,23 @@ def _picklable(error: Exception) -> Exception:
 def in_processes(
     make: Callable[[Step, int], Batch], steps: Sequence[Step], key: int, workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    """Yields the batches of `steps` in order, each made by one of the processes.
+    """Yields the batches of `steps` in order, each loaded by one of the processes.
 
     Args:
-        make: `(step, key) -> batch`, with arrays of its own.
+        make: `(step, key) -> batch`, with newly allocated arrays.
         steps: of the epoch.
-        key: handed on to `make`.
-        workers: number of processes, which begin as copies of this one and share its map of the cache.
+        key: passed to `make`.
+        workers: number of processes, forked from this one, which share its memory map of the cache.
         pin_memory: page-lock the batches, for a CUDA device.
 
     Raises:
-        UserError: a system that cannot copy processes.
-        Exception: whatever `make` raises.
+        UserError: the system cannot fork processes.
+        Exception: any error of `make`.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         raise UserError("dataset.workers needs a system that can fork processes", "Use dataset.workers=0: threads.")
     loader = DataLoader(
-        _Steps(make, steps, key), batch_size=None, num_workers=workers, collate_fn=_as_it_is, pin_memory=pin_memory,
+        _Steps(make, steps, key), batch_size=None, num_workers=workers, collate_fn=_identity, pin_memory=pin_memory,
         multiprocessing_context="fork", worker_init_fn=_begin,
     )  # fmt: skip
     for batch in loader:
@@ -101,7 +101,7 @@ def in_processes(
         yield batch
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 

@@ -155,7 +155,7 @@ FINDINGS: Mapping[str, Callable[[Chest, np.random.Generator, float], None]] = {
 """From the most to the least common."""
 
 _ORDER = ("emphysema", "cardiomegaly", "edema", "infiltration", "fibrosis", "consolidation", "atelectasis")
-"""These are drawn first; what is small or lies at the border of a lung covers them."""
+"""Findings that are drawn first, below small ones and those at the border of a lung."""
 
 
 def radiograph(findings: Sequence[str], patient: int, image: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the seven phantom classes look like: for each a distribution over lesions, overlapping the others."""
+"""Appearance of the seven phantom classes: overlapping distributions of lesions."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ RECIPES: Mapping[str, Recipe] = {
 }
 """From the most to the least frequent class."""
 
-STRAYS: Mapping[str, tuple[str, ...]] = {
+CONFUSED_WITH: Mapping[str, tuple[str, ...]] = {
     "NV": ("MEL", "BKL", "DF"),
     "MEL": ("NV", "BKL"),
     "BKL": ("NV", "MEL", "AKIEC"),
@@ -143,15 +143,15 @@ STRAYS: Mapping[str, tuple[str, ...]] = {
     "VASC": ("MEL", "BCC"),
     "DF": ("NV", "NV", "BKL"),
 }
-"""Class -> the classes that some of its lesions look exactly like."""
+"""Class -> the classes whose appearance some of its lesions have."""
 
-STRAY_EVERY = 11
-"""Every how many-th lesion of a class is drawn from a class of `STRAYS`: no classifier can know those."""
+CONFUSED_EVERY = 11
+"""One in this many lesions of a class has the appearance of a class in `CONFUSED_WITH`, an irreducible error."""
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion as it is, before it is photographed. Units as in `Recipe`; colours are RGB, 0 to 255."""
+    """The parameters of one lesion, common to all its images. Units as in `Recipe`; colours are RGB, 0 to 255."""
 
     radius: float
     elongation: float
@@ -164,19 +164,19 @@ class Lesion:
     """Structure -> strength in [0.45, 1]."""
     skin: Colour
     seed: int
-    """Of everything that is drawn when the lesion is painted: outline, places of the structures."""
+    """Seed of the rendering: outline and positions of the structures."""
 
 
 def draw_lesion(label: str, number: int, rng: np.random.Generator) -> Lesion:
-    """Draws the parameters of a lesion.
+    """Samples the parameters of a lesion.
 
     Args:
         label: its class, a key of `RECIPES`.
-        number: its number in its class and part; decides whether it is one that looks like another class.
+        number: its number in its class and part; determines whether it has the appearance of another class.
         rng: source of everything else.
     """
-    if number % STRAY_EVERY == STRAY_EVERY // 2:
-        label = str(rng.choice(STRAYS[label]))
+    if number % CONFUSED_EVERY == CONFUSED_EVERY // 2:
+        label = str(rng.choice(CONFUSED_WITH[label]))
     recipe = RECIPES[label]
     count = min(int(rng.poisson(recipe.patches)), 4)
     return Lesion(

@@ -1,4 +1,4 @@
-"""Makes the phantom data set: which images there are, and a folder of them that is either whole or absent."""
+"""Writes the phantom data set: plan of the images, and atomic creation of its folder."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ COUNTS: Mapping[str, tuple[int, ...]] = {
     "val": (24,) * len(CODES),
     "test": (60,) * len(CODES),
 }
-"""Part -> images of every class: a long tail with imbalance 100 to learn from, balanced parts to measure on."""
+"""Part -> images of every class: a training part with imbalance 100, balanced validation and test parts."""
 VIEWS = (0.35, 0.30, 0.20, 0.15)
-"""Chances that a lesion has 1, 2, 3 or 4 images."""
+"""Probabilities of 1, 2, 3 or 4 images per lesion."""
 _SET = "phantom-v1"
 
 
 class Case(NamedTuple):
-    """A lesion and how many images it has."""
+    """A lesion and its number of images."""
 
     part: str
     code: str
@@ -62,20 +62,20 @@ def cases(counts: Mapping[str, tuple[int, ...]] = COUNTS) -> Iterator[Case]:
         counts: part -> number of images of every class, in the order of `CODES`.
     """
     for part, numbers in counts.items():
-        for code, wanted in zip(CODES, numbers, strict=True):
+        for code, remaining in zip(CODES, numbers, strict=True):
             number, rng = 0, np.random.default_rng(derive(_SET, part, code))
-            while wanted > 0:
-                views = min(1 + int(rng.choice(len(VIEWS), p=VIEWS)), wanted)
+            while remaining > 0:
+                views = min(1 + int(rng.choice(len(VIEWS), p=VIEWS)), remaining)
                 yield Case(part, code, number, views)
-                number, wanted = number + 1, wanted - views
+                number, remaining = number + 1, remaining - views
 
 
 def draw(case: Case) -> list[np.ndarray]:
     """The images of a lesion, each uint8 `[S, S, 3]` RGB; a function of `case` alone."""
-    place = (_SET, case.part, case.code, case.number)
-    lesion = draw_lesion(case.code, case.number, np.random.default_rng(derive(*place, "lesion")))
+    key = (_SET, case.part, case.code, case.number)
+    lesion = draw_lesion(case.code, case.number, np.random.default_rng(derive(*key, "lesion")))
     painted = paint(lesion)
-    seeds = (derive(*place, "view", view) for view in range(case.views))
+    seeds = (derive(*key, "view", view) for view in range(case.views))
     return [photograph(painted, lesion.skin, np.random.default_rng(seed)) for seed in seeds]
 
 
@@ -108,11 +108,10 @@ def write_phantom(folder: Path, *, counts: Mapping[str, tuple[int, ...]] = COUNT
 
 
 def make_once(folder: Path, name: str, make: Callable[[Path], None]) -> None:
-    """Has a data set made in `folder` unless it is there.
+    """Creates a data set in `folder` unless it exists.
 
-    Everything is written to a temporary folder beside `folder`, which is renamed at the end: whoever is killed
-    in the middle leaves nothing that could be taken for a data set. Of several processes one makes it and the
-    others wait.
+    All files are written to a temporary folder beside `folder`, which is renamed at the end, so that a killed process
+    leaves no incomplete data set. Of several processes, one creates it and the others wait.
 
     Args:
         folder: where; its parents are made too.
@@ -127,9 +126,11 @@ def make_once(folder: Path, name: str, make: Callable[[Path], None]) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock")) as alone:
-            for left in folder.parent.glob(f".{folder.name}.*.partial") if alone else ():  # By killed processes.
-                shutil.rmtree(left, ignore_errors=True)
+        with locked(folder.with_name(f".{folder.name}.lock")) as is_sole_owner:
+            for leftover in (
+                folder.parent.glob(f".{folder.name}.*.partial") if is_sole_owner else ()
+            ):  # From killed processes.
+                shutil.rmtree(leftover, ignore_errors=True)
             if not (folder / MANIFEST).is_file():
                 _make_new(folder, make)
     except OSError as error:

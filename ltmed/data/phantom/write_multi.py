@@ -1,4 +1,4 @@
-"""Makes the phantom data set of several findings: which patients, images and labels there are, and its files."""
+"""Writes the multi-label phantom data set: plan of patients, images and labels, and files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ POSITIVES: Mapping[str, tuple[int, ...]] = {
     "val": _falling(75, 12),
     "test": _falling(180, 30),
 }
-"""Part -> images that have each label: imbalance 100 to learn from; in the other parts enough of each to measure."""
+"""Part -> images that have each label: imbalance 100 for training; in the other parts enough of each for evaluation."""
 VIEWS = (0.45, 0.30, 0.15, 0.10)
-"""Chances that a patient has 1, 2, 3 or 4 images."""
-TOGETHER = (
+"""Probabilities of 1, 2, 3 or 4 images per patient."""
+CO_OCCURRING = (
     ("infiltration", "consolidation"),
     ("effusion", "atelectasis"),
     ("effusion", "cardiomegaly"),
@@ -46,7 +46,7 @@ _SET = "phantom-multi-v1"
 
 
 class Image(NamedTuple):
-    """A radiograph and what is on it."""
+    """A radiograph and its findings."""
 
     part: str
     patient: int
@@ -68,8 +68,8 @@ class Image(NamedTuple):
 def plan(images: Mapping[str, int] = IMAGES, positives: Mapping[str, tuple[int, ...]] = POSITIVES) -> list[Image]:
     """All images with their findings, in a fixed order.
 
-    Labels are given from the most to the least common, each to exactly as many images as `positives` says, drawn one
-    after another: an image is likelier by 4 for each finding it has that goes together (`TOGETHER`), and by 12 if
+    Labels are assigned from the most to the least common, each to exactly as many images as in `positives`, sampled one
+    after another: the odds of an image rise by 4 for each co-occurring finding (`CO_OCCURRING`), and by 12 if
     another image of its patient has the label already.
 
     Args:
@@ -84,10 +84,10 @@ def plan(images: Mapping[str, int] = IMAGES, positives: Mapping[str, tuple[int, 
             sizes.append(min(1 + int(rng.choice(len(VIEWS), p=VIEWS)), number - sum(sizes)))
         patients = np.repeat(np.arange(len(sizes)), sizes)
         present = np.zeros((number, len(LABELS)), bool)
-        for label, wanted in enumerate(positives[part]):
-            friends = [LABELS.index(name) for pair in TOGETHER if LABELS[label] in pair for name in pair]
-            weights = _TOGETHER_TIMES ** present[:, [k for k in friends if k != label]].sum(axis=1)
-            for _ in range(wanted):
+        for label, n_positives in enumerate(positives[part]):
+            co_occurring = [LABELS.index(name) for pair in CO_OCCURRING if LABELS[label] in pair for name in pair]
+            weights = _TOGETHER_TIMES ** present[:, [k for k in co_occurring if k != label]].sum(axis=1)
+            for _ in range(n_positives):
                 row = int(rng.choice(number, p=weights / weights.sum()))
                 present[row, label] = True
                 same = patients == patients[row]
@@ -132,7 +132,8 @@ def write_phantom_multi(
         planned = plan(images, positives)
         draw_files(planned, lambda image: [(image.path, draw(image))], partial, "phantom_multi", threads)
         rows = (
-            [one.path, one.patient_id, one.part, *(int(name in one.findings) for name in LABELS)] for one in planned
+            [image.path, image.patient_id, image.part, *(int(name in image.findings) for name in LABELS)]
+            for image in planned
         )
         write_manifest(partial, ("image", "patient", "part", *LABELS), rows)
 

@@ -1,1 +1,1 @@
-"""The data sets, one file each, and what reading label tables and folders has in common (files with `_`)."""
+"""Readers of the data sets, one file each, and common code for label tables and folders (files with `_`)."""

@@ -1,4 +1,4 @@
-"""What tables say about the people and places in images (age, sex, site, ...), for metrics of subgroups."""
+"""Attributes of images in tables (age, sex, site, ...), for metrics of subgroups."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ NAMES = {
     "race": ("race", "ethnicity", "race ethnicity"),
     "device": ("device", "camera", "scanner", "manufacturer"),
 }
-"""Attribute -> what its column may be called, first match first; case, blanks, `_`, `-` and `.` do not matter. One name
-for all data sets, so that a subgroup of one is found again in another."""
+"""Attribute -> names of its column, in order of preference; case, blanks, `_`, `-` and `.` are ignored. The name of an
+attribute is the same for all data sets, so that subgroups can be compared."""
 
 
-def attribute_columns(table: Table, taken: Sequence[str | None] = (), chosen: Sequence[str] = ()) -> dict[str, str]:
+def attribute_columns(
+    table: Table, excluded: Sequence[str | None] = (), selected: Sequence[str] = ()
+) -> dict[str, str]:
     """Attribute -> column of a table.
 
     Args:
-        table: as `read_table` gives it.
-        taken: columns that are something else (the label, the id of a group).
-        chosen: further columns by their names in the table; each is an attribute of its own name.
+        table: from `read_table`.
+        excluded: columns with another role (the label, the id of a group).
+        selected: further columns by their names in the table; each is an attribute of its own name.
     """
     plain: dict[str, str] = {}
     for name in table:
         plain.setdefault(squashed(name), name)
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for attribute, aliases in NAMES.items():
-        columns = (plain.get(squashed(alias)) for alias in aliases)
-        column = next((name for name in columns if name is not None and name not in taken), None)
-        if column is not None and column not in chosen:
-            found[attribute] = column
-    return found | {name: name for name in chosen}
+        candidates = (plain.get(squashed(alias)) for alias in aliases)
+        column = next((name for name in candidates if name is not None and name not in excluded), None)
+        if column is not None and column not in selected:
+            columns[attribute] = column
+    return columns | {name: name for name in selected}
 
 
 def attributes_of(table: Table, stems: Sequence[str], listed: Sequence[str]) -> dict[str, np.ndarray] | None:

@@ -1,4 +1,4 @@
-"""Where the chest X-rays come from: COVIDx lists of every version, RSNA with COVID images, or three class folders."""
+"""Sources of the chest X-rays: COVIDx lists of every version, RSNA with COVID images, or three class folders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCHEMES = (
     ("level1", "level2"),
     (NORMAL, "bacteria", "viral", COVID),
 )
-"""The sets of classes that lists have."""
+"""The class schemes of the lists."""
 RSNA, METADATA = "stage_2_detailed_class_info.csv", "metadata.csv"
 UNKNOWN = "unknown"
 
@@ -81,17 +81,17 @@ def covidx(tree: Tree, version: str | None, help_text: str) -> tuple[str, list[X
             f"{tree.root} has the lists of COVIDx {', '.join(sorted(versions))}",
             f"Choose one, for instance dataset.version={min(versions)}.",
         )
-    chosen = next((name for name in versions if version is None or name.lower() == version.lower()), None)
-    if chosen is None:
+    selected = next((name for name in versions if version is None or name.lower() == version.lower()), None)
+    if selected is None:
         raise UserError(f"{tree.root} has no lists of COVIDx {version}", suggest(str(version), versions) or help_text)
-    paths = versions[chosen]
+    paths = versions[selected]
     for part in ("train", "test"):
         if part not in paths:
             other = next(iter(paths.values()))
             raise UserError(f"{tree.root} has {other.name} but not its {part} list", help_text)
     lines = {part: parse(paths[part]) for part in PART_NAMES if part in paths}
-    _one_scheme([line for part in lines.values() for line in part])
-    return chosen, _found(tree, lines)
+    _require_one_scheme([line for part in lines.values() for line in part])
+    return selected, _locate(tree, lines)
 
 
 def parse(path: Path) -> list[Line]:
@@ -106,16 +106,16 @@ def parse(path: Path) -> list[Line]:
         if not cells:
             continue
         # From the right: patients such as "COVID 1" have blanks, which nothing quotes.
-        place = max((index for index, cell in enumerate(cells) if cell in _LABELS), default=0)
-        if place < 2 or not cells[place - 1].lower().endswith(EXTENSIONS):
+        index = max((index for index, cell in enumerate(cells) if cell in _LABELS), default=0)
+        if index < 2 or not cells[index - 1].lower().endswith(EXTENSIONS):
             raise UserError(
                 f"{path}, line {number}: '{text.strip()[:120]}' is not 'patient file class [source]'",
                 f"Classes are {', '.join(sorted(_LABELS))}, in this spelling. Correct or remove that line.",
             )
-        source = " ".join(cells[place + 1 :]) or UNKNOWN
+        source = " ".join(cells[index + 1 :]) or UNKNOWN
         source = "rsna" if source == "rnsa" else source
         where = f"{path}, line {number}"
-        lines.append(Line(where, " ".join(cells[: place - 1]), cells[place - 1], cells[place], source))
+        lines.append(Line(where, " ".join(cells[: index - 1]), cells[index - 1], cells[index], source))
     if not lines:
         raise UserError(f"{path} is empty", "Get it again.")
     return lines
@@ -140,15 +140,15 @@ def rsna_covid(tree: Tree, help_text: str) -> list[XRay] | None:
             raise UserError(f"{table.where(row)}: '{name}' is not a class of RSNA", suggest(name, _RSNA_CLASSES))
         if codes.setdefault(patient, _RSNA_CLASSES[name]) != _RSNA_CLASSES[name]:
             raise UserError(f"{table.where(row)}: patient '{patient}' has two classes", "Get the table again.")
-    wanted = [(patient, code) for patient, code in codes.items() if code is not None]
+    patients = [(patient, code) for patient, code in codes.items() if code is not None]
     rays, missing = [], []
-    for patient, code in wanted:
+    for patient, code in patients:
         image = tree.images.get(stem(patient)) or tree.files.get(f"{patient}.dcm".lower())
         if image is None:
             missing.append((f"{patient}.dcm", code))
         else:
             rays.append(XRay(image, code, f"rsna {patient}", source="rsna"))
-    _complain(tree, missing, len(wanted))
+    _require_images(tree, missing, len(patients))
     return rays + _covid_images(tree, help_text)
 
 
@@ -162,19 +162,19 @@ def folders(tree: Tree) -> list[XRay] | None:
         UserError: a class has no folder.
     """
     inner = sorted(entry for entry in tree.root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    for place in (tree.root, *inner):
-        prefix = "" if place == tree.root else f"{place.name}/"
-        found = {_plain(name): paths for name, paths in class_folders(place).items() if _plain(name) in _FOLDERS}
-        if not found:
+    for folder in (tree.root, *inner):
+        prefix = "" if folder == tree.root else f"{folder.name}/"
+        class_paths = {_plain(name): paths for name, paths in class_folders(folder).items() if _plain(name) in _FOLDERS}
+        if not class_paths:
             continue
-        codes = {_FOLDERS[name] for name in found}
+        codes = {_FOLDERS[name] for name in class_paths}
         for code in SCHEMES[0]:
             if code not in codes:
-                what = f"{place} has no folder of the class {code}"
+                what = f"{folder} has no folder of the class {code}"
                 raise UserError(what, "Names are Covid-19, No_findings and Pneumonia.")
         patients = _patients(tree)
         rays = []
-        for name, paths in found.items():
+        for name, paths in class_paths.items():
             for path in paths:
                 number = re.fullmatch(r"(\d+)_\d+", stem(path))
                 patient = f"ChestX-ray14 {int(number[1])}" if number else patients.get(stem(path), "")
@@ -195,7 +195,7 @@ def _versions(tree: Tree) -> dict[str, dict[str, Path]]:
     return versions
 
 
-def _one_scheme(lines: Sequence[Line]) -> None:
+def _require_one_scheme(lines: Sequence[Line]) -> None:
     counts = Counter(line.code for line in lines)
     scheme = max(SCHEMES, key=lambda codes: sum(counts[code] for code in codes))
     odd = next((line for line in lines if line.code not in scheme), None)
@@ -207,13 +207,13 @@ def _one_scheme(lines: Sequence[Line]) -> None:
 
 
 def scheme_of(codes: Iterable[str]) -> tuple[str, ...]:
-    """The classes that a list with these labels is about, in their order."""
-    have = set(codes)
-    return next(scheme for scheme in SCHEMES if have <= set(scheme))
+    """The class scheme of a list with these labels, in order."""
+    present = set(codes)
+    return next(scheme for scheme in SCHEMES if present <= set(scheme))
 
 
-def _found(tree: Tree, lines: dict[str, list[Line]]) -> list[XRay]:
-    """Finds each listed file, first in the folder of its part; repeated lines count once."""
+def _locate(tree: Tree, lines: dict[str, list[Line]]) -> list[XRay]:
+    """Finds each listed file, preferably in the folder of its part; repeated lines count once."""
     paths: dict[str, list[str]] = {}
     for path in walk(tree.root):
         paths.setdefault(path.rpartition("/")[2].lower(), []).append(path)
@@ -221,10 +221,10 @@ def _found(tree: Tree, lines: dict[str, list[Line]]) -> list[XRay]:
     missing: list[Line] = []
     for part, listed in lines.items():
         for line in listed:
-            places = paths.get(line.name.lower(), [])
-            own = [path for path in places if set(PART_NAMES[part]) & set(path.lower().split("/")[:-1])]
-            exact = [path for path in (own or places) if path.endswith(line.name)]
-            image = next(iter(exact or own or places), None)
+            candidates = paths.get(line.name.lower(), [])
+            in_part = [path for path in candidates if set(PART_NAMES[part]) & set(path.lower().split("/")[:-1])]
+            exact = [path for path in (in_part or candidates) if path.endswith(line.name)]
+            image = next(iter(exact or in_part or candidates), None)
             if image is None:
                 missing.append(line)
                 continue
@@ -236,7 +236,7 @@ def _found(tree: Tree, lines: dict[str, list[Line]]) -> list[XRay]:
                     "An image may have one class and be in one part only; correct the lists.",
                 )
     total = sum(map(len, lines.values()))
-    _complain(tree, [(line.name, f"{line.code} of {line.source}") for line in missing], total)
+    _require_images(tree, [(line.name, f"{line.code} of {line.source}") for line in missing], total)
     return list(rays.values())
 
 
@@ -246,16 +246,16 @@ def _covid_images(tree: Tree, help_text: str) -> list[XRay]:
         raise UserError(f"{tree.root} has {RSNA}, but not {METADATA} of covid-chestxray-dataset", help_text)
     table = read_table(path)
     columns = [column(table, path, name) for name in ("patientid", "finding", "view", "modality", "filename")]
-    wanted = {
+    selected = {
         name: patient
         for patient, finding, view, modality, name in zip(*columns, strict=True)
         if COVID in finding and view.upper() in _FRONTAL and modality.lower() == "x-ray"
     }
-    missing = [name for name in wanted if stem(name) not in tree.images]
-    _complain(tree, [(name, COVID) for name in missing], len(wanted))
+    missing = [name for name in selected if stem(name) not in tree.images]
+    _require_images(tree, [(name, COVID) for name in missing], len(selected))
     source = "covid-chestxray-dataset"
     return [
-        XRay(tree.images[stem(name)], COVID, f"{source} {patient}", source=source) for name, patient in wanted.items()
+        XRay(tree.images[stem(name)], COVID, f"{source} {patient}", source=source) for name, patient in selected.items()
     ]
 
 
@@ -273,7 +273,7 @@ def _plain(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def _complain(tree: Tree, missing: Sequence[tuple[str, str]], total: int) -> None:
+def _require_images(tree: Tree, missing: Sequence[tuple[str, str]], total: int) -> None:
     """Raises UserError if listed images, given as name and kind, are missing: how many, which kinds, the first few."""
     if missing:
         counts = ", ".join(f"{kind} {number}" for kind, number in sorted(Counter(kind for _, kind in missing).items()))

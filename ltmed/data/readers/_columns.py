@@ -1,4 +1,4 @@
-"""Which column of a table has which role: image, label, ids of groups, part, fold, source."""
+"""Roles of the columns of a table: image, label, group ids, part, fold, source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ltmed.data.readers._attributes import attribute_columns
-from ltmed.data.readers._parts import part_named, squashed
+from ltmed.data.readers._parts import parse_part, squashed
 from ltmed.data.readers._tables import Table
 from ltmed.data.readers._text import shortened
 from ltmed.data.readers._walk import EXTENSIONS
@@ -38,15 +38,15 @@ ALIASES = {
     "source": ("source", "hospital", "center", "centre", "institution", "collection"),
     "attribute": (),
 }
-"""What the columns may be called, first match first; case, blanks, `_`, `-` and `.` do not matter. Groups: also `_ID`.
-Attributes that are found without being chosen are in `ltmed.data.readers._attributes.NAMES`."""
+"""Names of the columns, in order of preference; case, blanks, `_`, `-` and `.` are ignored. Groups: also `_ID`.
+Attributes that are found automatically are in `ltmed.data.readers._attributes.NAMES`."""
 
 _ID = re.compile(
     r"(anon(ymi[sz]ed)?|pseudo(nym(i[sz]ed)?)?|deid(entified)?|hashed|internal|public|original|orig|new|study|unique)?"
     r"(patients?|patienten|pat|pt|lesions?|subjects?|subj|participants?|persons?|individuals?|volunteers?|donors?|cases?)"
     r"(identifier|pseudonym|ids?|uid|uuid|nos?|nr|num|numbers?|nummer|names?|codes?|hash|keys?|index)(hash(ed)?|anon)?"
 )
-"""Other names of columns of ids, as `squashed` leaves them: `anon_patient_id`, `PatNr`, `lesion_code`."""
+"""Further names of id columns, after `squashed`: `anon_patient_id`, `PatNr`, `lesion_code`."""
 LISTS = ("image", "group", "attribute")
 """Roles that several columns may have."""
 
@@ -71,84 +71,84 @@ class Roles:
         roles = {"image": self.images, "label": [self.label], "group": self.groups}
         roles |= {"part": [self.part], "fold": [self.fold], "source": [self.source]}
         roles |= {"attribute": list(self.attributes.values())}
-        named = {role: " and ".join(name for name in names if name) for role, names in roles.items()}
-        return ", ".join(f"{role} {names}" for role, names in named.items() if names)
+        columns = {role: " and ".join(name for name in names if name) for role, names in roles.items()}
+        return ", ".join(f"{role} {names}" for role, names in columns.items() if names)
 
 
-def chosen_columns(columns: Mapping[str, Any] | None) -> dict[str, list[str]]:
+def parse_columns(columns: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """`dataset.columns` as role -> names of columns, without the roles that are null.
 
     Raises:
         UserError: a role that does not exist; several columns for a role that has one.
     """
-    chosen: dict[str, list[str]] = {}
-    for role, given in (columns or {}).items():
+    selected: dict[str, list[str]] = {}
+    for role, value in (columns or {}).items():
         if role not in ALIASES:
             raise UserError(f"dataset.columns has no role '{role}'", suggest(str(role), ALIASES))
-        names = [given] if isinstance(given, (str, int, float)) else list(given or ())
+        names = [value] if isinstance(value, (str, int, float)) else list(value or ())
         if len(names) > 1 and role not in LISTS:
             raise UserError(f"dataset.columns.{role} names {len(names)} columns", "It takes one.")
         if names:
-            chosen[role] = [str(name) for name in names]
-    return chosen
+            selected[role] = [str(name) for name in names]
+    return selected
 
 
-def find_roles(table: Table, chosen: Mapping[str, Sequence[str]], *, onehot: bool) -> Roles:
+def find_roles(table: Table, selected: Mapping[str, Sequence[str]], *, onehot: bool) -> Roles:
     """Finds the column of every role in one table.
 
     Args:
-        table: as `read_table` gives it.
-        chosen: as `chosen_columns` gives it; these come before `ALIASES`.
-        onehot: labels are in columns of their own, so that no column of labels is needed.
+        table: from `read_table`.
+        selected: from `parse_columns`; takes precedence over `ALIASES`.
+        onehot: labels are in one column per class, so that no label column is needed.
 
     Raises:
-        UserError: a column of images or labels is missing, or one that was chosen.
+        UserError: the image, label or a selected column is missing.
     """
     plain: dict[str, list[str]] = {}
     for name in table:
         plain.setdefault(squashed(name), []).append(name)
 
     def find(role: str) -> list[str]:
-        if role in chosen:
-            return [_chosen(table, plain, role, name) for name in chosen[role]]
-        found = [name for alias in ALIASES[role] for name in plain.get(squashed(alias), ())]
+        if role in selected:
+            return [_named_column(table, plain, role, name) for name in selected[role]]
+        columns = [name for alias in ALIASES[role] for name in plain.get(squashed(alias), ())]
         if role == "group":
-            return found + [name for name in table if name not in found and _ID.fullmatch(squashed(name))]
-        return found[:1]
+            return columns + [name for name in table if name not in columns and _ID.fullmatch(squashed(name))]
+        return columns[:1]
 
     images, labels, parts = find("image"), [] if onehot else find("label"), find("part")
-    for role, found in (("image", images), ("label", labels)):
-        if not found and not (role == "label" and onehot):
+    for role, columns in (("image", images), ("label", labels)):
+        if not columns and not (role == "label" and onehot):
             raise _missing(table, role)
-    if "part" not in chosen and parts and squashed(parts[0]) not in _SURE_PARTS and not _are_parts(table[parts[0]]):
+    if "part" not in selected and parts and squashed(parts[0]) not in _SURE_PARTS and not _are_parts(table[parts[0]]):
         parts = []
-    if "label" not in chosen and labels:
+    if "label" not in selected and labels:
         _warn_of_other_labels(table, plain, labels[0])
-    label, part, fold, source = (_first(found) for found in (labels, parts, find("fold"), find("source")))
-    taken = (*images, label, part, fold, source)
-    groups = [name for name in dict.fromkeys(find("group")) if name not in taken]
-    further = attribute_columns(table, (*taken, *groups), find("attribute"))
-    return Roles(images, label, groups, part, fold, source, further)
+    label, part, fold, source = (_first(columns) for columns in (labels, parts, find("fold"), find("source")))
+    used = (*images, label, part, fold, source)
+    groups = [name for name in dict.fromkeys(find("group")) if name not in used]
+    attributes = attribute_columns(table, (*used, *groups), find("attribute"))
+    return Roles(images, label, groups, part, fold, source, attributes)
 
 
 def _first(names: Sequence[str]) -> str | None:
     return names[0] if names else None
 
 
-def _chosen(table: Table, plain: Mapping[str, Sequence[str]], role: str, given: str) -> str:
-    name = given.strip().lower()
+def _named_column(table: Table, plain: Mapping[str, Sequence[str]], role: str, requested: str) -> str:
+    name = requested.strip().lower()
     if name in table:
         return name
-    alike = plain.get(squashed(given), ())
-    if len(alike) == 1:
-        return alike[0]
-    raise UserError(f"{table.path} has no column '{given}' (dataset.columns.{role})", suggest(name, table))
+    matches = plain.get(squashed(requested), ())
+    if len(matches) == 1:
+        return matches[0]
+    raise UserError(f"{table.path} has no column '{requested}' (dataset.columns.{role})", suggest(name, table))
 
 
 def _missing(table: Table, role: str) -> UserError:
     names = [name for name in table if name]
-    some = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    hint = f"It has {some}; say dataset.columns.{role}=NAME, or rename one."
+    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    hint = f"It has {listed}; say dataset.columns.{role}=NAME, or rename one."
     if any(name.endswith(EXTENSIONS) for name in names):
         hint = f"Its first line seems to hold data ({', '.join(names)[:120]}): write a header above it, 'image,label'."
     elif role == "label":
@@ -159,23 +159,25 @@ def _missing(table: Table, role: str) -> UserError:
 
 
 def _are_parts(cells: Sequence[str]) -> bool:
-    words = set(cells) - {""}
-    return bool(words) and all(part_named(word) for word in words)
+    values = set(cells) - {""}
+    return bool(values) and all(parse_part(value) for value in values)
 
 
 def _warn_of_other_labels(table: Table, plain: Mapping[str, Sequence[str]], label: str) -> None:
-    """Warns where a second column could be meant and divides the images in another way."""
+    """Warns if there is a second possible label column with another partition of the images."""
     cells = table[label]
     for alias in ALIASES["label"]:
         for name in plain.get(squashed(alias), ()):
             if name == label:
                 continue
-            others = table[name]
-            pairs = len(set(zip(cells, others, strict=True)))
-            if 1 < len(set(others)) <= max(len(cells) // 2, 2) and not pairs == len(set(cells)) == len(set(others)):
+            other_cells = table[name]
+            pairs = len(set(zip(cells, other_cells, strict=True)))
+            if 1 < len(set(other_cells)) <= max(len(cells) // 2, 2) and not pairs == len(set(cells)) == len(
+                set(other_cells)
+            ):
                 warnings.warn(
                     f"{table.path}: labels are taken from the column '{label}' ({shortened(dict.fromkeys(cells), 3)}); "
-                    f"'{name}' ({shortened(dict.fromkeys(others), 3)}) divides the images otherwise: "
+                    f"'{name}' ({shortened(dict.fromkeys(other_cells), 3)}) divides the images otherwise: "
                     f"dataset.columns.label={_quoted(name)} takes that one",
                     stacklevel=5,
                 )

@@ -1,4 +1,4 @@
-"""What every reader does with the files of a data set: index its images, and name what is missing."""
+"""Index of the files of a data set, and errors for missing images; used by every reader."""
 
 from __future__ import annotations
 
@@ -44,36 +44,36 @@ class Tree:
 
     root: Path
     images: dict[str, str]
-    """Stem -> path. Of images with one stem (repacked archives hold copies) only the first path is kept, and a DICOM
-    file only where there is no other."""
+    """Stem -> path. Of images with the same stem (copies in repacked archives) only the first path is included, and a
+    DICOM file only if there is no other."""
     files: dict[str, str]
-    """Name with extension -> path of everything that is no image; the one closest to the root."""
+    """Name with extension -> path of each file that is not an image; the one closest to the root."""
     rivals: dict[str, str]
     """Stem -> second path of two images in one folder whose names differ in nothing but upper and lower case."""
 
     def file(self, *names: str) -> Path | None:
         """The first of `names` (any case) that exists in any folder, or None."""
-        found = (self.files.get(name.lower()) for name in names)
-        return next((self.root / path for path in found if path), None)
+        paths = (self.files.get(name.lower()) for name in names)
+        return next((self.root / path for path in paths if path), None)
 
     def locate(self, stems: Sequence[str], labels: Sequence[int], classes: Sequence[str], hint: str) -> list[str]:
         """Paths of the listed images, in order.
 
         Raises:
-            UserError: some are not there: how many, of which classes, the first few names, and `hint`; or one of them
-                is two files that differ in case alone.
+            UserError: images are missing (with their number, classes, first names and `hint`), or a name matches two
+                files that differ only in case.
         """
-        missing = [place for place, name in enumerate(stems) if name not in self.images]
+        missing = [index for index, name in enumerate(stems) if name not in self.images]
         if missing:
-            counts = np.bincount([labels[place] for place in missing], minlength=len(classes))
+            counts = np.bincount([labels[index] for index in missing], minlength=len(classes))
             per_class = ", ".join(f"{code} {count}" for code, count in zip(classes, counts, strict=True) if count)
-            first = ", ".join(stems[place] for place in missing[:5]) + (", ..." if len(missing) > 5 else "")
+            first = ", ".join(stems[index] for index in missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise UserError(
                 f"{len(missing)} of {len(stems)} listed images are not under {self.root} ({per_class}): {first}", hint
             )
-        if self.rivals and (twice := next((name for name in stems if name in self.rivals), None)):
+        if self.rivals and (ambiguous := next((name for name in stems if name in self.rivals), None)):
             raise UserError(
-                f"{self.root}: '{twice}' is {self.images[twice]} as well as {self.rivals[twice]}",
+                f"{self.root}: '{ambiguous}' is {self.images[ambiguous]} as well as {self.rivals[ambiguous]}",
                 "Remove the one that is not meant.",
             )
         return [self.images[name] for name in stems]
@@ -130,11 +130,17 @@ def stem(name: str) -> str:
 
 
 def warn_of_counts(
-    name: str, path: Path, labels: Sequence[int], classes: Sequence[str], known: Sequence[int], *, what: str = "images"
+    name: str,
+    path: Path,
+    labels: Sequence[int],
+    classes: Sequence[str],
+    published: Sequence[int],
+    *,
+    what: str = "images",
 ) -> None:
-    """Warns where the images per class (or `what` else is counted) in `path` are not the published numbers `known`."""
+    """Warns if the images per class in `path` (or other counts, named by `what`) are not the `published` ones."""
     counts = np.bincount(labels, minlength=len(classes)).tolist()
-    rows = zip(classes, counts, known, strict=True)
-    differing = ", ".join(f"{code} {have} of {expected}" for code, have, expected in rows if have != expected)
+    rows = zip(classes, counts, published, strict=True)
+    differing = ", ".join(f"{code} {count} of {expected}" for code, count, expected in rows if count != expected)
     if differing:
-        warnings.warn(f"{name}: {path} has {sum(counts)} {what}, not {sum(known)}: {differing}", stacklevel=4)
+        warnings.warn(f"{name}: {path} has {sum(counts)} {what}, not {sum(published)}: {differing}", stacklevel=4)

@@ -33,7 +33,7 @@ _UNREADABLE = (
 
 
 class Cells(NamedTuple):
-    """A table as it was read."""
+    """A table of text cells."""
 
     header: list[str]
     columns: list[Any]
@@ -45,7 +45,7 @@ class Cells(NamedTuple):
 
 
 class _LazyText:
-    """Cells of pyarrow that become text when they are used: of most tables only a few columns are."""
+    """Cells of pyarrow that are converted to text on first use, since most tables have unused columns."""
 
     def __init__(self, cells: Any) -> None:
         self._cells = cells
@@ -101,7 +101,7 @@ def _sheet(path: Path, data: bytes) -> Cells:
         book = openpyxl.load_workbook(BytesIO(data), read_only=True, data_only=True)
         further = [sheet.title for sheet in book.worksheets[1:] if any(any(row) for row in _first_rows(sheet))]
         rows = [[_text(cell) for cell in row] for row in book.worksheets[0].iter_rows(values_only=True)]
-    except Exception as error:  # openpyxl has no common class for what damaged files lead to.
+    except Exception as error:  # openpyxl has no common error class for damaged files.
         raise _damaged(path, "an Excel file", error) from None
     filled = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
     if further:
@@ -112,7 +112,7 @@ def _sheet(path: Path, data: bytes) -> Cells:
     if not filled:
         raise UserError(f"{path} has no content in its first sheet", "Move the table to the first sheet.")
     header = filled[0][1]
-    width = max(place for place, name in enumerate(header, start=1) if name)
+    width = max(index for index, name in enumerate(header, start=1) if name)
     for number, row in filled[1:]:
         if any(row[width:]):
             raise UserError(f"{path}, row {number}: a cell has no name in the header", "Name its column.")
@@ -184,7 +184,7 @@ def _columns(path: Path, data: bytes) -> Cells:
 
 
 def _transposed(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    return [[row[place] for row in rows] for place in range(width)]
+    return [[row[index] for row in rows] for index in range(width)]
 
 
 def _damaged(path: Path, what: str, error: Exception) -> UserError:
@@ -193,7 +193,7 @@ def _damaged(path: Path, what: str, error: Exception) -> UserError:
 
 
 def _text(cell: Any) -> str:
-    """A cell as it would stand in a CSV; several values in one cell are joined by '|'."""
+    """A cell as text in a CSV; several values in one cell are joined by '|'."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, float) and cell.is_integer():

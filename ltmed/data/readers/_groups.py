@@ -1,4 +1,4 @@
-"""Which images must stay together: connected components of all ids that are known of them."""
+"""Groups of images that must stay in one part: connected components of all their ids."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltmed.data.readers._parts import known_id, known_ids, unified
+from ltmed.data.readers._parts import normalised_id, normalised_ids, unified
 from ltmed.errors import UserError
 
 _UNITS = ("patient", "subject", "participant", "person", "case", "study", "exam", "lesion")
 _SUGGESTED_SHARE = 0.05
-_LOOKED_AT = 20_000
+_MAX_SEARCHED = 20_000
 _PATTERNS = (
     *(
-        f"({word}[-_ ]?[A-Za-z]?[0-9]+)"
-        for word in ("patient", "person", "subject", "participant", "volunteer", "case")
+        f"({prefix}[-_ ]?[A-Za-z]?[0-9]+)"
+        for prefix in ("patient", "person", "subject", "participant", "volunteer", "case")
     ),
-    *(f"(?:^|[^A-Za-z])({word}[-_ ]?[A-Za-z]?[0-9]+)" for word in ("subj", "sub", "pat", "pt")),
+    *(f"(?:^|[^A-Za-z])({prefix}[-_ ]?[A-Za-z]?[0-9]+)" for prefix in ("subj", "sub", "pat", "pt")),
     "(IM-[0-9]+)-[0-9]+",
     "([0-9]+)[-_ ](?:left|right|od|os|l|r)[^/]*$",
     "(?:^|/)([A-Za-z]*[-_]?[0-9]{3,})[-_][0-9]{1,4}[^/0-9]*$",
 )
-"""How file names hold the patient, from the clearest to the least clear."""
+"""Patterns of patient ids in file names, from the most to the least specific."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Groups:
     unit: str
     """What a group is: "patient", "lesion", "group"."""
     alone: int
-    """How many images have no id, and are a group each."""
+    """Number of images without an id, each of which is a group."""
     how: str
-    """One sentence for people."""
+    """Description for reports."""
 
 
 def connected(number: int, kinds: Iterable[Iterable[tuple[int, str]]]) -> np.ndarray:
@@ -78,54 +78,60 @@ def find_groups(
 
     Args:
         name: the data set, for messages.
-        columns: name of a kind of id -> the ids of N images as a table has them; see `NO_ID`.
+        columns: name of a kind of id -> the ids of N images in the table; see `NO_ID`.
         number: N images.
         further: name of a kind of id -> further pairs of an image and an id.
 
     Returns:
         None if no image has an id.
     """
-    known = {column: known_ids(cells) for column, cells in columns.items()}
-    more = {column: [(image, known_id(cell)) for image, cell in pairs] for column, pairs in (further or {}).items()}
-    for column, ids in known.items():
-        if same := unified(name, column, [*ids, *(cell for _, cell in more.get(column, ()))]):
-            known[column] = [same.get(cell, cell) for cell in ids]
-            more[column] = [(image, same.get(cell, cell)) for image, cell in more.get(column, ())]
-    known = {column: ids for column, ids in known.items() if any(ids) or any(cell for _, cell in more.get(column, ()))}
-    if not known:
+    ids_of = {column: normalised_ids(cells) for column, cells in columns.items()}
+    further_ids = {
+        column: [(image, normalised_id(cell)) for image, cell in pairs] for column, pairs in (further or {}).items()
+    }
+    for column, ids in ids_of.items():
+        if spelling := unified(name, column, [*ids, *(cell for _, cell in further_ids.get(column, ()))]):
+            ids_of[column] = [spelling.get(cell, cell) for cell in ids]
+            further_ids[column] = [(image, spelling.get(cell, cell)) for image, cell in further_ids.get(column, ())]
+    ids_of = {
+        column: ids
+        for column, ids in ids_of.items()
+        if any(ids) or any(cell for _, cell in further_ids.get(column, ()))
+    }
+    if not ids_of:
         if columns:
             warnings.warn(f"{name}: {' and '.join(columns)} hold no id; there are no groups", stacklevel=4)
         return None
-    named = np.zeros(number, dtype=bool)
-    lacking = []
-    for column, ids in known.items():
+    has_id = np.zeros(number, dtype=bool)
+    missing = []
+    for column, ids in ids_of.items():
         present = np.fromiter(map(bool, ids), dtype=bool, count=number)
-        present[[image for image, cell in more.get(column, ()) if cell]] = True
-        named |= present
+        present[[image for image, cell in further_ids.get(column, ()) if cell]] = True
+        has_id |= present
         if not present.all():
-            lacking.append(f"{number - int(present.sum()):,} without {column}")
-    unit, alone = _unit(known), int((~named).sum())
-    if len(known) == 1 and not any(more.values()):
-        ids = next(iter(known.values()))
-        words = [f"g{cell}" if cell else f"image {row}" for row, cell in enumerate(ids)]
-        numbers = np.unique(words, return_inverse=True)[1].astype(np.int64)
+            missing.append(f"{number - int(present.sum()):,} without {column}")
+    unit, alone = _unit(ids_of), int((~has_id).sum())
+    if len(ids_of) == 1 and not any(further_ids.values()):
+        ids = next(iter(ids_of.values()))
+        keys = [f"g{cell}" if cell else f"image {row}" for row, cell in enumerate(ids)]
+        numbers = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     else:
-        numbers = connected(number, ([*enumerate(ids), *more.get(column, ())] for column, ids in known.items()))
+        numbers = connected(number, ([*enumerate(ids), *further_ids.get(column, ())] for column, ids in ids_of.items()))
     if alone:
         warnings.warn(
-            f"{name}: {alone:,} of {number:,} images have no {' and no '.join(known)}; each counts as a {unit} of its "
+            f"{name}: {alone:,} of {number:,} images have no {' and no '.join(ids_of)}; each counts as a {unit} of its "
             f"own, so that a {unit} may be in several parts unnoticed",
             stacklevel=4,
         )
-    how = f"groups are the connected components of {' and '.join(known)}"
-    how = how if len(known) > 1 else f"groups are those of {next(iter(known))}"
-    groups = Groups(numbers, unit, alone, how + (f" ({', '.join(lacking)})" if lacking else ""))
-    _warn_of_a_giant(name, groups, list(known))
+    how = f"groups are the connected components of {' and '.join(ids_of)}"
+    how = how if len(ids_of) > 1 else f"groups are those of {next(iter(ids_of))}"
+    groups = Groups(numbers, unit, alone, how + (f" ({', '.join(missing)})" if missing else ""))
+    _warn_of_dominant_group(name, groups, list(ids_of))
     return groups
 
 
-def _warn_of_a_giant(name: str, groups: Groups, columns: Sequence[str]) -> None:
-    """A column that is no id (a study's name, an arm of a trial) joins nearly everything."""
+def _warn_of_dominant_group(name: str, groups: Groups, columns: Sequence[str]) -> None:
+    """Warns of a group with most of the images: its column is probably no id (a study, an arm of a trial)."""
     largest = int(np.bincount(groups.numbers).max())
     if largest >= 10 and 2 * largest > len(groups.numbers):
         warnings.warn(
@@ -136,9 +142,9 @@ def _warn_of_a_giant(name: str, groups: Groups, columns: Sequence[str]) -> None:
 
 
 def _unit(columns: Mapping[str, object]) -> str:
-    """The largest unit that a column is called after: patients have lesions."""
-    words = [column.lower() for column in columns]
-    return next((unit for unit in _UNITS if any(unit in word for word in words)), "group")
+    """The largest unit in the names of the columns: patients have lesions."""
+    names = [column.lower() for column in columns]
+    return next((unit for unit in _UNITS if any(unit in name for name in names)), "group")
 
 
 def compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
@@ -158,10 +164,10 @@ def compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def ids_in_names(pattern: re.Pattern[str], images: Sequence[str]) -> dict[str, list[str]]:
-    """What `pattern` finds in every path: its groups joined by ' ', else the whole match, "" where it finds nothing.
+    """The match of `pattern` in every path: its groups joined by ' ', else the whole match; "" without a match.
 
     Returns:
-        one column for `find_groups`, called after the first named group of the pattern (`(?P<patient>[0-9]+)`).
+        one column for `find_groups`, named after the first named group of the pattern (`(?P<patient>[0-9]+)`).
 
     Raises:
         UserError: it matches no path, or gives the same id to every image.
@@ -169,7 +175,7 @@ def ids_in_names(pattern: re.Pattern[str], images: Sequence[str]) -> dict[str, l
     ids = []
     for image in images:
         match = pattern.search(image)
-        ids.append(" ".join(word or "" for word in match.groups() or (match[0],)).strip() if match else "")
+        ids.append(" ".join(text or "" for text in match.groups() or (match[0],)).strip() if match else "")
     if not any(ids):
         raise UserError(
             f"dataset.group_pattern={pattern.pattern} matches none of {len(images)} paths",
@@ -184,42 +190,42 @@ def ids_in_names(pattern: re.Pattern[str], images: Sequence[str]) -> dict[str, l
 
 
 def suggest_pattern(images: Sequence[str]) -> tuple[str, int] | None:
-    """A `dataset.group_pattern` for file names that look as if they held the patient.
+    """Suggests a `dataset.group_pattern` for file names that appear to contain a patient id.
 
     Args:
-        images: N paths; of very many, the first ones are looked at.
+        images: N paths, of which at most the first `_MAX_SEARCHED` are used.
 
     Returns:
-        the pattern and how many of these images would share their id with another one; None where nothing finds
-        several ids and gives a twentieth of the images a partner.
+        the pattern and the number of these images that share their id with another one; None if no pattern finds
+        several ids and at least a twentieth of the images share one.
     """
-    left, chosen, partners = list(images[:_LOOKED_AT]), [], 0
-    least = max(2, _SUGGESTED_SHARE * len(left))
+    remaining, patterns, partners = list(images[:_MAX_SEARCHED]), [], 0
+    least = max(2, _SUGGESTED_SHARE * len(remaining))
     for pattern in _PATTERNS:
         expression = re.compile(pattern, re.IGNORECASE)
-        found = {image: match[1].lower() for image in left if (match := expression.search(image))}
-        counts = Counter(found.values())
+        ids = {image: match[1].lower() for image in remaining if (match := expression.search(image))}
+        counts = Counter(ids.values())
         shared = sum(count for count in counts.values() if count > 1)
-        if len(counts) > 1 and shared >= least and max(counts.values()) <= len(found) // 2:
-            chosen.append(pattern)
+        if len(counts) > 1 and shared >= least and max(counts.values()) <= len(ids) // 2:
+            patterns.append(pattern)
             partners += shared
-            left = [image for image in left if image not in found]
-    return (f"(?i){'|'.join(chosen)}", partners) if chosen else None
+            remaining = [image for image in remaining if image not in ids]
+    return (f"(?i){'|'.join(patterns)}", partners) if patterns else None
 
 
 def warn_of_names(name: str, images: Sequence[str]) -> str:
-    """Warns where file names look as if they held the patient; gives how to use them, for other messages."""
+    """Warns if file names appear to contain patient ids; returns the override that uses them, for other messages."""
     suggestion = suggest_pattern(images)
     if suggestion is None:
         return ""
     pattern, shared = suggestion
-    word = f"'dataset.group_pattern=\"{pattern}\"'"
+    override = f"'dataset.group_pattern=\"{pattern}\"'"
     warnings.warn(
-        f"{name}: {shared:,} of {min(len(images), _LOOKED_AT):,} file names look as if they named one patient several "
-        f"times; if they do, keep patients together with {word}",
+        f"{name}: {shared:,} of {min(len(images), _MAX_SEARCHED):,} file names look as if they named one patient "
+        f"several times; if they do, keep patients together with {override}",
         stacklevel=4,
     )
-    return word
+    return override
 
 
 def refuse_divided_groups(
@@ -231,14 +237,14 @@ def refuse_divided_groups(
         groups: int64 `[N]`.
         unit: what a group is.
         parts: of every image; "" for none.
-        names: what each image is called.
-        where: gives `file, line n` of an image.
+        names: name of each image.
+        where: returns `file, line n` of an image.
     """
-    seen: dict[int, int] = {}
+    first_rows: dict[int, int] = {}
     divided: set[int] = set()
     first: tuple[int, int] | None = None
     for row, (group, part) in enumerate(zip(groups.tolist(), parts, strict=True)):
-        if part and parts[before := seen.setdefault(group, row)] != part:
+        if part and parts[before := first_rows.setdefault(group, row)] != part:
             divided.add(group)
             first = first or (before, row)
     if first is not None:

@@ -1,4 +1,4 @@
-"""From the words in a column of labels, or the names of class folders, to classes and class numbers."""
+"""Classes and class indices from a column of labels, or from the names of class folders."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ltmed.data.readers._walk import composed
 from ltmed.errors import UserError, suggest
 
 NO_LABEL = frozenset(("", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nat", "?", "-", "--"))
-"""Cells, in lower case, that say that there is no label, unless `dataset.classes` names them."""
+"""Lower-case cells that mean a missing label, unless `dataset.classes` contains them."""
 
-_YAML_WORDS = {True: ("true", "yes", "on"), False: ("false", "no", "off"), None: ("null", "none", "~")}
-"""Words that YAML and Hydra read as something else than text: `dataset.classes=[FALSE,TRUE]` holds no names."""
+_YAML_SPELLINGS = {True: ("true", "yes", "on"), False: ("false", "no", "off"), None: ("null", "none", "~")}
+"""Texts that YAML and Hydra do not read as strings: `dataset.classes=[FALSE,TRUE]` contains booleans."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,0+")
 _SURE_JOINTS, _LIKELY_JOINTS = "|;", ",/+&"
 
 
 def class_names(order: Iterable[Any], present: Iterable[str]) -> tuple[str, ...]:
-    """The names in `dataset.classes` as text, spelled as the data spell them.
+    """The names in `dataset.classes` as text, in the spelling of the data.
 
     Args:
         order: as Hydra gives the list: `FALSE` is a bool in it, `null` is None, 1 a number.
@@ -40,46 +40,46 @@ def class_names(order: Iterable[Any], present: Iterable[str]) -> tuple[str, ...]
 
 def spelled(items: Iterable[Any], present: Iterable[str]) -> list[str]:
     """Names of classes in a setting (`[FALSE,TRUE]`, `[0,1]`) as text, spelled as in `present`."""
-    words = sorted({composed(word) for word in present})
+    labels = sorted({composed(label) for label in present})
     names = []
     for item in items:
         if item is None or isinstance(item, bool):
-            alike = [word for word in words if word.lower() in _YAML_WORDS[item]]
-            names.append(alike[0] if alike else str(item))
+            matches = [label for label in labels if label.lower() in _YAML_SPELLINGS[item]]
+            names.append(matches[0] if matches else str(item))
         else:
-            names.append(composed(_whole(str(item)).strip()))
+            names.append(composed(_without_decimals(str(item)).strip()))
     return names
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names sorted; by number where all are numbers, or one word and a number (`grade 2`, `grade 10`)."""
-    found = sorted(set(names))
-    parts = [re.fullmatch(r"(.*?)([+-]?\d+(?:\.\d+)?)", name) for name in found]
+    """Class names sorted; by number if all are numbers, or a common prefix and a number (`grade 2`, `grade 10`)."""
+    unique = sorted(set(names))
+    parts = [re.fullmatch(r"(.*?)([+-]?\d+(?:\.\d+)?)", name) for name in unique]
     if not all(parts) or len({match[1].casefold() for match in parts if match}) > 1:
-        return tuple(found)
-    word = next((match[1] for match in parts if match), "")
-    sign = -1 if re.search(r"[A-Za-z]$", word) else 1
+        return tuple(unique)
+    prefix = next((match[1] for match in parts if match), "")
+    sign = -1 if re.search(r"[A-Za-z]$", prefix) else 1
     numbers = {match[0]: abs(float(match[2])) if sign < 0 else float(match[2]) for match in parts if match}
-    return tuple(sorted(found, key=lambda name: (numbers[name], name)))
+    return tuple(sorted(unique, key=lambda name: (numbers[name], name)))
 
 
 def require_classes(where: object, names: Sequence[str], *, what: str = "classes") -> None:
-    """Refuses classes that nobody means: a single one, or two whose names differ in spelling alone.
+    """Checks the classes: there are at least two, and no two names differ only in spelling.
 
     Args:
-        where: what they were found in, for messages.
+        where: their source, for messages.
         names: the classes.
-        what: what they are called in messages.
+        what: term for the classes in messages.
 
     Raises:
         UserError: names the classes and what to do.
     """
-    alike: dict[str, list[str]] = {}
+    spellings_of: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(_plain(name), []).append(name)
-    if same := [spellings for spellings in alike.values() if len(spellings) > 1]:
+        spellings_of.setdefault(_plain(name), []).append(name)
+    if duplicates := [spellings for spellings in spellings_of.values() if len(spellings) > 1]:
         raise UserError(
-            f"{where}: the {what} {' and '.join(map(repr, same[0]))} differ in spelling alone",
+            f"{where}: the {what} {' and '.join(map(repr, duplicates[0]))} differ in spelling alone",
             "Give the images of one class one name.",
         )
     if len(names) < 2:
@@ -90,9 +90,9 @@ def require_classes(where: object, names: Sequence[str], *, what: str = "classes
 
 
 def _plain(name: str) -> str:
-    """What two spellings of one class have in common: neither case, blanks, `_`, `-` nor leading zeros matter."""
-    word = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", composed(name).casefold().strip().rstrip(".,;:"))
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", word)
+    """Normalised name of a class: without case, blanks, `_`, `-` and leading zeros."""
+    text = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", composed(name).casefold().strip().rstrip(".,;:"))
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
 
 
 def read_labels(
@@ -101,11 +101,11 @@ def read_labels(
     """Classes, and the class number of every row.
 
     Args:
-        cells: N labels as the table has them.
-        where: gives `file, line n` of a row.
+        cells: N labels of the table.
+        where: returns `file, line n` of a row.
         path: the table, for messages.
-        order: `dataset.classes`; with it, labels are its names, or positions in it where neither any label nor any
-            class is called otherwise than by words. None takes the labels, sorted.
+        order: `dataset.classes`; with it, labels are its names, or indices into it if all labels and no class names are
+            numbers. None for the sorted labels.
 
     Returns:
         K class names and N indices into them.
@@ -115,19 +115,21 @@ def read_labels(
             `order`, or numbers and names mixed; one class; classes that differ in spelling alone.
     """
     comma = all(map(_DECIMAL_COMMA.fullmatch, set(cells)))
-    plain = {cell: composed(_whole(cell.replace(",", ".") if comma else cell)).strip() for cell in set(cells)}
-    words = set(plain.values())
-    names = class_names(order, words) if order else None
+    plain = {
+        cell: composed(_without_decimals(cell.replace(",", ".") if comma else cell)).strip() for cell in set(cells)
+    }
+    values = set(plain.values())
+    names = class_names(order, values) if order else None
     boolean = {item for item in order or () if item is None or isinstance(item, bool)}
     if boolean and names is not None and order is not None:
-        same = {word: name for item, name in zip(order, names, strict=True) if item in boolean
-                   for word in words if word.lower() in _YAML_WORDS[item]}  # fmt: skip
-        plain = {cell: same.get(word, word) for cell, word in plain.items()}
+        class_of = {value: name for item, name in zip(order, names, strict=True) if item in boolean
+                   for value in values if value.lower() in _YAML_SPELLINGS[item]}  # fmt: skip
+        plain = {cell: class_of.get(value, value) for cell, value in plain.items()}
     labels = [plain[cell] for cell in cells]
     _refuse_missing(labels, where, names or ())
     _refuse_joined(labels, where, names or ())
     if names is None:
-        if all(_is_number(word) for word in set(labels)):
+        if all(_is_number(value) for value in set(labels)):
             raise UserError(
                 f"{where(0)}: the labels are numbers (here {labels[0]}), and what they mean is not known",
                 f"Say dataset.classes=[name of 0,name of 1,...]; they are {', '.join(in_order(labels)[:20])}.",
@@ -151,33 +153,33 @@ def _numbers(labels: Sequence[str], where: Callable[[int], str], names: Sequence
     """Label -> class number: by name, or by position where labels are numbers and class names are not."""
     by_name = {name: number for number, name in enumerate(names)}
     by_position = {str(number): number for number in range(len(names))}
-    words = set(labels)
-    numeric = {word for word in words if _is_number(word)}
-    if words <= by_name.keys():
+    values = set(labels)
+    numeric = {value for value in values if _is_number(value)}
+    if values <= by_name.keys():
         return by_name
-    if words == numeric and not any(_is_number(name) for name in names):
-        known, meaning = by_position, f"Numbers are positions in dataset.classes here: 0 to {len(names) - 1}."
+    if values == numeric and not any(_is_number(name) for name in names):
+        number_of, meaning = by_position, f"Numbers are positions in dataset.classes here: 0 to {len(names) - 1}."
     else:
-        known, meaning = by_name, ""
-    row = next((row for row, label in enumerate(labels) if label not in known), None)
+        number_of, meaning = by_name, ""
+    row = next((row for row, label in enumerate(labels) if label not in number_of), None)
     if row is None:
-        if "0" not in words:
+        if "0" not in values:
             warnings.warn(
                 f"labels are positions in dataset.classes, from 0, and none is 0 ('{names[0]}'): if they count from 1, "
                 "every class is called like the one after it",
                 stacklevel=5,
             )
-        return known
-    if numeric and known is by_name and not any(_is_number(name) for name in names):
-        word = next(iter(sorted(words - numeric)))
+        return number_of
+    if numeric and number_of is by_name and not any(_is_number(name) for name in names):
+        value = next(iter(sorted(values - numeric)))
         raise UserError(
-            f"{where(row)}: some labels are numbers (here '{labels[row]}') and some are names ('{word}')",
+            f"{where(row)}: some labels are numbers (here '{labels[row]}') and some are names ('{value}')",
             "Write names alone, or numbers alone.",
         )
-    strange = Counter(label for label in labels if label not in known)
-    many = f" ({sum(strange.values())} of {len(labels)} rows have such labels: {shortened(strange)})"
+    unknown = Counter(label for label in labels if label not in number_of)
+    summary = f" ({sum(unknown.values())} of {len(labels)} rows have such labels: {shortened(unknown)})"
     raise UserError(
-        f"{where(row)}: '{labels[row][:80]}' is not a class{many if sum(strange.values()) > 1 else ''}",
+        f"{where(row)}: '{labels[row][:80]}' is not a class{summary if sum(unknown.values()) > 1 else ''}",
         meaning or f"{suggest(labels[row], names)} Name all classes in dataset.classes, or remove these rows.",
     )
 
@@ -186,45 +188,45 @@ def _refuse_missing(labels: Sequence[str], where: Callable[[int], str], names: S
     rows = [row for row, label in enumerate(labels) if label.lower() in NO_LABEL and label not in names]
     if rows:
         label = labels[rows[0]]
-        many = f" ({len(rows)} of {len(labels)} rows have none)" if len(rows) > 1 else ""
+        summary = f" ({len(rows)} of {len(labels)} rows have none)" if len(rows) > 1 else ""
         hint = f", or name '{label}' in dataset.classes if it is a class" if label else ""
         raise UserError(
-            f"{where(rows[0])}: no label{f' but {label!r}' if label else ''}{many}",
+            f"{where(rows[0])}: no label{f' but {label!r}' if label else ''}{summary}",
             f"Fill it in or remove the row{hint}.",
         )
 
 
 def _refuse_joined(labels: Sequence[str], where: Callable[[int], str], names: Sequence[str]) -> None:
-    """Several findings in one cell (`Mass|Nodule`) would become a class of their own for every combination."""
+    """Raises UserError for several findings in one cell (`Mass|Nodule`), whose combinations would be classes."""
     counts = Counter(labels)
     for joint in _SURE_JOINTS + _LIKELY_JOINTS:
-        joined = [word for word in counts if joint in word.strip(joint) and word not in names]
+        joined = [label for label in counts if joint in label.strip(joint) and label not in names]
         if joint in _LIKELY_JOINTS:
-            joined = _made_of_labels(joined, joint, set(counts))
+            joined = _joined_labels(joined, joint, set(counts))
         if not joined:
             continue
         row = next(row for row, label in enumerate(labels) if label in set(joined))
-        many = sum(counts[word] for word in joined)
+        n_joined = sum(counts[label] for label in joined)
         raise UserError(
-            f"{where(row)}: '{labels[row][:80]}' are several labels joined by '{joint}'; {many:,} of {len(labels):,} "
-            "rows have several labels",
+            f"{where(row)}: '{labels[row][:80]}' are several labels joined by '{joint}'; {n_joined:,} of "
+            f"{len(labels):,} rows have several labels",
             f"One label per image is needed: for several say \"dataset.separator='{joint}'\" (dataset=manifest), or "
             "leave these rows out, or choose another column with dataset.columns.label. "
-            "If such a word is one class, name all classes in dataset.classes.",
+            "If such a text is one class, name all classes in dataset.classes.",
         )
 
 
-def _made_of_labels(joined: Sequence[str], joint: str, whole: set[str]) -> list[str]:
-    """The words whose every piece is a label elsewhere: `Mass,Nodule`, but not `eczema, acute`."""
-    pieces = {word: [piece.strip() for piece in word.split(joint)] for word in joined}
-    times = Counter(piece for found in pieces.values() for piece in set(found)) if joint == "," else Counter()
-    return [word for word, found in pieces.items() if all(piece in whole or times[piece] > 1 for piece in found)]
+def _joined_labels(joined: Sequence[str], joint: str, labels: set[str]) -> list[str]:
+    """The cells whose pieces all are labels elsewhere: `Mass,Nodule`, but not `eczema, acute`."""
+    pieces = {cell: [piece.strip() for piece in cell.split(joint)] for cell in joined}
+    frequencies = Counter(piece for parts in pieces.values() for piece in set(parts)) if joint == "," else Counter()
+    return [cell for cell, parts in pieces.items() if all(piece in labels or frequencies[piece] > 1 for piece in parts)]
 
 
-def _whole(cell: str) -> str:
+def _without_decimals(cell: str) -> str:
     """`3` for `3.0`, which programs write where a column of numbers has gaps."""
     return re.sub(r"^([+-]?\d+)\.0+$", r"\1", cell)
 
 
-def _is_number(word: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+(\.\d+)?", word) is not None
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.\d+)?", text) is not None

@@ -1,4 +1,4 @@
-"""What the folders of images mean: classes, or parts with classes in them, or a root that was not meant."""
+"""Interpretation of folders of images: classes, parts with classes, or a wrong root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ltmed.data.readers._masks import (
     same_names,
     uneven,
 )
-from ltmed.data.readers._parts import part_named, squashed
+from ltmed.data.readers._parts import parse_part, squashed
 from ltmed.data.readers._text import listed_value, many, path_value, shortened
 from ltmed.data.readers._walk import ARCHIVES, composed, fits, images_among, walk
 from ltmed.errors import UserError
@@ -28,25 +28,24 @@ _TEXT_FILES = (".txt", ".csv", ".tsv", ".xml", ".json", ".md", ".html", ".yaml",
 
 @dataclass(frozen=True)
 class Layout:
-    """The images of a folder tree and what their folders say about them."""
+    """The images of a folder tree by part and class."""
 
     folders: dict[tuple[str, str], list[str]]
     """(part or "", class) -> paths relative to the root; an empty class folder has an empty list."""
     warnings: list[str]
-    """What was left out, a sentence each."""
+    """Excluded files, one sentence each."""
     notes: list[str]
-    """Likewise, of what nobody misses."""
+    """Excluded files that need no warning, one sentence each."""
 
 
-def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include: Sequence[str]) -> Layout:
+def read_layout(root: Path, help_text: str, class_names: Sequence[str] | None, include: Sequence[str]) -> Layout:
     """Reads the tree below `root`.
 
     Args:
         root: the folder.
-        help_text: ends the message where `root` is no folder or holds no image.
-        named: the classes that the user names, None if they are to be found: named folders are classes whatever they
-            hold or are called.
-        include: patterns of the files that are meant; empty takes all images but those that are masks of others.
+        help_text: hint of the error if `root` is not a folder or contains no image.
+        class_names: the classes that the user names, None to detect them; named folders always are classes.
+        include: patterns of the files to include; empty for all images except masks of others.
 
     Raises:
         UserError: no folder or image; a root that is too high or holds the same classes several times; parts without a
@@ -59,37 +58,37 @@ def read_layout(root: Path, help_text: str, named: Sequence[str] | None, include
         if not images:
             raise UserError(f"{root} has no image that fits dataset.include={','.join(include)}", help_text)
     if not any("/" in path for path in images):
-        found = f"{len(images)} images, but none" if images else "no image"
+        content = f"{len(images)} images, but none" if images else "no image"
         hint = f"For a table of labels use dataset=manifest. {help_text}" if images else help_text
         if archives := [path for path in others if path.lower().endswith(ARCHIVES)]:
             hint = f"It holds archives ({shortened(archives, 3)}): unpack them there. {hint}"
-        raise UserError(f"{root} has {found} in a class folder", hint)
+        raise UserError(f"{root} has {content} in a class folder", hint)
     top = _folders_in(root, "")
-    parts = {folder: part for folder in top if (part := part_named(folder)) and folder not in (named or ())}
-    below, left_out = divided(images, 0), []
+    parts = {folder: part for folder in top if (part := parse_part(folder)) and folder not in (class_names or ())}
+    below, excluded = divided(images, 0), []
     inner = None if parts else _parts_inside(images)
     depth = 2 if parts else 1
     if parts:
-        folders, left_out = _parted(root, parts, below)
+        folders, excluded = _parted(root, parts, below)
     elif inner:
         folders = inner
     else:
         folders = {("", folder): below.get(folder, []) for folder in top}
-    said = []
-    if named is None and not include:
-        said = refuse_higher_folders(root, folders, parts, 2 if parts or inner else 1)
+    warnings = []
+    if class_names is None and not include:
+        warnings = refuse_higher_folders(root, folders, parts, 2 if parts or inner else 1)
         refuse_masks_as_class(root, {label: paths for (_, label), paths in folders.items() if label})
-    if loose := len(below.get("", ())):
-        left_out.append(f"{many(loose, 'image')} in {root} itself, in no class folder")
+    if n_loose := len(below.get("", ())):
+        excluded.append(f"{many(n_loose, 'image')} in {root} itself, in no class folder")
     if not include:
         _refuse_other_classes_inside(root, folders, depth)
-        left_out += _leave_masks_out(root, folders, depth)
+        excluded += _exclude_masks(root, folders, depth)
     folders = _composed(folders)
     _require_two(root, folders)
-    said += [] if named or include or inner else uneven(root, folders, depth)
-    strange, texts = _rest(others)
-    missed = [f"left out: {sentence}" for sentence in (*left_out, *strange)]
-    return Layout(folders, [*missed, *said], [f"left out: {sentence}" for sentence in texts])
+    warnings += [] if class_names or include or inner else uneven(root, folders, depth)
+    unreadable, texts = _describe_other_files(others)
+    warnings_of_excluded = [f"left out: {sentence}" for sentence in (*excluded, *unreadable)]
+    return Layout(folders, [*warnings_of_excluded, *warnings], [f"left out: {sentence}" for sentence in texts])
 
 
 def _folders_in(root: Path, below: str) -> list[str]:
@@ -101,7 +100,7 @@ def _folders_in(root: Path, below: str) -> list[str]:
 def _parted(
     root: Path, parts: Mapping[str, str], below: Mapping[str, list[str]]
 ) -> tuple[dict[tuple[str, str], list[str]], list[str]]:
-    """Folders of parts with folders of classes; and what lies beside them."""
+    """Folders of parts with folders of classes, and excluded files beside them."""
     if "train" not in parts.values():
         other = min(parts)
         raise UserError(
@@ -110,17 +109,17 @@ def _parted(
             f"dataset.classes={listed_value({*parts, *below} - {''})}.",
         )
     folders: dict[tuple[str, str], list[str]] = {}
-    left_out = []
+    excluded = []
     for folder, part in parts.items():
         inside = divided(below.get(folder, ()), 1)
         if loose := inside.pop("", []):
-            left_out.append(f"{many(len(loose), 'image')} in '{folder}' itself, in no class folder")
+            excluded.append(f"{many(len(loose), 'image')} in '{folder}' itself, in no class folder")
         if part == "train" and not inside:
             raise UserError(
                 f"{root / folder} has no class folders with images",
                 "Make one folder per class in it; with a table of labels use dataset=manifest.",
             )
-        if len(inside) == 1 and part_named(only := next(iter(inside))) == part:
+        if len(inside) == 1 and parse_part(only := next(iter(inside))) == part:
             raise UserError(
                 f"{root}: the folder '{folder}' holds one folder, '{only}', and no classes",
                 f"Move what is in {folder}/{only} one folder up.",
@@ -129,8 +128,8 @@ def _parted(
             folders.setdefault((part, label), []).extend(inside.get(label, []))
     for folder, images in below.items():
         if folder and folder not in parts:
-            left_out.append(f"{many(len(images), 'image')} in the folder '{folder}' beside {shortened(parts)}")
-    return folders, left_out
+            excluded.append(f"{many(len(images), 'image')} in the folder '{folder}' beside {shortened(parts)}")
+    return folders, excluded
 
 
 def _parts_inside(images: Sequence[str]) -> dict[tuple[str, str], list[str]] | None:
@@ -138,7 +137,7 @@ def _parts_inside(images: Sequence[str]) -> dict[tuple[str, str], list[str]] | N
     folders: dict[tuple[str, str], list[str]] = {}
     for path in images:
         names = path.split("/")
-        part = part_named(names[1]) if len(names) > 2 else None
+        part = parse_part(names[1]) if len(names) > 2 else None
         if part is None:
             return None
         folders.setdefault((part, names[0]), []).append(path)
@@ -161,8 +160,8 @@ def _refuse_other_classes_inside(root: Path, folders: Mapping[tuple[str, str], S
                     )
 
 
-def _leave_masks_out(root: Path, folders: dict[tuple[str, str], list[str]], depth: int) -> list[str]:
-    """Takes masks out of the lists, and says how many."""
+def _exclude_masks(root: Path, folders: dict[tuple[str, str], list[str]], depth: int) -> list[str]:
+    """Removes masks from the lists, and describes how many."""
     all_masks: list[str] = []
     for key, paths in folders.items():
         masks = masks_among(paths, depth)
@@ -196,20 +195,22 @@ def _composed(folders: Mapping[tuple[str, str], list[str]]) -> dict[tuple[str, s
 
 
 def _require_two(root: Path, folders: Mapping[tuple[str, str], Sequence[str]]) -> None:
-    """Refuses one class, with the root that may have been meant."""
+    """Raises UserError for a single class, and suggests a root."""
     filled = sorted({label for (_, label), paths in folders.items() if paths})
     if len(filled) != 1:
         require_classes(root, sorted({label for _, label in folders}), what="folders")
         return
-    meant = _meant_root([path for paths in folders.values() for path in paths])
-    hint = f"Say dataset.root={path_value(root / meant)}." if meant else "At least two class folders are needed."
+    suggested = _suggested_root([path for paths in folders.values() for path in paths])
+    hint = (
+        f"Say dataset.root={path_value(root / suggested)}." if suggested else "At least two class folders are needed."
+    )
     raise UserError(
         f"{root}: all images are in one class folder ('{filled[0]}'), so that every prediction would be right", hint
     )
 
 
-def _meant_root(images: Iterable[str]) -> str | None:
-    """The outermost folder below that divides the images into several folders."""
+def _suggested_root(images: Iterable[str]) -> str | None:
+    """The outermost folder below with several subfolders of images."""
     folders = [PurePosixPath(path).parts[:-1] for path in images]
     depth = 0
     while folders and all(len(names) > depth for names in folders):
@@ -219,21 +220,21 @@ def _meant_root(images: Iterable[str]) -> str | None:
     return None
 
 
-def _rest(others: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Sentences about the files in class folders that are no images: those to be warned of, and texts."""
+def _describe_other_files(others: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Sentences about the files in class folders that are not images: those to warn of, and text files."""
     inside = [path for path in others if "/" in path]
     kinds: dict[str, list[str]] = {}
     for path in inside:
         name = path.rpartition("/")[2].lower()
         suffix = ".nii.gz" if name.endswith(".nii.gz") else PurePosixPath(name).suffix or "(no extension)"
         kinds.setdefault(suffix, []).append(path)
-    said: tuple[list[str], list[str]] = [], []
-    for texts in (False, True):
-        chosen = {kind: paths for kind, paths in kinds.items() if (kind in _TEXT_FILES) == texts}
-        if chosen:
-            counts = ", ".join(f"{kind} {len(paths):,}" for kind, paths in sorted(chosen.items()))
-            number = sum(map(len, chosen.values()))
-            first = next(iter(chosen.values()))[0]
+    sentences: tuple[list[str], list[str]] = [], []
+    for is_text in (False, True):
+        selected = {kind: paths for kind, paths in kinds.items() if (kind in _TEXT_FILES) == is_text}
+        if selected:
+            counts = ", ".join(f"{kind} {len(paths):,}" for kind, paths in sorted(selected.items()))
+            number = sum(map(len, selected.values()))
+            first = next(iter(selected.values()))[0]
             sentence = f"{many(number, 'file')} that cannot be read as images ({counts}; the first is {first})"
-            said[texts].append(sentence if texts else f"{sentence}. Convert them to PNG.")
-    return said
+            sentences[is_text].append(sentence if is_text else f"{sentence}. Convert them to PNG.")
+    return sentences

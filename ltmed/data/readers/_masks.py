@@ -1,4 +1,4 @@
-"""Folders and files that are not what they seem: masks beside images, and folders above or below the classes."""
+"""Detection of masks beside images, and of class folders at another depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ltmed.data.readers._parts import part_named, squashed
+from ltmed.data.readers._parts import parse_part, squashed
 from ltmed.data.readers._text import listed_value, path_value, shortened
 from ltmed.errors import UserError
 
@@ -20,17 +20,17 @@ _ENDING = re.compile(
     re.IGNORECASE,
 )
 IMAGE_FOLDERS = frozenset(("image", "images", "img", "imgs", "original", "originals", "raw", "input", "inputs"))
-"""How people call the folder of the images themselves beside one of masks, as `squashed` leaves it."""
+"""Common names of a folder of images beside a folder of masks, after `squashed`."""
 _BLOCK = re.compile(
     r"\d+\s*(-|_|to)\s*\d+|\d+\s*x|"
     r"(patient|person|subject|subj|sub|case|series|study|scan|slide|pat|pt|p|s|id)[-_ ]*\(?\d+\)?",
     re.IGNORECASE,
 )
-"""Subfolders that are no classes: 0001-1000, 40x, patient 7."""
+"""Subfolders that are not classes: 0001-1000, 40x, patient 7."""
 
 
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder is called like one of masks."""
+    """Whether the name of a folder is that of a mask folder."""
     return _FOLDER.fullmatch(squashed(name)) is not None
 
 
@@ -39,7 +39,7 @@ def masks_among(images: Sequence[str], depth: int) -> set[str]:
 
     Args:
         images: paths of images, with '/'.
-        depth: folders at the beginning of each path that are classes or parts, and not looked at.
+        depth: number of leading folders of each path that are classes or parts, and are ignored.
     """
     plain = [path for path in images if not any(map(is_mask_folder, path.split("/")[depth:-1]))]
     beside = {folder for parent in {_parent(path) for path in plain} for folder in _upwards(parent, depth)}
@@ -109,8 +109,8 @@ def same_names(images: Iterable[str], depth: int) -> tuple[str, str] | None:
 def _above_masks(path: str, depth: int) -> str | None:
     """The folder that holds the outermost folder of masks on the way to `path`."""
     folders = path.split("/")[:-1]
-    place = next((place for place in range(depth, len(folders)) if is_mask_folder(folders[place])), None)
-    return None if place is None else "/".join(folders[:place])
+    index = next((index for index in range(depth, len(folders)) if is_mask_folder(folders[index])), None)
+    return None if index is None else "/".join(folders[:index])
 
 
 def _upwards(folder: str, depth: int) -> list[str]:
@@ -144,7 +144,7 @@ def subfolders(paths: Iterable[str], depth: int) -> set[str]:
 def refuse_higher_folders(
     root: Path, folders: Mapping[tuple[str, str], Sequence[str]], parts: Collection[str], depth: int
 ) -> list[str]:
-    """Refuses `set1/{a,b}` beside `set2/{a,b}`: the classes are one below, whatever is between or above.
+    """Refuses `set1/{a,b}` beside `set2/{a,b}`: the classes are one level below.
 
     Args:
         root: the root, for messages.
@@ -174,8 +174,8 @@ def refuse_higher_folders(
                     f"{hint} If '{label}' and '{other}' are the classes, name all classes: "
                     f"dataset.classes={listed_value(inside)}.",
                 )
-    several = [label for label, names in inside.items() if len(names) > 1]
-    if len(several) == len(inside) > 1 and (common := set.intersection(*inside.values())):
+    repeated = [label for label, names in inside.items() if len(names) > 1]
+    if len(repeated) == len(inside) > 1 and (common := set.intersection(*inside.values())):
         return [
             f"of the classes ({shortened(sorted(inside))}) each has a subfolder {shortened(sorted(common))} among "
             "others; if the subfolders are the classes, the root is one folder too high"
@@ -190,9 +190,9 @@ def uneven(root: Path, folders: Mapping[tuple[str, str], Sequence[str]], depth: 
         UserError: the folders in it are parts of a split.
     """
     inside = {label: subfolders(paths, depth) for (_, label), paths in folders.items()}
-    deep = [label for label, names in inside.items() if len(names) > 1 or any(map(part_named, names))]
+    deep = [label for label, names in inside.items() if len(names) > 1 or any(map(parse_part, names))]
     if len(deep) == 1 < len(inside) and not any(names for label, names in inside.items() if label != deep[0]):
-        if any(map(part_named, inside[deep[0]])):
+        if any(map(parse_part, inside[deep[0]])):
             raise UserError(
                 f"{root}: of the folders ({shortened(sorted(inside))}) '{deep[0]}' holds parts of a split "
                 f"({shortened(sorted(inside[deep[0]]), 3)})",

@@ -17,13 +17,13 @@ from functools import cached_property
 from pathlib import Path
 
 from ltmed.data.readers._masks import is_mask_folder, is_mask_name
-from ltmed.data.readers._parts import constant_affix, leading_zeros, part_named, squashed
+from ltmed.data.readers._parts import constant_affix, leading_zeros, parse_part, squashed
 from ltmed.data.readers._walk import EXTENSIONS, composed, fits, is_image_name, lacks_extension, walk
 from ltmed.errors import UserError
 
 
 @dataclass
-class Found:
+class Matches:
     """Where N listed images are."""
 
     paths: list[str | None]
@@ -61,7 +61,7 @@ class ImageFiles:
         where: Callable[[int], str],
         hints: Callable[[int], tuple[str, ...]] = lambda row: (),
         classes: Collection[str] = (),
-    ) -> Found:
+    ) -> Matches:
         """Finds the file of every listed name.
 
         Args:
@@ -78,7 +78,7 @@ class ImageFiles:
         paths: list[str | None] = [self._actual.get(name) or self._actual.get(cleaned[name]) for name in names]
         open_rows = [row for row, path in enumerate(paths) if path is None]
         if not open_rows:
-            return Found(paths)
+            return Matches(paths)
         outside, folders = _Outside(), frozenset(map(squashed, classes))
         for row in open_rows:
             name = cleaned[names[row]]
@@ -86,14 +86,14 @@ class ImageFiles:
                 paths[row] = name
         open_rows = [row for row in open_rows if paths[row] is None]
         self._index({_key(cleaned[names[row]]) for row in open_rows})
-        sure = {path for path in paths if path is not None}
-        loose: dict[str, tuple[str, int]] = {}
+        exact = {path for path in paths if path is not None}
+        matched: dict[str, tuple[str, int]] = {}
         for row in open_rows:
             name = cleaned[names[row]]
             candidates = self._named.get(_key(name), [])
             if len(candidates) > 1 or (candidates and "/" in name):
-                wanted = frozenset(squashed(hint) for hint in hints(row) if hint)
-                candidates = self._nearest(name, candidates, wanted, folders - wanted)
+                hint_names = frozenset(squashed(hint) for hint in hints(row) if hint)
+                candidates = self._nearest(name, candidates, hint_names, folders - hint_names)
             if len(candidates) > 1:
                 raise UserError(
                     f"{where(row)}: '{name[:120]}' is {' as well as '.join(candidates[:3])}",
@@ -102,19 +102,19 @@ class ImageFiles:
             paths[row] = path = candidates[0] if candidates else None
             if path is None:
                 continue
-            other, before = loose.setdefault(path, (name, row))
-            if path in sure and _contradict(name, path):
+            other, before = matched.setdefault(path, (name, row))
+            if path in exact and _contradict(name, path):
                 paths[row] = None
             elif other != name and _contradict(other, name):
                 raise UserError(
                     f"{where(row)}: '{names[row][:120]}' and '{names[before][:120]}' ({where(before)}) both fit {path}",
                     "Write the paths relative to the folder.",
                 )
-        found = Found(paths)
-        self._remark(found, [cleaned[name] for name in names])
+        matches = Matches(paths)
+        self._remark(matches, [cleaned[name] for name in names])
         if None in paths:
-            self._rename(found, [cleaned[name] for name in names])
-        return found
+            self._rename(matches, [cleaned[name] for name in names])
+        return matches
 
     def _clean(self, name: str) -> str:
         """A listed name as a path: '/', composed, relative to the root if it lies below it."""
@@ -129,22 +129,24 @@ class ImageFiles:
                 return path[len(root) + 1 :]
         return path
 
-    def _index(self, wanted: set[str]) -> None:
+    def _index(self, keys: set[str]) -> None:
         """Lists the files by what `_key` makes of their names, as far as a listed name asks for it."""
         self._named = {}
         for path in self.paths:
             name = _file_name(path).lower()
-            if name in wanted:
+            if name in keys:
                 self._named.setdefault(name, []).append(path)
-            elif (key := _key(name)) in wanted:
+            elif (key := _key(name)) in keys:
                 self._named.setdefault(key, []).append(path)
 
-    def _nearest(self, name: str, candidates: list[str], wanted: frozenset[str], unwanted: frozenset[str]) -> list[str]:
+    def _nearest(
+        self, name: str, candidates: list[str], preferred: frozenset[str], excluded: frozenset[str]
+    ) -> list[str]:
         """The files that fit a name best: one, none, or several that nothing tells apart."""
-        candidates = [path for path in candidates if self._may_be(name, path, unwanted)]
+        candidates = [path for path in candidates if self._may_be(name, path, excluded)]
         if len(candidates) > 1:
             candidates = _best(candidates, lambda path: _common_folders(name, path))
-            candidates = _best(candidates, lambda path: len(wanted & set(map(squashed, _split(path)[0]))))
+            candidates = _best(candidates, lambda path: len(preferred & set(map(squashed, _split(path)[0]))))
             candidates = _best(candidates, lambda path: -sum(map(is_mask_folder, _split(path)[0])))
             candidates = _best(candidates, lambda path: _file_name(path).lower() == _file_name(name).lower())
         if len(candidates) > 1 and len({_parent(path) for path in candidates}) == 1:
@@ -153,7 +155,7 @@ class ImageFiles:
             candidates = _best(candidates, lambda path: _file_name(path).startswith(_file_name(name) + "."))
         return candidates
 
-    def _may_be(self, name: str, path: str, unwanted: frozenset[str]) -> bool:
+    def _may_be(self, name: str, path: str, excluded: frozenset[str]) -> bool:
         """Whether a file can be meant by a path of which neither is the end of the other.
 
         Folders that are not below the root may be missing in a path; one that is there must be on the way to the file,
@@ -164,17 +166,17 @@ class ImageFiles:
         common = _common_folders(name, path)
         listed, actual = _split(name)[0], _split(path)[0]
         listed, actual = listed[: len(listed) - common], actual[: len(actual) - common]
-        parts = [{part_named(folder) for folder in folders} - {None} for folders in (listed, actual)]
+        parts = [{parse_part(folder) for folder in folders} - {None} for folders in (listed, actual)]
         return not (
             any(composed(folder).lower() in self._folders for folder in listed)
-            or any(squashed(folder) in unwanted for folder in actual)
+            or any(squashed(folder) in excluded for folder in actual)
             or (parts[0] and parts[1] and parts[0] != parts[1])
         )
 
-    def _remark(self, found: Found, names: Sequence[str]) -> None:
+    def _remark(self, matches: Matches, names: Sequence[str]) -> None:
         """Says once what differed."""
         moved, renamed = [], []
-        for name, path in zip(names, found.paths, strict=True):
+        for name, path in zip(names, matches.paths, strict=True):
             if path is None or path == name:
                 continue
             if _ending(name) != _ending(path) and is_image_name(name):
@@ -184,26 +186,26 @@ class ImageFiles:
         total = len(names)
         if renamed:
             name, path = renamed[0]
-            found.remarks.append(f"{len(renamed):,} of {total:,} images have another extension ('{name}' is {path})")
+            matches.remarks.append(f"{len(renamed):,} of {total:,} images have another extension ('{name}' is {path})")
         if moved:
             name, path = moved[0]
-            found.remarks.append(f"{len(moved):,} of {total:,} images are in other folders ('{name}' is {path})")
+            matches.remarks.append(f"{len(moved):,} of {total:,} images are in other folders ('{name}' is {path})")
 
-    def _rename(self, found: Found, names: Sequence[str]) -> None:
+    def _rename(self, matches: Matches, names: Sequence[str]) -> None:
         """Finds what is missing by a rule that changes all names in one way; masks are never meant."""
         files: dict[str, list[str]] = {}
         for path in self.paths:
             if (is_image_name(path) or lacks_extension(path)) and not is_mask_name(_key(path)):
                 files.setdefault(_key(path), []).append(path)
         keys = [_key(name) for name in names]
-        if not any(found.paths) and (renamed := constant_affix(keys, files)):
-            found.paths[:] = renamed
-            found.remarks.append(f"all images are called otherwise ('{names[0]}' is {renamed[0]})")
-        elif not any("/" in name for name in names) and (zeros := leading_zeros(keys, files, found.paths)):
+        if not any(matches.paths) and (renamed := constant_affix(keys, files)):
+            matches.paths[:] = renamed
+            matches.remarks.append(f"all images are called otherwise ('{names[0]}' is {renamed[0]})")
+        elif not any("/" in name for name in names) and (zeros := leading_zeros(keys, files, matches.paths)):
             for row, path in zeros.items():
-                found.paths[row] = path
+                matches.paths[row] = path
             row, path = next(iter(zeros.items()))
-            found.remarks.append(f"{len(zeros):,} images have other leading zeros ('{names[row]}' is {path})")
+            matches.remarks.append(f"{len(zeros):,} images have other leading zeros ('{names[row]}' is {path})")
 
 
 class _Outside:
@@ -256,8 +258,8 @@ def _common_folders(first: str, second: str) -> int:
     """How many folders two paths have in common, from the file upwards, in any case."""
     pairs = zip(reversed(_split(first)[0]), reversed(_split(second)[0]), strict=False)
     count = 0
-    for one, other in pairs:
-        if composed(one).lower() != composed(other).lower():
+    for a, b in pairs:
+        if composed(a).lower() != composed(b).lower():
             break
         count += 1
     return count

@@ -102,13 +102,13 @@ DOWNLOADS = {
 
 
 def require_size(size: int) -> None:
-    """Raises UserError unless MedMNIST has archives of so many pixels."""
+    """Raises UserError unless MedMNIST has archives of this size in pixels."""
     if size not in SIZES:
         raise UserError(f"dataset.size={size} does not exist", f"MedMNIST has {', '.join(map(str, SIZES))} pixels.")
 
 
-def unpacked(root: Path, flag: str, size: int, extract_to: str | None, hint: str, *, several: int = 0) -> Path:
-    """The table of the unpacked archive, beside which its images are, after unpacking it if that has not been done.
+def unpacked(root: Path, flag: str, size: int, extract_to: str | None, hint: str, *, n_labels: int = 0) -> Path:
+    """Unpacks the archive if necessary; returns its table, which is in the folder of the images.
 
     Args:
         root: the folder of the archives.
@@ -116,7 +116,7 @@ def unpacked(root: Path, flag: str, size: int, extract_to: str | None, hint: str
         size: pixels.
         extract_to: the folder to unpack into, None for `root`.
         hint: ends the message where there is no archive.
-        several: labels of a multi-label set, 0 for one class per image.
+        n_labels: labels of a multi-label set, 0 for one class per image.
 
     Raises:
         UserError: neither archive nor unpacked folder; an archive of another kind.
@@ -126,4 +126,4 @@ def unpacked(root: Path, flag: str, size: int, extract_to: str | None, hint: str
     folder = parent / f"{flag}_{size}"
     if not npz.is_file() and not (folder / MANIFEST).is_file():
         raise UserError(f"{npz} does not exist", hint)
-    return extract(npz, folder, several=several)
+    return extract(npz, folder, n_labels=n_labels)

@@ -1,4 +1,4 @@
-"""From listed rows to images: sorted by path, each once, with everything that the rows say about it."""
+"""Merges listed rows into distinct images, sorted by path, with their labels and metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ltmed.errors import UserError
 
 @dataclass
 class Listed:
-    """N different images in the order of their paths; columns that no table has are empty."""
+    """N distinct images sorted by path; columns that no table has are empty."""
 
     images: list[str]
     labels: list[int]
@@ -23,9 +23,9 @@ class Listed:
     attributes: dict[str, list[str]]
     """Attribute (age, sex, ...) -> its cells, of the first row that names each image."""
     further_ids: dict[str, list[tuple[int, str]]]
-    """Likewise (image, id) of the rows that name an image again: they connect it, too."""
+    """Name of a column of ids -> pairs (image, id) of repeated rows, which also connect images."""
     repeated: int
-    """How many further rows name one of the images."""
+    """Number of rows that repeat an image."""
     rows: Rows
     first: list[int]
     """The row that names each image first."""

@@ -1,4 +1,4 @@
-"""MedMNIST archives, unpacked once into PNG files: a folder that is whole or absent, made by one process of several."""
+"""Unpacks MedMNIST archives once into a folder of PNG files, atomically and safely for several processes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ltmed.utils.files import locked
 
 PARTS = ("train", "val", "test")
 MANIFEST, META = "manifest.csv", "npz.json"
-_AT_ONCE = 1024
+_BATCH = 1024
 _AGAIN = "Download it again."
 
 
-def extract(npz: Path, folder: Path, *, several: int = 0) -> Path:
-    """Unpacks `npz` into `folder` unless that has been done; gives the `manifest.csv` (image, label, part) there.
+def extract(npz: Path, folder: Path, *, n_labels: int = 0) -> Path:
+    """Unpacks `npz` into `folder` if necessary; returns the `manifest.csv` (image, label, part) there.
 
-    Images are read and written piece by piece, so that memory does not grow with the archive. They are written beside
-    `folder`, which appears by renaming: whoever is killed leaves nothing that could be taken for a data set. Once it is
-    there the archive may be removed.
+    Images are processed in batches, so that memory does not grow with the archive. They are written to a temporary
+    folder, which is renamed at the end, so that a killed process leaves no incomplete data set. Afterwards the archive
+    may be removed.
 
     Args:
         npz: `{train,val,test}_images`, uint8 `[N, H, W]` or `[N, H, W, 3]`, and `{train,val,test}_labels`, integers
             `[N, 1]` or `[N]`; of a set with several labels per image 0 or 1 `[N, several]`.
         folder: of this archive alone.
-        several: labels of a multi-label set, whose column `label` has those that are present, joined by `|`; 0 for one
+        n_labels: labels of a multi-label set, whose column `label` has those that are present, joined by `|`; 0 for one
             class per image.
 
     Raises:
@@ -52,19 +52,21 @@ def extract(npz: Path, folder: Path, *, several: int = 0) -> Path:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locked(folder.with_name(f".{folder.name}.lock")):
                 if not table.is_file():
-                    _extract_new(npz, folder, contents, several)
+                    _extract_new(npz, folder, contents, n_labels)
         if json.loads((folder / META).read_text())["contents"] != contents:
-            raise UserError(f"{folder} was made from another archive than {npz}", f"Remove {folder} to make it anew.")
+            raise UserError(
+                f"{folder} was made from another archive than {npz}", f"Remove {folder} to unpack the archive again."
+            )
     except (zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{npz} is damaged: {error}", _AGAIN) from None
     except OSError as error:
-        what = f"{npz} cannot be unpacked into {folder}: {error.strerror or error}"
-        raise UserError(what, "Make room there, or choose another folder with dataset.extract_to.") from error
+        message = f"{npz} cannot be unpacked into {folder}: {error.strerror or error}"
+        raise UserError(message, "Make room there, or choose another folder with dataset.extract_to.") from error
     return table
 
 
 def _fingerprint(npz: Path) -> str:
-    """A hash of the checksums that the archive itself holds, so that it need not be read."""
+    """A hash of the checksums stored in the archive, which avoids reading its content."""
     try:
         with zipfile.ZipFile(npz) as archive:
             entries = sorted((item.filename, item.CRC, item.file_size) for item in archive.infolist())
@@ -73,7 +75,7 @@ def _fingerprint(npz: Path) -> str:
     return hashlib.blake2b(json.dumps(entries).encode(), digest_size=8).hexdigest()
 
 
-def _extract_new(npz: Path, folder: Path, contents: str, several: int) -> None:
+def _extract_new(npz: Path, folder: Path, contents: str, n_labels: int) -> None:
     if folder.exists():
         raise UserError(f"{folder} is in use for something else: it has no {MANIFEST}", "Remove it, or rename it.")
     partial = folder.with_name(f".{folder.name}.partial")
@@ -83,7 +85,7 @@ def _extract_new(npz: Path, folder: Path, contents: str, several: int) -> None:
             zipfile.ZipFile(npz) as archive,
             ThreadPoolExecutor(usable_cores()) as pool,
         ):
-            labels = {part: _labels(archive, npz, part, several) for part in PARTS}
+            labels = {part: _labels(archive, npz, part, n_labels) for part in PARTS}
             rows = []
             for part in PARTS:
                 (partial / part).mkdir(parents=True)
@@ -103,15 +105,15 @@ def _extract_new(npz: Path, folder: Path, contents: str, several: int) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _labels(archive: zipfile.ZipFile, npz: Path, part: str, several: int) -> list[str]:
+def _labels(archive: zipfile.ZipFile, npz: Path, part: str, n_labels: int) -> list[str]:
     """The label of each image; of several those that are present, joined by `|`."""
     key = f"{part}_labels"
     with _member(archive, npz, key) as stream:
         shape, kind = _header(stream, npz, key)
         width = shape[1] if len(shape) == 2 else 1
-        if several and (width != several or kind.kind not in "iu"):
-            raise UserError(f"{npz}: {key} is {kind} {list(shape)}, not 0 or 1 for {several} labels", _AGAIN)
-        if width > 1 and not several:
+        if n_labels and (width != n_labels or kind.kind not in "iu"):
+            raise UserError(f"{npz}: {key} is {kind} {list(shape)}, not 0 or 1 for {n_labels} labels", _AGAIN)
+        if width > 1 and not n_labels:
             raise UserError(
                 f"{npz} has {width} labels per image ({key} is {list(shape)}): it is a multi-label set",
                 "Only sets with one class per image can be used; dataset=chestmnist reads ChestMNIST.",
@@ -119,11 +121,11 @@ def _labels(archive: zipfile.ZipFile, npz: Path, part: str, several: int) -> lis
         if kind.kind not in "iu" or len(shape) not in (1, 2):
             raise UserError(f"{npz}: {key} is {kind} {list(shape)}, not one integer per image", _AGAIN)
         labels = np.frombuffer(stream.read(), kind)
-    if len(labels) != shape[0] * width or not len(labels) or labels.min() < 0 or (several and labels.max() > 1):
-        wrong = "empty, truncated or negative" if not several else "empty, truncated or not 0 and 1"
+    if len(labels) != shape[0] * width or not len(labels) or labels.min() < 0 or (n_labels and labels.max() > 1):
+        wrong = "empty, truncated or negative" if not n_labels else "empty, truncated or not 0 and 1"
         raise UserError(f"{npz}: {key} is {wrong}", _AGAIN)
-    if several:
-        return ["|".join(map(str, np.flatnonzero(row))) for row in labels.reshape(-1, several)]
+    if n_labels:
+        return ["|".join(map(str, np.flatnonzero(row))) for row in labels.reshape(-1, n_labels)]
     return [str(label) for label in labels]
 
 
@@ -135,10 +137,10 @@ def _images(archive: zipfile.ZipFile, npz: Path, part: str, number: int) -> Iter
         if len(shape) == 4 and shape[3] not in (1, 3):
             raise UserError(f"{npz} holds volumes ({key} is {list(shape)})", "Only sets of images can be used.")
         if kind != np.uint8 or len(shape) not in (3, 4) or shape[0] != number:
-            what = f"{npz}: {key} is {kind} {list(shape)}, not {number} images of uint8"
-            raise UserError(what, _AGAIN)
-        for start in range(0, number, _AT_ONCE):
-            size = min(_AT_ONCE, number - start)
+            message = f"{npz}: {key} is {kind} {list(shape)}, not {number} images of uint8"
+            raise UserError(message, _AGAIN)
+        for start in range(0, number, _BATCH):
+            size = min(_BATCH, number - start)
             data = stream.read(size * int(np.prod(shape[1:])))
             if len(data) < size * int(np.prod(shape[1:])):
                 raise UserError(f"{npz}: {key} is truncated", _AGAIN)
@@ -157,11 +159,11 @@ def _header(stream: IO[bytes], npz: Path, key: str) -> tuple[tuple[int, ...], np
     """Shape and type of the array that begins in `stream`."""
     try:
         version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, kind = read(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, kind = read_header(stream)
     except ValueError as error:
         raise UserError(f"{npz}: {key} is no NumPy array: {error}", _AGAIN) from None
-    if columns_first and sum(side > 1 for side in shape) > 1:
+    if fortran_order and sum(side > 1 for side in shape) > 1:
         raise UserError(f"{npz}: {key} is stored by columns", "Save it with numpy.ascontiguousarray.")
     return shape, kind
 

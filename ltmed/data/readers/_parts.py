@@ -1,4 +1,4 @@
-"""How folders and tables spell parts of a split, folds, ids of patients and names of images, and what counts as one."""
+"""Normalisation of part names, folds, patient ids and image names in folders and tables."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PART_NAMES = {
     "val": ("val", "valid", "validate", "validation", "dev"),
     "test": ("test", "testing", "tst"),
 }
-"""The words for the parts, as `squashed` leaves them; `set`, `data`, `images`, `split` or `part` may follow."""
+"""Names of the parts after `squashed`; `set`, `data`, `images`, `split` or `part` may follow."""
 
-_KNOWN = {name: part for part, names in PART_NAMES.items() for name in names}
+_PART_OF_NAME = {name: part for part, names in PART_NAMES.items() for name in names}
 _ENDINGS = re.compile(r"(datasets?|sets?|data|images?|imgs?|split|part|folder)$")
 NO_ID = frozenset(
     (
@@ -26,31 +26,31 @@ NO_ID = frozenset(
         *("not recorded", "not provided", "not applicable", "anonymous", "anonymized", "anonymised", "n.a."),
     )
 )
-"""Cells, in lower case, that stand for an id that is not known."""
-_MOST_AFFIXES = 20
+"""Lower-case cells that stand for an unknown id."""
+_MAX_AFFIXES = 20
 _BEFORE, _AFTER = re.compile(r".*[ _.-]"), re.compile(r"[ _.-].*")
 
 
 def squashed(text: str) -> str:
-    """`text` in lower case without blanks, `_`, `-` and `.`: what two spellings of one name have in common."""
+    """`text` in lower case without blanks, `_`, `-` and `.`, to compare spellings of a name."""
     return re.sub(r"[\s_\-.]+", "", composed(text).casefold())
 
 
-def part_named(word: str) -> str | None:
-    """`train`, `val` or `test` for any spelling of it (`Train`, `validate`, `test_set`), None for other words."""
-    plain = squashed(word)
-    return _KNOWN.get(plain) or _KNOWN.get(_ENDINGS.sub("", plain))
+def parse_part(text: str) -> str | None:
+    """`train`, `val` or `test` for any spelling of it (`Train`, `validate`, `test_set`), None for other texts."""
+    plain = squashed(text)
+    return _PART_OF_NAME.get(plain) or _PART_OF_NAME.get(_ENDINGS.sub("", plain))
 
 
-def part_of(word: str, where: object) -> str:
-    """`train`, `val` or `test` for any spelling of it; an empty word stays empty (in no part).
+def part_of(text: str, where: object) -> str:
+    """`train`, `val` or `test` for any spelling of it; an empty text stays empty (in no part).
 
     Raises:
-        UserError: another word; the message begins with `where`.
+        UserError: another text; the message begins with `where`.
     """
-    part = part_named(word) if word else ""
+    part = parse_part(text) if text else ""
     if part is None:
-        raise UserError(f"{where}: '{word[:80]}' is not a part of a split", suggest(word.lower(), _KNOWN))
+        raise UserError(f"{where}: '{text[:80]}' is not a part of a split", suggest(text.lower(), _PART_OF_NAME))
     return part
 
 
@@ -65,47 +65,47 @@ def fold_numbers(cells: Sequence[str], where: Callable[[int], str], path: object
     Raises:
         UserError: a cell is no number, or the numbers have gaps.
     """
-    known = {}
+    number_of = {}
     for row, cell in enumerate(cells):
-        if cell not in known:
+        if cell not in number_of:
             plain = re.sub(r"^(\d+)\.0+$", r"\1", cell)
             if plain and not (plain.isdecimal() and len(plain) < 6):
                 raise UserError(f"{where(row)}: fold '{cell[:80]}' is no number from 0", "Correct that row.")
-            known[cell] = int(plain) if plain else -1
-    numbers = set(known.values())
+            number_of[cell] = int(plain) if plain else -1
+    numbers = set(number_of.values())
     absent = set(range(max(numbers) + 1)) - numbers
     if absent or max(numbers) < 1:
         raise UserError(
             f"{path}: the folds are not numbered 0, 1, ... without a gap (no {min(absent, default=1)})",
             "Number them from 0.",
         )
-    return [known[cell] for cell in cells]
+    return [number_of[cell] for cell in cells]
 
 
-def known_id(cell: str) -> str:
-    """An id as it is compared, or "" where a cell stands for an unknown one."""
+def normalised_id(cell: str) -> str:
+    """An id in the form for comparisons, or "" if the cell stands for an unknown one."""
     cell = cell.strip()
     if cell.lower() in NO_ID:
         return ""
     return composed(re.sub(r"^([+-]?\d+)[.,]0+$", r"\1", cell)) if cell != "-1.0" else ""
 
 
-def known_ids(cells: Sequence[str]) -> list[str]:
-    """`known_id` of every cell."""
-    known = {cell: known_id(cell) for cell in set(cells)}
-    return [known[cell] for cell in cells]
+def normalised_ids(cells: Sequence[str]) -> list[str]:
+    """`normalised_id` of every cell."""
+    normalised = {cell: normalised_id(cell) for cell in set(cells)}
+    return [normalised[cell] for cell in cells]
 
 
 def unified(name: str, column: str, ids: Sequence[str]) -> dict[str, str]:
     """Which ids are one: those that differ in case, blanks, `_`, `-` or leading zeros alone, with a warning.
 
     Tables that were merged spell one patient `P7` and `p-007`. To keep two patients together does no harm; to divide
-    one is a leak.
+    one leaks information.
 
     Args:
         name: the data set, for messages.
         column: what the ids are called.
-        ids: as `known_id` gives them.
+        ids: as `normalised_id` gives them.
 
     Returns:
         an id that is spelled in several ways -> its first spelling.
@@ -114,18 +114,18 @@ def unified(name: str, column: str, ids: Sequence[str]) -> dict[str, str]:
     for cell in sorted({*ids} - {""}):
         plain = re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\s_-]+", "-", cell.casefold()))
         spellings.setdefault(re.sub(r"(?<!\d)-|-(?!\d)", "", plain), []).append(cell)
-    several = [cells for cells in spellings.values() if len(cells) > 1]
-    if several:
+    ambiguous = [cells for cells in spellings.values() if len(cells) > 1]
+    if ambiguous:
         warnings.warn(
-            f"{name}: {len(several):,} ids of {column} are spelled in several ways ({shortened(several[0], 3)}); each "
-            "counts as one",
+            f"{name}: {len(ambiguous):,} ids of {column} are spelled in several ways "
+            f"({shortened(ambiguous[0], 3)}); each counts as one",
             stacklevel=5,
         )
-    return {cell: cells[0] for cells in several for cell in cells}
+    return {cell: cells[0] for cells in ambiguous for cell in cells}
 
 
 def constant_affix(keys: Sequence[str], files: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """The files that all names mean if one and the same word is added or taken away at one end, or None.
+    """The files that match all names after the same affix is added or removed at one end, or None.
 
     Only after or before a blank or one of `_.-`, so that no number becomes another one.
 
@@ -157,10 +157,10 @@ def leading_zeros(
     for name, same in files.items():
         if name.isdecimal():
             numbered.setdefault(int(name), []).extend(same)
-    taken = set(paths)
+    used = set(paths)
     missing = [row for row, path in enumerate(paths) if path is None and keys[row] not in files]
-    meant = {row: numbered.get(int(keys[row]), []) for row in missing}
-    return {row: same[0] for row, same in meant.items() if len(same) == 1 and same[0] not in taken}
+    candidates = {row: numbered.get(int(keys[row]), []) for row in missing}
+    return {row: same[0] for row, same in candidates.items() if len(same) == 1 and same[0] not in used}
 
 
 def _affixes(key: str, files: Iterable[str]) -> list[tuple[str, str, bool]]:
@@ -169,11 +169,11 @@ def _affixes(key: str, files: Iterable[str]) -> list[tuple[str, str, bool]]:
     for name in files:
         added = len(name) > len(key)
         longer, shorter = (name, key) if added else (key, name)
-        before, found, after = longer.partition(shorter)
-        one_side = found and shorter and bool(before) != bool(after)
+        before, common, after = longer.partition(shorter)
+        one_side = common and shorter and bool(before) != bool(after)
         if one_side and (_BEFORE if before else _AFTER).fullmatch(before or after):
             changes[before, after, added] = None
-    return list(changes)[:_MOST_AFFIXES]
+    return list(changes)[:_MAX_AFFIXES]
 
 
 def _changed(key: str, before: str, after: str, added: bool) -> str:

@@ -1,4 +1,4 @@
-"""How `dataset=manifest` reads several labels per image: the settings, and what becomes of the rows."""
+"""Multi-label data of `dataset=manifest`: settings and label sets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ltmed.data.readers import _several
+from ltmed.data.readers import _multilabel
 from ltmed.data.readers._rows import JOINT
 from ltmed.errors import UserError, require_choice
 
 
 class Rules(NamedTuple):
-    """What becomes of uncertain and empty cells, of the label of no finding, and of images without any label."""
+    """Rules for uncertain and blank cells, the no-finding label, and images without any label."""
 
     uncertain: str = "ignore"
     blank: str = "ignore"
@@ -23,7 +23,7 @@ class Rules(NamedTuple):
 
 
 class Sets(NamedTuple):
-    """N rows as numbers of the S different sets of labels that they have."""
+    """The label sets of N rows: indices into S distinct sets."""
 
     labels: tuple[str, ...]
     """K."""
@@ -33,14 +33,14 @@ class Sets(NamedTuple):
     """S, for messages."""
     sets: np.ndarray
     """float32 `[S, K]`."""
-    kept: np.ndarray
-    """bool `[N]`: rows that are not left out."""
+    selected: np.ndarray
+    """bool `[N]`: rows that are included."""
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class SeveralLabels:
-    """Reads columns of labels, or one column of joined ones."""
+class MultilabelReader:
+    """Reader of label columns, or of one column of joined labels."""
 
     separator: str | None
     """None: a column for each label."""
@@ -52,14 +52,14 @@ class SeveralLabels:
         """Labels of all rows.
 
         Args:
-            cells: of N rows, as `Rows.labels` has them.
-            where: gives `file, line n` of a row.
+            cells: of N rows, from `Rows.labels`.
+            where: returns `file, line n` of a row.
             order: `dataset.classes`, may be empty.
             columns: `dataset.label_columns`, empty with a separator.
             name: of the data set, for messages.
 
         Raises:
-            UserError: a cell that is no label; whatever `Rules` refuse; no label at all.
+            UserError: an invalid cell; a violated rule; no label at all.
         """
         rules, names = self.rules, tuple(map(str, order))
         if self.separator is None:
@@ -70,28 +70,28 @@ class SeveralLabels:
                     "Name every label once, in the order of the columns.",
                 )
             by_column = list(zip(*(cell.split(JOINT) for cell in cells), strict=True))
-            values = _several.read_columns(by_column, columns, where, uncertain=rules.uncertain, blank=rules.blank)
+            values = _multilabel.read_columns(by_column, columns, where, uncertain=rules.uncertain, blank=rules.blank)
             if rules.no_finding == "absence":
-                labels, values = _several.without_absence(labels, values, where)
+                labels, values = _multilabel.without_absence(labels, values, where)
         else:
             absence = ()
             if rules.no_finding == "absence":
                 pieces = {piece.strip() for cell in set(cells) for piece in cell.split(self.separator)}
-                if (found := _several.absent_label(sorted(pieces))) is not None:
-                    absence = (found,)
-                    names = tuple(label for label in names if label != found)
-            labels, values = _several.read_joined(cells, self.separator, where, names or None, absence=absence)
+                if (absence_label := _multilabel.absent_label(sorted(pieces))) is not None:
+                    absence = (absence_label,)
+                    names = tuple(label for label in names if label != absence_label)
+            labels, values = _multilabel.read_joined(cells, self.separator, where, names or None, absence=absence)
         if not (values == 1).any():
             raise UserError(f"{where(0)}: no image of {name} has a label", "Look at the columns of labels.")
-        kept, note = _several.kept_rows(values, rules.unlabelled, where, name)
+        selected, note = _multilabel.select_rows(values, rules.unlabelled, where, name)
         unknown = int(np.isnan(values).sum())
         notes = [note] if note else []
         notes += [f"{unknown:,} of {values.size:,} labels are unknown"] if unknown else []
-        return Sets(tuple(labels), *_several.label_sets(values, labels), kept, tuple(notes))
+        return Sets(tuple(labels), *_multilabel.label_sets(values, labels), selected, tuple(notes))
 
 
-def several_of(columns: bool, multilabel: bool, separator: str | None, rules: Rules) -> SeveralLabels | None:
-    """The reader of several labels that the settings ask for, None for one label per image.
+def multilabel_reader(columns: bool, multilabel: bool, separator: str | None, rules: Rules) -> MultilabelReader | None:
+    """The multi-label reader for the settings, None for one label per image.
 
     Args:
         columns: whether `dataset.label_columns` is set.
@@ -100,10 +100,10 @@ def several_of(columns: bool, multilabel: bool, separator: str | None, rules: Ru
         rules: the other settings.
 
     Raises:
-        UserError: a setting that does not exist, or two that do not go together.
+        UserError: an unknown setting, or settings that contradict each other.
     """
-    _several.require_rules(rules.uncertain, rules.no_finding, rules.unlabelled)
-    require_choice("dataset.blank", rules.blank, _several.BLANK)
+    _multilabel.require_rules(rules.uncertain, rules.no_finding, rules.unlabelled)
+    require_choice("dataset.blank", rules.blank, _multilabel.BLANK)
     if separator is not None and (columns or not separator):
         raise UserError(
             f"dataset.separator='{separator}' needs one column of labels",
@@ -122,4 +122,4 @@ def several_of(columns: bool, multilabel: bool, separator: str | None, rules: Ru
                 "Say dataset.multilabel=true with dataset.label_columns, or dataset.separator.",
             )
         return None
-    return SeveralLabels(separator, rules)
+    return MultilabelReader(separator, rules)

@@ -1,4 +1,4 @@
-"""Label tables: columns by name, with the line of every row for messages."""
+"""Label tables: columns by name, and the line number of every row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ltmed.data.readers._formats import TEXT, format_of, read_cells
 from ltmed.data.readers._text import SEPARATOR_LINE, decode_text, numbered_rows, read_bytes, separator_of
 from ltmed.errors import UserError, suggest
 
-_WORDS = {"": 0.0, "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_TRUTH_VALUES = {"": 0.0, "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _CUT_OFF = "A file that was downloaded may be cut off: fetch it again."
 
 
 class Table(Mapping[str, list[str]]):
-    """Columns of a label file: name in lower case -> cells. Knows which line of which file a row is.
+    """Columns of a label file: lower-case name -> cells, with the line number of every row.
 
     Args:
         path: the file, for messages.
@@ -98,18 +98,18 @@ def _quick(path: Path, data: bytes) -> Table | None:
         header = first.decode()
         separator = separator_of(header)
         names = _header(path, [name.strip() for name in header.split(separator)], "line 1")
-        places = [str(place) for place in range(len(names))]
+        indices = [str(index) for index in range(len(names))]
         table = arrow.read_csv(
             BytesIO(body),
-            read_options=arrow.ReadOptions(column_names=places, use_threads=False),
+            read_options=arrow.ReadOptions(column_names=indices, use_threads=False),
             parse_options=arrow.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False),
             convert_options=arrow.ConvertOptions(
-                column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False
+                column_types=dict.fromkeys(indices, pa.string()), strings_can_be_null=False
             ),
         )
     except (pa.ArrowInvalid, UnicodeDecodeError, ValueError):
         return None
-    return Table(path, {name: table.column(place) for name, place in zip(names, places, strict=True)})
+    return Table(path, {name: table.column(index) for name, index in zip(names, indices, strict=True)})
 
 
 def _careful(path: Path, data: bytes) -> Table:
@@ -123,7 +123,7 @@ def _careful(path: Path, data: bytes) -> Table:
                 f"{path}, line {line}: the row of '{row[0][:80]}' has {len(row)} cells, the header has {len(header)}",
                 f"Correct that line. {_CUT_OFF}",
             )
-    columns = {name: [row[place] for _, row in body] for place, name in enumerate(header)}
+    columns = {name: [row[index] for _, row in body] for index, name in enumerate(header)}
     return Table(path, columns, [line for line, _ in body])
 
 
@@ -152,7 +152,7 @@ def onehot(table: Mapping[str, list[str]], path: Path, ids: Sequence[str], class
     Args:
         table: as `read_table` gives it.
         path: where it was read, for messages.
-        ids: what each row is called in messages.
+        ids: name of each row in messages.
         classes: codes, in the order of the indices.
 
     Raises:
@@ -163,21 +163,21 @@ def onehot(table: Mapping[str, list[str]], path: Path, ids: Sequence[str], class
     values = {cell: _number(cell) for code in cells for cell in set(code)}
     labels = [-1] * len(ids)
     wrong: list[int] = []
-    several = 0
-    for place, row in enumerate(zip(*cells, strict=True)):
+    n_multilabel = 0
+    for index, row in enumerate(zip(*cells, strict=True)):
         numbers = [values[cell] for cell in row]
         if numbers.count(1.0) == 1 and numbers.count(0.0) == len(numbers) - 1:
-            labels[place] = numbers.index(1.0)
+            labels[index] = numbers.index(1.0)
         else:
-            wrong.append(place)
-            several += numbers.count(1.0) > 1
+            wrong.append(index)
+            n_multilabel += numbers.count(1.0) > 1
     if wrong:
         first = wrong[0]
-        shown = ", ".join(f"{code}={column[first]}" for code, column in zip(classes, cells, strict=True))
+        content = ", ".join(f"{code}={column[first]}" for code, column in zip(classes, cells, strict=True))
         where = table.where(first) if isinstance(table, Table) else path
-        count = f"; {len(wrong)} of {len(ids)} rows are like that, {several} of them with several classes"
+        count = f"; {len(wrong)} of {len(ids)} rows are like that, {n_multilabel} of them with several classes"
         raise UserError(
-            f"{where}: '{ids[first]}' has not exactly one class ({shown}){count if len(wrong) > 1 else ''}",
+            f"{where}: '{ids[first]}' has not exactly one class ({content}){count if len(wrong) > 1 else ''}",
             f"Correct or remove {'these rows' if len(wrong) > 1 else 'that row'}; of dataset=manifest, images may have "
             "several labels with dataset.multilabel=true.",
         )
@@ -185,8 +185,8 @@ def onehot(table: Mapping[str, list[str]], path: Path, ids: Sequence[str], class
 
 
 def _number(cell: str) -> float | None:
-    if cell.lower() in _WORDS:
-        return _WORDS[cell.lower()]
+    if cell.lower() in _TRUTH_VALUES:
+        return _TRUTH_VALUES[cell.lower()]
     try:
         return float(re.sub(r"^(\d+),(\d+)$", r"\1.\2", cell))
     except ValueError:
@@ -194,7 +194,7 @@ def _number(cell: str) -> float | None:
 
 
 def check_unrepeated(ids: Sequence[str], table: Table) -> None:
-    """Makes sure that a table names an image once.
+    """Checks that a table contains every image once.
 
     Raises:
         UserError: two rows have one id; both lines are named.

@@ -75,9 +75,9 @@ def read_text(path: Path) -> str:
 
 
 def separator_of(text: str) -> str:
-    """What `sep=` says, or whichever of comma, semicolon, tab and bar the first line with content has most of."""
-    if said := SEPARATOR_LINE.fullmatch(re.split("[\r\n]", text[:100])[0]):
-        return said[1]
+    """The separator declared by `sep=`, or the most frequent of comma, semicolon, tab and bar in the first line."""
+    if declared := SEPARATOR_LINE.fullmatch(re.split("[\r\n]", text[:100])[0]):
+        return declared[1]
     first = next((line for line in re.split("\r\n|\r|\n", text[:1_000_000]) if line.strip(" \t,;|")), "")
     return max(SEPARATORS, key=re.sub('"[^"]*"', "", first).count)
 
@@ -130,10 +130,10 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     return pairs
 
 
-def shortened(names: Iterable[str], most: int = 5) -> str:
+def shortened(names: Iterable[str], max_items: int = 5) -> str:
     """The first of some names, for a message: `'a', 'b', ...`."""
     listed = list(names)
-    return ", ".join(f"'{name[:80]}'" for name in listed[:most]) + (", ..." if len(listed) > most else "")
+    return ", ".join(f"'{name[:80]}'" for name in listed[:max_items]) + (", ..." if len(listed) > max_items else "")
 
 
 def many(number: int, noun: str) -> str:
@@ -143,8 +143,8 @@ def many(number: int, noun: str) -> str:
 
 def listed_value(names: Iterable[str]) -> str:
     """Names as a list on the command line."""
-    words = ",".join(sorted(names)[:20])
-    return f"[{words}]" if re.fullmatch(r"[\w,.-]+", words) else f"[{words}] (with quotes around odd names)"
+    joined = ",".join(sorted(names)[:20])
+    return f"[{joined}]" if re.fullmatch(r"[\w,.-]+", joined) else f"[{joined}] (with quotes around odd names)"
 
 
 def path_value(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""All files below a folder, whatever their names and links are like, and which of them are images."""
+"""All files below a folder, with robust handling of names and links, and detection of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXTENSIONS = (
 _INVISIBLE: dict[int, None] = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))
 """Soft hyphen, zero width space, marks of direction, word joiner, byte order mark; not joiners of letters."""
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
-"""Files that images may still be in, in lower case."""
+"""Lower-case extensions of archives that may contain images."""
 
 _LONGEST_HEADER = 132
 _HEADERS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF8")
@@ -30,8 +30,8 @@ _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db")
 def walk(root: Path, *, once: bool = True) -> Iterator[str]:
     """Paths of all files under `root`, relative to it, with '/', in sorted order.
 
-    Follows links to folders; leaves out hidden files and folders and `__MACOSX`. A link that leads nowhere, or to
-    itself, counts as a file: whoever opens it says that it cannot be read, and nothing is lost in silence.
+    Follows links to folders; leaves out hidden files and folders and `__MACOSX`. A broken or circular link
+    counts as a file: it is reported as unreadable when it is opened, and not skipped silently.
 
     Args:
         root: the folder.
@@ -81,8 +81,8 @@ def lacks_extension(path: str) -> bool:
 def images_among(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]]:
     """Divides files below `root` into images and others.
 
-    Files without an extension are opened: they are images if they begin like one. Files that operating systems leave
-    in folders of images are in neither list.
+    Files without an extension are opened: they are images if they begin like one. System files
+    (Thumbs.db) are in neither list.
 
     Returns:
         the paths of the images and those of the other files, each in the given order.
@@ -99,7 +99,7 @@ def images_among(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]
 def composed(text: str) -> str:
     """`text` in Unicode's composed form (NFC), without characters that have no width.
 
-    macOS writes an umlaut into file names as two characters; web pages and Office leave marks that nobody sees.
+    macOS writes an umlaut in file names as two characters; web pages and Office add invisible characters.
     """
     return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_INVISIBLE))
 

@@ -24,8 +24,8 @@ class APTOS2019(DataModule):
     """3,662 fundus photographs of the competition's training part; its test labels were never released.
 
     Args:
-        duplicates: what becomes of byte-identical files: `keep` them, always in one part; or `drop` all but the first
-            of each set, and sets with more than one grade altogether.
+        duplicates: rule for byte-identical files: `keep` them, always in one part; or `drop` all but the first of each
+            set, and all images of sets with more than one grade.
         common: arguments of `DataModule`.
 
     Raises:
@@ -44,7 +44,7 @@ class APTOS2019(DataModule):
     group_name = "picture"
     source = "https://www.kaggle.com/competitions/aptos2019-blindness-detection"
     licence = "the competition's rules"
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   train.csv (id_code,diagnosis)  train_images/<id_code>.png
   test.csv and test_images/ have no labels and are not used"""
@@ -71,8 +71,8 @@ class APTOS2019(DataModule):
         rows = zip(column(table, path, "id_code"), column(table, path, "diagnosis"), strict=True)
         for row, (name, grade) in enumerate(rows):
             if grade not in ("0", "1", "2", "3", "4"):
-                what = f"{table.where(row)}: '{name}' has the grade '{grade}', not 0 to 4"
-                raise UserError(what, "Correct or remove that row.")
+                message = f"{table.where(row)}: '{name}' has the grade '{grade}', not 0 to 4"
+                raise UserError(message, "Correct or remove that row.")
             if stem(name) in graded:
                 raise UserError(f"{table.where(row)}: '{name}' is listed twice", "Remove one of the rows.")
             graded[stem(name)] = int(grade)
@@ -81,20 +81,20 @@ class APTOS2019(DataModule):
         warn_of_counts(self.name, path, labels.tolist(), self.classes, COUNTS)
         images = tree.locate(stems, labels.tolist(), self.classes, "Unpack train_images.zip there.")
         groups = identical_files(root, images)
-        kept = self._kept(images, labels, groups)
+        selected = self._select(images, labels, groups)
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(images[row] for row in kept),
-            labels=labels[kept],
+            images=tuple(images[row] for row in selected),
+            labels=labels[selected],
             classes=self.classes,
             class_names=self.class_names,
-            groups=groups[kept],
+            groups=groups[selected],
             group_name=self.group_name,
         )
 
-    def _kept(self, images: list[str], labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Rows that remain; warns of copies whose grades differ."""
+    def _select(self, images: list[str], labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Selected rows; warns of duplicates with different grades."""
         _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
         disputed = np.unique(groups[labels != labels[first][groups]])
         if len(disputed):
@@ -112,7 +112,7 @@ class APTOS2019(DataModule):
 
 
 def identical_files(root: Path, images: list[str]) -> np.ndarray:
-    """int64 `[N]`: one number for files with one content, and other numbers for all others.
+    """int64 `[N]`: equal numbers for files with equal content.
 
     Only files that share their size with another are read.
 
@@ -121,10 +121,10 @@ def identical_files(root: Path, images: list[str]) -> np.ndarray:
     """
     try:
         sizes = np.array([os.stat(root / image).st_size for image in images])
-        _, place, times = np.unique(sizes, return_inverse=True, return_counts=True)
+        _, size_of, frequencies = np.unique(sizes, return_inverse=True, return_counts=True)
         contents = [
             hashlib.blake2b((root / image).read_bytes()).hexdigest() if shared else image
-            for image, shared in zip(images, times[place] > 1, strict=True)
+            for image, shared in zip(images, frequencies[size_of] > 1, strict=True)
         ]
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}", "Check its permissions.") from None

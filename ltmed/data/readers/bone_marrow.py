@@ -1,4 +1,4 @@
-"""Bone marrow cytomorphology (MLL, Helmholtz, Fraunhofer): 21 kinds of cell, told by the folder that an image is in."""
+"""Bone marrow cytomorphology (MLL, Helmholtz, Fraunhofer): 21 cell types, labelled by folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS = (
     *(8, 19630, 441, 11973, 27395, 5883, 47, 409, 42, 65, 26242),
     *(3055, 4040, 6557, 9968, 29424, 3538, 294, 2740, 7629, 11994),
 )
-LEFT_OUT_BY_ALPA = ("ABE", "ART", "NIF", "OTH")
+EXCLUDED_BY_ALPA = ("ABE", "ART", "NIF", "OTH")
 
 
 class BoneMarrow(DataModule):
@@ -64,7 +64,7 @@ class BoneMarrow(DataModule):
     group_name = "patient"
     source = "https://doi.org/10.7937/TCIA.AXH3-T579"
     licence = "CC BY 4.0"
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   BM_cytomorphology_data/<class>/<class>_00001.jpg                    (classes of up to 1,000 images)
   BM_cytomorphology_data/<class>/<first>-<last>/<class>_00001.jpg     (larger ones, in blocks of 1,000)
@@ -76,7 +76,7 @@ class BoneMarrow(DataModule):
     def __init__(self, *, classes: int = 21, **common: Any) -> None:
         if classes not in (21, 17):
             raise UserError(f"dataset.classes={classes} is not known", "21 takes all, 17 those of ALPA.")
-        self.left_out = LEFT_OUT_BY_ALPA if classes == 17 else ()
+        self.left_out = EXCLUDED_BY_ALPA if classes == 17 else ()
         super().__init__(**common)
 
     def read(self, root: Path) -> Manifest:
@@ -87,35 +87,37 @@ class BoneMarrow(DataModule):
         """
         tree = scan(root, self.how_to_get())
         codes: dict[str, str] = {}
-        others: Counter[str] = Counter()
+        unclassified: Counter[str] = Counter()
         for name in sorted(tree.images):
             path = tree.images[name]
             code = self._code(path)
             if code is None:
-                others[path.rpartition("/")[0] or "."] += 1
+                unclassified[path.rpartition("/")[0] or "."] += 1
             elif code not in self.left_out:
                 codes[name] = code
         if not codes:
             raise UserError(f"{root} has no image in a folder of a class, or named like one", self.how_to_get())
-        if others:
-            named = ", ".join(f"{folder} ({number})" for folder, number in sorted(others.items())[:5])
-            warnings.warn(f"{self.name}: {others.total()} images are of no class and not used: {named}", stacklevel=3)
-        places = [place for place, code in enumerate(self.classes) if code not in self.left_out]
-        kept = tuple(self.classes[place] for place in places)
-        number = {code: index for index, code in enumerate(kept)}
+        if unclassified:
+            summary = ", ".join(f"{folder} ({number})" for folder, number in sorted(unclassified.items())[:5])
+            warnings.warn(
+                f"{self.name}: {unclassified.total()} images are of no class and not used: {summary}", stacklevel=3
+            )
+        indices = [index for index, code in enumerate(self.classes) if code not in self.left_out]
+        classes = tuple(self.classes[index] for index in indices)
+        number = {code: index for index, code in enumerate(classes)}
         labels = np.array([number[code] for code in codes.values()], dtype=np.int64)
-        warn_of_counts(self.name, root, labels.tolist(), kept, [COUNTS[place] for place in places])
+        warn_of_counts(self.name, root, labels.tolist(), classes, [COUNTS[index] for index in indices])
         return Manifest(
             name=self.name,
             root=root,
             images=tuple(tree.images[name] for name in codes),
             labels=labels,
-            classes=kept,
-            class_names=tuple(self.class_names[place] for place in places),
+            classes=classes,
+            class_names=tuple(self.class_names[index] for index in indices),
             group_name=self.group_name,
         )
 
     def _code(self, path: str) -> str | None:
         *folders, name = path.upper().split("/")
-        known = (word for word in (*folders, name.partition("_")[0]) if word in self.classes)
-        return next(known, None)
+        codes = (text for text in (*folders, name.partition("_")[0]) if text in self.classes)
+        return next(codes, None)

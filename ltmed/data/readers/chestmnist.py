@@ -11,7 +11,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import column, read_table
 from ltmed.data.readers._medmnist_files import DOWNLOADS, require_size, unpacked
-from ltmed.data.readers._several import read_joined
+from ltmed.data.readers._multilabel import read_joined
 
 FINDINGS = (
     "atelectasis",
@@ -68,7 +68,7 @@ class ChestMNIST(DataModule):
         Raises:
             UserError: neither archive nor unpacked folder; an archive of another kind.
         """
-        path = unpacked(root, self.name, self.size, self.extract_to, self.how_to_get(), several=len(FINDINGS))
+        path = unpacked(root, self.name, self.size, self.extract_to, self.how_to_get(), n_labels=len(FINDINGS))
         table = read_table(path)
         numbers = tuple(map(str, range(len(FINDINGS))))
         return Manifest(

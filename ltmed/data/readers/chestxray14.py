@@ -12,7 +12,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import as_arrays
 from ltmed.data.readers._files import Tree, scan, stem, warn_of_counts
-from ltmed.data.readers._several import located, read_joined, require_rules
+from ltmed.data.readers._multilabel import located, read_joined, require_rules
 from ltmed.data.readers._text import numbered_rows, read_text
 from ltmed.errors import UserError, suggest
 
@@ -37,7 +37,7 @@ FINDINGS = (
 )
 COUNTS = (11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227)
 """Images of each finding in the whole table of 112,120 images."""
-_WHOLE = 112_120
+N_IMAGES = 112_120
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _ATTRIBUTES = {"age": "Patient Age", "sex": "Patient Gender"}
 
@@ -57,7 +57,7 @@ class ChestXray14(DataModule):
     name = "chestxray14"
     classes = FINDINGS
     class_names = tuple(name.replace("_", " ").lower() for name in FINDINGS)
-    counts_known = COUNTS
+    published_counts = COUNTS
     group_name = "patient"
     source = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
     licence = "free to use with attribution to the NIH Clinical Center and citation of Wang et al., CVPR 2017"
@@ -87,22 +87,22 @@ class ChestXray14(DataModule):
             return f"{path}, line {lines[row]}"
 
         names = [stem(row[0]) for row in cells]
-        if (twice := _repeated(names)) is not None:
-            raise UserError(f"{where(twice)}: '{names[twice]}' is listed twice", "Remove one of the rows.")
+        if (repeated := _repeated(names)) is not None:
+            raise UserError(f"{where(repeated)}: '{names[repeated]}' is listed twice", "Remove one of the rows.")
         joined = [row[1] for row in cells]
         with_label = self.no_finding == "label"
         labels, values = read_joined(
             joined, "|", where, (*FINDINGS, NO_FINDING) if with_label else FINDINGS,
             absence=() if with_label else (NO_FINDING,),
         )  # fmt: skip
-        if len(cells) == _WHOLE:
+        if len(cells) == N_IMAGES:
             positives = np.repeat(np.arange(len(FINDINGS)), values[:, : len(FINDINGS)].sum(0).astype(int))
             warn_of_counts(self.name, path, positives.tolist(), FINDINGS, COUNTS, what="findings")
         order = np.argsort(names, kind="stable")
         hint = "Unpack the archives of images there, or leave these rows out with dataset.on_bad_image=skip."
-        images, there = located([names[row] for row in order], tree.images, root, hint, skip=self.skip_missing)
-        order = order[there]
-        missing = len(there) - len(order)
+        images, present = located([names[row] for row in order], tree.images, root, hint, skip=self.skip_missing)
+        order = order[present]
+        missing = len(present) - len(order)
         return Manifest(
             name=self.name,
             root=root,
@@ -133,20 +133,21 @@ def read_entries(path: Path) -> tuple[list[list[str]], list[int]]:
         raise UserError(f"{path} has no rows under its header", "Download it again.")
     header = rows[0][1]
     names = [name.lower() for name in header]
-    first = next((place for place, name in enumerate(names) if "[" in name), len(names))
+    n_names = next((index for index, name in enumerate(names) if "[" in name), len(names))
     for column in _COLUMNS:
-        if column.lower() not in names[:first]:
-            raise UserError(f"{path} has no column '{column}'", suggest(column, header[:first]))
-    places = [names.index(column.lower()) for column in _COLUMNS]
-    further = [
-        names[:first].index(name.lower()) if name.lower() in names[:first] else None for name in _ATTRIBUTES.values()
+        if column.lower() not in names[:n_names]:
+            raise UserError(f"{path} has no column '{column}'", suggest(column, header[:n_names]))
+    indices = [names.index(column.lower()) for column in _COLUMNS]
+    attribute_indices = [
+        names[:n_names].index(name.lower()) if name.lower() in names[:n_names] else None
+        for name in _ATTRIBUTES.values()
     ]
     cells = []
     for line, row in rows[1:]:
-        if len(row) <= max(places) or not row[places[0]] or not row[places[2]]:
+        if len(row) <= max(indices) or not row[indices[0]] or not row[indices[2]]:
             raise UserError(f"{path}, line {line}: no image, findings or patient", "Correct that line.")
-        attributes = ("" if place is None or place >= len(row) else row[place] for place in further)
-        cells.append([*(row[place] for place in places), *attributes])
+        attributes = ("" if index is None or index >= len(row) else row[index] for index in attribute_indices)
+        cells.append([*(row[index] for index in indices), *attributes])
     return cells, [line for line, _ in rows[1:]]
 
 

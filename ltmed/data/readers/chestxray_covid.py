@@ -90,9 +90,9 @@ class ChestXrayCOVID(DataModule):
         rays = sorted(rays, key=lambda ray: (stem(ray.image), ray.image))
         classes = scheme_of(ray.code for ray in rays)
         labels = np.array([classes.index(ray.code) for ray in rays], dtype=np.int64)
-        known = COUNTS.get(listed[0]) if listed else None
-        if known and len(known) == len(classes):
-            warn_of_counts(self.name, root, labels.tolist(), classes, known)
+        published = COUNTS.get(listed[0]) if listed else None
+        if published and len(published) == len(classes):
+            warn_of_counts(self.name, root, labels.tolist(), classes, published)
         sources = np.array([ray.source for ray in rays])
         self._warn_of_sources(labels, sources, classes)
         parts = np.array([ray.part for ray in rays])
@@ -122,9 +122,9 @@ class ChestXrayCOVID(DataModule):
 
     def _warn_of_sources(self, labels: np.ndarray, sources: np.ndarray, classes: Sequence[str]) -> None:
         """Warns where two classes have less than half of their sources in common: a network can learn the source."""
-        names, place = np.unique(sources, return_inverse=True)
+        names, source_of = np.unique(sources, return_inverse=True)
         table = np.zeros((len(classes), len(names)), dtype=np.int64)
-        np.add.at(table, (labels, place), 1)
+        np.add.at(table, (labels, source_of), 1)
         shares = table / np.maximum(table.sum(1, keepdims=True), 1)
         common = np.minimum(shares[:, None], shares[None]).sum(2)[np.ix_(*[np.flatnonzero(table.sum(1))] * 2)]
         if common.min() < 0.5 and set(names.tolist()) != {UNKNOWN}:

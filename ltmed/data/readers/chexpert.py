@@ -13,7 +13,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import as_arrays, attribute_columns
 from ltmed.data.readers._files import column, read_table, require_folder, walk
-from ltmed.data.readers._several import BLANK, located, read_columns, require_rules, without_absence
+from ltmed.data.readers._multilabel import BLANK, located, read_columns, require_rules, without_absence
 from ltmed.data.readers._tables import Table, check_unrepeated
 from ltmed.data.readers._walk import is_image_name
 from ltmed.errors import UserError, require_choice
@@ -42,7 +42,7 @@ _PATIENT = re.compile(r"(?:^|/)(patient\d+)/study\d+/[^/]+$")
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a table says."""
+    """The selected rows of a table."""
 
     keys: np.ndarray
     labels: np.ndarray
@@ -109,31 +109,31 @@ class CheXpert(DataModule):
         if tables["train"] is None:
             raise UserError(f"{root / TABLES['train']} does not exist", self.how_to_get())
         parts = {part: self._read(root / path) for part, path in tables.items() if path is not None}
-        first, keys = parts["train"], np.concatenate([rows.keys for rows in parts.values()])
+        train, keys = parts["train"], np.concatenate([rows.keys for rows in parts.values()])
         order = np.argsort(keys, kind="stable")
         images = {_key(path): path for path in paths if is_image_name(path)}
         hint = "Unpack the archives of images there, or leave these rows out with dataset.on_bad_image=skip."
-        found, there = located([str(keys[row]) for row in order], images, root, hint, skip=self.skip_missing)
-        order = order[there]
-        own = np.concatenate([np.full(len(rows.keys), part) for part, rows in parts.items()])
+        images_found, present = located([str(keys[row]) for row in order], images, root, hint, skip=self.skip_missing)
+        order = order[present]
+        part_of_row = np.concatenate([np.full(len(rows.keys), part) for part, rows in parts.items()])
         patients = [_PATIENT.search(key)[1] for key in keys[order]]  # pyright: ignore[reportOptionalSubscript]
         names: dict[str, str] = dict(zip(OBSERVATIONS, self.class_names, strict=True))
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(found),
+            images=tuple(images_found),
             labels=np.concatenate([rows.labels for rows in parts.values()])[order],
-            classes=first.names,
-            class_names=tuple(names[name] for name in first.names),
+            classes=train.names,
+            class_names=tuple(names[name] for name in train.names),
             groups=np.unique(patients, return_inverse=True)[1].astype(np.int64),
             group_name=self.group_name,
-            parts=own[order] if len(parts) == len(TABLES) else None,
+            parts=part_of_row[order] if len(parts) == len(TABLES) else None,
             attributes=_attributes(list(parts.values()), order),
-            notes=self._notes(int((~there).sum())),
+            notes=self._notes(int((~present).sum())),
         )
 
     def _read(self, path: Path) -> _Rows:
-        """The rows of the chosen view of a table."""
+        """The rows of a table with the selected view."""
         table = read_table(path)
         listed = column(table, path, "Path")
         keys = [_key(name) for name in listed]
@@ -153,7 +153,7 @@ class CheXpert(DataModule):
         return _Rows(np.array(keys)[rows], labels[rows], names, cells)
 
     def _rows(self, table: Table, path: Path) -> np.ndarray:
-        """Of the chosen view."""
+        """Indices of the rows with the selected view."""
         if self.view == "all":
             return np.arange(len(table["path"]))
         views = column(table, path, "Frontal/Lateral")
@@ -170,14 +170,14 @@ class CheXpert(DataModule):
 
 
 def _key(path: str) -> str:
-    """`train/patient00001/study1/view1_frontal`: what names an image whatever folders are above."""
+    """`train/patient00001/study1/view1_frontal`: the identifier of an image, independent of higher folders."""
     return "/".join(path.strip().replace("\\", "/").split("/")[-4:]).lower().rpartition(".")[0]
 
 
 def _closest(paths: list[str], name: str) -> str | None:
     """The file of that name that is nearest to the root."""
-    found = (path for path in paths if path.rpartition("/")[2].lower() == name)
-    return min(found, key=lambda path: path.count("/"), default=None)
+    matches = (path for path in paths if path.rpartition("/")[2].lower() == name)
+    return min(matches, key=lambda path: path.count("/"), default=None)
 
 
 def _attributes(parts: list[_Rows], order: np.ndarray) -> dict[str, np.ndarray] | None:

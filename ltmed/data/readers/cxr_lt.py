@@ -16,8 +16,8 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import Tree, column, onehot, read_table, scan, stem
+from ltmed.data.readers._multilabel import located, read_columns, require_rules, without_absence
 from ltmed.data.readers._parts import squashed
-from ltmed.data.readers._several import located, read_columns, require_rules, without_absence
 from ltmed.data.readers._tables import Table, check_unrepeated
 from ltmed.errors import UserError, require_choice
 
@@ -58,7 +58,7 @@ class Lists:
     """The balanced test list."""
 
 
-def _several(labels: str, train: str, val: str, test: str) -> Lists:
+def _multilabel(labels: str, train: str, val: str, test: str) -> Lists:
     return Lists(tuple(labels.split(", ")), {"train": (train,), "val": (val,), "test": (test,)})
 
 
@@ -70,13 +70,13 @@ def _single(labels: str, *stems: str) -> Lists:
 
 _2024 = ", ".join(sorted([*_OF_2023.replace("No Finding", "Normal").split(", "), *_ADDED_IN_2024.split(", ")]))
 LISTS = {
-    "nih": _several(_NIH, *(f"miccai2023_nih-cxr-lt_labels_{part}.csv" for part in ("train", "val", "test"))),
+    "nih": _multilabel(_NIH, *(f"miccai2023_nih-cxr-lt_labels_{part}.csv" for part in ("train", "val", "test"))),
     "nih_single": _single(_NIH, "nih-cxr-lt", "nih-lt"),
-    "mimic": _several(_MIMIC, *(f"miccai2023_mimic-cxr-lt_labels_{part}.csv" for part in ("train", "val", "test"))),
+    "mimic": _multilabel(_MIMIC, *(f"miccai2023_mimic-cxr-lt_labels_{part}.csv" for part in ("train", "val", "test"))),
     "mimic_single": _single(_MIMIC, "mimic-cxr-lt", "mimic-lt"),
-    "cxr_lt_2023": _several(_OF_2023, "train.csv", "development.csv", "test.csv"),
-    "cxr_lt_2024": _several(_2024, "train_labeled.csv", "development_labeled_task1.csv", "test_labeled_task1.csv"),
-    "cxr_lt_2024_task2": _several(
+    "cxr_lt_2023": _multilabel(_OF_2023, "train.csv", "development.csv", "test.csv"),
+    "cxr_lt_2024": _multilabel(_2024, "train_labeled.csv", "development_labeled_task1.csv", "test_labeled_task1.csv"),
+    "cxr_lt_2024_task2": _multilabel(
         _OF_2023.replace("No Finding", "Normal"),
         *("train_labeled.csv", "development_labeled_task2.csv", "test_labeled_task2.csv"),
     ),
@@ -130,7 +130,7 @@ class CxrLt(DataModule):
                 "Use dataset.no_finding=label.",
             )
         if balanced_test and not LISTS[lists].single:
-            single = ", ".join(name for name, one in LISTS.items() if one.single)
+            single = ", ".join(name for name, entry in LISTS.items() if entry.single)
             raise UserError(f"dataset.lists={lists} has no balanced test list", f"{single} have one.")
         self.lists, self.no_finding, self.balanced_test = lists, no_finding, balanced_test
         self.skip_missing = on_bad_image == "skip"
@@ -147,32 +147,32 @@ class CxrLt(DataModule):
         names = [[stem(name) for name in column(table, path, *_IMAGES)] for path, table in tables.values()]
         classes, labels = self._labels(tables, names, lists)
         images = np.concatenate(names)
-        own = np.repeat(list(tables), [len(part) for part in names])
-        _require_one_part(images.tolist(), own.tolist(), tree.root)
+        part_of_row = np.repeat(list(tables), [len(part) for part in names])
+        _require_one_part(images.tolist(), part_of_row.tolist(), tree.root)
         patients = np.concatenate([_patients(table, path) for path, table in tables.values()])
         order = np.argsort(images, kind="stable")
         hint = "Unpack the images there, or leave these rows out with dataset.on_bad_image=skip."
-        found, there = located([str(images[row]) for row in order], tree.images, root, hint, skip=self.skip_missing)
-        order, missing = order[there], int((~there).sum())
+        paths, present = located([str(images[row]) for row in order], tree.images, root, hint, skip=self.skip_missing)
+        order, missing = order[present], int((~present).sum())
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(found),
+            images=tuple(paths),
             labels=labels[order],
             classes=classes,
             class_names=tuple(name.replace("_", " ").lower() for name in classes),
             groups=np.unique(patients[order], return_inverse=True)[1].astype(np.int64),
             group_name=self.group_name,
-            parts=own[order],
+            parts=part_of_row[order],
             notes=(f"{missing:,} listed images are not there and are left out",) if missing else (),
         )
 
     def _table(self, tree: Tree, part: str, lists: Lists) -> tuple[Path, Table]:
-        wanted = lists.balanced if part == "test" and self.balanced_test else lists.files[part]
-        path = tree.file(*wanted)
+        names = lists.balanced if part == "test" and self.balanced_test else lists.files[part]
+        path = tree.file(*names)
         if path is None:
             raise UserError(
-                f"{tree.root} has no {wanted[0]}, the {part} list of dataset.lists={self.lists}", self.how_to_get()
+                f"{tree.root} has no {names[0]}, the {part} list of dataset.lists={self.lists}", self.how_to_get()
             )
         return path, read_table(path)
 
@@ -180,20 +180,20 @@ class CxrLt(DataModule):
         self, tables: dict[str, tuple[Path, Table]], names: list[list[str]], lists: Lists
     ) -> tuple[tuple[str, ...], np.ndarray]:
         """Labels in their order, and int64 `[N]` or float32 `[N, K]`."""
-        found: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
         classes = lists.labels
         for (path, table), listed in zip(tables.values(), names, strict=True):
             check_unrepeated(listed, table)
             plain = {squashed(name): name for name in table}
             headers = [plain.get(squashed(label), label) for label in lists.labels]
             if lists.single:
-                found.append(np.array(onehot(table, path, listed, headers), np.int64))
+                labels.append(np.array(onehot(table, path, listed, headers), np.int64))
                 continue
             values = read_columns([column(table, path, name) for name in headers], lists.labels, table.where)
             if self.no_finding == "absence":
                 classes, values = without_absence(lists.labels, values, table.where, besides=NOT_FINDINGS)
-            found.append(values)
-        return classes, np.concatenate(found)
+            labels.append(values)
+        return classes, np.concatenate(labels)
 
 
 def _require_one_part(images: list[str], parts: list[str], root: Path) -> None:

@@ -84,7 +84,7 @@ class HyperKvasir(DataModule):
         Download("https://raw.githubusercontent.com/simula/hyper-kvasir/master/official_splits/5_fold_split.csv"),
         Download("https://raw.githubusercontent.com/simula/hyper-kvasir/master/official_splits/2_fold_split.csv"),
     )
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   labeled-images/{lower,upper}-gi-tract/<kind>/<finding>/*.jpg     (at most two folders down)
   labeled-images/image-labels.csv                                  (optional; compared with the folders)
@@ -109,15 +109,17 @@ class HyperKvasir(DataModule):
         """
         tree = scan(self._labelled_images(root), self.how_to_get())
         number = {code: index for index, code in enumerate(self.classes)}
-        found = {name: number.get(path.split("/")[-2].lower(), -1) for name, path in tree.images.items() if "/" in path}
-        stems = sorted(name for name, label in found.items() if label >= 0)
+        label_of = {
+            name: number.get(path.split("/")[-2].lower(), -1) for name, path in tree.images.items() if "/" in path
+        }
+        stems = sorted(name for name, label in label_of.items() if label >= 0)
         if not stems:
             raise UserError(f"{tree.root} has no image in a folder of a class", self.how_to_get())
-        labels = np.array([found[name] for name in stems], dtype=np.int64)
-        known = {name: self.classes[found[name]] for name in stems}
+        labels = np.array([label_of[name] for name in stems], dtype=np.int64)
+        code_of = {name: self.classes[label_of[name]] for name in stems}
         table = tree.file(LABELS)
         if table is not None:
-            self._join(table, known, "Video file", "Finding", {})
+            self._join(table, code_of, "Video file", "Finding", {})
         warn_of_counts(self.name, tree.root, labels.tolist(), self.classes, COUNTS)
         prefix = tree.root.relative_to(root).as_posix()
         prefix = "" if prefix == "." else f"{prefix}/"
@@ -129,7 +131,7 @@ class HyperKvasir(DataModule):
             classes=self.classes,
             class_names=self.class_names,
             group_name=self.group_name,
-            folds=self._official(root, tree, stems, known),
+            folds=self._official(root, tree, stems, code_of),
         )
 
     def _labelled_images(self, root: Path) -> Path:

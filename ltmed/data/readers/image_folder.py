@@ -129,7 +129,7 @@ class ImageFolder(DataModule):
         if divided:
             warnings.warn(
                 f"{self.name}: {many(divided, groups.unit)} with images in several parts, so that split=official "
-                "leaks; 'split=grouped split.pool=all' divides all images anew",
+                "leaks; 'split=grouped split.pool=all' splits all images again",
                 stacklevel=3,
             )
 

@@ -14,7 +14,7 @@ from ltmed.data.download import Download
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Tree, class_folders, column, onehot, read_list, read_rows, read_table, scan, stem
-from ltmed.data.readers._parts import known_ids
+from ltmed.data.readers._parts import normalised_ids
 from ltmed.errors import UserError, suggest
 
 TRAINING = "ISIC2018_Task3_Training_GroundTruth.csv"
@@ -50,7 +50,7 @@ class ISIC2018(DataModule):
     group_name = "lesion"
     source = "https://challenge.isic-archive.com/data/#2018"
     licence = "CC BY-NC 4.0"
-    counts_known = (1113, 6705, 514, 327, 1099, 115, 142)
+    published_counts = (1113, 6705, 514, 327, 1099, 115, 142)
     downloads = tuple(
         Download(f"https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task3_{file}")
         for file in (
@@ -158,12 +158,12 @@ class ISIC2018(DataModule):
             _add(entries, found[0].parent / name, ((i, Entry(n, fold=fold)) for i, n in lists[name].items()))
         for fold in range(FOLDS):
             train, test = (lists[f"split_data_{fold + 1}_fold_{part}.csv"] for part in ("train", "test"))
-            both = train.keys() & test.keys()
+            in_both = train.keys() & test.keys()
             neither = entries.keys() - train.keys() - test.keys() | train.keys() - entries.keys()
-            if both or neither:
+            if in_both or neither:
                 raise UserError(
-                    f"{found[0].parent}: fold {fold + 1} has {len(both)} images in both of its lists and "
-                    f"{len(neither)} that only other folds have ({', '.join(sorted(both | neither)[:5])})",
+                    f"{found[0].parent}: fold {fold + 1} has {len(in_both)} images in both of its lists and "
+                    f"{len(neither)} that only other folds have ({', '.join(sorted(in_both | neither)[:5])})",
                     "Get the ten lists from one source.",
                 )
         self._compare_counts(found[0], [entry.label for entry in entries.values()])
@@ -211,7 +211,7 @@ class ISIC2018(DataModule):
             if path and "lesion_id" in table:
                 ids = map(stem, column(table, path, "image", "image_id"))
                 lesions |= {
-                    image: lesion for image, lesion in zip(ids, known_ids(table["lesion_id"]), strict=True) if lesion
+                    image: cell for image, cell in zip(ids, normalised_ids(table["lesion_id"]), strict=True) if cell
                 }
         named = np.array([name in lesions for name in stems])
         if not named.any():
@@ -224,11 +224,11 @@ class ISIC2018(DataModule):
         return np.unique([lesions.get(name, f"image {name}") for name in stems], return_inverse=True)[1]
 
     def _index(self, name: str, path: Path) -> int:
-        known = {word.lower(): index for words in (self.classes, self.class_names) for index, word in enumerate(words)}
+        index_of = {text.lower(): k for names in (self.classes, self.class_names) for k, text in enumerate(names)}
         plain = name.lower().replace("_", " ").strip()
-        if plain not in known:
-            raise UserError(f"{path}: '{name}' is not a class of {self.name}", suggest(plain, known))
-        return known[plain]
+        if plain not in index_of:
+            raise UserError(f"{path}: '{name}' is not a class of {self.name}", suggest(plain, index_of))
+        return index_of[plain]
 
     def _number(self, number: int, path: Path) -> int:
         if number >= len(self.classes):
@@ -250,11 +250,12 @@ class ISIC2018(DataModule):
     def _compare_counts(self, path: Path, labels: list[int]) -> None:
         """Warns where the number of images is not the published one (one circulating table has one per lesion)."""
         counts = np.bincount(labels, minlength=len(self.classes)).tolist()
-        if tuple(counts) != self.counts_known:
-            classes = zip(self.classes, counts, self.counts_known, strict=True)
-            differing = ", ".join(f"{code} {have} of {known}" for code, have, known in classes if have != known)
+        if tuple(counts) != self.published_counts:
+            classes = zip(self.classes, counts, self.published_counts, strict=True)
+            differing = ", ".join(f"{code} {count} of {known}" for code, count, known in classes if count != known)
             warnings.warn(
-                f"{self.name}: {path} has {sum(counts)} images, not {sum(self.counts_known)}: {differing}", stacklevel=5
+                f"{self.name}: {path} has {sum(counts)} images, not {sum(self.published_counts)}: {differing}",
+                stacklevel=5,
             )
 
 

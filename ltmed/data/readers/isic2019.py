@@ -23,7 +23,7 @@ from ltmed.data.readers._files import (
     stem,
     warn_of_counts,
 )
-from ltmed.data.readers._parts import known_ids
+from ltmed.data.readers._parts import normalised_ids
 from ltmed.errors import UserError
 
 TRAINING, TEST = "ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Test_GroundTruth.csv"
@@ -57,7 +57,7 @@ class ISIC2019(DataModule):
     group_name = "lesion"
     source = "https://challenge.isic-archive.com/data/#2019"
     licence = "CC BY-NC 4.0"
-    counts_known = COUNTS
+    published_counts = COUNTS
     downloads = (
         Download(f"{SITE}/{TRAINING}"),
         Download(f"{SITE}/{METADATA}"),
@@ -131,7 +131,7 @@ class ISIC2019(DataModule):
         table = read_table(path) if path else {}
         if path is None or "lesion_id" not in table:
             return None
-        lesions = dict(zip(map(stem, column(table, path, "image")), known_ids(table["lesion_id"]), strict=True))
+        lesions = dict(zip(map(stem, column(table, path, "image")), normalised_ids(table["lesion_id"]), strict=True))
         if unlisted := sum(name not in lesions for name, known in zip(stems, training, strict=True) if known):
             warnings.warn(
                 f"{self.name}: {unlisted} training images are not in {path}; each counts as a lesion of its own",

@@ -22,7 +22,7 @@ from ltmed.data.readers._files import (
     stem,
     warn_of_counts,
 )
-from ltmed.data.readers._groups import connected, known_ids
+from ltmed.data.readers._groups import connected, normalised_ids
 from ltmed.errors import UserError, suggest
 
 LISTS = {
@@ -66,7 +66,7 @@ class ISICArchiveLT(DataModule):
     group_name = "lesion"
     source = "https://www.isic-archive.com"
     licence = "differs from image to image: CC0, CC BY or CC BY-NC; metadata.csv says which"
-    counts_known = COUNTS
+    published_counts = COUNTS
     layout = """\
   training.csv  validation.csv  testing.csv     (LMD's lists: image and one column of 0 and 1 per class), or
   labels.csv                                    (image,label[,split], or one column per class)
@@ -135,8 +135,8 @@ class ISICArchiveLT(DataModule):
                 f"{tree.root} has no list of images: neither {LISTS['train'][0]} nor {LIST}", self.how_to_get()
             )
         ids, labels, table = self._list(path)
-        words = table.get("split", [""] * len(ids))
-        parts = [part_of(word, table.where(row)) for row, word in enumerate(words)]
+        texts = table.get("split", [""] * len(ids))
+        parts = [part_of(text, table.where(row)) for row, text in enumerate(texts)]
         warn_of_counts(self.name, path, labels, self.classes, COUNTS)
         return {name: Entry(label, part) for name, label, part in zip(ids, labels, parts, strict=True)}
 
@@ -147,17 +147,17 @@ class ISICArchiveLT(DataModule):
         check_unrepeated(ids, table)
         if "label" not in table:
             return ids, onehot(table, path, ids, self.classes), table
-        known = {word.lower(): k for words in (self.classes, self.class_names) for k, word in enumerate(words)}
-        for row, word in enumerate(table["label"]):
-            if word.lower() not in known:
+        index_of = {name.lower(): k for names in (self.classes, self.class_names) for k, name in enumerate(names)}
+        for row, name in enumerate(table["label"]):
+            if name.lower() not in index_of:
                 raise UserError(
-                    f"{table.where(row)}: '{word}' is not a class of {self.name}", suggest(word.lower(), known)
+                    f"{table.where(row)}: '{name}' is not a class of {self.name}", suggest(name.lower(), index_of)
                 )
-        return ids, [known[word.lower()] for word in table["label"]], table
+        return ids, [index_of[name.lower()] for name in table["label"]], table
 
     def _groups(self, tree: Tree, stems: list[str]) -> tuple[np.ndarray | None, str]:
         """int64 `[N]`: images that share a lesion or a patient, directly or through others, have one number."""
-        place = {name: row for row, name in enumerate(stems)}
+        row_of = {name: row for row, name in enumerate(stems)}
         links: dict[str, list[tuple[int, str]]] = {"lesion_id": [], "patient_id": []}
         for path in (tree.file(name) for name in METADATA):
             if path is None:
@@ -166,12 +166,12 @@ class ISICArchiveLT(DataModule):
             units = {"lesion_id": column(table, path, "lesion_id"), "patient_id": table.get("patient_id", [])}
             names = [stem(name).removesuffix("_downsampled") for name in column(table, path, "isic_id", "image")]
             for unit, cells in units.items():
-                ids = zip(names, known_ids(cells), strict=False)
-                links[unit] += [(place[name], cell) for name, cell in ids if cell and name in place]
-        named = {row for pairs in links.values() for row, _ in pairs}
-        if not named:
+                ids = zip(names, normalised_ids(cells), strict=False)
+                links[unit] += [(row_of[name], cell) for name, cell in ids if cell and name in row_of]
+        has_id = {row for pairs in links.values() for row, _ in pairs}
+        if not has_id:
             return None, self.group_name
-        if unknown := len(stems) - len(named):
+        if unknown := len(stems) - len(has_id):
             warnings.warn(
                 f"{self.name}: {unknown} of {len(stems)} images have no lesion id; each counts as a lesion of its own",
                 stacklevel=4,

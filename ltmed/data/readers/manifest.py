@@ -13,7 +13,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import as_arrays
-from ltmed.data.readers._columns import chosen_columns
+from ltmed.data.readers._columns import parse_columns
 from ltmed.data.readers._files import require_folder
 from ltmed.data.readers._groups import (
     Groups,
@@ -28,7 +28,7 @@ from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
 from ltmed.data.readers._parts import fold_numbers
 from ltmed.data.readers._rows import Rows, read_rows, table_files
-from ltmed.data.readers._sets import Rules, several_of
+from ltmed.data.readers._sets import Rules, multilabel_reader
 from ltmed.data.readers._text import many, shortened
 from ltmed.data.readers._walk import patterns
 from ltmed.errors import UserError
@@ -90,8 +90,8 @@ class ManifestFile(DataModule):
         **settings: Any,
     ) -> None:
         self.name, self.file, self.order = str(name or self.name), file, list(classes or ())
-        self.columns, self.label_columns = chosen_columns(columns), [str(name) for name in label_columns or ()]
-        self.several = several_of(
+        self.columns, self.label_columns = parse_columns(columns), [str(name) for name in label_columns or ()]
+        self.multilabel_reader = multilabel_reader(
             bool(self.label_columns), multilabel, separator, Rules(uncertain, blank, no_finding, unlabelled)
         )
         self.allow_group_leakage, self.skip_missing = allow_group_leakage, on_bad_image == "skip"
@@ -107,30 +107,30 @@ class ManifestFile(DataModule):
         """
         require_folder(root, self.how_to_get())
         files = table_files(root, self.file, self.how_to_get())
-        rows, roles = read_rows(files, self.columns, self.label_columns, several=self.several is not None)
+        rows, roles = read_rows(files, self.columns, self.label_columns, multilabel=self.multilabel_reader is not None)
         tables = ", ".join(map(str, files))
-        if self.several is None:
+        if self.multilabel_reader is None:
             classes, labels = self._labels(rows, tables)
-            found, kept, named = None, None, classes
+            sets, selected, names = None, None, classes
         else:
-            found = self.several.read(rows.labels, rows.where, self.order, self.label_columns, self.name)
-            classes, labels, kept, named = found.labels, found.numbers.tolist(), found.kept, found.texts
-        paths = self._paths(root, rows, classes, labels, named)
-        if kept is not None:
-            paths = [path if keep else None for path, keep in zip(paths, kept.tolist(), strict=True)]
-        listed = merge(rows, paths, labels, named)
+            sets = self.multilabel_reader.read(rows.labels, rows.where, self.order, self.label_columns, self.name)
+            classes, labels, selected, names = sets.labels, sets.numbers.tolist(), sets.selected, sets.texts
+        paths = self._paths(root, rows, classes, labels, names)
+        if selected is not None:
+            paths = [path if keep else None for path, keep in zip(paths, selected.tolist(), strict=True)]
+        listed = merge(rows, paths, labels, names)
         self._warn_of_merged(listed, rows)
         groups = self._groups(listed)
         if groups is not None and listed.parts and not self.allow_group_leakage:
             images = listed.images
             refuse_divided_groups(groups.numbers, groups.unit, listed.parts, images, lambda row: listed.where(row))
         folds = fold_numbers(listed.folds, listed.where, tables) if listed.folds else None
-        notes = [f"columns of {path.name}: {found.described()}" for path, found in roles.items()]
+        notes = [f"columns of {path.name}: {columns.described()}" for path, columns in roles.items()]
         return Manifest(
             name=self.name,
             root=root,
             images=tuple(listed.images),
-            labels=np.array(listed.labels, dtype=np.int64) if found is None else found.sets[listed.labels],
+            labels=np.array(listed.labels, dtype=np.int64) if sets is None else sets.sets[listed.labels],
             classes=classes,
             class_names=classes,
             groups=None if groups is None else groups.numbers,
@@ -140,7 +140,7 @@ class ManifestFile(DataModule):
             folds=None if folds is None else np.array(folds, dtype=np.int64),
             sources=np.array(listed.sources) if listed.sources else None,
             attributes=as_arrays(listed.attributes),
-            notes=(*notes, *([groups.how] if groups else []), *(() if found is None else found.notes)),
+            notes=(*notes, *([groups.how] if groups else []), *(() if sets is None else sets.notes)),
         )
 
     def _labels(self, rows: Rows, tables: str) -> tuple[tuple[str, ...], list[int]]:
@@ -153,35 +153,37 @@ class ManifestFile(DataModule):
                 f"dataset.classes ({len(order)}) does not fit dataset.label_columns ({len(self.label_columns)})",
                 "Name every class once, in the order of the columns.",
             )
-        number = {column: place for place, column in enumerate(self.label_columns)}
+        number = {column: index for index, column in enumerate(self.label_columns)}
         return order, [number[column] for column in rows.labels]
 
     def _paths(
-        self, root: Path, rows: Rows, classes: Sequence[str], labels: Sequence[int], named: Sequence[str]
+        self, root: Path, rows: Rows, classes: Sequence[str], labels: Sequence[int], names: Sequence[str]
     ) -> list[str | None]:
-        """Path of every row's image, None where it is missing and may be left out; `named` is what messages say."""
+        """Path of every row's image, None if it is missing and may be skipped; `names` are labels for messages."""
         files = ImageFiles(root, self.include)
 
         def hints(row: int) -> tuple[str, ...]:
-            return rows.labels[row], named[labels[row]], rows.parts[row] if rows.parts else ""
+            return rows.labels[row], names[labels[row]], rows.parts[row] if rows.parts else ""
 
-        found = files.find(rows.images, rows.where, hints, (*classes, *set(rows.labels)))
-        for remark in found.remarks:
+        matches = files.find(rows.images, rows.where, hints, (*classes, *set(rows.labels)))
+        for remark in matches.remarks:
             warnings.warn(f"{self.name}: {remark}", stacklevel=4)
-        missing = [row for row, path in enumerate(found.paths) if path is None]
+        missing = [row for row, path in enumerate(matches.paths) if path is None]
         if missing:
-            first = shortened((rows.images[row] for row in missing), 5)
-            counts = Counter(named[labels[row]] for row in missing)
-            per_class = ", ".join(f"{code} {counts[code]}" for code in named if counts[code])
-            what = f"{len(missing):,} of {len(labels):,} listed images are not under {root} ({per_class}): {first}"
+            examples = shortened((rows.images[row] for row in missing), 5)
+            counts = Counter(names[labels[row]] for row in missing)
+            per_class = ", ".join(f"{code} {counts[code]}" for code in names if counts[code])
+            message = (
+                f"{len(missing):,} of {len(labels):,} listed images are not under {root} ({per_class}): {examples}"
+            )
             if not self.skip_missing or len(missing) == len(labels):
                 raise UserError(
-                    f"{rows.where(missing[0])}: {what}",
+                    f"{rows.where(missing[0])}: {message}",
                     "Put them there, correct the column of images, or leave these rows out with "
                     "dataset.on_bad_image=skip.",
                 )
-            warnings.warn(f"{self.name}: {what}; they are left out", stacklevel=4)
-        return found.paths
+            warnings.warn(f"{self.name}: {message}; they are left out", stacklevel=4)
+        return matches.paths
 
     def _warn_of_merged(self, listed: Listed, rows: Rows) -> None:
         if listed.repeated:

@@ -115,7 +115,7 @@ class MedMNIST(DataModule):
             UserError: neither archive nor unpacked folder; an archive of another kind; a label that no class has.
         """
         npz = root / archive(self.flag, self.size)
-        path = unpacked(root, self.flag, self.size, self.extract_to, self._mend(root))
+        path = unpacked(root, self.flag, self.size, self.extract_to, self._hint(root))
         table = read_table(path)
         labels = np.array([int(label) for label in column(table, path, "label")], dtype=np.int64)
         names = SETS.get(self.flag) or {str(index): f"class {index}" for index in range(int(labels.max()) + 1)}
@@ -141,9 +141,9 @@ class MedMNIST(DataModule):
             parts=np.array(column(table, path, "part")),
         )
 
-    def _mend(self, root: Path) -> str:
-        """What else could have been meant, and how to get it."""
-        have = sorted(path.name for path in root.glob("*mnist*.npz")) if root.is_dir() else []
-        there = f"There are {', '.join(have)}. " if have else ""
+    def _hint(self, root: Path) -> str:
+        """Hint for a missing archive: available archives, similar names, how to get it."""
+        archives = sorted(path.name for path in root.glob("*mnist*.npz")) if root.is_dir() else []
+        available = f"There are {', '.join(archives)}. " if archives else ""
         guess = "" if self.flag in SETS else suggest(self.flag, SETS) + " "
-        return f"{there}{guess}{self.how_to_get()}"
+        return f"{available}{guess}{self.how_to_get()}"

@@ -14,7 +14,7 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Table, check_unrepeated, column, read_table, scan, stem
-from ltmed.data.readers._several import groups_always_agree, located, read_columns, require_rules, without_absence
+from ltmed.data.readers._multilabel import groups_always_agree, located, read_columns, require_rules, without_absence
 from ltmed.errors import UserError, require_between, require_choice
 
 TABLES = ("full_df.csv", "labels.csv", "eye_labels.csv")
@@ -27,7 +27,7 @@ IGNORED = (
     "anterior segment image",
     "no fundus image",
 )
-"""Keywords that are about the photograph, not about the eye."""
+"""Keywords that describe the photograph, not the eye."""
 _PATTERNS = {
     "N": r"normal fundus",
     "H": r"hypertensive retinopathy",
@@ -46,7 +46,7 @@ class ODIR(DataModule):
     """OIA-ODIR's training part, 6,392 photographs of 3,358 patients in its Kaggle copy.
 
     The flags N to O of the published table are of the patient: an eye without findings has the labels of the other one.
-    Labels are therefore made from the keywords of each eye; what is suspected counts as present.
+    Labels are therefore derived from the keywords of each eye; suspected findings count as present.
 
     Args:
         labels: `groups`, the eight labels N to O, or `keywords`, a longer tail: every keyword is a label of its own,
@@ -74,7 +74,7 @@ class ODIR(DataModule):
     group_name = "patient"
     source = "https://odir2019.grand-challenge.org, https://www.kaggle.com/datasets/andrewmvd/ocular-disease-recognition-odir5k"
     licence = "not stated; ask the organisers before any use but research"
-    counts_known = (2873, 1722, 313, 301, 279, 192, 256, 880)
+    published_counts = (2873, 1722, 313, 301, 279, 192, 256, 880)
     layout = """\
   full_df.csv (or labels.csv): ID, filename, Left-Diagnostic Keywords, Right-Diagnostic Keywords, N, D, G, C, A, H, M, O
   <ID>_left.jpg, <ID>_right.jpg in any folder"""
@@ -104,7 +104,7 @@ class ODIR(DataModule):
         check_unrepeated(names, table)
         codes, class_names, labels, notes = self._labels(table, path, names)
         order = np.argsort(names, kind="stable")
-        found, _ = located([names[row] for row in order], tree.images, root, "Unpack the images there.")
+        paths, _ = located([names[row] for row in order], tree.images, root, "Unpack the images there.")
         labels = labels[order]
         groups = np.unique([column(table, path, "ID")[row] for row in order], return_inverse=True)[1].astype(np.int64)
         if groups_always_agree(labels, groups):
@@ -116,7 +116,7 @@ class ODIR(DataModule):
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(found),
+            images=tuple(paths),
             labels=labels,
             classes=codes,
             class_names=class_names,
@@ -135,13 +135,16 @@ class ODIR(DataModule):
         if self.labels == "keywords":
             if cells is None:
                 raise UserError(f"{path} has no keywords of each eye", "Leave dataset.labels=keywords out.")
-            found, values, left_out = keyword_labels(cells, self.fewest)
-            if self.no_finding == "absence" and NORMAL in found:
-                place = found.index(NORMAL)
-                found, values = found[:place] + found[place + 1 :], np.delete(values, place, axis=1)
-            if left_out:
-                notes += (f"{left_out} keywords of fewer than {self.fewest} images are no labels",)
-            return found, found, values, notes
+            names_of_labels, values, n_excluded = keyword_labels(cells, self.fewest)
+            if self.no_finding == "absence" and NORMAL in names_of_labels:
+                index = names_of_labels.index(NORMAL)
+                names_of_labels, values = (
+                    names_of_labels[:index] + names_of_labels[index + 1 :],
+                    np.delete(values, index, axis=1),
+                )
+            if n_excluded:
+                notes += (f"{n_excluded} keywords of fewer than {self.fewest} images are no labels",)
+            return names_of_labels, names_of_labels, values, notes
         if cells is None:
             values = read_columns([column(table, path, code) for code in CODES], CODES, table.where)
         else:
@@ -149,8 +152,8 @@ class ODIR(DataModule):
         codes: tuple[str, ...] = CODES
         if self.no_finding == "absence":
             by_name = {"normal": "N"} | {code: code for code in CODES[1:]}
-            kept, values = without_absence(tuple(by_name), values, table.where)
-            codes = tuple(by_name[name] for name in kept)
+            selected, values = without_absence(tuple(by_name), values, table.where)
+            codes = tuple(by_name[name] for name in selected)
         full: dict[str, str] = dict(zip(CODES, self.class_names, strict=True))
         return codes, tuple(full[code] for code in codes), values, notes
 
@@ -161,23 +164,23 @@ class ODIR(DataModule):
         sides = [table.get(f"{side}-diagnostic keywords") for side in ("left", "right")]
         if sides[0] is None or sides[1] is None:
             return None
-        found = []
+        keywords = []
         for row, name in enumerate(names):
             side = re.search(r"_(left|right)$", name)
             if side is None:
                 raise UserError(f"{table.where(row)}: '{name}' is neither a left nor a right eye", "Correct that row.")
-            found.append((sides[0] if side[1] == "left" else sides[1])[row])
-        return found
+            keywords.append((sides[0] if side[1] == "left" else sides[1])[row])
+        return keywords
 
 
 def keywords_of(cell: str) -> set[str]:
-    """What a cell says of an eye, in lower case: suspected counts as present, what is about the photograph does not.
+    """The lower-case keywords of an eye: suspected findings count as present, remarks on the photograph are ignored.
 
     Args:
         cell: keywords as in the table, joined by commas of any script, or by bars.
     """
-    words = (" ".join(word.split()) for word in re.split(r"[,\uff0c|]", cell.lower()))
-    plain = {re.sub(r"^susp(ected|icious) ", "", word) for word in words}
+    keywords = (" ".join(keyword.split()) for keyword in re.split(r"[,\uff0c|]", cell.lower()))
+    plain = {re.sub(r"^susp(ected|icious) ", "", keyword) for keyword in keywords}
     return plain - {"", *IGNORED}
 
 
@@ -191,10 +194,10 @@ def keyword_labels(cells: list[str], fewest: int) -> tuple[tuple[str, ...], np.n
     Returns:
         K keywords, sorted; float32 `[N, K]`, 0 or 1; how many keywords are no labels.
     """
-    found = [words - {NORMAL} if len(words) > 1 else words for words in map(keywords_of, cells)]
-    counts = Counter(word for words in found for word in words)
-    names = tuple(sorted(word for word, count in counts.items() if count >= fewest))
-    values = np.array([[float(name in words) for name in names] for words in found], np.float32)
+    keyword_sets = [keywords - {NORMAL} if len(keywords) > 1 else keywords for keywords in map(keywords_of, cells)]
+    counts = Counter(keyword for keywords in keyword_sets for keyword in keywords)
+    names = tuple(sorted(keyword for keyword, count in counts.items() if count >= fewest))
+    values = np.array([[float(name in keywords) for name in names] for keywords in keyword_sets], np.float32)
     return names, values.reshape(len(cells), len(names)), len(counts) - len(names)
 
 
@@ -204,10 +207,10 @@ def labels_of(cell: str) -> list[float]:
     Args:
         cell: keywords as in the table, joined by commas of any script, or by bars.
     """
-    found = {
-        next((code for code, pattern in _PATTERNS.items() if re.search(pattern, word)), "O")
-        for word in keywords_of(cell)
+    codes = {
+        next((code for code, pattern in _PATTERNS.items() if re.search(pattern, keyword)), "O")
+        for keyword in keywords_of(cell)
     }
-    if len(found) > 1:
-        found.discard("N")
-    return [float(code in found) for code in CODES]
+    if len(codes) > 1:
+        codes.discard("N")
+    return [float(code in codes) for code in CODES]

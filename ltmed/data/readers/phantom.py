@@ -49,11 +49,11 @@ class Phantom(DataModule):
         labels = np.array([self.classes.index(code) for code in codes], dtype=np.int64)
         tree = scan(root, self.how_to_get())
         again = f"Remove {root}; it is made again at the next run."
-        found = tree.locate([stem(image) for image in images], labels.tolist(), self.classes, again)
+        paths = tree.locate([stem(image) for image in images], labels.tolist(), self.classes, again)
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(found),
+            images=tuple(paths),
             labels=labels,
             classes=self.classes,
             class_names=self.class_names,

@@ -11,7 +11,7 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.phantom.write import MANIFEST
 from ltmed.data.phantom.write_multi import LABELS, write_phantom_multi
 from ltmed.data.readers._files import column, read_table, scan, stem
-from ltmed.data.readers._several import located, read_columns
+from ltmed.data.readers._multilabel import located, read_columns
 
 
 class PhantomMulti(DataModule):
@@ -38,11 +38,11 @@ class PhantomMulti(DataModule):
         images = [stem(name) for name in column(table, path, "image")]
         labels = read_columns([column(table, path, label) for label in LABELS], LABELS, table.where)
         tree = scan(root, self.how_to_get())
-        found, _ = located(images, tree.images, root, f"Remove {root}; it is made again at the next run.")
+        paths, _ = located(images, tree.images, root, f"Remove {root}; it is made again at the next run.")
         return Manifest(
             name=self.name,
             root=root,
-            images=tuple(found),
+            images=tuple(paths),
             labels=labels,
             classes=LABELS,
             class_names=self.class_names,

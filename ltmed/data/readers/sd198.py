@@ -49,11 +49,11 @@ class SD198(DataModule):
         self, *, lists: str | int = "8_2", list_number: int | None = None, more_than: int = 0, **common: Any
     ) -> None:
         # YAML and Hydra read 8_2 without quotes as the number 82.
-        known = {word.replace("_", ""): word for word in LISTS}
-        chosen = known.get(str(lists).replace("_", ""))
-        if chosen is None:
+        names = {name.replace("_", ""): name for name in LISTS}
+        selected = names.get(str(lists).replace("_", ""))
+        if selected is None:
             raise UserError(f"dataset.lists={lists} is not known", suggest(str(lists), LISTS))
-        self.lists, self.list_number, self.more_than = chosen, list_number, more_than
+        self.lists, self.list_number, self.more_than = selected, list_number, more_than
         super().__init__(**common)
 
     def read(self, root: Path) -> Manifest:
@@ -65,7 +65,7 @@ class SD198(DataModule):
         scan(root, self.how_to_get())
         top, folders = self._folders(root)
         labelled = {_key(path): name for name, paths in folders.items() for path in paths}
-        paths = {_key(path): path for found in folders.values() for path in found}
+        paths = {_key(path): path for folder_paths in folders.values() for path in folder_paths}
         names = self._official_order(top, sorted(folders))
         listed = self._release(top, labelled)
         keys = sorted(labelled.keys() & listed if listed else labelled)
@@ -124,10 +124,10 @@ class SD198(DataModule):
         _require_all(path, list(listed.values()), labelled)
         if labels.is_file() and classes.is_file():
             names = dict(_numbered(classes))
-            for number, word in _numbered(labels):
-                name = names.get(int(word)) if word.isdecimal() else None
+            for number, text in _numbered(labels):
+                name = names.get(int(text)) if text.isdecimal() else None
                 if number not in listed or name is None or labelled[listed[number]] != name:
-                    what = f"{labels}: image {number} has the class {word} ({name}), not that of its folder"
+                    what = f"{labels}: image {number} has the class {text} ({name}), not that of its folder"
                     raise UserError(what, "Get the lists again.")
         return set(listed.values())
 
@@ -142,15 +142,15 @@ class SD198(DataModule):
         tests = {number: _listed(folder / f"val_{number}.txt", labelled) for number in numbers}
         trains = {number: _listed(folder / f"train_{number}.txt", labelled) for number in tests}
         for number in tests:
-            if both := sorted(trains[number] & tests[number]):
-                what = f"{folder}: {both[0]} is in train_{number}.txt and in val_{number}.txt"
+            if in_both := sorted(trains[number] & tests[number]):
+                what = f"{folder}: {in_both[0]} is in train_{number}.txt and in val_{number}.txt"
                 raise UserError(what, "Get the lists again.")
-        wanted = self.list_number if self.list_number is not None or len(tests) > 1 else min(tests)
-        if wanted is not None:
-            if wanted not in tests:
-                what = f"{folder} has no val_{wanted}.txt (dataset.list_number)"
+        selected = self.list_number if self.list_number is not None or len(tests) > 1 else min(tests)
+        if selected is not None:
+            if selected not in tests:
+                what = f"{folder} has no val_{selected}.txt (dataset.list_number)"
                 raise UserError(what, f"There are {', '.join(map(str, tests))}.")
-            parts = ["train" if key in trains[wanted] else "test" if key in tests[wanted] else "" for key in keys]
+            parts = ["train" if key in trains[selected] else "test" if key in tests[selected] else "" for key in keys]
             return np.array(parts), None
         tested = set().union(*tests.values())
         complete = all(trains[number] == tested - tests[number] for number in tests)

@@ -1,1 +1,1 @@
-"""Which training images make up each batch of an epoch."""
+"""Samplers: the training images of each batch of an epoch."""

@@ -1,4 +1,4 @@
-"""Batches of pairs of images that are drawn in two ways, for methods that mix or compare the two.
+"""Batches of pairs of images from two samplers, for methods that mix or compare the two.
 
 Letters as in `samplers`; B pairs in a batch, so that 2 B images are loaded for it.
 """
@@ -13,11 +13,11 @@ from ltmed.data.samplers.single import Sampler
 
 
 class PairedSampler(Sampler):
-    """Pairs of an image that one sampler draws and an image that another one draws, independently of each other.
+    """Pairs of one image from each of two independent samplers.
 
-    A batch is (a_1, b_1, a_2, b_2, ...): the images of a pair are neighbours, so that slices of an even number of
-    images keep pairs together. An epoch has as many batches as the two samplers have, floor(N / B) for all that draw N
-    images. The first sampler draws what it would draw alone with the same seed.
+    A batch is (a_1, b_1, a_2, b_2, ...): the images of a pair are adjacent, so that slices of an even number of
+    images do not divide pairs. An epoch has as many batches as the shorter sampler, floor(N / B) for samplers of N
+    images. The first sampler yields the same images as without the second one.
 
     Args:
         labels: [N, ...] targets of the training images.
@@ -28,7 +28,7 @@ class PairedSampler(Sampler):
         second: likewise of the images b.
 
     Raises:
-        UserError: fewer images than one batch has pairs, or what the two samplers raise.
+        UserError: fewer images than the pairs of a batch, or an error of the two samplers.
     """
 
     def __init__(
@@ -47,5 +47,5 @@ class PairedSampler(Sampler):
 
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """The positions of all batches, int64 [steps * 2 B]."""
-        drawn = [half.order(epoch, rng)[: self.steps * self.pairs] for half in self.halves]
-        return np.stack(drawn, axis=1).ravel()
+        sampled = [half.order(epoch, rng)[: self.steps * self.pairs] for half in self.halves]
+        return np.stack(sampled, axis=1).ravel()

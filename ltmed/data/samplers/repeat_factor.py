@@ -1,10 +1,12 @@
-"""Images repeated by the rarest label that they have (Gupta, Dollar, Girshick, LVIS, CVPR 2019, section 5).
+"""Repeat factor sampling: images are repeated by the rarity of their rarest label.
+
+A. Gupta, P. Dollar, R. Girshick, "LVIS", CVPR 2019, section 5.
 
     f_c = share of the training images that have label c                                    (1)
     r_c = max(1, sqrt(t / f_c)),   r_i = max over the labels c of image i of r_c            (2)
 
-Image i is in an epoch r_i times on average: floor(r_i) times, and once more with the probability r_i - floor(r_i),
-drawn in every epoch. Letters as in `single`.
+Image i is in an epoch r_i times on average: floor(r_i) times, and once more with probability r_i - floor(r_i),
+sampled in every epoch. Letters as in `single`.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from ltmed.errors import UserError
 class RepeatFactorSampler(Sampler):
     """Every image r_i times per epoch, shuffled (Eq. 2); an image without labels once.
 
-    Rounding is stochastic, so that epochs would differ in length by a few images: each has floor(sum_i r_i / B)
-    batches, and where an epoch's draws are too few, images are drawn in proportion to r_i to fill the last batch.
+    Rounding is stochastic. To have the same length, each epoch has floor(sum_i r_i / B) batches; if an epoch has too
+    few images, further images are sampled in proportion to r_i to fill the last batch.
 
     Args:
         labels: [N] class numbers, or targets [N, K], of which 1 is a label that is present.
         batch_size: B.
         epochs: length of the stage.
         seed: of the stage.
-        threshold: t in (0, 1]; labels of a smaller share of the images are repeated.
+        threshold: t in (0, 1]; images with labels of a lower frequency are repeated.
 
     Raises:
         UserError: fewer images than one batch needs, or `threshold` out of range.
@@ -39,19 +41,19 @@ class RepeatFactorSampler(Sampler):
         if not 0 < threshold <= 1:
             raise UserError(f"sampler.threshold is {threshold}", "It must be more than 0 and at most 1.")
         self.factors = repeat_factors(labels, threshold)
-        # The sum may miss a whole number by the last digit.
+        # The sum may be slightly below an integer in floating point.
         self.steps = int(self.factors.sum() * (1 + 1e-12)) // self.batch_size
 
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """The positions of all batches, int64 [steps * B]."""
-        whole = np.floor(self.factors)
-        times = (whole + (rng.random(len(whole)) < self.factors - whole)).astype(np.int64)
-        drawn = rng.permutation(np.repeat(np.arange(len(times)), times))
-        missing = self.steps * self.batch_size - len(drawn)
+        floors = np.floor(self.factors)
+        repeats = (floors + (rng.random(len(floors)) < self.factors - floors)).astype(np.int64)
+        sampled = rng.permutation(np.repeat(np.arange(len(repeats)), repeats))
+        missing = self.steps * self.batch_size - len(sampled)
         if missing > 0:
-            more = rng.choice(len(times), size=missing, p=self.factors / self.factors.sum())
-            drawn = np.concatenate([drawn, more])
-        return drawn[: self.steps * self.batch_size]
+            extra = rng.choice(len(repeats), size=missing, p=self.factors / self.factors.sum())
+            sampled = np.concatenate([sampled, extra])
+        return sampled[: self.steps * self.batch_size]
 
 
 def repeat_factors(labels: np.ndarray, threshold: float) -> np.ndarray:

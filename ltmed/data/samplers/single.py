@@ -1,4 +1,4 @@
-"""Which training images make up each batch of an epoch.
+"""Samplers: the training images of each batch of an epoch.
 
 Letters: N training images, K classes, n_c images of class c, B images in a batch over all processes together.
 Every rank computes the same batches from the same seed and then takes its own slice of each (`shard`).
@@ -24,7 +24,7 @@ class Sampler(ABC):
 
     Args:
         labels: [N, ...] targets of the training images.
-        batch_size: B; None only for samplers that choose it themselves.
+        batch_size: B; None only for samplers that determine it themselves.
         epochs: length of the stage.
         seed: of the stage.
 
@@ -35,7 +35,7 @@ class Sampler(ABC):
     def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int) -> None:
         if batch_size is None:
             raise UserError(
-                f"batch_size is null, but {type(self).__name__} does not choose it",
+                f"batch_size is null, but {type(self).__name__} does not determine it",
                 "Set batch_size to a number, or use sampler=class_batches for this stage.",
             )
         if not 1 <= batch_size <= len(labels):
@@ -49,7 +49,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws the N positions (int64) of one epoch, in the order of use."""
+        """Samples the N positions (int64) of one epoch, in the order of use."""
 
     def batches(self, epoch: int) -> np.ndarray:
         """Positions of the images of every batch of `epoch` (from 0), int64 [steps, B], the same on all ranks."""
@@ -58,7 +58,7 @@ class Sampler(ABC):
 
 
 class InstanceSampler(Sampler):
-    """Each image once per epoch, shuffled anew; the up to B - 1 images of an incomplete last batch rest."""
+    """Each image once per epoch, in a new random order; up to B - 1 images of an incomplete last batch are skipped."""
 
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """A permutation of all positions."""
@@ -66,7 +66,7 @@ class InstanceSampler(Sampler):
 
 
 class Grouped(NamedTuple):
-    """The training images, class by class; of several labels an image is in every class that it has."""
+    """The training images by class; with several labels, an image is in every class that it has."""
 
     counts: np.ndarray
     """n_c, int64 [K]; no zeros."""
@@ -107,8 +107,8 @@ def group_by_label(labels: np.ndarray) -> tuple[Grouped, int]:
         labels: float [N, K]: 1 present, 0 absent, NaN unknown.
 
     Returns:
-        the images of each label, and behind them, as a class of its own, those without any, if there are any (their
-        number).
+        the images of each label, followed by those without any label as a separate class, and the number of the
+        latter.
 
     Raises:
         UserError: no image has a label.
@@ -125,10 +125,10 @@ def group_by_label(labels: np.ndarray) -> tuple[Grouped, int]:
 
 
 class _ClassSampler(Sampler):
-    """N draws with replacement: a class by `class_probabilities`, then one of its images evenly.
+    """N samples with replacement: a class by `class_probabilities`, then one of its images uniformly.
 
-    Where images have several labels (targets [N, K]), a draw is of an image without any label as often as such images
-    are in the data; otherwise a label by `class_probabilities`, then one of the images that have it.
+    With several labels (targets [N, K]), images without any label are sampled with their frequency in the data;
+    otherwise a label is sampled by `class_probabilities`, then one of the images that have it.
     """
 
     def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int) -> None:
@@ -136,20 +136,20 @@ class _ClassSampler(Sampler):
         groups, without = group_by_label(labels) if labels.ndim == 2 else (group_by_class(labels), 0)
         self._sizes, self._by_class, self._starts = groups
         self.counts = self._sizes[:-1] if without else self._sizes
-        """n_c of the classes that `class_probabilities` is about."""
+        """n_c of the classes of `class_probabilities`."""
         self._without = without / len(labels)
 
     @abstractmethod
     def class_probabilities(self, epoch: int) -> np.ndarray:
-        """Probability of each class at a draw, [K], sum 1."""
+        """Sampling probability of each class, [K], sum 1."""
 
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
-        """N positions, drawn with replacement."""
+        """N positions, sampled with replacement."""
         probabilities = self.class_probabilities(epoch)
         if self._without:
             probabilities = np.append(probabilities * (1 - self._without), self._without)
-        drawn = rng.choice(len(self._sizes), size=len(self.labels), p=probabilities)
-        return self._by_class[self._starts[drawn] + rng.integers(self._sizes[drawn])]
+        classes = rng.choice(len(self._sizes), size=len(self.labels), p=probabilities)
+        return self._by_class[self._starts[classes] + rng.integers(self._sizes[classes])]
 
     def _power(self, q: float) -> np.ndarray:
         weights = self.counts.astype(np.float64) ** q
@@ -157,7 +157,7 @@ class _ClassSampler(Sampler):
 
 
 class PowerSampler(_ClassSampler):
-    """Classes in proportion to n_c^q (Kang et al. 2020, Eq. 1): N draws with replacement per epoch.
+    """Classes in proportion to n_c^q (Kang et al. 2020, Eq. 1): N samples with replacement per epoch.
 
     Args:
         labels: [N] class numbers; every class from 0 to the largest must occur. Or targets [N, K], see
@@ -165,7 +165,7 @@ class PowerSampler(_ClassSampler):
         batch_size: B.
         epochs: length of the stage.
         seed: of the stage.
-        q: 0 is class-balanced, 0.5 square root, 1 as the data are.
+        q: 0 is class-balanced, 0.5 square root, 1 instance-balanced.
 
     Raises:
         UserError: fewer images than one batch needs, or a class without images.
@@ -181,10 +181,10 @@ class PowerSampler(_ClassSampler):
 
 
 class EffectiveNumberSampler(_ClassSampler):
-    """Images in proportion to 1 / E of their class, E_c = (1 - b^n_c) / (1 - b) (Cui et al. 2019): N draws per epoch.
+    """Images in proportion to 1 / E of their class, E_c = (1 - b^n_c) / (1 - b) (Cui et al. 2019): N samples per epoch.
 
-    E is the effective number of images: near n_c for classes that are small beside 1 / (1 - b), which become equally
-    frequent, and at most 1 / (1 - b), so that larger classes stay larger.
+    E is the effective number of images: near n_c for classes much smaller than 1 / (1 - b), which become equally
+    frequent, and at most 1 / (1 - b), so that larger classes are still sampled more often.
 
     Args:
         labels: [N] class numbers; every class from 0 to the largest must occur. Or targets [N, K], see
@@ -192,7 +192,7 @@ class EffectiveNumberSampler(_ClassSampler):
         batch_size: B.
         epochs: length of the stage.
         seed: of the stage.
-        beta: b in [0, 1); 0 is as the data are, towards 1 class-balanced.
+        beta: b in [0, 1); 0 is instance-balanced, towards 1 class-balanced.
 
     Raises:
         UserError: fewer images than one batch needs, a class without images, or `beta` out of range.
@@ -219,29 +219,29 @@ class ProgressiveSampler(_ClassSampler):
         return (1 - share) * self._power(1) + share * self._power(0)
 
 
-class ChoosesEpoch:
-    """What Lightning, or a plain loop, chooses the epoch of a loader by."""
+class EpochAware:
+    """Mixin with `set_epoch`, by which Lightning or a training loop sets the epoch of a loader."""
 
     epoch = 0
-    """From 0; the one that the next iteration yields."""
+    """From 0; the epoch of the next iteration."""
 
     @property
     def sampler(self) -> Self:
-        """Itself: Lightning looks here for `set_epoch`."""
+        """The loader itself: Lightning calls `sampler.set_epoch`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch (from 0) that the next iteration yields."""
+        """Sets the epoch (from 0) of the next iteration."""
         self.epoch = epoch
 
 
-class EpochBatches(ChoosesEpoch):
+class EpochBatches(EpochAware):
     """A sampler as the `batch_sampler` of a `torch.utils.data.DataLoader`, for training loops of your own.
 
-    Lightning chooses the epoch by itself; a plain loop calls `set_epoch`, as with torch's `DistributedSampler`.
+    Lightning sets the epoch itself; a training loop calls `set_epoch`, as with torch's `DistributedSampler`.
 
     Args:
-        sampler: says which positions make up each batch.
+        sampler: yields the positions of each batch.
         rank: this process's number.
         world: number of processes; each gets an equal slice of every batch.
     """
@@ -264,7 +264,7 @@ def shard(batches: np.ndarray, rank: int, world: int, parts: int = 1) -> np.ndar
         batches: of all ranks together.
         rank: this process's number.
         world: number of processes.
-        parts: that each slice is divided into, one after the other.
+        parts: number of consecutive parts of each slice.
 
     Raises:
         UserError: B is not divisible by `world`, or the slice by `parts`.
@@ -275,10 +275,10 @@ def shard(batches: np.ndarray, rank: int, world: int, parts: int = 1) -> np.ndar
             f"batch_size {batch_size} cannot be divided evenly among {world} processes",
             f"batch_size counts all processes together: choose a multiple of {world}.",
         )
-    own = batch_size // world
-    if own % parts:
+    per_process = batch_size // world
+    if per_process % parts:
         raise UserError(
-            f"The {own} images that a process has of a batch cannot be computed in {parts} equal parts",
+            f"The {per_process} images that a process has of a batch cannot be computed in {parts} equal parts",
             f"Choose a batch_size that {parts * world} divides, or another finetune.accumulate.",
         )
-    return batches[:, rank * own : (rank + 1) * own].reshape(-1, own // parts)
+    return batches[:, rank * per_process : (rank + 1) * per_process].reshape(-1, per_process // parts)

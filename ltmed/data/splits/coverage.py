@@ -1,4 +1,4 @@
-"""Whether a split has images of every class: what cannot be learned is refused, what cannot be measured is reported."""
+"""Checks that a split has training images (error) and validation images (warning) of every class."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 
-_SHOWN = 10
+_MAX_LISTED = 10
 
 
 def warn_of_unseen_classes(split: Split, manifest: Manifest) -> None:
-    """Warns where a validation part lacks a class: the best epoch is chosen without it.
+    """Warns of classes without validation images, on which checkpoint selection does not depend.
 
-    Also of labels that nobody can learn, which a multi-label data set may have, see `require_training_images`.
+    Also warns of labels without positive training images in multi-label data, see `require_training_images`.
     """
     untrained = np.flatnonzero(split.counts(manifest)["train"] == 0)
     if len(untrained) and manifest.multilabel:
         warnings.warn(
             f"{len(untrained):,} of {len(manifest.classes):,} labels have no positive training image "
-            f"({_first(manifest, untrained)}): losses and metrics leave them out",
+            f"({_listed(manifest, untrained)}): losses and metrics exclude them",
             stacklevel=2,
         )
     absent = split.absent(manifest, "val")
     if len(absent) and len(split.val):
         trained = int((split.counts(manifest)["train"] > 0).sum())
         warnings.warn(
-            f"{len(absent):,} of {trained:,} classes have no validation image ({_first(manifest, absent)}): the "
-            "validation metrics, and the checkpoint that they choose, do not depend on them",
+            f"{len(absent):,} of {trained:,} classes have no validation image ({_listed(manifest, absent)}): the "
+            "validation metrics, and the selected checkpoint, do not depend on them",
             stacklevel=2,
         )
 
 
 def require_training_images(split: Split, manifest: Manifest) -> None:
-    """Makes sure that every class can be learned; of several labels per image at least one.
+    """Checks that every class has training images; with several labels per image, at least one label.
 
     Raises:
         UserError: naming the classes that have no training image.
     """
     missing = np.flatnonzero(split.counts(manifest)["train"] == 0)
     if len(missing) and not (manifest.multilabel and len(missing) < len(manifest.classes)):
-        named = ", ".join(f"{manifest.classes[index]} ({manifest.counts[index]} in all)" for index in missing)
+        names = ", ".join(f"{manifest.classes[index]} ({manifest.counts[index]} in all)" for index in missing)
         raise UserError(
-            f"split={split.name} of {manifest.name} has no training image of class {named}",
+            f"split={split.name} of {manifest.name} has no training image of class {names}",
             "Check the data set folder, or hold out fewer images (split.test, split.val).",
         )
 
 
-def _first(manifest: Manifest, classes: np.ndarray) -> str:
-    """The codes of some classes, cut to fit into a message."""
-    more = f" and {len(classes) - _SHOWN:,} more" if len(classes) > _SHOWN else ""
-    return ", ".join(manifest.classes[index] for index in classes[:_SHOWN]) + more
+def _listed(manifest: Manifest, classes: np.ndarray) -> str:
+    """The codes of classes, truncated for a message."""
+    suffix = f" and {len(classes) - _MAX_LISTED:,} more" if len(classes) > _MAX_LISTED else ""
+    return ", ".join(manifest.classes[index] for index in classes[:_MAX_LISTED]) + suffix

@@ -1,4 +1,4 @@
-"""The divisions that papers report their figures on, by image and without regard to lesions or patients."""
+"""The splits of papers, by image, without regard to lesions or patients."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ltmed.errors import UserError, suggest
 
 @dataclass(frozen=True)
 class Division:
-    """What a paper did. Without `test`, `folds` are the test parts one after another.
+    """The split of a paper. Without `test`, each of `folds` is the test part once.
 
-    With `test` and `folds`, the rest is divided into folds, and `fold` says which of them is the validation part.
+    With `test` and `folds`, the remaining images are divided into folds, one of which is the validation part.
     """
 
     description: str
-    """As the paper says it."""
+    """In the terms of the paper."""
     test: float | None = None
     """Fraction of all images."""
     val: float | None = None
-    """Fraction of all images; None if the paper names no validation part."""
+    """Fraction of all images; None if the paper has no validation part."""
     folds: int = 1
     published: bool = False
-    """The data set's own parts, where its folder has them, are the paper's."""
+    """Whether the data set's own parts, if present, are those of the paper."""
 
 
 FIVE_FOLDS = Division("5 folds", folds=5)
@@ -46,21 +46,21 @@ PAPERS: dict[str, dict[str, Division]] = {
 }
 """Paper (named as its method) -> data set -> division."""
 ELSEWHERE = {("lmd", "isic2019_lt"): "split=lmd split.ratio=100 draws the very images of its released code."}
-"""What to say instead, where a paper's division is more than proportions."""
+"""Hints for splits that are more than proportions."""
 
 
 def paper(manifest: Manifest, fold: int, *, of: str, val: float = 0.1, seed: int = 0, pool: str = "train") -> Split:
-    """Divides as a paper did, stratified by class, image by image; images of one lesion land in train and test.
+    """Splits as a paper did, stratified by class, by image; images of one lesion may be in train and test.
 
-    Unless the data set's own parts are the paper's, its draw is not published, and this is the same kind of division
-    but not the same one.
+    Unless the data set's own parts are those of the paper, its random split is not published: this is the same kind of
+    split, with other images.
 
     Args:
         manifest: the images.
-        fold: which fold is tested (5 folds) or chosen on (80:20 and 5 folds); 0 where there is one division.
+        fold: the test fold (5 folds) or the validation fold (80:20 and 5 folds); 0 if there is one split.
         of: the paper, named as its method.
-        val: fraction of the images outside the test part that chooses the checkpoint where the paper has no
-            validation part. Those papers choose on the test part or do not say how they choose.
+        val: fraction of the images outside the test part for checkpoint selection if the paper has no
+            validation part. Those papers select on the test part, or do not report how they select.
         seed: of the division.
         pool: see `ltmed.data.splits.protocols.grouped`.
 
@@ -84,22 +84,22 @@ def paper(manifest: Manifest, fold: int, *, of: str, val: float = 0.1, seed: int
 
 
 def division_of(paper: str, dataset: str) -> Division:
-    """The division that the paper used on the data set.
+    """The split that the paper used on the data set.
 
     Raises:
-        UserError: there is none, with the names that have one.
+        UserError: there is none; the message lists the known ones.
     """
     if paper not in PAPERS:
         raise UserError(
             f"No paper is known for method '{paper}'",
             f"Say split.of=NAME for the division of another one's. {suggest(paper, PAPERS)}",
         )
-    known = PAPERS[paper]
+    divisions = PAPERS[paper]
     if (paper, dataset) in ELSEWHERE:
         raise UserError(f"protocol=paper has no division of {dataset} by '{paper}'", ELSEWHERE[paper, dataset])
-    if dataset not in known:
+    if dataset not in divisions:
         raise UserError(
             f"The paper of '{paper}' does not divide {dataset}",
-            f"It has {', '.join(known)}. Choose split.of=NAME, or split=random or split=grouped without protocol.",
+            f"It has {', '.join(divisions)}. Choose split.of=NAME, or split=random or split=grouped without protocol.",
         )
-    return known[dataset]
+    return divisions[dataset]

@@ -1,4 +1,4 @@
-"""Training, validation and test parts: group-disjoint by default, per image as in the papers, or the data set's own."""
+"""Training, validation and test parts: group-disjoint (default), by image as in papers, or the data set's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which rows of a manifest are trained on, chosen on and tested on; rows in no part are unused."""
+    """Training, validation and test rows of a manifest; rows in no part are unused."""
 
     name: str
     """The protocol: "grouped", "random", "official", "file", ..."""
@@ -35,9 +35,11 @@ class Split:
         return {part: getattr(self, part) for part in PARTS}
 
     def without(self, rows: Iterable[int]) -> Split:
-        """The same split with `rows` left out of every part (images that cannot be decoded)."""
+        """The same split without `rows` (images that cannot be decoded)."""
         bad = np.fromiter(rows, dtype=np.int64)
-        return replace(self, **{part: kept[~np.isin(kept, bad)] for part, kept in self.parts.items()})
+        return replace(
+            self, **{part: rows_of_part[~np.isin(rows_of_part, bad)] for part, rows_of_part in self.parts.items()}
+        )
 
     def counts(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """int64 `[K]` images per class (positives per label), for each part."""
@@ -45,9 +47,9 @@ class Split:
         return {part: count_labels(manifest.labels[rows], number) for part, rows in self.parts.items()}
 
     def digest(self, manifest: Manifest) -> str:
-        """12 hex characters that name this division: a hash over the sorted lines "part image label[|label ...]".
+        """12 hex characters that identify this split: a hash over the sorted lines "part image label[|label ...]".
 
-        Images are named without folder and extension where that is unique, so it is the same in every layout.
+        Images are named without folder and extension if that is unique, so that it does not depend on the layout.
         """
         names = _names(manifest.images)
         lines: list[str] = []
@@ -79,12 +81,12 @@ class Split:
         }
 
     def absent(self, manifest: Manifest, part: str) -> np.ndarray:
-        """Classes that are trained on and have no image in `part`; int64 indices."""
+        """Classes with training images but no image in `part`; int64 indices."""
         counts = self.counts(manifest)
         return np.flatnonzero((counts["train"] > 0) & (counts[part] == 0))
 
     def describe(self, manifest: Manifest) -> str:
-        """A table of images per class and part, and one line that says which protocol this is and what it leaks."""
+        """A table of images per class and part, and one line with protocol, digest and leakage."""
         parts, labels = self.counts(manifest).values(), manifest.labels
         rows = [["class", *PARTS]]
         rows += [[code, *(f"{part[index]:,}" for part in parts)] for index, code in enumerate(manifest.classes)]
@@ -92,8 +94,8 @@ class Split:
             without = [(~(labels[part] == 1).any(axis=1)).sum() for part in self.parts.values()]
             rows.append(["(none)", *(f"{number:,}" for number in without)])
         rows += [["total", *(f"{len(part):,}" for part in self.parts.values())]]
-        wide = max(len(row[0]) for row in rows)
-        table = [row[0].ljust(wide) + "".join(cell.rjust(9) for cell in row[1:]) for row in rows]
+        width = max(len(row[0]) for row in rows)
+        table = [row[0].ljust(width) + "".join(cell.rjust(9) for cell in row[1:]) for row in rows]
         leak, unused = self.leakage(manifest), len(manifest) - sum(map(len, self.parts.values()))
         line = f"split {self.name} {self.digest(manifest)}: no {manifest.group_name} ids, so leakage is unknown"
         if leak is not None:
@@ -113,20 +115,20 @@ def grouped(
     val_seed: int | None = None,
     pool: str = "train",
 ) -> Split:
-    """Divides by group, stratified by class: no lesion (patient) has images in two parts.
+    """Splits by group, stratified by class: no lesion (patient) has images in two parts.
 
-    `ltmed.data.splits.apportion` has the rule. Every class of three groups or more that the test part leaves two of has
-    a validation group, also where that is more than its share.
+    The rule is in `ltmed.data.splits.apportion`. Every class of at least three groups, two of them outside the test
+    part, has a validation group, even if that is more than its share.
 
     Args:
         manifest: the images.
         fold: which fold is the test part.
         folds: number of outer folds, each of them the test part once.
         test: instead of folds, one hold-out with this fraction of the images; only fold 0 exists then.
-        val: fraction of the images outside the test part that is held out for choosing, by the same rule.
-        seed: of the division alone, not that of the run, so that runs can be compared.
-        val_seed: of the choice of validation images alone, around the same test part; None takes `seed`.
-        pool: "train" leaves a data set's own validation and test images unused, "all" divides them too.
+        val: fraction of the images outside the test part in the validation part, by the same rule.
+        seed: of the split, independent of the seed of the run, so that runs can be compared.
+        val_seed: of the validation part only, with the same test part; None for `seed`.
+        pool: "train" leaves a data set's own validation and test images unused, "all" splits them as well.
 
     Raises:
         UserError: no groups, a fold that does not exist, a fraction outside (0, 1), a part without images.
@@ -151,7 +153,7 @@ def random(
     val_seed: int | None = None,
     pool: str = "train",
 ) -> Split:
-    """Divides image by image, stratified by class, as most papers do: images of one lesion end up in train and test.
+    """Splits by image, stratified by class, as most papers do: images of one lesion may be in train and test.
 
     Arguments, result and errors are those of `grouped`, except that no groups are needed.
     """
@@ -161,41 +163,41 @@ def random(
 def official(
     manifest: Manifest, fold: int, name: str = "official", *, val: float | None = None, seed: int = 0
 ) -> Split:
-    """Takes the parts, or the cross-validation folds, that come with the data set.
+    """The parts, or the cross-validation folds, of the data set itself.
 
     Args:
         manifest: the images.
         fold: which of the data set's own folds is the test part; 0 where it has one test part.
-        name: what the split is called in messages and results.
-        val: None takes the data set's own validation part, or a tenth of the training images (by group where
-            groups are known) if it has none. A fraction always takes that from the training images instead.
-        seed: of the choice of validation images.
+        name: name of the split in messages and results.
+        val: None uses the data set's own validation part, or a tenth of the training images (by group where groups
+            are known) if it has none. A fraction of the training images always replaces it.
+        seed: of the validation part.
 
     Raises:
-        UserError: the data set has no own parts, or no such fold; a part is without images.
+        UserError: the data set has no parts of its own, or no such fold; a part has no images.
     """
     if manifest.folds is not None:
         number = int(manifest.folds.max()) + 1
-        given = np.where(manifest.folds == fold, "test", np.where(manifest.folds >= 0, "train", ""))
+        parts = np.where(manifest.folds == fold, "test", np.where(manifest.folds >= 0, "train", ""))
     elif manifest.parts is not None:
-        number, given = 1, manifest.parts
+        number, parts = 1, manifest.parts
     else:
         raise UserError(
             f"{manifest.name} in {manifest.root} has no parts of its own, which split=official needs",
             "Use split=grouped or split=random.",
         )
     _check_fold(name, fold, number)
-    train, chosen = np.flatnonzero(given == "train"), np.flatnonzero(given == "val")
-    if val is not None or not len(chosen):
+    train, validation = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "val")
+    if val is not None or not len(validation):
         groups = np.arange(len(manifest)) if manifest.groups is None else manifest.groups
         share = 0.1 if val is None else val
-        train, chosen = _choose(manifest, groups, train, np.flatnonzero(given != ""), share, seed, fold)
-    return _checked(Split(name, train, chosen, np.flatnonzero(given == "test")), manifest)
+        train, validation = _choose(manifest, groups, train, np.flatnonzero(parts != ""), share, seed, fold)
+    return _checked(Split(name, train, validation, np.flatnonzero(parts == "test")), manifest)
 
 
 @lru_cache(maxsize=2)
 def _names(images: tuple[str, ...]) -> tuple[str, ...]:
-    """What a digest calls each image: its name without folder and extension in lower case, or else its path."""
+    """Names of the images in a digest: lower-case names without folder and extension if unique, else paths."""
     names = []
     for image in images:
         name = image.rpartition("/")[2].lower()
@@ -215,7 +217,7 @@ def _divide(
     seeds: tuple[int, int | None],
     pool: str,
 ) -> Split:
-    """The nested division of the pool: test fold (or hold-out) first, validation images from the rest."""
+    """The nested split of the pool: test fold (or hold-out) first, then validation images from the rest."""
     if pool not in ("train", "all"):
         raise UserError(f"split.pool={pool} does not exist", suggest(pool, ("train", "all")))
     rows = np.arange(len(manifest))
@@ -225,33 +227,35 @@ def _divide(
         if folds < 2:
             raise UserError(f"split.folds={folds} leaves nothing to train on", "Use at least 2, or split.test=0.2.")
         _check_fold(name, fold, folds)
-        place = apportion(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seeds[0]))
-        rest, tested = rows[place != fold], rows[place == fold]
+        fold_of = apportion(manifest.labels[rows], groups[rows], [1 / folds] * folds, derive("split", seeds[0]))
+        rest, test_rows = rows[fold_of != fold], rows[fold_of == fold]
     else:
         _check_fold(f"{name} with split.test={test}", fold, 1)
-        held = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seeds[0]))
-        rest, tested = rows[~held], rows[held]
-    train, chosen = _choose(manifest, groups, rest, rows, val, seeds[0] if seeds[1] is None else seeds[1], fold)
-    return _checked(Split(name, train, chosen, tested), manifest)
+        in_test = _hold_out(manifest, groups, rows, test, "split.test", derive("split", seeds[0]))
+        rest, test_rows = rows[~in_test], rows[in_test]
+    train, validation = _choose(manifest, groups, rest, rows, val, seeds[0] if seeds[1] is None else seeds[1], fold)
+    return _checked(Split(name, train, validation, test_rows), manifest)
 
 
 def _choose(
     manifest: Manifest, groups: np.ndarray, rest: np.ndarray, rows: np.ndarray, share: float, seed: int, fold: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divides `rest`, what is not tested of `rows`, into training and validation rows."""
-    held = _hold_out(manifest, groups, rest, share, "split.val", derive("split", seed, "val", fold))
+    """Splits `rest`, the rows outside the test part, into training and validation rows."""
+    in_validation = _hold_out(manifest, groups, rest, share, "split.val", derive("split", seed, "val", fold))
     if not len(rest):
         return rest, rest
-    known = groups_per_class(manifest.labels[rows], groups[rows], len(manifest.classes))
-    again = derive("split", seed, "val", fold, "classes")
-    held = reach_all_classes(held, manifest.labels[rest], groups[rest], share, again, known)
-    return rest[~held], rest[held]
+    group_counts = groups_per_class(manifest.labels[rows], groups[rows], len(manifest.classes))
+    class_seed = derive("split", seed, "val", fold, "classes")
+    in_validation = reach_all_classes(
+        in_validation, manifest.labels[rest], groups[rest], share, class_seed, group_counts
+    )
+    return rest[~in_validation], rest[in_validation]
 
 
 def _hold_out(
     manifest: Manifest, groups: np.ndarray, rows: np.ndarray, share: float | None, key: str, seed: int
 ) -> np.ndarray:
-    """Which of `rows` are in the fraction `share` that is held out, bool."""
+    """Mask of the fraction `share` of `rows` that is held out, bool."""
     if share is None or not 0 < share < 1:
         raise UserError(f"{key}={share} is not a fraction between 0 and 1", f"For instance {key}=0.2.")
     return apportion(manifest.labels[rows], groups[rows], [1 - share, share], seed) == 1
@@ -259,8 +263,8 @@ def _hold_out(
 
 def _check_fold(name: str, fold: int, folds: int) -> None:
     if not 0 <= fold < folds:
-        have = f"folds 0-{folds - 1}" if folds > 1 else "fold 0 only"
-        raise UserError(f"fold {fold} is out of range: split={name} has {have}", "Set fold to one of them.")
+        available = f"folds 0-{folds - 1}" if folds > 1 else "fold 0 only"
+        raise UserError(f"fold {fold} is out of range: split={name} has {available}", "Set fold to one of them.")
 
 
 def _checked(split: Split, manifest: Manifest) -> Split:

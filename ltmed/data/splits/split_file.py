@@ -1,4 +1,4 @@
-"""A division of the images that a file lists, for instance one that a paper's authors published."""
+"""A split from a file, for instance one that the authors of a paper published."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ltmed.errors import UserError
 def from_file(
     manifest: Manifest, fold: int, *, path: str | None = None, val: float | None = None, seed: int = 0
 ) -> Split:
-    """Takes the parts that a table with the columns `image` and `part` gives.
+    """Reads the split from a table with the columns `image` and `part`.
 
     Images are named by their path as in the data set, or by file name without folders and extension. Images that the
     table does not list are in no part.
 
     Args:
         manifest: the images.
-        fold: 0; a file describes one division.
+        fold: 0; a file describes one split.
         path: the table (CSV or TSV); `part` is train, val or test, or empty for an image that is not used.
-        val: None takes the table's validation part, or a tenth of its training part (by group where groups are
-            known) if it has none. A fraction always takes that from the training part instead.
-        seed: of the choice of validation images.
+        val: None uses the table's validation part, or a tenth of its training part (by group where groups are known)
+            if it has none. A fraction of the training part always replaces it.
+        seed: of the validation part.
 
     Raises:
-        UserError: no or an unreadable table, an image that the data set does not have, one that is listed in two
-            parts, a part that is none; the message names the file and the line.
+        UserError: a missing or unreadable table, an unknown image, an image in two parts, an unknown part; the message
+            names the file and the line.
     """
     if path is None:
         raise UserError("split=file needs a table", "Say split.path=FILE, a CSV with the columns image and part.")
     table = read_table(Path(path).expanduser())
     rows = _rows_by_name(manifest)
-    given: dict[int, tuple[str, int]] = {}
+    assigned: dict[int, tuple[str, int]] = {}
     names, parts = column(table, table.path, "image"), column(table, table.path, "part", "split")
     for line, (name, cell) in enumerate(zip(names, parts, strict=True)):
         part = part_of(cell, table.where(line))
@@ -49,15 +49,15 @@ def from_file(
             )
         if row < 0:
             raise UserError(f"{table.where(line)}: several images are called '{name[:120]}'", "Write the whole path.")
-        before, first = given.setdefault(row, (part, line))
-        if before != part:
+        earlier, first = assigned.setdefault(row, (part, line))
+        if earlier != part:
             raise UserError(
-                f"{table.where(line)}: '{name[:120]}' is in part '{part}' here and in part '{before}' in line "
+                f"{table.where(line)}: '{name[:120]}' is in part '{part}' here and in part '{earlier}' in line "
                 f"{table.lines[first]}",
                 "An image is in one part only; correct the file.",
             )
     parts = np.full(len(manifest), "", dtype="<U5")
-    for row, (part, _) in given.items():
+    for row, (part, _) in assigned.items():
         parts[row] = part
     return official(replace(manifest, parts=parts, folds=None), fold, "file", val=val, seed=seed)
 

@@ -1,4 +1,4 @@
-"""LMD: its calibration, iteration by iteration."""
+"""LMD: validation metrics of the EM iterations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ltmed.plots.run.data import RunData
 
 
 def em_trajectory(data: RunData, stage: str) -> Figure | None:
-    """The stage that iterates E and M steps, beginning at what the stage before it handed on."""
+    """Metrics of the EM stage, starting from the network of the stage before it."""
     metrics = data.validation(stage)
     if not metrics:
         return None
     names = list(data.stages)
     before = {}
-    if place := names.index(stage):
-        earlier = names[place - 1]
+    if index := names.index(stage):
+        earlier = names[index - 1]
         epoch = data.selected_epoch(earlier)
         if epoch is not None:
             logged = data.validation(earlier)
@@ -41,10 +41,10 @@ def trajectory(
 
     Args:
         metrics: J values of each metric, after iterations 1 to J.
-        before: the same metrics of the network that stage 1 handed on: iteration 0.
+        before: the same metrics of the network of stage 1: iteration 0.
         loss: J mean losses of the E step.
         title: above the figure.
-        selected: the iteration, from 1, whose weights are the run's.
+        selected: the iteration, from 1, of the selected checkpoint.
     """
     figure = style.new_figure(5.0)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from ltmed.plots import style, titles
 from ltmed.plots.run.data import RunData
 
-MAX_NUMBERED = 15
-"""Classes up to which the cells have numbers."""
+MAX_ANNOTATED = 15
+"""Number of classes up to which the cells show values."""
 
 
 def centre_distances(data: RunData, stage: str) -> Figure | None:
@@ -29,23 +29,23 @@ def distance_matrix(centres: np.ndarray, classes: Sequence[str], counts: Sequenc
 
     Args:
         centres: [K, E].
-        classes: K names, shown up to `style.MAX_NAMED` classes.
-        counts: K training images, which give the order.
+        classes: K names, plotted for up to `style.MAX_NAMED` classes.
+        counts: K training images, which determine the order.
         title: above the figure.
     """
     order, number = style.by_size(counts), len(classes)
     centres = np.asarray(centres, dtype=float)[order]
-    between = np.sqrt(np.square(centres[:, None] - centres).sum(-1))
+    distances = np.sqrt(np.square(centres[:, None] - centres).sum(-1))
     side = min(9.0, 2.2 + 0.36 * number) if number <= style.MAX_NAMED else style.WIDTH
     figure = style.new_figure(side, side + 1.2)
     axes = figure.add_subplot()
-    image = axes.imshow(between, cmap="cividis", vmin=0, interpolation="nearest")
+    image = axes.imshow(distances, cmap="cividis", vmin=0, interpolation="nearest")
     figure.colorbar(image, ax=axes, label="distance", shrink=0.8, pad=0.02)
-    if number <= MAX_NUMBERED:
-        for (row, column), value in np.ndenumerate(between):
+    if number <= MAX_ANNOTATED:
+        for (row, column), value in np.ndenumerate(distances):
             if row != column:
                 cell = axes.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=8, in_layout=False)
-                cell.set_color("black" if value > 0.6 * between.max() else "white")
+                cell.set_color("black" if value > 0.6 * distances.max() else "white")
     style.matrix_ticks(axes, [classes[k] for k in order])
     titles.title(figure, title)
     return figure

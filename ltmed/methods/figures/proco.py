@@ -23,7 +23,7 @@ def omega(data: RunData, stage: str) -> Figure | None:
 def omega_per_class(
     omega: Sequence[float], classes: Sequence[str], tiers: Sequence[str], counts: Sequence[int], title: str = ""
 ) -> Figure:
-    """The running confidence as a bar of each class, or of many classes against their training images.
+    """The running confidence as a bar per class; for many classes, as a scatter plot against training images.
 
     Args:
         omega: K values of 0 to 1.
@@ -38,17 +38,22 @@ def omega_per_class(
     axes = figure.add_subplot()
     handles = style.tier_handles(tiers, filled=named)
     if named:
-        for place, k in enumerate(order):
-            look = style.TIERS[tiers[k]]
-            axes.barh(place, omega[k], 0.72, facecolor=look.colour, hatch=look.hatch, edgecolor="white")
-            axes.annotate(f"{omega[k]:.3f}", (omega[k], place), (4, 0), textcoords="offset points", va="center")
+        for row, k in enumerate(order):
+            tier_style = style.TIERS[tiers[k]]
+            axes.barh(row, omega[k], 0.72, facecolor=tier_style.colour, hatch=tier_style.hatch, edgecolor="white")
+            axes.annotate(f"{omega[k]:.3f}", (omega[k], row), (4, 0), textcoords="offset points", va="center")
         axes.set(xlim=(0, max(omega) * 1.15), xlabel="omega")
         style.class_rows(axes, style.labels(classes[k] for k in order))
     else:
-        for tier, look in style.TIERS.items():
+        for tier, tier_style in style.TIERS.items():
             members = [k for k in order if tiers[k] == tier]
             axes.plot(
-                [counts[k] for k in members], [omega[k] for k in members], look.marker, color=look.colour, ms=4, ls=""
+                [counts[k] for k in members],
+                [omega[k] for k in members],
+                tier_style.marker,
+                color=tier_style.colour,
+                ms=4,
+                ls="",
             )
         axes.set(xscale="log", xlabel="training images of the class", ylabel="omega")
         style.plain_numbers(axes.xaxis)

@@ -75,7 +75,7 @@ def _label_reliability(results: CardResults) -> Figure:
     assert test is not None
     parts = [("as predicted", test.probabilities)]
     if results.decisions is not None:
-        scaling = Platt.from_plain(results.decisions["calibration"]["platt"], test.classes)
+        scaling = Platt.from_dict(results.decisions["calibration"]["platt"], test.classes)
         parts.append(("calibrated", scaling(test.probabilities)))
     return reliability.label_reliability(parts, test.labels, test.classes)
 

@@ -57,6 +57,6 @@ def _of_labels(results: dict[str, Any], predictions: Predictions, title: str) ->
     parts = [("as predicted", predictions.probabilities)]
     if calibrated := results["calibration"]:
         parts.append(
-            ("calibrated", Platt.from_plain(calibrated["platt"], predictions.classes)(predictions.probabilities))
+            ("calibrated", Platt.from_dict(calibrated["platt"], predictions.classes)(predictions.probabilities))
         )
     yield "reliability", reliability.label_reliability(parts, predictions.labels, predictions.classes, title)

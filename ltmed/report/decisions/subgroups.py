@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ltmed.evaluation.subgroups import LEAST_IMAGES, LEAST_OF_CLASS
+from ltmed.evaluation.subgroups import MIN_IMAGES, MIN_IMAGES_OF_CLASS
 from ltmed.report.decisions.cells import count, grid, number, share
 from ltmed.report.formatting import metric_name, p_value, percent
 from ltmed.report.model import Grid
@@ -40,7 +40,7 @@ def _single(report: dict[str, Any]) -> Grid:
     notes = []
     if report["withheld"]:
         notes.append(
-            f"{report['withheld']:,} images have no number: in a subgroup of fewer than {LEAST_IMAGES}, or without a "
+            f"{report['withheld']:,} images have no number: in a subgroup of fewer than {MIN_IMAGES}, or without a "
             "value."
         )
     if gap := report["gap"]:
@@ -69,7 +69,7 @@ def _of_classes(attribute: str, name: str, reports: Sequence[dict[str, Any]]) ->
         cells = [share(group["metric"], group["interval"]) for group in report["subgroups"]]
         rows.append((report["metric"].partition(":")[2], [*cells, *gap_cells]))
     notes = [
-        f"Withheld where a subgroup has fewer than {LEAST_IMAGES} images, or fewer than {LEAST_OF_CLASS} with the "
+        f"Withheld where a subgroup has fewer than {MIN_IMAGES} images, or fewer than {MIN_IMAGES_OF_CLASS} with the "
         "class or without it. p: share of permutations of the attribute with a gap as large, not corrected for "
         f"{len(reports)} classes."
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from ltmed.data.audit import copies as module
 from ltmed.data.audit.contents import read_contents
-from ltmed.data.audit.copies import CONTRAST, LIMIT, SIDE, find_copies, of_one_colour
+from ltmed.data.audit.copies import CONTRAST, LIMIT, SIDE, find_duplicates, is_uniform
 from ltmed.data.splits.protocols import Split
 from tests.data.images import encoded, folder_of, picture
 
@@ -38,17 +38,17 @@ def crowd(seed: int) -> np.ndarray:
 def test_pairs_are_those_of_a_loop(seed, chunk, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", chunk)
     looks = crowd(seed)
-    found = find_copies([bytes([row]) for row in range(60)], looks)
+    actual = find_duplicates([bytes([row]) for row in range(60)], looks)
     pairs = 0
     for one in range(60):
         for other in range(one):
-            a, b = found.look[one], found.look[other]
-            same = a == b or bool(found.alike[a, b])
+            a, b = actual.thumbnail[one], actual.thumbnail[other]
+            same = a == b or bool(actual.similar[a, b])
             assert same == alike(looks[one], looks[other]), (one, other)
-            assert bool(found.alike[a, b]) == bool(found.alike[b, a])
+            assert bool(actual.similar[a, b]) == bool(actual.similar[b, a])
             pairs += same
     assert pairs > 20
-    assert not found.alike.diagonal().any()
+    assert not actual.similar.diagonal().any()
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +70,17 @@ def contents(tmp_path_factory):
 
 
 def test_versions_of_an_image_are_found_among_files(contents):
-    found = find_copies(contents.digests, contents.looks)
-    assert found.repeated == 1
-    assert [rows.tolist() for rows in found.equal()] == [[0, 1]]
-    assert [rows.tolist() for rows in found.looking_alike()] == [[0, 2, 3, 4]]
-    assert found.look[6] == found.look[7] == -1
-    assert np.flatnonzero(of_one_colour(contents.looks)).tolist() == [6, 7, 8]
+    actual = find_duplicates(contents.digests, contents.thumbnails)
+    assert actual.repeated == 1
+    assert [rows.tolist() for rows in actual.equal()] == [[0, 1]]
+    assert [rows.tolist() for rows in actual.near_duplicates()] == [[0, 2, 3, 4]]
+    assert actual.thumbnail[6] == actual.thumbnail[7] == -1
+    assert np.flatnonzero(is_uniform(contents.thumbnails)).tolist() == [6, 7, 8]
     assert [row for row, _ in contents.bad] == [6]
 
 
 def test_copies_on_both_sides_of_a_split_are_counted_once(contents):
-    found = find_copies(contents.digests, contents.looks)
+    actual = find_duplicates(contents.digests, contents.thumbnails)
     none = np.array([], np.int64)
     for train, test, expected in (
         ([0], [1, 2, 3, 4, 5, 6, 7, 8], (1, 3)),
@@ -89,14 +89,14 @@ def test_copies_on_both_sides_of_a_split_are_counted_once(contents):
         ([6, 7], [8], (0, 0)),
         ([4, 5], [0, 1], (0, 2)),
     ):
-        assert found.across(Split("x", np.array(train), none, np.array(test))) == expected
+        assert actual.across(Split("x", np.array(train), none, np.array(test))) == expected
 
 
 def test_nothing_in_nothing():
     for number in (0, 1, 2):
         looks = np.zeros((number, SIDE, SIDE, 3), np.uint8)
-        found = find_copies([None] * number, looks)
-        assert (found.repeated, found.equal(), found.looking_alike()) == (0, [], [])
-        assert found.across(Split("x", np.arange(number), np.arange(0), np.arange(0))) == (0, 0)
-    one = find_copies([b"x"], crowd(0)[:1])
-    assert one.looking_alike() == []
+        actual = find_duplicates([None] * number, looks)
+        assert (actual.repeated, actual.equal(), actual.near_duplicates()) == (0, [], [])
+        assert actual.across(Split("x", np.arange(number), np.arange(0), np.arange(0))) == (0, 0)
+    one = find_duplicates([b"x"], crowd(0)[:1])
+    assert one.near_duplicates() == []

@@ -13,7 +13,7 @@ import pytest
 
 from ltmed.data.audit import overview
 from ltmed.data.audit.contents import Contents, read_contents
-from ltmed.data.audit.copies import SIDE, find_copies
+from ltmed.data.audit.copies import SIDE, find_duplicates
 from ltmed.data.audit.problems import unlisted
 from ltmed.data.cache.intensity import Intensity
 from ltmed.data.splits.protocols import grouped, official, random
@@ -48,14 +48,14 @@ def everything_wrong(number: int = 3000, classes: int = 198):
 
 def test_everything_wrong_fits_on_a_screen():
     manifest, contents = everything_wrong()
-    found = find_copies(contents.digests, contents.looks)
+    actual = find_duplicates(contents.digests, contents.thumbnails)
     divisions = {"as chosen": grouped, "random": random, "official": official, "paper, 7:3 (proco)": random}
     protocols = [(title, partial(divide, manifest, 0)) for title, divide in divisions.items()]
     sections = [
         overview.classes(manifest, ()),
         [*overview.groups(manifest), *overview.sources(manifest)],
-        [*overview.files(manifest, contents, 224), *overview.copies(manifest, found)],
-        overview.splits(manifest, protocols, found),
+        [*overview.files(manifest, contents, 224), *overview.copies(manifest, actual)],
+        overview.splits(manifest, protocols, actual),
     ]
     lines = [line for section in sections for line in [*section, ""]]
     assert len(lines) <= LINES
@@ -79,9 +79,9 @@ def test_everything_wrong_fits_on_a_screen():
 def test_all_classes_are_shown_where_they_are_few():
     manifest = manifest_of(np.repeat(np.arange(12), 3))
     assert [line.split()[0] for line in overview.classes(manifest, ())[2:]] == list(manifest.classes)
-    more = manifest_of(np.repeat(np.arange(20), np.arange(1, 21)))
-    shown = [line.split()[0] for line in overview.classes(more, ())[2:]]
-    assert shown == ["c19", "c18", "c17", "(12", *(f"c{k}" for k in range(4, -1, -1))]
+    many_classes = manifest_of(np.repeat(np.arange(20), np.arange(1, 21)))
+    displayed = [line.split()[0] for line in overview.classes(many_classes, ())[2:]]
+    assert displayed == ["c19", "c18", "c17", "(12", *(f"c{k}" for k in range(4, -1, -1))]
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_holds_all_images_in_order(tmp_path, threads):
         pixels[0] = 0
 
 
-def test_is_built_once_and_found_again(tmp_path, decoded):
+def test_is_built_once_and_reused(tmp_path, decoded):
     manifest = jpegs(tmp_path / "data")
     first = open_cache(manifest, S, tmp_path / "cache")
     assert len(decoded) == 6
@@ -179,7 +179,7 @@ def test_a_damaged_cache_is_built_again(tmp_path, damage):
     np.testing.assert_array_equal(again.pixels, expected)
 
 
-def test_a_disk_without_room_is_said_before_anything_is_decoded(tmp_path, monkeypatch, decoded):
+def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch, decoded):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: cache.shutil._ntuple_diskusage(9, 9, 1 << 20))
     with pytest.raises(UserError, match=r"needs 1\.0 MiB in .*cache, where 1\.0 MiB are free.*cache_dir="):
         open_cache(jpegs(tmp_path / "data"), S, tmp_path / "cache")
@@ -195,9 +195,9 @@ def test_a_disk_that_becomes_full_leaves_nothing(tmp_path, monkeypatch, number):
     def pwrite(file, data, offset):
         if not room[0]:
             raise OSError(number, os.strerror(number))
-        taken = min(room[0], len(data))
-        room[0] -= taken
-        return write(file, data[:taken], offset)
+        written = min(room[0], len(data))
+        room[0] -= written
+        return write(file, data[:written], offset)
 
     monkeypatch.setattr(build.os, "pwrite", pwrite)
     manifest = jpegs(tmp_path / "data", number=40)
@@ -252,7 +252,7 @@ def test_a_read_only_folder_serves_what_it_has_and_takes_nothing_new(tmp_path):
         folder.chmod(0o700)
 
 
-def test_unknown_words_are_refused(tmp_path):
+def test_unknown_options_are_refused(tmp_path):
     manifest = jpegs(tmp_path / "data", number=1)
     with pytest.raises(UserError, match="fit=squish is not known.*squash"):
         open_cache(manifest, S, tmp_path, fit="squish")
@@ -260,7 +260,7 @@ def test_unknown_words_are_refused(tmp_path):
         open_cache(manifest, S, tmp_path, on_bad_image="ignore")
 
 
-def test_meta_tells_what_is_inside(tmp_path):
+def test_meta_describes_the_cache(tmp_path):
     open_cache(jpegs(tmp_path / "data"), S, tmp_path / "cache", fit="crop")
     (path,) = _folders(tmp_path / "cache")
     meta = json.loads((path / META).read_text())

@@ -66,7 +66,7 @@ def test_a_repaired_or_restored_image_is_read(tmp_path, monkeypatch):
     assert not open_cache(manifest, S, tmp_path / "other").bad
 
 
-def test_is_silent_unless_a_bar_is_wanted(tmp_path, capfd):
+def test_is_silent_without_a_progress_bar(tmp_path, capfd):
     manifest = folder_of(tmp_path / "data", {"0.png": encoded(picture(0, 45, 60), "PNG"), "1.tiff": b"II*\0\1"})
     with pytest.warns(UserWarning, match="1 of 2 images"):
         open_cache(manifest, S, tmp_path / "silent", on_bad_image="skip")

@@ -57,8 +57,8 @@ def test_the_budget_counts_raw_bytes_and_leads_to_another_folder(tmp_path):
     small = open_cache(manifest, S, folder, budget_gb=(size - 1) / 1e9).pixels
     assert isinstance(raw, np.ndarray)
     assert isinstance(small, JpegPixels)
-    held = [sorted(file.name for file in path.iterdir()) for path in _folders(folder)]
-    assert sorted(held) == [sorted([JPEGS, META, SPANS]), sorted([META, PIXELS])]
+    files = [sorted(file.name for file in path.iterdir()) for path in _folders(folder)]
+    assert sorted(files) == [sorted([JPEGS, META, SPANS]), sorted([META, PIXELS])]
     for budget in (-1, float("nan"), None, "20 GB"):
         with pytest.raises(UserError, match="dataset.cache_budget_gb=.* is no amount"):
             open_cache(manifest, S, folder, budget_gb=budget)
@@ -114,7 +114,7 @@ def test_a_damaged_cache_is_built_again(tmp_path, name, damage):
     assert all(np.array_equal(again[row], expected[row]) for row in range(6))
 
 
-def test_damage_that_keeps_the_size_is_said_when_the_image_is_read(tmp_path):
+def test_damage_of_the_same_size_is_reported_on_access(tmp_path):
     manifest, folder = jpegs(tmp_path / "data"), tmp_path / "cache"
     jpeg_cache(manifest, folder)
     (path,) = _folders(folder)
@@ -147,7 +147,7 @@ def test_a_cache_of_bad_images_alone_can_be_opened(tmp_path):
             assert not jpeg_cache(manifest, tmp_path / "cache", on_bad_image="skip").pixels[1].any()
 
 
-def test_a_disk_without_room_is_said_before_anything_is_decoded(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: cache.shutil._ntuple_diskusage(9, 9, 1 << 20))
     monkeypatch.setattr(build, "decode_square", None)
     with pytest.raises(UserError, match=r"needs 1\.0 MiB in .*cache, where 1\.0 MiB are free.*cache_dir="):
@@ -161,9 +161,9 @@ def test_a_disk_that_becomes_full_leaves_nothing(tmp_path, monkeypatch, number):
     def pwrite(file, data, offset):
         if not room[0]:
             raise OSError(number, os.strerror(number))
-        taken = min(room[0], len(data))
-        room[0] -= taken
-        return write(file, data[:taken], offset)
+        written = min(room[0], len(data))
+        room[0] -= written
+        return write(file, data[:written], offset)
 
     monkeypatch.setattr(build.os, "pwrite", pwrite)
     manifest = jpegs(tmp_path / "data", number=40)
@@ -182,7 +182,7 @@ def test_a_write_in_pieces_is_completed(tmp_path, monkeypatch):
     assert all(np.array_equal(pieces[row], expected[row]) for row in range(6))
 
 
-def test_meta_tells_what_is_inside(tmp_path):
+def test_meta_describes_the_cache(tmp_path):
     jpeg_cache(jpegs(tmp_path / "data"), tmp_path / "cache")
     (path,) = _folders(tmp_path / "cache")
     meta = json.loads((path / META).read_text())
@@ -195,18 +195,18 @@ def test_batches_are_bit_identical_for_any_number_of_threads_and_follow_the_stor
     opened = jpeg_cache(manifest, tmp_path / "cache")
     sampler = InstanceSampler(labels=manifest.labels, batch_size=10, epochs=1, seed=1)
     augment = Compose(crop=RandomCrop(24), flip=HorizontalFlip())
-    held = ImageCache(np.stack([opened.pixels[row] for row in range(40)]))
+    raw = ImageCache(np.stack([opened.pixels[row] for row in range(40)]))
 
     def batches(source: ImageCache, threads: int) -> torch.Tensor:
         loader = TrainLoader(source, np.arange(40), manifest.labels, sampler, augment, views=2, seed=3, threads=threads)
         return torch.cat([torch.stack([batch.images, batch.views], 1) for batch in loader])  # pyright: ignore
 
-    expected = batches(held, 1)
+    expected = batches(raw, 1)
     assert expected.shape == (40, 2, 24, 24, 3)
     for threads in (1, 2, 5):
         assert torch.equal(batches(opened, threads), expected)
     evaluated = EvalLoader(opened, np.arange(40), manifest.labels, RandomCrop(S), batch_size=7, threads=3)
-    np.testing.assert_array_equal(torch.cat([batch.images for batch in evaluated]), held.pixels)  # pyright: ignore
+    np.testing.assert_array_equal(torch.cat([batch.images for batch in evaluated]), raw.pixels)  # pyright: ignore
 
 
 def test_a_killed_builders_folder_is_not_used(tmp_path):

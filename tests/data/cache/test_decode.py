@@ -86,10 +86,10 @@ def test_an_animation_gives_its_first_image():
 def test_sides_are_those_of_the_upright_image_in_the_file(height, width, reduced, orientation):
     exif = Image.Exif()
     exif[274] = orientation
-    found = decode(encoded(picture(3, height, width), exif=exif), S)
-    assert (found.height, found.width) == ((height, width) if orientation == 1 else (width, height))
-    assert (found.image.shape[:2] != (found.height, found.width)) == reduced
-    assert (found.bits, found.extremes, found.scaled_by) == (8, None, STORED)
+    actual = decode(encoded(picture(3, height, width), exif=exif), S)
+    assert (actual.height, actual.width) == ((height, width) if orientation == 1 else (width, height))
+    assert (actual.image.shape[:2] != (actual.height, actual.width)) == reduced
+    assert (actual.bits, actual.extremes, actual.scaled_by) == (8, None, STORED)
 
 
 def _png(height: int, width: int) -> bytes:
@@ -102,7 +102,7 @@ def _png(height: int, width: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def test_more_pixels_than_opencv_decodes_are_called_so():
+def test_too_many_pixels_for_opencv_are_reported():
     with pytest.raises(BadImageError, match="more pixels than OpenCV decodes.*OPENCV_IO_MAX_IMAGE_PIXELS"):
         decode_square(_png(40000, 30000), S)
 

@@ -64,9 +64,9 @@ def test_more_bits_become_the_range_of_the_image_or_window():
     stretched = np.rint((pixels - pixels.min()) * (255 / np.ptp(pixels))).astype(np.uint8)
     np.testing.assert_array_equal(decode_square(dicom(pixels), S)[..., 0], stretched)
     low, high = 1000, 2000
-    found = decode_square(dicom(pixels, window=((low + high) // 2, high - low)), S)[..., 0]
+    actual = decode_square(dicom(pixels, window=((low + high) // 2, high - low)), S)[..., 0]
     expected = np.clip((pixels.astype(float) - low) / (high - low), 0, 1) * 255
-    np.testing.assert_allclose(found, expected, atol=1.0)
+    np.testing.assert_allclose(actual, expected, atol=1.0)
     flat = decode_square(dicom(np.full((S, S), 700, np.uint16)), S)
     assert not flat.any()
 

@@ -43,10 +43,10 @@ def ct(**tags: Any) -> bytes:
 
 
 def shown(data: bytes, option: Any = "auto", by: str | None = None) -> np.ndarray:
-    found = decode(data, S, Intensity.of(option))
-    assert by is None or found.scaled_by == by
-    assert (found.image[..., 0] == found.image[..., 2]).all()
-    return found.image[..., 0]
+    actual = decode(data, S, Intensity.of(option))
+    assert by is None or actual.scaled_by == by
+    assert (actual.image[..., 0] == actual.image[..., 2]).all()
+    return actual.image[..., 0]
 
 
 def linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
@@ -62,20 +62,20 @@ def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def test_a_window_is_of_rescaled_values():
-    found = shown(ct(WindowCenter=40, WindowWidth=400), by=WINDOW)
-    np.testing.assert_allclose(found, linear(HOUNSFIELD, 40, 400), atol=1)
+    actual = shown(ct(WindowCenter=40, WindowWidth=400), by=WINDOW)
+    np.testing.assert_allclose(actual, linear(HOUNSFIELD, 40, 400), atol=1)
     # Of the stored values it would show -160 to 240 as 0 to 240, and 94 % of this slice white.
-    assert 0.65 < (found == 255).mean() < 0.72
+    assert 0.65 < (actual == 255).mean() < 0.72
     half = dicom(STORED_CT, 12, RescaleSlope=0.5, RescaleIntercept=-100, WindowCenter=300, WindowWidth=1000)
     np.testing.assert_allclose(shown(half), linear(STORED_CT * 0.5 - 100, 300, 1000), atol=1)
 
 
 def test_an_image_that_fills_a_part_of_the_window_is_not_stretched():
     part = dicom(STORED_CT // 8 + 500, 12, WindowCenter=1000, WindowWidth=2000)
-    found = shown(part)
-    np.testing.assert_allclose(found, linear(STORED_CT // 8 + 500, 1000, 2000), atol=1)
-    assert 60 < found.min() < 70
-    assert found.max() < 135
+    actual = shown(part)
+    np.testing.assert_allclose(actual, linear(STORED_CT // 8 + 500, 1000, 2000), atol=1)
+    assert 60 < actual.min() < 70
+    assert actual.max() < 135
 
 
 def test_the_first_of_several_windows_counts():
@@ -84,8 +84,8 @@ def test_the_first_of_several_windows_counts():
 
 
 def test_a_sigmoid_window():
-    found = shown(ct(WindowCenter=40, WindowWidth=400, VOILUTFunction="SIGMOID"))
-    np.testing.assert_allclose(found, 255 / (1 + np.exp(-4 * (HOUNSFIELD - 40) / 400)), atol=1)
+    actual = shown(ct(WindowCenter=40, WindowWidth=400, VOILUTFunction="SIGMOID"))
+    np.testing.assert_allclose(actual, 255 / (1 + np.exp(-4 * (HOUNSFIELD - 40) / 400)), atol=1)
 
 
 @pytest.mark.parametrize("tags", [{}, {"WindowCenter": 40, "WindowWidth": 0}, {"WindowCenter": 40}])
@@ -113,9 +113,9 @@ def test_padding_does_not_count_in_the_range():
     pixels = STORED_CT.astype(np.int16)
     pixels[:4], pixels[4:6] = -2000, -1990
     inside = pixels[6:]
-    found = shown(dicom(pixels, 16, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1990))
-    np.testing.assert_allclose(found[6:], ramp(inside, inside.min(), inside.max()), atol=1)
-    assert not found[:6].any()
+    actual = shown(dicom(pixels, 16, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1990))
+    np.testing.assert_allclose(actual[6:], ramp(inside, inside.min(), inside.max()), atol=1)
+    assert not actual[:6].any()
     assert shown(dicom(pixels, 16))[6:].min() > 60
     # Nothing but padding is no reason to fail.
     assert not shown(dicom(np.full((S, S), 7, np.int16), 16, PixelPaddingValue=7)).any()
@@ -133,15 +133,15 @@ def table(entries: np.ndarray, first: int, bits: int) -> Any:
 def test_a_table_of_grey_levels(bits, first):
     highest = (1 << bits) - 1
     entries = np.rint((np.arange(3000) / 2999) ** 2 * highest).astype(np.uint16)
-    found = shown(ct(VOILUTSequence=table(entries, first, bits), WindowCenter=40, WindowWidth=400), by=WINDOW)
+    actual = shown(ct(VOILUTSequence=table(entries, first, bits), WindowCenter=40, WindowWidth=400), by=WINDOW)
     places = np.clip(HOUNSFIELD + 500, 0, 2999).astype(int)
-    np.testing.assert_allclose(found, entries[places] / highest * 255, atol=1)
+    np.testing.assert_allclose(actual, entries[places] / highest * 255, atol=1)
 
 
 def test_a_modality_table():
     entries = (np.arange(4096) * 3 + 5).astype(np.uint16)
-    found = shown(dicom(STORED_CT, 12, ModalityLUTSequence=table(entries, 0, 16), WindowCenter=3000, WindowWidth=4000))
-    np.testing.assert_allclose(found, linear(STORED_CT * 3.0 + 5, 3000, 4000), atol=1)
+    actual = shown(dicom(STORED_CT, 12, ModalityLUTSequence=table(entries, 0, 16), WindowCenter=3000, WindowWidth=4000))
+    np.testing.assert_allclose(actual, linear(STORED_CT * 3.0 + 5, 3000, 4000), atol=1)
 
 
 def test_inverted_grey_is_inverted_after_the_window():
@@ -158,8 +158,8 @@ def test_palettes_are_looked_up():
     for name, entries in (("Red", red), ("Green", green), ("Blue", blue)):
         tags[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
         tags[f"{name}PaletteColorLookupTableData"] = (entries * 257).astype("<u2").tobytes()
-    found = decode_square(dicom(index, 8, "PALETTE COLOR", **tags), S)
-    np.testing.assert_array_equal(found, np.dstack([red[index], green[index], blue[index]]))
+    actual = decode_square(dicom(index, 8, "PALETTE COLOR", **tags), S)
+    np.testing.assert_array_equal(actual, np.dstack([red[index], green[index], blue[index]]))
 
 
 def test_enhanced_files_say_it_for_their_frame():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltmed.data.augment import CenterCrop, Compose, EvaluationView, HorizontalFlip, RandomCrop
-from ltmed.data.cache.features import ENCODER, FeatureCache, View, digest, draws, link_encoder
+from ltmed.data.cache.features import ENCODER, FeatureCache, View, digest, is_random, link_encoder
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.feature_loader import FeatureEvalLoader, FeatureTrainLoader
 from ltmed.data.samplers.single import PowerSampler
@@ -62,17 +62,17 @@ def cache_of(images: ImageCache, folder: Path, encoder: nn.Module | None = None,
 @torch.no_grad()
 def test_they_are_what_the_encoder_makes_of_each_image(images: ImageCache, tmp_path: Path) -> None:
     encoder = Encoder()
-    found = cache_of(images, tmp_path, encoder).get(PLAIN)
-    assert found.shape == (N, D)
+    actual = cache_of(images, tmp_path, encoder).get(PLAIN)
+    assert actual.shape == (N, D)
     for row in range(N):
         pixels = np.empty((SEEN, SEEN, 3), np.uint8)
         PLAIN.augment(images.pixels[row], np.random.default_rng(), pixels)
         image = ((torch.from_numpy(pixels) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(2, 0, 1)[None]
         expected = torch.zeros(D) if row == 7 else encoder(image)[0]
-        assert torch.allclose(found[row], expected, atol=1e-5)
+        assert torch.allclose(actual[row], expected, atol=1e-5)
 
 
-def test_nobody_computes_them_again(images: ImageCache, tmp_path: Path) -> None:
+def test_cached_features_are_not_computed_again(images: ImageCache, tmp_path: Path) -> None:
     first = cache_of(images, tmp_path).get(PLAIN).clone()
     encoder = Encoder()
     assert torch.equal(cache_of(images, tmp_path, encoder).get(PLAIN), first)
@@ -89,7 +89,7 @@ def test_whatever_changes_leads_to_another_file(changed: str, images: ImageCache
         **({"mean": (0.1, 0.5, 0.6)} if changed == "mean" else {"dtype": "float16"} if changed == "dtype" else {}),
     )
     if changed == "options":
-        other._about["options"] = {"name": "toy", "drop": 1}
+        other._metadata["options"] = {"name": "toy", "drop": 1}
     view = View(PLAIN.augment, "another") if changed == "view" else PLAIN
     other.get(view, int(changed == "pass"))
     assert len(list(tmp_path.glob("features/*.npy"))) == 2
@@ -150,7 +150,7 @@ def test_the_digest_depends_on_every_weight() -> None:
     [(PLAIN.augment, False), (CenterCrop(SEEN), False), (FLIPS.augment, True), (HorizontalFlip(p=1e-9), True)],
 )
 def test_whether_a_view_draws_random_numbers(augment, random: bool) -> None:
-    assert draws(augment, SIDE) is random
+    assert is_random(augment, SIDE) is random
 
 
 # --- loaders --------------------------------------------------------------------------------------------------
@@ -183,12 +183,12 @@ def test_every_image_comes_from_one_of_the_passes(images: ImageCache, tmp_path: 
     cache = cache_of(images, tmp_path)
     made = loader(cache, [FLIPS], passes=3)
     made.prepare()
-    kept = torch.stack([cache.get(FLIPS, number) for number in range(3)])
+    selected = torch.stack([cache.get(FLIPS, number) for number in range(3)])
     chosen = []
     for epoch in range(3):
         made.set_epoch(epoch)
         for batch in made:
-            same = (kept[:, batch.indices] == batch.images).all(2)
+            same = (selected[:, batch.indices] == batch.images).all(2)
             assert same.any(0).all()
             chosen += same.int().argmax(0).tolist()
     assert set(chosen) == {0, 1, 2}
@@ -212,7 +212,7 @@ def test_two_configurations_are_two_views_also_without_random_numbers(images: Im
 
 
 @pytest.mark.parametrize(("views", "passes"), [([FLIPS], None), ([PLAIN, PLAIN], None), ([FLIPS, FLIPS], 1)])
-def test_views_that_kept_features_cannot_give_are_refused(views, passes, images: ImageCache, tmp_path: Path) -> None:
+def test_random_or_equal_views_without_passes_are_refused(views, passes, images: ImageCache, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="features.views=4.*features.cache=false"):
         loader(cache_of(images, tmp_path), views, passes=passes)
     assert not (tmp_path / "features").exists(), "refused before anything is computed"
@@ -221,18 +221,18 @@ def test_views_that_kept_features_cannot_give_are_refused(views, passes, images:
 def test_evaluation_has_every_image_once(images: ImageCache, tmp_path: Path) -> None:
     cache, rows = cache_of(images, tmp_path), np.arange(5, 28)
     make = partial(FeatureEvalLoader, cache, rows, rows % 3, PLAIN, batch_size=4, world=2)
-    found = [batch for rank in range(2) for batch in make(rank=rank)]
+    actual = [batch for rank in range(2) for batch in make(rank=rank)]
     assert [len(make(rank=rank)) for rank in range(2)] == [3, 3]
-    indices = torch.cat([batch.indices for batch in found])
+    indices = torch.cat([batch.indices for batch in actual])
     assert sorted(indices.tolist()) == rows.tolist()
-    assert torch.equal(torch.cat([batch.images for batch in found]), cache.get(PLAIN)[indices])
-    assert torch.equal(torch.cat([batch.labels for batch in found]), indices % 3)
+    assert torch.equal(torch.cat([batch.images for batch in actual]), cache.get(PLAIN)[indices])
+    assert torch.equal(torch.cat([batch.labels for batch in actual]), indices % 3)
 
 
 def test_runs_share_one_file_of_the_encoder(tmp_path: Path) -> None:
     for run in ("a", "b"):
         (tmp_path / run).mkdir()
         link_encoder(Encoder(), tmp_path / "cache", tmp_path / run)
-    kept = torch.load(tmp_path / "b" / ENCODER, weights_only=True)["state_dict"]
-    assert torch.equal(kept["layer.weight"], Encoder().state_dict()["layer.weight"])
+    selected = torch.load(tmp_path / "b" / ENCODER, weights_only=True)["state_dict"]
+    assert torch.equal(selected["layer.weight"], Encoder().state_dict()["layer.weight"])
     assert (tmp_path / "a" / ENCODER).samefile(tmp_path / "b" / ENCODER)

@@ -60,15 +60,15 @@ def test_full_range_sixteen_bits_are_about_their_high_bytes():
 @pytest.mark.parametrize("intensity", [Intensity(), Intensity("window"), Intensity("range"), Intensity.of([0, 4095])])
 def test_eight_bits_are_as_stored_under_every_setting(intensity):
     pixels = picture(0, S, S) // 2 + 30
-    found = decode(encoded(pixels, "PNG"), S, intensity)
-    np.testing.assert_array_equal(found.image[..., ::-1], pixels)
-    assert (found.scaled_by, found.extremes, found.bits) == (STORED, None, 8)
+    actual = decode(encoded(pixels, "PNG"), S, intensity)
+    np.testing.assert_array_equal(actual.image[..., ::-1], pixels)
+    assert (actual.scaled_by, actual.extremes, actual.bits) == (STORED, None, 8)
 
 
-def test_what_a_file_stores_is_told():
-    found = decode(stored(twelve_bits()), S)
-    assert (found.bits, found.extremes, found.scaled_by) == (16, (137.0, 3900.0), RANGE)
-    assert (found.height, found.width) == (S, S)
+def test_stored_properties_are_reported():
+    actual = decode(stored(twelve_bits()), S)
+    assert (actual.bits, actual.extremes, actual.scaled_by) == (16, (137.0, 3900.0), RANGE)
+    assert (actual.height, actual.width) == (S, S)
     flat = decode(stored(np.full((S, S), 900, np.uint16)), S)
     assert not flat.image.any()
 
@@ -118,9 +118,10 @@ def test_other_settings_are_refused_by_name(option):
 
 def test_every_setting_has_a_cache_of_its_own(tmp_path):
     manifest = folder_of(tmp_path / "data", {"a.png": stored(twelve_bits()), "b.png": stored(twelve_bits() // 4)})
-    seen = [open_cache(manifest, S, tmp_path / "cache", intensity=Intensity.of(option)).pixels[1].max() for option in
-            ("auto", [0, 4095], [0, 1000])]  # fmt: skip
-    assert seen[0] == 255
-    assert seen[1] == round(975 * 255 / 4095)
-    assert seen[2] == round(975 * 255 / 1000)
+    options = ("auto", [0, 4095], [0, 1000])
+    caches = [open_cache(manifest, S, tmp_path / "cache", intensity=Intensity.of(option)) for option in options]
+    observed = [cache.pixels[1].max() for cache in caches]
+    assert observed[0] == 255
+    assert observed[1] == round(975 * 255 / 4095)
+    assert observed[2] == round(975 * 255 / 1000)
     assert len(list((tmp_path / "cache").glob("toy-*"))) == 3

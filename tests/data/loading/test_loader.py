@@ -83,8 +83,8 @@ def test_batches_are_what_a_plain_loop_makes(views):
         assert (batch.views is None) == (views == 1)
         for view in range(views):
             for i, position in enumerate(positions):
-                place = 2 * (12 * step + i) + view
-                key = np.array([derive(5, "augment", 2), place], dtype=np.uint64)
+                index = 2 * (12 * step + i) + view
+                key = np.array([derive(5, "augment", 2), index], dtype=np.uint64)
                 out = np.empty((H, H, 3), np.uint8)
                 Crop()(PIXELS[ROWS[position]], np.random.Generator(np.random.Philox(key=key)), out)
                 np.testing.assert_array_equal(made[view][i], out)
@@ -108,8 +108,8 @@ def test_each_view_may_have_an_augmentation_of_its_own():
 def test_pixels_do_not_depend_on_the_number_of_threads(monkeypatch, chunk):
     one = joined(train(threads=1))
     monkeypatch.setattr(module, "_CHUNK", chunk)
-    for ours, theirs in zip(joined(train(threads=3)), one, strict=True):
-        assert torch.equal(ours, theirs)
+    for actual, reference in zip(joined(train(threads=3)), one, strict=True):
+        assert torch.equal(actual, reference)
 
 
 def test_two_processes_make_the_halves_of_every_batch():
@@ -153,18 +153,18 @@ def test_two_views_of_an_image_differ():
     assert all(not torch.equal(one, other) for one, other in zip(batch.images, batch.views, strict=True))
 
 
-def test_batches_that_are_kept_stay_as_they_are_and_others_are_used_again():
-    kept, copies, addresses = [], [], []
+def test_referenced_batches_are_not_overwritten_and_others_are_reused():
+    selected, copies, addresses = [], [], []
     loader = train(batch_size=3)
     for epoch in range(2):
         loader.set_epoch(epoch)
         for step, batch in enumerate(loader):
             addresses.append(batch.images.data_ptr())
             copies.append(batch.images.clone())
-            kept.append(batch.images[1:] if step % 3 == 0 else None)
+            selected.append(batch.images[1:] if step % 3 == 0 else None)
             del batch
     assert len(set(addresses)) < len(addresses)
-    for part, copy in zip(kept, copies, strict=True):
+    for part, copy in zip(selected, copies, strict=True):
         assert part is None or torch.equal(part, copy[1:])
 
 
@@ -178,7 +178,7 @@ def test_an_augmentation_without_a_size_keeps_that_of_the_cache():
     np.testing.assert_array_equal(images, PIXELS[indices.numpy()])
 
 
-def test_the_last_batch_leaves_no_threads_behind_even_if_nobody_asks_for_more():
+def test_the_last_batch_leaves_no_threads_without_another_request():
     loader = train()
     iterator = iter(loader)
     for _ in range(len(loader)):

@@ -9,7 +9,7 @@ from ltmed.data.loading.ring import Ring
 SHAPE = (2, 3)
 
 
-def test_an_array_is_lent_again_only_when_all_tensors_on_it_are_gone():
+def test_an_array_is_reused_only_without_references():
     ring = Ring(SHAPE, limit=4)
     array = ring.take()
     address = array.ctypes.data
@@ -21,18 +21,18 @@ def test_an_array_is_lent_again_only_when_all_tensors_on_it_are_gone():
     del part
     assert ring.take().ctypes.data != address
     del view
-    taken = [ring.take() for _ in range(3)]
-    assert address in [array.ctypes.data for array in taken]
+    buffers = [ring.take() for _ in range(3)]
+    assert address in [array.ctypes.data for array in buffers]
 
 
-def test_beyond_the_limit_arrays_are_made_and_not_kept():
+def test_beyond_the_limit_arrays_are_temporary():
     ring = Ring(SHAPE, limit=2)
-    held = [ring.take() for _ in range(5)]
-    assert len({array.ctypes.data for array in held}) == 5
-    kept = {array.ctypes.data for array in held[:2]}
-    del held
+    buffers = [ring.take() for _ in range(5)]
+    assert len({array.ctypes.data for array in buffers}) == 5
+    addresses = {array.ctypes.data for array in buffers[:2]}
+    del buffers
     again = [ring.take(), ring.take()]
-    assert {array.ctypes.data for array in again} == kept
+    assert {array.ctypes.data for array in again} == addresses
 
 
 class FakeEvent:
@@ -75,16 +75,16 @@ def test_a_pinned_array_waits_for_the_gpu(gpu):
     assert ring.take().ctypes.data == address
 
 
-def test_a_held_pinned_array_gets_its_event_only_when_it_is_given_back(gpu):
+def test_a_pinned_array_gets_its_event_only_when_it_is_released(gpu):
     ring = Ring(SHAPE, limit=2, pin_memory=True)
-    held = ring.take()
+    buffer = ring.take()
     ring.take()
     assert not gpu
-    held[:] = 7
+    buffer[:] = 7
     fresh = ring.take()  # The second waits for the GPU.
     assert [event.waited for event in gpu] == [True]
-    assert fresh.ctypes.data != held.ctypes.data
-    assert np.all(held == 7)
+    assert fresh.ctypes.data != buffer.ctypes.data
+    assert np.all(buffer == 7)
 
 
 def test_with_all_pinned_arrays_in_flight_the_oldest_is_waited_for(gpu):

@@ -65,22 +65,22 @@ def test_mocov2_equals_its_parts_in_torchvision(image):
         out, rng = empty(), np.random.default_rng(seed)
         view(image, np.random.default_rng(seed), out)
         crop, jitter, grey, blur, flip = view.operations
-        theirs = functional.resized_crop(Image.fromarray(image), *crop.draw(rng, 256, 256), [224, 224])
-        drawn = jitter.draw(rng, 224, 224)
-        if drawn:
-            order, factors = drawn[0]
+        reference = functional.resized_crop(Image.fromarray(image), *crop.draw(rng, 256, 256), [224, 224])
+        sampled = jitter.draw(rng, 224, 224)
+        if sampled:
+            order, factors = sampled[0]
             for step in order:
                 adjust = (functional.adjust_brightness, functional.adjust_contrast,
                           functional.adjust_saturation, functional.adjust_hue)[step]  # fmt: skip
-                theirs = adjust(theirs, factors[step])
+                reference = adjust(reference, factors[step])
         if grey.draw(rng, 224, 224):
-            theirs = functional.to_grayscale(theirs, 3)
-        drawn = blur.draw(rng, 224, 224)
-        if drawn:
-            theirs = theirs.filter(ImageFilter.GaussianBlur(drawn[0]))
+            reference = functional.to_grayscale(reference, 3)
+        sampled = blur.draw(rng, 224, 224)
+        if sampled:
+            reference = reference.filter(ImageFilter.GaussianBlur(sampled[0]))
         if flip.draw(rng, 224, 224):
-            theirs = functional.hflip(theirs)
-        distances.append(difference(out, theirs))
+            reference = functional.hflip(reference)
+        distances.append(difference(out, reference))
     assert np.mean(distances) < LIMIT
     assert max(distances) < 2 * LIMIT
 

@@ -48,8 +48,8 @@ def train(augment: Noisy, workers: int, views: int = 1, epoch: int = 0) -> list[
 
 def assert_same(one: list[Batch], other: list[Batch]) -> None:
     assert len(one) == len(other) > 0
-    for mine, theirs in zip(one, other, strict=True):
-        for a, b in zip(mine, theirs, strict=True):
+    for mine, reference in zip(one, other, strict=True):
+        for a, b in zip(mine, reference, strict=True):
             assert (a is None and b is None) or torch.equal(a, b)
 
 
@@ -90,7 +90,7 @@ def test_an_error_that_cannot_be_sent_arrives_as_its_text() -> None:
         train(Unsendable(), 2)
 
 
-def test_a_system_that_cannot_copy_processes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_fork_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     with pytest.raises(UserError, match="dataset.workers=0"):
         train(Noisy(), 2)

@@ -15,16 +15,16 @@ from ltmed.data.manifest import Manifest
 from tests.data.readers.folder_trees import PNG, put, write
 from tests.harness import ROOT
 
-__all__ = ["PNG", "classes", "compose_words", "composed", "labels", "module", "put", "read", "together", "write"]
+__all__ = ["PNG", "classes", "compose_overrides", "composed", "labels", "module", "put", "read", "together", "write"]
 
 
 def composed(dataset: str, root: Path | None, *overrides: str) -> DictConfig:
     """The whole config, divided by image unless `overrides` say otherwise."""
     given = [] if root is None else [f"dataset.root='{root}'"]
-    return compose_words([f"dataset={dataset}", "split=random", *given, *overrides])
+    return compose_overrides([f"dataset={dataset}", "split=random", *given, *overrides])
 
 
-def compose_words(words: list[str]) -> DictConfig:
+def compose_overrides(words: list[str]) -> DictConfig:
     """The config of a command line."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", words)

@@ -26,14 +26,14 @@ def plain(manifest):
 
 def test_a_manifest_finds_known_attributes_and_those_that_are_named(tmp_path):
     root = written(tmp_path, "c,x,50,male,back,1", "a,y,,female,,2", "b,x,35,,face,2")
-    found = plain(read("manifest", root)[0])
-    assert found["age"] == {"a.png": "", "b.png": "35", "c.png": "50"}
-    assert found["sex"] == {"a.png": "female", "b.png": "", "c.png": "male"}
-    assert found["localization"] == {"a.png": "", "b.png": "face", "c.png": "back"}
-    assert "clinic" not in found
-    chosen = plain(read("manifest", root, "dataset.columns.attribute=[clinic]")[0])
-    assert chosen.keys() == {"age", "sex", "localization", "clinic"}
-    assert chosen["clinic"] == {"a.png": "2", "b.png": "2", "c.png": "1"}
+    actual = plain(read("manifest", root)[0])
+    assert actual["age"] == {"a.png": "", "b.png": "35", "c.png": "50"}
+    assert actual["sex"] == {"a.png": "female", "b.png": "", "c.png": "male"}
+    assert actual["localization"] == {"a.png": "", "b.png": "face", "c.png": "back"}
+    assert "clinic" not in actual
+    selected = plain(read("manifest", root, "dataset.columns.attribute=[clinic]")[0])
+    assert selected.keys() == {"age", "sex", "localization", "clinic"}
+    assert selected["clinic"] == {"a.png": "2", "b.png": "2", "c.png": "1"}
     with pytest.raises(UserError, match="dataset.columns.attribute"):
         read("manifest", root, "dataset.columns.attribute=clinik")
 
@@ -53,11 +53,11 @@ def test_ham10000_and_isic2019_have_the_same_names(tmp_path):
     lines = [lines[0], *reversed(lines[1:])]  # Rows of the manifest are sorted; the table's order must not matter.
     table.write_text("\n".join(lines))
     manifest, _ = read("isic2018", tmp_path / "ham")
-    found = plain(manifest)
+    actual = plain(manifest)
     first = manifest.images[0]
     assert first.endswith("ISIC_0000000.jpg")
-    assert [found[name][first] for name in ("age", "sex", "localization")] == ["85.0", "female", "scalp"]
-    assert {cell for image, cell in found["sex"].items() if image != first} == {"male"}
+    assert [actual[name][first] for name in ("age", "sex", "localization")] == ["85.0", "female", "scalp"]
+    assert {cell for image, cell in actual["sex"].items() if image != first} == {"male"}
     (tmp_path / "2019").mkdir()
     other, _ = read("isic2019", isic2019(tmp_path / "2019"))
     assert other.attributes is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ltmed.data.cache.images import open_cache
-from ltmed.data.readers.bone_marrow import COUNTS, LEFT_OUT_BY_ALPA, BoneMarrow
+from ltmed.data.readers.bone_marrow import COUNTS, EXCLUDED_BY_ALPA, BoneMarrow
 from ltmed.data.splits.protocols import grouped, random
 from ltmed.errors import UserError
 from tests.data.readers.folder_trees import classes_of, put, reader, write
@@ -33,8 +33,8 @@ def read(root: Path, left_out: tuple[str, ...] = ()):
 def test_constants():
     assert len(BoneMarrow.classes) == len(BoneMarrow.class_names) == len(COUNTS) == 21
     assert sum(COUNTS) == 171374
-    kept = [count for code, count in zip(BoneMarrow.classes, COUNTS, strict=True) if code not in LEFT_OUT_BY_ALPA]
-    assert (len(kept), sum(kept)) == (17, 147904)
+    selected = [count for code, count in zip(BoneMarrow.classes, COUNTS, strict=True) if code not in EXCLUDED_BY_ALPA]
+    assert (len(selected), sum(selected)) == (17, 147904)
 
 
 def test_class_is_the_first_folder_with_the_name_of_one(tmp_path):
@@ -56,7 +56,7 @@ def test_the_layout_does_not_change_the_division(tmp_path):
 
 
 def test_alpas_seventeen_classes(tmp_path):
-    manifest = read(nested(tmp_path), LEFT_OUT_BY_ALPA)
+    manifest = read(nested(tmp_path), EXCLUDED_BY_ALPA)
     assert manifest.classes == tuple(code for code in BoneMarrow.classes if code not in ("ABE", "ART", "NIF", "OTH"))
     assert manifest.counts.tolist() == [3] * 17
     assert manifest.class_names[manifest.classes.index("PMO")] == "promyelocyte"

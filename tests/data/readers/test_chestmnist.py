@@ -28,19 +28,19 @@ def test_every_label_pixel_and_part_is_kept(tmp_path, size):
     data = arrays(size)
     name = "chestmnist" if size == 28 else f"chestmnist_{size}"
     np.savez(tmp_path / f"{name}.npz", **data)
-    found, _ = read("chestmnist", tmp_path, f"dataset.size={size}", "split=official")
-    assert found.root == tmp_path / f"chestmnist_{size}"
-    assert found.classes == FINDINGS
+    actual, _ = read("chestmnist", tmp_path, f"dataset.size={size}", "split=official")
+    assert actual.root == tmp_path / f"chestmnist_{size}"
+    assert actual.classes == FINDINGS
     for part, number in SIZES.items():
-        rows = np.flatnonzero(found.parts == part)
+        rows = np.flatnonzero(actual.parts == part)
         assert len(rows) == number
-        np.testing.assert_array_equal(found.labels[rows], data[f"{part}_labels"])
+        np.testing.assert_array_equal(actual.labels[rows], data[f"{part}_labels"])
         for row, image in zip(rows, data[f"{part}_images"], strict=True):
-            np.testing.assert_array_equal(cv2.imread(str(found.root / found.images[row]), 0), image)
-    assert found.labels.dtype == np.float32
+            np.testing.assert_array_equal(cv2.imread(str(actual.root / actual.images[row]), 0), image)
+    assert actual.labels.dtype == np.float32
     (tmp_path / f"{name}.npz").unlink()
     again, _ = read("chestmnist", tmp_path, f"dataset.size={size}")
-    np.testing.assert_array_equal(again.labels, found.labels)
+    np.testing.assert_array_equal(again.labels, actual.labels)
 
 
 @pytest.mark.parametrize(

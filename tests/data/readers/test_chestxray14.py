@@ -40,14 +40,14 @@ def tree(root, kind="published", *, number=60, cells=CELLS, lists=True):
 @pytest.mark.parametrize("kind", HEADERS)
 def test_findings_patients_and_parts_whatever_the_header(tmp_path, kind):
     tree(tmp_path, kind)
-    found, _ = read("chestxray14", tmp_path)
-    assert [image.rpartition("/")[2] for image in found.images] == [name(n) for n in range(60)]
-    assert found.codes(np.arange(5)) == ["", "Cardiomegaly", "Cardiomegaly|Emphysema", "Mass|Nodule|Hernia", CELLS[4]]
-    assert not np.isnan(found.labels).any()
-    assert len({(group, n // 3) for n, group in enumerate(found.groups.tolist())}) == len(set(found.groups)) == 20
-    assert found.parts.tolist() == ["train"] * 42 + ["test"] * 15 + [""] * 3
-    assert found.classes == FINDINGS
-    assert {name: set(cells) for name, cells in found.attributes.items()} == {"age": {"58"}, "sex": {"M"}}
+    actual, _ = read("chestxray14", tmp_path)
+    assert [image.rpartition("/")[2] for image in actual.images] == [name(n) for n in range(60)]
+    assert actual.codes(np.arange(5)) == ["", "Cardiomegaly", "Cardiomegaly|Emphysema", "Mass|Nodule|Hernia", CELLS[4]]
+    assert not np.isnan(actual.labels).any()
+    assert len({(group, n // 3) for n, group in enumerate(actual.groups.tolist())}) == len(set(actual.groups)) == 20
+    assert actual.parts.tolist() == ["train"] * 42 + ["test"] * 15 + [""] * 3
+    assert actual.classes == FINDINGS
+    assert {name: set(cells) for name, cells in actual.attributes.items()} == {"age": {"58"}, "sex": {"M"}}
 
 
 def test_ages_of_the_newer_table_and_a_table_without_them(tmp_path):
@@ -55,24 +55,24 @@ def test_ages_of_the_newer_table_and_a_table_without_them(tmp_path):
     table = tmp_path / "Data_Entry_2017.csv"
     text = table.read_text()
     table.write_text(text.replace(",58,M,", ",058Y,F,"))
-    found, _ = read("chestxray14", tmp_path)
-    assert {name: set(cells) for name, cells in found.attributes.items()} == {"age": {"58"}, "sex": {"F"}}
+    actual, _ = read("chestxray14", tmp_path)
+    assert {name: set(cells) for name, cells in actual.attributes.items()} == {"age": {"58"}, "sex": {"F"}}
     table.write_text(text.replace("Patient Age,Patient Gender", "a,b"))
     assert read("chestxray14", tmp_path)[0].attributes is None
 
 
 def test_no_finding_as_a_label(tmp_path):
     tree(tmp_path)
-    found, _ = read("chestxray14", tmp_path, "dataset.no_finding=label")
-    assert found.classes[14] == "No Finding"
-    assert len(found.class_names) == 15
-    assert found.labels[:, 14].tolist() == [1, 0, 0, 0, 0] * 12
+    actual, _ = read("chestxray14", tmp_path, "dataset.no_finding=label")
+    assert actual.classes[14] == "No Finding"
+    assert len(actual.class_names) == 15
+    assert actual.labels[:, 14].tolist() == [1, 0, 0, 0, 0] * 12
 
 
 def test_without_lists_there_are_no_parts(tmp_path):
     tree(tmp_path, lists=False)
-    found, _ = read("chestxray14", tmp_path, "split=grouped")
-    assert found.parts is None
+    actual, _ = read("chestxray14", tmp_path, "split=grouped")
+    assert actual.parts is None
 
 
 def test_missing_images_are_an_error_or_left_out(tmp_path):
@@ -80,10 +80,10 @@ def test_missing_images_are_an_error_or_left_out(tmp_path):
     (tmp_path / f"images_001/images/{name(0)}").unlink()
     with pytest.raises(UserError, match="1 of 60"):
         read("chestxray14", tmp_path)
-    found, _ = read("chestxray14", tmp_path, "dataset.on_bad_image=skip")
-    assert len(found) == 59
-    assert found.codes(np.array([0])) == ["Cardiomegaly"]
-    assert found.groups[0] == found.groups[1] != found.groups[2]
+    actual, _ = read("chestxray14", tmp_path, "dataset.on_bad_image=skip")
+    assert len(actual) == 59
+    assert actual.codes(np.array([0])) == ["Cardiomegaly"]
+    assert actual.groups[0] == actual.groups[1] != actual.groups[2]
 
 
 def test_an_unknown_finding_and_one_beside_no_finding_are_refused(tmp_path):
@@ -116,7 +116,7 @@ def test_rows_twice_columns_and_lists_that_are_missing_are_refused(tmp_path):
 def test_a_whole_table_with_other_counts_is_warned_of(tmp_path, monkeypatch):
     tree(tmp_path)
     assert "findings" not in read("chestxray14", tmp_path)[1]
-    monkeypatch.setattr(chestxray14, "_WHOLE", 60)
+    monkeypatch.setattr(chestxray14, "N_IMAGES", 60)
     assert "Hernia 12 of 227" in read("chestxray14", tmp_path)[1]
     right = [12 if name in "Emphysema Hernia Mass Nodule Pleural_Thickening" else 0 for name in FINDINGS]
     right[FINDINGS.index("Cardiomegaly")] = 24

@@ -46,7 +46,7 @@ def covidx(root: Path, version: str = "5", train=TRAIN, test=TEST) -> Path:
     write(root / f"labels/test_COVIDx{version}.txt", *test)
     for part, lines in (("train", train), ("test", test)):
         for line in lines:
-            name = next(word for word in line.split() if re.search(r"\.(png|jpe?g)$", word, re.IGNORECASE))
+            name = next(text for text in line.split() if re.search(r"\.(png|jpe?g)$", text, re.IGNORECASE))
             put(root, f"data/{part}/{name}")
     return root
 
@@ -173,12 +173,12 @@ def test_counts_and_sources_are_warned_about(tmp_path):
 
 
 @pytest.mark.filterwarnings("default:chestxray_covid")
-def test_warnings_are_said_and_kept(tmp_path):
+def test_warnings_are_issued_and_recorded(tmp_path):
     covidx(tmp_path)
     unused: dict[str, Any] = {"evaluation": None, "cache_dir": "none", "image_size": 32}
-    with pytest.warns(UserWarning, match="has 11 images") as said:
+    with pytest.warns(UserWarning, match="has 11 images") as messages:
         data = ChestXrayCOVID(root=str(tmp_path), split=partial(official, val=0.3), **unused)
-    assert data.warnings == tuple(str(one.message) for one in said)
+    assert data.warnings == tuple(str(one.message) for one in messages)
     assert len(data.warnings) > 1
 
 
@@ -283,7 +283,7 @@ def test_metadata_adds_patients_to_class_folders(tmp_path):
     assert frozenset(("Covid-19/ryct.fig5-day0.jpg", "Covid-19/ryct.fig5-day4.jpg")) in together(read(tmp_path))
 
 
-def test_a_missing_class_and_an_unknown_folder_are_told(tmp_path):
+def test_a_missing_class_and_an_unknown_folder_are_named(tmp_path):
     put(tmp_path / "a", "Covid-19/1.jpg", "Pneumonia/00000001_000.jpg")
     with pytest.raises(UserError, match="a has no folder of the class normal"):
         read(tmp_path / "a")

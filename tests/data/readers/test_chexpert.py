@@ -39,36 +39,36 @@ def tree(root, rows=ROWS, *, above="CheXpert-v1.0-small/", train=48, valid=12, i
 @pytest.mark.parametrize("above", ["", "CheXpert-v1.0-small/"])
 def test_labels_patients_parts_and_attributes(tmp_path, above):
     tree(tmp_path, above=above)
-    found, _ = read("chexpert", tmp_path)
-    assert len(found) == 60
-    assert found.images[0] == above + path("train", 0)
-    assert all((tmp_path / image).is_file() for image in found.images)
-    assert found.classes == OBSERVATIONS
+    actual, _ = read("chexpert", tmp_path)
+    assert len(actual) == 60
+    assert actual.images[0] == above + path("train", 0)
+    assert all((tmp_path / image).is_file() for image in actual.images)
+    assert actual.classes == OBSERVATIONS
     unknown = np.nan
     expected = [
         [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
         [0, 0, unknown, 1, 0, unknown, 0, 0, 0, 0, 1, 0, 0, 0],
         [0, 0, 1, 0, 0, 1, 0, unknown, 0, 0, 0, 0, 1, 0],
     ]
-    np.testing.assert_array_equal(found.labels[0:6:2], np.array(expected, np.float32))
-    assert found.parts.tolist() == ["train"] * 48 + ["test"] * 12
-    assert found.groups.tolist() == [n // 2 for n in range(60)]
-    assert found.attributes["age"].tolist() == [str(20 + n) for n in range(60)]
-    assert found.attributes["sex"][0] == "Female"
+    np.testing.assert_array_equal(actual.labels[0:6:2], np.array(expected, np.float32))
+    assert actual.parts.tolist() == ["train"] * 48 + ["test"] * 12
+    assert actual.groups.tolist() == [n // 2 for n in range(60)]
+    assert actual.attributes["age"].tolist() == [str(20 + n) for n in range(60)]
+    assert actual.attributes["sex"][0] == "Female"
 
 
 @pytest.mark.parametrize(("rule", "value"), [("ones", 1), ("zeros", 0)])
 def test_uncertain_as_present_or_absent(tmp_path, rule, value):
     tree(tmp_path)
-    found, _ = read("chexpert", tmp_path, f"dataset.uncertain={rule}")
-    assert not np.isnan(found.labels).any()
-    assert found.labels[2, [2, 5]].tolist() == [value, value]
+    actual, _ = read("chexpert", tmp_path, f"dataset.uncertain={rule}")
+    assert not np.isnan(actual.labels).any()
+    assert actual.labels[2, [2, 5]].tolist() == [value, value]
 
 
 def test_empty_cells_that_are_unknown_and_a_label_that_is_never_absent_then(tmp_path):
     tree(tmp_path, [",".join("10"[n in (k, 13 - k)] if n != 4 else "" for n in range(14)) for k in range(7)])
-    found, _ = read("chexpert", tmp_path, "dataset.blank=ignore")
-    assert np.isnan(found.labels[:48, 4]).all()
+    actual, _ = read("chexpert", tmp_path, "dataset.blank=ignore")
+    assert np.isnan(actual.labels[:48, 4]).all()
     tree(tmp_path)
     with pytest.raises(UserError, match="'No Finding' is unknown"):
         read("chexpert", tmp_path, "dataset.blank=ignore")
@@ -76,10 +76,10 @@ def test_empty_cells_that_are_unknown_and_a_label_that_is_never_absent_then(tmp_
 
 def test_absence_of_findings_keeps_devices_and_makes_findings_known(tmp_path):
     tree(tmp_path, ["1.0,,,,,,-1.0,,,,,,,1.0", ",1.0,,,,,,,,,,,,"])
-    found, _ = read("chexpert", tmp_path, "dataset.no_finding=absence")
-    assert found.classes == OBSERVATIONS[1:]
-    assert found.labels[0].tolist() == [0] * 12 + [1]
-    assert found.labels[2].tolist() == [1] + [0] * 12
+    actual, _ = read("chexpert", tmp_path, "dataset.no_finding=absence")
+    assert actual.classes == OBSERVATIONS[1:]
+    assert actual.labels[0].tolist() == [0] * 12 + [1]
+    assert actual.labels[2].tolist() == [1] + [0] * 12
     tree(tmp_path, ["1.0,1.0,,,,,,,,,,,,", ",,1.0,,,,,,,,,,,"])
     with pytest.raises(UserError, match="train.csv, line 2: 'No Finding'"):
         read("chexpert", tmp_path, "dataset.no_finding=absence")
@@ -98,14 +98,14 @@ def test_one_view(tmp_path):
 def test_without_valid_there_are_no_parts_and_missing_images_are_named(tmp_path):
     tree(tmp_path, above="")
     (tmp_path / "valid.csv").unlink()
-    found, _ = read("chexpert", tmp_path, "split=grouped")
-    assert found.parts is None
+    actual, _ = read("chexpert", tmp_path, "split=grouped")
+    assert actual.parts is None
     (tmp_path / path("train", 0)).unlink()
     with pytest.raises(UserError, match="1 of 48"):
         read("chexpert", tmp_path, "split=grouped")
-    found, _ = read("chexpert", tmp_path, "split=grouped", "dataset.on_bad_image=skip")
-    assert len(found) == 47
-    assert found.attributes["age"][0] == "21"
+    actual, _ = read("chexpert", tmp_path, "split=grouped", "dataset.on_bad_image=skip")
+    assert len(actual) == 47
+    assert actual.attributes["age"][0] == "21"
 
 
 def test_rows_that_cannot_be_meant_are_refused(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.data.readers._columns import ALIASES, chosen_columns, find_roles
+from ltmed.data.readers._columns import ALIASES, find_roles, parse_columns
 from ltmed.data.readers._tables import Table
 from ltmed.errors import UserError
 from tests.data.readers.reading import composed
@@ -15,7 +15,7 @@ from tests.data.readers.reading import composed
 
 def roles(header, chosen=None, cells=None, onehot=False):
     table = Table(Path("t.csv"), {name.lower(): (cells or {}).get(name, ["1", "2"]) for name in header}, [2, 3])
-    return find_roles(table, chosen_columns(chosen), onehot=onehot)
+    return find_roles(table, parse_columns(chosen), onehot=onehot)
 
 
 @pytest.mark.parametrize(
@@ -40,16 +40,16 @@ def test_all_ids_are_taken():
     ],
 )
 def test_images_and_labels_of_known_sets(header, image, label):
-    found = roles(header)
-    assert (found.images, found.label) == ([image], label)
+    actual = roles(header)
+    assert (actual.images, actual.label) == ([image], label)
 
 
 def test_the_users_choice_comes_first_and_may_be_a_list():
-    found = roles(["image", "derm", "clinic", "label", "case", "patient"],
+    actual = roles(["image", "derm", "clinic", "label", "case", "patient"],
                   {"image": ["Derm", "clinic"], "group": "case", "label": None})  # fmt: skip
-    assert (found.images, found.groups, found.label) == (["derm", "clinic"], ["case"], "label")
-    found = roles(["image", "label", "site"], {"group": ["site", "image"], "source": "site"})
-    assert found.groups == []
+    assert (actual.images, actual.groups, actual.label) == (["derm", "clinic"], ["case"], "label")
+    actual = roles(["image", "label", "site"], {"group": ["site", "image"], "source": "site"})
+    assert actual.groups == []
 
 
 @pytest.mark.parametrize(

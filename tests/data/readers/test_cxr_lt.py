@@ -47,21 +47,21 @@ def tree(root, name: str, *, patients: bool = True):
 @pytest.mark.parametrize("name", NUMBER)
 def test_labels_patients_and_parts(tmp_path, name):
     tree(tmp_path, name)
-    found, _ = read("cxr_lt", tmp_path, f"dataset.lists={name}")
-    assert found.classes == LISTS[name].labels
-    assert len(found.classes) == len(set(found.classes)) == NUMBER[name]
-    assert [(found.parts == part).sum() for part in PARTS] == [80, 40, 40]
-    groups = found.groups.tolist()
+    actual, _ = read("cxr_lt", tmp_path, f"dataset.lists={name}")
+    assert actual.classes == LISTS[name].labels
+    assert len(actual.classes) == len(set(actual.classes)) == NUMBER[name]
+    assert [(actual.parts == part).sum() for part in PARTS] == [80, 40, 40]
+    groups = actual.groups.tolist()
     assert all(groups.count(group) == 2 for group in groups)
-    place = {image.rpartition("/")[2]: row for row, image in enumerate(found.images)}
+    index = {image.rpartition("/")[2]: row for row, image in enumerate(actual.images)}
     for n in (0, 3, 80, 121):
-        row = place[(nih(n) if name.startswith("nih") else mimic(n)).rpartition("/")[2]]
+        row = index[(nih(n) if name.startswith("nih") else mimic(n)).rpartition("/")[2]]
         if LISTS[name].single:
-            assert found.labels[row] == n % NUMBER[name]
+            assert actual.labels[row] == n % NUMBER[name]
         else:
             expected = {n % NUMBER[name]} | ({(n + 1) % NUMBER[name]} if n % 3 == 0 else set())
-            assert set(np.flatnonzero(found.labels[row]).tolist()) == expected
-    assert found.multilabel != LISTS[name].single
+            assert set(np.flatnonzero(actual.labels[row]).tolist()) == expected
+    assert actual.multilabel != LISTS[name].single
 
 
 def test_the_task_of_26_labels_reads_the_training_list_of_40(tmp_path):
@@ -69,10 +69,10 @@ def test_the_task_of_26_labels_reads_the_training_list_of_40(tmp_path):
     for part in ("development", "test"):
         lists = tmp_path / "lists"
         (lists / f"{part}_labeled_task2.csv").write_bytes((lists / f"{part}_labeled_task1.csv").read_bytes())
-    found, _ = read("cxr_lt", tmp_path, "dataset.lists=cxr_lt_2024_task2")
-    assert len(found.classes) == 26
-    assert "Normal" in found.classes
-    assert "Tuberculosis" not in found.classes
+    actual, _ = read("cxr_lt", tmp_path, "dataset.lists=cxr_lt_2024_task2")
+    assert len(actual.classes) == 26
+    assert "Normal" in actual.classes
+    assert "Tuberculosis" not in actual.classes
 
 
 def test_headers_with_other_blanks_and_no_column_of_patients(tmp_path):
@@ -80,22 +80,22 @@ def test_headers_with_other_blanks_and_no_column_of_patients(tmp_path):
     for file in (tmp_path / "lists").iterdir():
         file.write_text(file.read_text().replace("Pleural Thickening", "Pleural_Thickening"))
         file.rename(file.with_name(file.name.replace("nih-cxr-lt", "nih-lt")))
-    found, _ = read("cxr_lt", tmp_path, "dataset.lists=nih_single")
-    assert len(set(found.groups.tolist())) == 80
+    actual, _ = read("cxr_lt", tmp_path, "dataset.lists=nih_single")
+    assert len(set(actual.groups.tolist())) == 80
 
 
 def test_absence_of_findings(tmp_path):
     tree(tmp_path, "mimic")
     for file in (tmp_path / "lists").iterdir():  # No Finding has a 1 beside a finding in these made rows.
         lines = [line.split(",") for line in file.read_text().splitlines()]
-        place = lines[0].index("No Finding")
+        index = lines[0].index("No Finding")
         for line in lines[1:]:
-            if line[place] == "1":
-                line[4:] = ["1" if k in (4, place) else "0" for k in range(4, len(line))]
+            if line[index] == "1":
+                line[4:] = ["1" if k in (4, index) else "0" for k in range(4, len(line))]
         file.write_text("\n".join(map(",".join, lines)) + "\n")
-    found, _ = read("cxr_lt", tmp_path, "dataset.lists=mimic", "dataset.no_finding=absence")
-    assert "No Finding" not in found.classes
-    rows = (found.labels.sum(1) == 1) & (found.labels[:, found.classes.index("Support Devices")] == 1)
+    actual, _ = read("cxr_lt", tmp_path, "dataset.lists=mimic", "dataset.no_finding=absence")
+    assert "No Finding" not in actual.classes
+    rows = (actual.labels.sum(1) == 1) & (actual.labels[:, actual.classes.index("Support Devices")] == 1)
     assert rows.any()
 
 
@@ -104,8 +104,8 @@ def test_the_balanced_test_list(tmp_path):
     lists = tmp_path / "lists"
     text = (lists / "nih-cxr-lt_single-label_test.csv").read_text().splitlines()
     write(lists / "nih-cxr-lt_single-label_balanced-test.csv", *text[:21])
-    found, _ = read("cxr_lt", tmp_path, "dataset.lists=nih_single", "dataset.balanced_test=true")
-    assert (found.parts == "test").sum() == 20
+    actual, _ = read("cxr_lt", tmp_path, "dataset.lists=nih_single", "dataset.balanced_test=true")
+    assert (actual.parts == "test").sum() == 20
     with pytest.raises(UserError, match="no balanced test list"):
         read("cxr_lt", tmp_path, "dataset.lists=nih", "dataset.balanced_test=true")
 
@@ -136,6 +136,6 @@ def test_missing_images_are_left_out_with_their_rows(tmp_path):
     (tmp_path / f"images/{nih(0)}").unlink()
     with pytest.raises(UserError, match="1 of 160"):
         read("cxr_lt", tmp_path)
-    found, _ = read("cxr_lt", tmp_path, "dataset.on_bad_image=skip")
-    assert len(found) == 159
-    assert np.flatnonzero(found.labels[0]).tolist() == [1]
+    actual, _ = read("cxr_lt", tmp_path, "dataset.on_bad_image=skip")
+    assert len(actual) == 159
+    assert np.flatnonzero(actual.labels[0]).tolist() == [1]

@@ -12,7 +12,7 @@ import pytest
 
 from ltmed.config.compose import read_manifest
 from ltmed.config.instantiate import build
-from tests.data.readers.reading import classes, compose_words, put, write
+from tests.data.readers.reading import classes, compose_overrides, put, write
 from tests.harness import ROOT
 
 TEXT = (ROOT / "docs/reference/datasets.md").read_text(encoding="utf-8")
@@ -183,19 +183,19 @@ def test_every_row_of_the_table_is_tried():
 @pytest.mark.parametrize("name", ROWS)
 def test_the_command_reads_and_divides_the_layout(name, tmp_path):
     TREES[name](tmp_path)
-    words = [word.replace("DIR", str(tmp_path)) for word in shlex.split(ROWS[name])]
-    cfg = compose_words(words)
-    found, _ = read_manifest(cfg)
-    assert len(found) >= 36
-    assert len(classes(found)) >= 2
-    assert min(classes(found).values()) >= 5
-    split = build(cfg.split)(found, cfg.fold)
+    texts = [text.replace("DIR", str(tmp_path)) for text in shlex.split(ROWS[name])]
+    cfg = compose_overrides(texts)
+    actual, _ = read_manifest(cfg)
+    assert len(actual) >= 36
+    assert len(classes(actual)) >= 2
+    assert min(classes(actual).values()) >= 5
+    split = build(cfg.split)(actual, cfg.fold)
     assert all(len(rows) for rows in split.parts.values())
-    leak = split.leakage(found)
+    leak = split.leakage(actual)
     if split.name == "grouped":
         assert leak is not None
         assert leak["leaking"] == 0
-        assert max(leak_sizes(found)) > 1, "the groups are more than single images"
+        assert max(leak_sizes(actual)) > 1, "the groups are more than single images"
 
 
 def leak_sizes(found) -> list[int]:

@@ -47,9 +47,9 @@ def medmnist(root):
 def odir(root):
     put(root, *(f"{n}_{side}.jpg" for n in range(40) for side in ("left", "right")))
     header = "ID,filename,Left-Diagnostic Keywords,Right-Diagnostic Keywords"
-    words = ["normal fundus", "cataract", "glaucoma", "drusen", "pathological myopia", "hypertensive retinopathy"]
-    words += ["diabetic retinopathy", "age-related macular degeneration"]
-    rows = [f"{n},{n}_{side}.jpg,{words[n % 8]},{words[n // 8]}" for n in range(40) for side in ("left", "right")]
+    texts = ["normal fundus", "cataract", "glaucoma", "drusen", "pathological myopia", "hypertensive retinopathy"]
+    texts += ["diabetic retinopathy", "age-related macular degeneration"]
+    rows = [f"{n},{n}_{side}.jpg,{texts[n % 8]},{texts[n // 8]}" for n in range(40) for side in ("left", "right")]
     write(root / "full_df.csv", header, *rows)
 
 
@@ -130,12 +130,12 @@ def test_without_its_folder_the_message_is_about_the_folder(name, tmp_path):
 def test_with_a_small_folder_it_is_read_and_divided(name, tmp_path):
     TREES[name](tmp_path)
     cfg = composed(name, tmp_path)
-    found, _ = read_manifest(cfg)
-    assert len(found) >= 20
-    assert (found.counts > 0).sum() >= 2
-    assert all((found.root / image).is_file() for image in found.images)
+    actual, _ = read_manifest(cfg)
+    assert len(actual) >= 20
+    assert (actual.counts > 0).sum() >= 2
+    assert all((actual.root / image).is_file() for image in actual.images)
     with suppress(UserError):  # For instance without groups under split=grouped.
-        assert isinstance(build(cfg.split)(found, 0), Split)
+        assert isinstance(build(cfg.split)(actual, 0), Split)
 
 
 @pytest.mark.parametrize("word", ["dataset.lists=5_5", "dataset.lists=8_2", "dataset.lists='8_2'", "dataset.lists=82"])

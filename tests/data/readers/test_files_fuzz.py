@@ -157,7 +157,7 @@ def test_numbers_too_long_for_a_number_and_huge_cells_are_refused(tmp_path):
 
 
 def test_parts_in_every_spelling_and_none():
-    assert [part_of(word, "f") for word in ("Train", "training", "VALID", "val", "testing", "")] == [
+    assert [part_of(text, "f") for text in ("Train", "training", "VALID", "val", "testing", "")] == [
         "train", "train", "val", "val", "test", ""
     ]  # fmt: skip
     with pytest.raises(UserError, match="f, line 3: 'tset' is not a part of a split. Did you mean 'tst' or 'test'"):

@@ -40,7 +40,7 @@ def sheet(path: Path, rows) -> None:
 
 
 def columns() -> dict[str, list]:
-    return {name: [row[place] for row in ROWS] for place, name in enumerate(HEADER)}
+    return {name: [row[index] for row in ROWS] for index, name in enumerate(HEADER)}
 
 
 def arrow() -> pa.Table:

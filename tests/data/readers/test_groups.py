@@ -15,7 +15,7 @@ from ltmed.data.readers._groups import (
     refuse_divided_groups,
     suggest_pattern,
 )
-from ltmed.data.readers._parts import known_id
+from ltmed.data.readers._parts import normalised_id
 from ltmed.errors import UserError
 
 
@@ -45,8 +45,8 @@ def test_components_are_those_of_a_slow_search(seed):
     rng = np.random.default_rng(seed)
     number = 40
     columns = [[rng.choice(["", *map(str, range(12))]) for _ in range(number)] for _ in range(2)]
-    found = connected(number, [list(enumerate(cells)) for cells in columns])
-    sets = {frozenset(np.flatnonzero(found == group).tolist()) for group in np.unique(found)}
+    actual = connected(number, [list(enumerate(cells)) for cells in columns])
+    sets = {frozenset(np.flatnonzero(actual == group).tolist()) for group in np.unique(actual)}
     assert sets == {frozenset(rows) for rows in slow_components(number, columns)}
 
 
@@ -54,14 +54,14 @@ def test_components_are_those_of_a_slow_search(seed):
     "cell", ["", " ", "-1", "-1.0", "nan", "NaN", "NA", "None", "null", "unknown", "Unknown", "?", "-", "<NA>", "n/a"]
 )
 def test_what_stands_for_no_id(cell):
-    assert known_id(cell) == ""
+    assert normalised_id(cell) == ""
 
 
 def test_ids_are_compared_as_they_are_meant():
-    assert known_id("12.0") == known_id("12") == "12"
-    assert known_id("0") == "0"
-    assert known_id("Nävus") == known_id("Nävus")
-    assert known_id("12.5") == "12.5"
+    assert normalised_id("12.0") == normalised_id("12") == "12"
+    assert normalised_id("0") == "0"
+    assert normalised_id("Nävus") == normalised_id("Nävus")
+    assert normalised_id("12.5") == "12.5"
 
 
 def test_a_patient_with_several_lesions_is_one_group_though_most_lesions_are_unknown():
@@ -147,13 +147,13 @@ def test_no_regular_expression_is_refused():
     ],
 )
 def test_a_pattern_is_suggested_that_finds_the_patients(names, groups):
-    found = suggest_pattern(names)
-    assert found is not None
-    pattern = compile_pattern(found[0])
+    actual = suggest_pattern(names)
+    assert actual is not None
+    pattern = compile_pattern(actual[0])
     assert pattern is not None
     (ids,) = ids_in_names(pattern, names).values()
     assert len(set(ids)) == groups
-    assert found[1] == 30
+    assert actual[1] == 30
 
 
 @pytest.mark.parametrize(
@@ -199,4 +199,4 @@ def test_ids_that_differ_in_more_than_spelling_stay_apart():
 
 @pytest.mark.parametrize("cell", ["Anonymous", "anonymised", "not recorded", "Not Provided", "n.a."])
 def test_words_for_no_id(cell):
-    assert known_id(cell) == ""
+    assert normalised_id(cell) == ""

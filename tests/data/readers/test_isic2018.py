@@ -52,7 +52,7 @@ def assert_lesions(manifest: Manifest) -> None:
 def test_constants():
     assert ISIC2018.classes == CODES
     assert len(ISIC2018.class_names) == 7
-    assert sum(ISIC2018.counts_known) == 10015
+    assert sum(ISIC2018.published_counts) == 10015
 
 
 @pytest.mark.parametrize("csv_beside", [False, True])
@@ -62,9 +62,9 @@ def test_challenge_layout(tmp_path, csv_beside):
     assert len(manifest) == len(TRUTH) + 14
     assert "ISIC_0035068" not in part
     assert {name for name, where in part.items() if where == "train"} == set(TRUTH)
-    found = truth_of(manifest)
-    assert {name: found[name] for name in TRUTH} == EXPECTED
-    assert [found[f"ISIC_{34524 + number:07d}"] for number in range(7)] == list(CODES)
+    actual = truth_of(manifest)
+    assert {name: actual[name] for name in TRUTH} == EXPECTED
+    assert [actual[f"ISIC_{34524 + number:07d}"] for number in range(7)] == list(CODES)
     assert all((tmp_path / image).is_file() for image in manifest.images)
     assert_lesions(manifest)
 
@@ -168,9 +168,9 @@ def test_lesions_can_be_added_to_any_layout_and_show_its_leakage(tmp_path):
 def test_a_class_missing_from_the_test_folder_keeps_its_index(tmp_path):
     folders(tmp_path)
     shutil.rmtree(tmp_path / "test/bcc")
-    found = truth_of(read(tmp_path))
-    assert found == {name: code for name, code in EXPECTED.items() if name in found}
-    assert "BCC" in found.values()
+    actual = truth_of(read(tmp_path))
+    assert actual == {name: code for name, code in EXPECTED.items() if name in actual}
+    assert "BCC" in actual.values()
 
 
 # mistakes

@@ -40,7 +40,7 @@ def truth_of(manifest: Manifest) -> dict[str, str]:
 def test_constants():
     assert ISIC2019.classes == CODES
     assert len(ISIC2019.class_names) == 8
-    assert sum(ISIC2019.counts_known) == 25331
+    assert sum(ISIC2019.published_counts) == 25331
     assert ISIC2019LT.name == "isic2019_lt"
 
 
@@ -202,8 +202,8 @@ def published(shared: Path) -> dict[str, dict[str, str]]:
 
 
 def of_list(manifest: Manifest, published: dict[str, dict[str, str]], column: str) -> Split:
-    found = np.array([published[Path(image).stem.lower()][column] for image in manifest.images])
-    return Split(column, *(np.flatnonzero(found == part) for part in ("train", "val", "test")))
+    actual = np.array([published[Path(image).stem.lower()][column] for image in manifest.images])
+    return Split(column, *(np.flatnonzero(actual == part) for part in ("train", "val", "test")))
 
 
 def percent(manifest: Manifest, split: Split) -> float:
@@ -227,11 +227,11 @@ def test_real_counts(real, published):
 
 
 def test_lmd_100_is_the_published_division_image_by_image(real, published):
-    split, theirs = lmd(real, 0), of_list(real, published, "lmd_r100_seed42")
+    split, reference = lmd(real, 0), of_list(real, published, "lmd_r100_seed42")
     for part, rows in split.parts.items():
-        assert np.array_equal(rows, theirs.parts[part]), part
+        assert np.array_equal(rows, reference.parts[part]), part
     assert [len(rows) for rows in split.parts.values()] == [16170, 2313, 4621]
-    assert lmd(real, 0, seed=41).digest(real) != split.digest(real) == theirs.digest(real)
+    assert lmd(real, 0, seed=41).digest(real) != split.digest(real) == reference.digest(real)
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_lmd_counts_and_leakage(real, ratio, train, test, leaking):
 
 
 def test_leakage_per_class_of_lmd_100(real):
-    found = lmd(real, 0).leakage(real)["per_class"]
-    shares = {code: 100 * found[code]["leaking"] / found[code]["images"] for code in ("MEL", "BCC", "AK", "SCC")}
+    actual = lmd(real, 0).leakage(real)["per_class"]
+    shares = {code: 100 * actual[code]["leaking"] / actual[code]["images"] for code in ("MEL", "BCC", "AK", "SCC")}
     assert shares == pytest.approx({"MEL": 75, "BCC": 73, "AK": 68, "SCC": 64}, abs=1)
 
 
@@ -269,9 +269,9 @@ def test_leakage_of_image_level_folds(real):
     leaking = 100 * (1 - 0.2 ** (np.bincount(real.groups)[real.groups] - 1))
     for index, code in enumerate(CODES):
         rows = [split.leakage(real)["per_class"][code] for split in splits]
-        found = [100 * row["leaking"] / row["images"] for row in rows]
-        error = np.std(found) / math.sqrt(len(found))
-        assert np.mean(found) == pytest.approx(leaking[real.labels == index].mean(), abs=4 * error), code
+        actual = [100 * row["leaking"] / row["images"] for row in rows]
+        error = np.std(actual) / math.sqrt(len(actual))
+        assert np.mean(actual) == pytest.approx(leaking[real.labels == index].mean(), abs=4 * error), code
 
 
 def test_grouped_long_tails_have_one_test_part_and_no_leakage(real):

@@ -37,7 +37,7 @@ def truth_of(manifest: Manifest) -> dict[str, tuple[str, str]]:
 def test_constants():
     assert ISICArchiveLT.classes == ARCHIVE_CODES
     assert len(ISICArchiveLT.class_names) == 14
-    assert sum(ISICArchiveLT.counts_known) == 25020
+    assert sum(ISICArchiveLT.published_counts) == 25020
 
 
 @pytest.mark.parametrize("names", [("training", "validation", "testing"), ("train", "val", "test")])
@@ -55,9 +55,9 @@ def test_a_single_list_with_names_of_classes(tmp_path):
     archive(tmp_path)
     for name in ("training", "validation", "testing"):
         (tmp_path / f"{name}.csv").unlink()
-    words = {"train": "training", "val": "valid", "test": "Test"}
+    texts = {"train": "training", "val": "valid", "test": "Test"}
     names = {"AK": "Actinic keratosis", "NV": "nv"}
-    rows = [f"{image}.jpg,{names.get(code, code)},{words[part]}" for image, (code, part) in ARCHIVE.items()]
+    rows = [f"{image}.jpg,{names.get(code, code)},{texts[part]}" for image, (code, part) in ARCHIVE.items()]
     (tmp_path / "labels.csv").write_text("\n".join(["isic_id,label,split", *rows]))
     assert truth_of(read(tmp_path)) == ARCHIVE
     rows = [row.rpartition(",")[0] for row in rows]
@@ -161,14 +161,14 @@ def test_real_list(shared, tmp_path, monkeypatch):
     shutil.copy(shared / "labels" / name, tmp_path / name)
     monkeypatch.setattr(_files, "walk", lambda _: iter([name, "labels.csv", *(f"{row['image']}.JPG" for row in rows)]))
     manifest = read(tmp_path)
-    assert manifest.counts.tolist() == list(ISICArchiveLT.counts_known)
+    assert manifest.counts.tolist() == list(ISICArchiveLT.published_counts)
     split = official(manifest, 0)
     assert [len(part) for part in split.parts.values()] == [17508, 2509, 5003]
-    found = split.leakage(manifest)
-    assert 100 * found["fraction"] == pytest.approx(49.8, abs=0.1)
+    actual = split.leakage(manifest)
+    assert 100 * actual["fraction"] == pytest.approx(49.8, abs=0.1)
     lesions = {row["image"] for row in rows if row["lesion_id_from_isic2019"]}
     known = len(lesions & set(np.array(names_of(manifest))[split.test].tolist()))
-    assert 100 * found["leaking"] / known == pytest.approx(74.4, abs=0.1)
+    assert 100 * actual["leaking"] / known == pytest.approx(74.4, abs=0.1)
     divided = grouped(manifest, 0, pool="all")
     assert divided.leakage(manifest)["leaking"] == 0
     require_training_images(divided, manifest)

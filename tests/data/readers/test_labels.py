@@ -22,7 +22,7 @@ def test_names_are_sorted_or_in_the_order_given():
     assert read(["b", "a", "b"], ["b", "a"]) == (("b", "a"), ["b", "a", "b"])
 
 
-def test_numbers_are_positions_among_words():
+def test_numbers_are_indices_into_named_classes():
     assert read(["0", "2", "1.0"], ["p", "q", "r"]) == (("p", "q", "r"), ["p", "r", "q"])
 
 
@@ -74,11 +74,11 @@ def test_what_is_refused(cells, order, message):
         ["HER2-", "HER2+", "x"],
     ],
 )
-def test_words_with_commas_and_strokes_that_are_one_class(cells):
+def test_names_with_commas_and_slashes_are_one_class(cells):
     assert read(cells)[1] == cells
 
 
-def test_a_word_that_stands_for_no_label_can_be_a_class_if_it_is_named():
+def test_a_missing_value_marker_can_be_a_named_class():
     assert read(["NA", "x", "nan"], ["NA", "x", "nan"])[1] == ["NA", "x", "nan"]
     assert read(["A|B", "C"], ["A|B", "C"])[1] == ["A|B", "C"]
 
@@ -93,7 +93,7 @@ def test_a_word_that_stands_for_no_label_can_be_a_class_if_it_is_named():
         (["True", "TRUE", "false"], [False, True], ("false", "TRUE")),
     ],
 )
-def test_words_that_yaml_reads_as_something_else(cells, order, expected):
+def test_class_names_that_yaml_reads_as_other_types(cells, order, expected):
     classes, labels = read(cells, order)
     assert classes == expected
     assert [label.lower() for label in labels] == [cell.lower() for cell in cells]

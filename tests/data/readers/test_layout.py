@@ -55,9 +55,9 @@ def test_one_class_and_images_without_folders_are_refused(tmp_path):
 
 def test_folders_with_deeper_ones_are_pointed_out(tmp_path):
     put(tmp_path, *some("data/x", "data/y", "docs"))
-    manifest, said = folder(tmp_path)
+    manifest, messages = folder(tmp_path)
     assert classes(manifest) == {"data": 8, "docs": 4}
-    assert f"if those are the classes, say dataset.root={tmp_path / 'data'}" in said
+    assert f"if those are the classes, say dataset.root={tmp_path / 'data'}" in messages
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,21 @@ def test_folders_with_deeper_ones_are_pointed_out(tmp_path):
               ("training_data", "valid", "test_images")],
 )  # fmt: skip
 def test_the_parts_in_many_spellings(tmp_path, words):
-    put(tmp_path, *some(*(f"{word}/{label}" for word in words for label in "xy")))
-    manifest, said = folder(tmp_path)
+    put(tmp_path, *some(*(f"{text}/{label}" for text in words for label in "xy")))
+    manifest, messages = folder(tmp_path)
     assert manifest.parts is not None
-    found = {image.split("/")[0]: part for image, part in zip(manifest.images, manifest.parts, strict=True)}
-    assert found == dict(zip(words, PARTS, strict=True))
-    assert not said
+    actual = {image.split("/")[0]: part for image, part in zip(manifest.images, manifest.parts, strict=True)}
+    assert actual == dict(zip(words, PARTS, strict=True))
+    assert not messages
 
 
 def test_other_folders_beside_the_parts_are_named_and_counted(tmp_path):
     put(tmp_path, *some("train/x", "train/y", "test/x", "test/y", "auto_test/x"), "test/loose.png", "loose.png")
-    manifest, said = folder(tmp_path)
+    manifest, messages = folder(tmp_path)
     assert len(manifest) == 16
-    assert "4 images in the folder 'auto_test'" in said
-    assert "1 image in 'test' itself" in said
-    assert f"1 image in {tmp_path} itself" in said
+    assert "4 images in the folder 'auto_test'" in messages
+    assert "1 image in 'test' itself" in messages
+    assert f"1 image in {tmp_path} itself" in messages
 
 
 def test_parts_inside_of_the_classes(tmp_path):
@@ -109,13 +109,13 @@ def test_a_class_called_test(tmp_path):
 
 def test_masks_are_left_out_with_a_warning_and_can_be_chosen(tmp_path):
     put(tmp_path, *(f"{label}/{kind}/{n}.png" for label in "xy" for kind in ("images", "masks") for n in range(4)))
-    manifest, said = folder(tmp_path)
+    manifest, messages = folder(tmp_path)
     assert classes(manifest) == {"x": 4, "y": 4}
     assert all("/images/" in image for image in manifest.images)
-    assert "8 masks of other images, in 'x/masks', 'y/masks'" in said
-    manifest, said = folder(tmp_path, "dataset.include=*/masks/*")
+    assert "8 masks of other images, in 'x/masks', 'y/masks'" in messages
+    manifest, messages = folder(tmp_path, "dataset.include=*/masks/*")
     assert all("/masks/" in image for image in manifest.images)
-    assert not said
+    assert not messages
     assert len(folder(tmp_path, "dataset.include=['*/masks/*','*/images/*']")[0]) == 16
     with pytest.raises(UserError, match="no image that fits dataset.include=z"):
         folder(tmp_path, "dataset.include=z")
@@ -129,9 +129,9 @@ def test_versions_of_the_images_are_refused(tmp_path):
 
 def test_an_image_in_two_formats_is_pointed_out(tmp_path):
     put(tmp_path, *some("x", "y"), "x/x_0.jpg")
-    manifest, said = folder(tmp_path)
+    manifest, messages = folder(tmp_path)
     assert len(manifest) == 9
-    assert "1 image called like another one but for the extension (x/x_0.jpg and x/x_0.png)" in said
+    assert "1 image called like another one but for the extension (x/x_0.jpg and x/x_0.png)" in messages
 
 
 @pytest.mark.parametrize(
@@ -178,24 +178,24 @@ def test_every_extension_is_read_or_named(tmp_path):
     put(tmp_path, "x/IM0001", data=b"\0" * 128 + b"DICM")
     put(tmp_path, "x/1.2.840.5", data=b"\xff\xd8\xff\xe0")
     put(tmp_path, "x/README", "x/Thumbs.db", "x/k.heic", "y/l.nii.gz", "y/m.svs", "y/n.txt", data=b"nothing")
-    manifest, said = folder(tmp_path)
+    manifest, messages = folder(tmp_path)
     assert classes(manifest) == {"x": 4 + len(read_ones) + 2, "y": 4}
-    assert "4 files that cannot be read as images ((no extension) 1, .heic 1, .nii.gz 1, .svs 1" in said
+    assert "4 files that cannot be read as images ((no extension) 1, .heic 1, .nii.gz 1, .svs 1" in messages
     assert any(".txt 1" in note for note in manifest.notes)
-    assert "Thumbs" not in said
+    assert "Thumbs" not in messages
 
 
 def test_patients_in_names_of_files(tmp_path):
     put(tmp_path, *(f"{part}/{label}/person{n}_{part}.png" for part in PARTS for label in "xy" for n in range(6)))
-    manifest, said = folder(tmp_path)
+    manifest, messages = folder(tmp_path)
     assert manifest.groups is None
-    assert "36 of 36 file names look as if they named one patient several times" in said
+    assert "36 of 36 file names look as if they named one patient several times" in messages
     assert "dataset.group_pattern=" in manifest.group_source
-    pattern = said.partition("'dataset.group_pattern=")[2].partition("'")[0]
-    manifest, said = folder(tmp_path, f"dataset.group_pattern={pattern}")
+    pattern = messages.partition("'dataset.group_pattern=")[2].partition("'")[0]
+    manifest, messages = folder(tmp_path, f"dataset.group_pattern={pattern}")
     assert manifest.groups is not None
     assert len(together(manifest)) == 6
-    assert "6 groups with images in several parts" in said
+    assert "6 groups with images in several parts" in messages
     manifest, _ = folder(tmp_path, "dataset.group_pattern='(?P<patient>person[0-9]+)'")
     assert manifest.group_name == "patient"
     with pytest.raises(UserError, match="matches none of 36 paths"):

@@ -67,13 +67,13 @@ def test_patients_stay_together_where_lesions_are_unknown(tmp_path):
         "isic_id,target,patient_id,lesion_id",
         lambda n, name, label: f"{name},{'xy'[n // 2 % 2]},patient{n // 2},{f'lesion{n}' if n % 5 == 0 else ''}",
     )
-    found, _ = manifest(tmp_path)
-    assert found.group_name == "patient"
-    assert together(found) == {frozenset(NAMES[n : n + 2]) for n in range(0, 24, 2)}
-    split = grouped(found, 0)
-    assert split.leakage(found) == {**(split.leakage(found) or {}), "leaking": 0}
+    actual, _ = manifest(tmp_path)
+    assert actual.group_name == "patient"
+    assert together(actual) == {frozenset(NAMES[n : n + 2]) for n in range(0, 24, 2)}
+    split = grouped(actual, 0)
+    assert split.leakage(actual) == {**(split.leakage(actual) or {}), "leaking": 0}
     by_patient = {
-        part: {int(image[1:-4]) // 2 for image in np.array(found.images)[rows]} for part, rows in split.parts.items()
+        part: {int(image[1:-4]) // 2 for image in np.array(actual.images)[rows]} for part, rows in split.parts.items()
     }
     assert not by_patient["train"] & by_patient["test"]
     assert not by_patient["train"] & by_patient["val"]
@@ -82,9 +82,9 @@ def test_patients_stay_together_where_lesions_are_unknown(tmp_path):
 def test_images_without_an_id_are_alone_and_counted(tmp_path):
     odd = ["-1", "nan", "unknown", ""]
     table(tmp_path, "image,label,patient", lambda n, name, label: f"{name},{label},{odd[n] if n < 4 else n // 4}")
-    found, said = manifest(tmp_path)
-    assert len(together(found)) == 4 + 5
-    assert "4 of 24 images have no patient; each counts as a patient of its own" in said
+    actual, messages = manifest(tmp_path)
+    assert len(together(actual)) == 4 + 5
+    assert "4 of 24 images have no patient; each counts as a patient of its own" in messages
 
 
 def test_an_id_column_that_is_recognised_without_being_named(tmp_path):
@@ -104,9 +104,9 @@ def test_patients_in_file_names_and_in_a_column_connect(tmp_path):
         lambda n, name, label: f"{name},{label},{'L' if n in (3, 4) else ''}",
         names=names,
     )
-    found, _ = manifest(tmp_path, "dataset.group_pattern='(p[0-9]+)_'")
-    assert len(together(found)) == 5
-    assert frozenset(names[:8]) in together(found)
+    actual, _ = manifest(tmp_path, "dataset.group_pattern='(p[0-9]+)_'")
+    assert len(together(actual)) == 5
+    assert frozenset(names[:8]) in together(actual)
 
 
 @pytest.mark.parametrize("second", ["", "lesion_id,"])
@@ -118,8 +118,8 @@ def test_a_group_in_two_parts_is_refused(tmp_path, second):
     )
     with pytest.raises(UserError, match=r"line 20.*in part test.*same patient.*in part train.*line 18\)"):
         manifest(tmp_path)
-    found, _ = manifest(tmp_path, "dataset.allow_group_leakage=true")
-    assert official(found, 0).leakage(found) is not None
+    actual, _ = manifest(tmp_path, "dataset.allow_group_leakage=true")
+    assert official(actual, 0).leakage(actual) is not None
 
 
 def test_two_images_a_row_are_one_group(tmp_path):
@@ -127,14 +127,14 @@ def test_two_images_a_row_are_one_group(tmp_path):
     put(tmp_path, *derm, *clinic)
     lines = [f"{n // 2},{'ab'[n // 2 % 2]},{derm[n]},{'' if n == 3 else clinic[n]}" for n in range(20)]
     write(tmp_path / "manifest.csv", "case_num,diagnosis,derm,clinic", *lines)
-    found, said = manifest(tmp_path, "dataset.columns.image=[derm,clinic]", "dataset.columns.group=case_num")
-    assert len(found) == 39
-    assert "1 cell of images left out" in said
-    assert frozenset(["d0.jpg", "c0.jpg", "d1.jpg", "c1.jpg"]) in together(found)
+    actual, messages = manifest(tmp_path, "dataset.columns.image=[derm,clinic]", "dataset.columns.group=case_num")
+    assert len(actual) == 39
+    assert "1 cell of images left out" in messages
+    assert frozenset(["d0.jpg", "c0.jpg", "d1.jpg", "c1.jpg"]) in together(actual)
     write(tmp_path / "manifest.csv", "diagnosis,derm,clinic", *(line.partition(",")[2] for line in lines))
-    found, _ = manifest(tmp_path, "dataset.columns.image=[derm,clinic]")
-    assert frozenset(["d0.jpg", "c0.jpg"]) in together(found)
-    assert labels(found)["c1.jpg"] == "a"
+    actual, _ = manifest(tmp_path, "dataset.columns.image=[derm,clinic]")
+    assert frozenset(["d0.jpg", "c0.jpg"]) in together(actual)
+    assert labels(actual)["c1.jpg"] == "a"
     write(tmp_path / "manifest.csv", "diagnosis,derm,clinic", "a,d0.jpg,c0.jpg", "b,,")
     with pytest.raises(UserError, match="line 3: no image"):
         manifest(tmp_path, "dataset.columns.image=[derm,clinic]")
@@ -158,10 +158,10 @@ def parted(root):
      "dataset.file={Training: train.csv, validation: validate.csv, Test: test.csv}"],
 )  # fmt: skip
 def test_one_table_per_part(tmp_path, word):
-    found, _ = manifest(parted(tmp_path), word)
-    assert found.parts is not None
-    assert found.parts.tolist() == [image.split("/")[0] for image in found.images]
-    assert len(together(found)) == 6
+    actual, _ = manifest(parted(tmp_path), word)
+    assert actual.parts is not None
+    assert actual.parts.tolist() == [image.split("/")[0] for image in actual.images]
+    assert len(together(actual)) == 6
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_rows_of_one_image_are_one(tmp_path):
     table(tmp_path, "image,label,x", lambda n, name, label: f"{name},{label},1")
     with (tmp_path / "manifest.csv").open("a") as file:
         file.write("a1.jpg,y,2\na1,y,3\na3.jpg,y,1\n")
-    found, said = manifest(tmp_path)
-    assert len(found) == 24
-    assert "3 of 27 rows repeat an image with the same label" in said
+    actual, messages = manifest(tmp_path)
+    assert len(actual) == 24
+    assert "3 of 27 rows repeat an image with the same label" in messages
     with (tmp_path / "manifest.csv").open("a") as file:
         file.write("a1.jpg,x,2\na2.jpg,y,2\n")
     with pytest.raises(UserError, match="line 29: .*2 of 24 images have several labels"):
@@ -210,22 +210,22 @@ def test_missing_images_stop_or_are_left_out_and_counted(tmp_path):
         UserError, match=r"line 2: 3 of 24 listed images are not under .* \(x 2, y 1\).*on_bad_image=skip"
     ):
         manifest(tmp_path)
-    found, said = manifest(tmp_path, "dataset.on_bad_image=skip")
-    assert classes(found) == {"x": 10, "y": 11}
-    assert "3 of 24 listed images are not under" in said
+    actual, messages = manifest(tmp_path, "dataset.on_bad_image=skip")
+    assert classes(actual) == {"x": 10, "y": 11}
+    assert "3 of 24 listed images are not under" in messages
     for name in NAMES[3:]:
         (tmp_path / name).unlink()
     with pytest.raises(UserError, match="24 of 24"):
         manifest(tmp_path, "dataset.on_bad_image=skip")
 
 
-def test_the_words_for_parts(tmp_path):
-    words = ["train", "Validate", "dev", "TEST", "testing", "train_set", ""]
-    table(tmp_path, "image,label,split", lambda n, name, label: f"{name},{label},{words[n % 7]}")
-    found, _ = manifest(tmp_path)
-    assert found.parts is not None
+def test_spellings_of_parts(tmp_path):
+    texts = ["train", "Validate", "dev", "TEST", "testing", "train_set", ""]
+    table(tmp_path, "image,label,split", lambda n, name, label: f"{name},{label},{texts[n % 7]}")
+    actual, _ = manifest(tmp_path)
+    assert actual.parts is not None
     expected = ["train", "val", "val", "test", "test", "train", ""]
-    by_name = dict(zip(found.images, found.parts.tolist(), strict=True))
+    by_name = dict(zip(actual.images, actual.parts.tolist(), strict=True))
     assert [by_name[name] for name in NAMES[:7]] == expected
 
 
@@ -237,10 +237,10 @@ def test_the_words_for_parts(tmp_path):
 def test_paths_of_another_machine_and_another_extension(tmp_path, prefix, change):
     names = [f"train/p{n}/view.jpg" for n in range(24)]
     table(tmp_path, "Path,label", lambda n, name, label: f"{prefix}{change(name)},{label}", names=names)
-    found, said = manifest(tmp_path)
-    assert labels(found) == {name: "xy"[n % 2] for n, name in enumerate(names)}
-    assert ("in other folders" in said) == (len(prefix) > 2 and ".png" not in change("a.jpg"))
-    assert ("another extension" in said) == (change("a.jpg") == "a.png")
+    actual, messages = manifest(tmp_path)
+    assert labels(actual) == {name: "xy"[n % 2] for n, name in enumerate(names)}
+    assert ("in other folders" in messages) == (len(prefix) > 2 and ".png" not in change("a.jpg"))
+    assert ("another extension" in messages) == (change("a.jpg") == "a.png")
 
 
 def test_one_name_under_several_classes(tmp_path):
@@ -252,9 +252,9 @@ def test_one_name_under_several_classes(tmp_path):
     )
     lines = [f"{name}{n}.jpg,{name}" for name in ("polyps", "cecum") for n in range(4)]
     write(tmp_path / "manifest.csv", "Filename,Class", "0003.jpg,polyps", "0003.jpg,cecum", *lines)
-    found, _ = manifest(tmp_path)
-    assert all(image.startswith(f"{label}/") for image, label in labels(found).items())
-    assert len(found) == 10
+    actual, _ = manifest(tmp_path)
+    assert all(image.startswith(f"{label}/") for image, label in labels(actual).items())
+    assert len(actual) == 10
 
 
 def test_names_that_differ_in_case_alone_are_two_images(tmp_path):
@@ -297,10 +297,10 @@ def test_only_the_files_that_are_meant(tmp_path):
 @pytest.mark.parametrize(
     ("one", "zero"), [("True", "False"), ("yes", "no"), ("1", ""), ("1.0", "0.0"), ('"1,0"', '"0,0"')]
 )
-def test_columns_of_ones_in_other_words(tmp_path, one, zero):
+def test_spellings_of_one_hot_columns(tmp_path, one, zero):
     table(tmp_path, "image,A,B", lambda n, name, label: f"{name},{(one, zero)[n % 2]},{(zero, one)[n % 2]}")
-    found, _ = manifest(tmp_path, "dataset.label_columns=[A,B]")
-    assert labels(found) == {name: "AB"[n % 2] for n, name in enumerate(NAMES)}
+    actual, _ = manifest(tmp_path, "dataset.label_columns=[A,B]")
+    assert labels(actual) == {name: "AB"[n % 2] for n, name in enumerate(NAMES)}
 
 
 def test_a_row_of_columns_of_ones_without_a_one_is_refused(tmp_path):

@@ -61,7 +61,7 @@ def test_names_of_many_kinds(tmp_path, files, names, expected):
         (["i/a_1.png", "i/b_2.png"], ["a", "b"], [None, None]),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_missing(tmp_path, files, names, expected):
+def test_missing_files_are_reported(tmp_path, files, names, expected):
     put(tmp_path, *files)
     assert find(tmp_path, names, classes=("NORMAL", "PNEUMONIA")).paths == expected
 
@@ -100,9 +100,9 @@ def test_class_and_part_decide_between_equal_names(tmp_path):
 def test_composed_and_decomposed_names_are_one(tmp_path):
     put(tmp_path, unicodedata.normalize("NFD", "é/Nävus.png"), unicodedata.normalize("NFC", "ü.png"))
     names = [unicodedata.normalize("NFC", "é/Nävus.png"), unicodedata.normalize("NFD", "ü.png")]
-    found = find(tmp_path, names).paths
-    assert all(path and (tmp_path / path).is_file() for path in found)
-    assert [unicodedata.normalize("NFC", path or "") for path in found] == ["é/Nävus.png", "ü.png"]
+    actual = find(tmp_path, names).paths
+    assert all(path and (tmp_path / path).is_file() for path in actual)
+    assert [unicodedata.normalize("NFC", path or "") for path in actual] == ["é/Nävus.png", "ü.png"]
 
 
 def test_absolute_paths_below_the_folder_and_elsewhere(tmp_path):
@@ -114,12 +114,12 @@ def test_absolute_paths_below_the_folder_and_elsewhere(tmp_path):
     assert find(tmp_path / "link", names[:1]).paths == ["x/a.png"]
 
 
-def test_what_differs_is_said_once(tmp_path):
+def test_differences_are_reported_once(tmp_path):
     put(tmp_path, "i/a.jpg", "i/b.jpg", "i/c.png")
-    found = find(tmp_path, ["a.png", "b.png", "set/i/c.png"])
-    assert found.paths == ["i/a.jpg", "i/b.jpg", "i/c.png"]
-    assert len(found.remarks) == 2
-    assert "2 of 3 images have another extension" in found.remarks[0]
+    actual = find(tmp_path, ["a.png", "b.png", "set/i/c.png"])
+    assert actual.paths == ["i/a.jpg", "i/b.jpg", "i/c.png"]
+    assert len(actual.remarks) == 2
+    assert "2 of 3 images have another extension" in actual.remarks[0]
     assert not find(tmp_path, ["i/a.jpg", "b"]).remarks
 
 

@@ -43,7 +43,7 @@ def read(root: Path, flag: str = "dermamnist", size: int = 28, extract_to: str |
 @pytest.mark.parametrize("size", [28, 64])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_every_pixel_label_and_part_is_kept(tmp_path, monkeypatch, colours, size, save):
-    monkeypatch.setattr(_npz, "_AT_ONCE", 5)
+    monkeypatch.setattr(_npz, "_BATCH", 5)
     data = arrays(size, colours)
     save(tmp_path / ("dermamnist.npz" if size == 28 else f"dermamnist_{size}.npz"), **data)
     manifest = read(tmp_path, size=size)
@@ -55,8 +55,8 @@ def test_every_pixel_label_and_part_is_kept(tmp_path, monkeypatch, colours, size
         assert len(rows) == number
         np.testing.assert_array_equal(manifest.labels[rows], data[f"{part}_labels"].ravel())
         for row, image in zip(rows, data[f"{part}_images"], strict=True):
-            found = cv2.imread(str(manifest.root / manifest.images[row]))[:, :, ::-1]
-            np.testing.assert_array_equal(found, image if colours else np.dstack([image] * 3))
+            actual = cv2.imread(str(manifest.root / manifest.images[row]))[:, :, ::-1]
+            np.testing.assert_array_equal(actual, image if colours else np.dstack([image] * 3))
     split = official(manifest, 0)
     assert [len(rows) for rows in split.parts.values()] == list(SIZES.values())
     require_training_images(split, manifest)

@@ -23,8 +23,8 @@ def table(root, rows, header="image,Mass,Nodule,Edema,patient"):
 
 def by_number(found) -> np.ndarray:
     """Labels in the order of the rows of `table`."""
-    place = {image: row for row, image in enumerate(found.images)}
-    return found.labels[[place[f"{n}.png"] for n in NUMBERS]]
+    index = {image: row for row, image in enumerate(found.images)}
+    return found.labels[[index[f"{n}.png"] for n in NUMBERS]]
 
 
 @pytest.mark.parametrize(
@@ -33,47 +33,47 @@ def by_number(found) -> np.ndarray:
 )
 def test_every_spelling_of_present_absent_and_uncertain(tmp_path, uncertain, blank, unknown, empty):
     table(tmp_path, ["1,0,0", "1.0,yes,-1", "0,No,", "0.0,TRUE,-1.0", "False,0,1"])
-    found, _ = read(
+    actual, _ = read(
         "manifest", tmp_path, COLUMNS, "dataset.multilabel=true", f"dataset.uncertain={uncertain}",
         f"dataset.blank={blank}",
     )  # fmt: skip
     expected = [[1, 0, 0], [1, 1, unknown], [0, 0, empty], [0, 1, unknown], [0, 0, 1]]
-    np.testing.assert_array_equal(by_number(found), np.array(expected * 8, np.float32))
-    assert found.labels.dtype == np.float32
-    assert found.classes == ("Mass", "Nodule", "Edema")
-    assert len(np.unique(found.groups)) == 20
+    np.testing.assert_array_equal(by_number(actual), np.array(expected * 8, np.float32))
+    assert actual.labels.dtype == np.float32
+    assert actual.classes == ("Mass", "Nodule", "Edema")
+    assert len(np.unique(actual.groups)) == 20
 
 
 def test_joined_labels(tmp_path):
     table(tmp_path, ["Mass", "Nodule | Mass", "", "No Finding", "Edema"], "Image Index,Finding Labels,Patient ID")
-    found, _ = read("manifest", tmp_path, "dataset.separator='|'")
-    assert found.classes == ("Edema", "Mass", "No Finding", "Nodule")
+    actual, _ = read("manifest", tmp_path, "dataset.separator='|'")
+    assert actual.classes == ("Edema", "Mass", "No Finding", "Nodule")
     expected = [[0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
-    np.testing.assert_array_equal(by_number(found), np.array(expected * 8, np.float32))
-    found, _ = read("manifest", tmp_path, "dataset.separator='|'", "dataset.no_finding=absence")
-    assert found.classes == ("Edema", "Mass", "Nodule")
-    np.testing.assert_array_equal(by_number(found), np.delete(np.array(expected * 8, np.float32), 2, axis=1))
+    np.testing.assert_array_equal(by_number(actual), np.array(expected * 8, np.float32))
+    actual, _ = read("manifest", tmp_path, "dataset.separator='|'", "dataset.no_finding=absence")
+    assert actual.classes == ("Edema", "Mass", "Nodule")
+    np.testing.assert_array_equal(by_number(actual), np.delete(np.array(expected * 8, np.float32), 2, axis=1))
 
 
 def test_no_finding_as_absence_makes_the_other_columns_known(tmp_path):
     table(tmp_path, ["1,0,0", "0,1,", "0,0,1"], "image,No Finding,Nodule,Edema,patient")
     columns = "dataset.label_columns=['No Finding',Nodule,Edema]"
-    found, _ = read("manifest", tmp_path, columns, "dataset.multilabel=true", "dataset.no_finding=absence")
-    assert found.classes == ("Nodule", "Edema")
-    np.testing.assert_array_equal(by_number(found)[:3], np.array([[0, 0], [1, np.nan], [0, 1]], np.float32))
+    actual, _ = read("manifest", tmp_path, columns, "dataset.multilabel=true", "dataset.no_finding=absence")
+    assert actual.classes == ("Nodule", "Edema")
+    np.testing.assert_array_equal(by_number(actual)[:3], np.array([[0, 0], [1, np.nan], [0, 1]], np.float32))
 
 
 def test_images_without_a_label_are_kept_dropped_or_refused(tmp_path):
     table(tmp_path, ["1,0,0", "0,0,0", "0,1,1", "0,0,1"])
-    words = [COLUMNS, "dataset.multilabel=true"]
-    kept, _ = read("manifest", tmp_path, *words)
-    assert len(kept) == 40
-    assert any("10 images have no label" in note for note in kept.notes)
-    dropped, _ = read("manifest", tmp_path, *words, "dataset.unlabelled=drop")
+    texts = [COLUMNS, "dataset.multilabel=true"]
+    selected, _ = read("manifest", tmp_path, *texts)
+    assert len(selected) == 40
+    assert any("10 images have no label" in note for note in selected.notes)
+    dropped, _ = read("manifest", tmp_path, *texts, "dataset.unlabelled=drop")
     assert len(dropped) == 30
     assert (dropped.labels == 1).any(axis=1).all()
     with pytest.raises(UserError, match="line 3"):
-        read("manifest", tmp_path, *words, "dataset.unlabelled=error")
+        read("manifest", tmp_path, *texts, "dataset.unlabelled=error")
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,11 @@ def test_keywords_of_an_eye(keywords, labels):
 
 def odir(root, *, keywords=True):
     put(root, *(f"images/{n}_{side}.jpg" for n in range(12) for side in ("left", "right")))
-    words = ["normal fundus", "cataract", "glaucoma", "drusen"]
+    texts = ["normal fundus", "cataract", "glaucoma", "drusen"]
     rows = []
     for n in range(12):
-        eyes = [words[n % 4], words[(n // 4 + n) % 4]]
-        flags = np.maximum(*(np.array(labels_of(word), int) for word in eyes)).tolist()
+        eyes = [texts[n % 4], texts[(n // 4 + n) % 4]]
+        flags = np.maximum(*(np.array(labels_of(text), int) for text in eyes)).tolist()
         for side in ("left", "right"):
             cells = [str(n), f"{n}_{side}.jpg", *(eyes if keywords else []), *map(str, flags)]
             rows.append(",".join(cells))
@@ -149,20 +149,20 @@ def odir(root, *, keywords=True):
 
 def test_odir_labels_are_of_the_eye(tmp_path):
     odir(tmp_path)
-    found, said = read("odir", tmp_path)
-    place = found.images.index("images/5_left.jpg"), found.images.index("images/5_right.jpg")
-    assert found.codes(np.array(place)) == ["C", "G"]
-    assert found.groups[place[0]] == found.groups[place[1]]
-    assert "of the patient" not in said
+    actual, messages = read("odir", tmp_path)
+    index = actual.images.index("images/5_left.jpg"), actual.images.index("images/5_right.jpg")
+    assert actual.codes(np.array(index)) == ["C", "G"]
+    assert actual.groups[index[0]] == actual.groups[index[1]]
+    assert "of the patient" not in messages
     without, _ = read("odir", tmp_path, "dataset.no_finding=absence")
     assert without.classes == CODES[1:]
-    np.testing.assert_array_equal(without.labels, found.labels[:, 1:])
+    np.testing.assert_array_equal(without.labels, actual.labels[:, 1:])
 
 
 def test_odir_flags_of_patients_are_warned_of(tmp_path):
     odir(tmp_path, keywords=False)
-    _, said = read("odir", tmp_path)
-    assert "of the patient" in said
+    _, messages = read("odir", tmp_path)
+    assert "of the patient" in messages
 
 
 def test_odir_keywords_as_labels(tmp_path):
@@ -173,15 +173,15 @@ def test_odir_keywords_as_labels(tmp_path):
         .replace(",cataract,", ",suspected cataract\uff0clens dust,")
         .replace("drusen", "drusen\uff0cnormal fundus")
     )
-    found, _ = read("odir", tmp_path, "dataset.labels=keywords")
-    assert found.classes == ("cataract", "drusen", "glaucoma", "normal fundus")
-    assert found.codes(np.array([found.images.index(f"images/{n}_left.jpg") for n in range(4)])) == [
+    actual, _ = read("odir", tmp_path, "dataset.labels=keywords")
+    assert actual.classes == ("cataract", "drusen", "glaucoma", "normal fundus")
+    assert actual.codes(np.array([actual.images.index(f"images/{n}_left.jpg") for n in range(4)])) == [
         "normal fundus", "cataract", "glaucoma", "drusen",
     ]  # fmt: skip
-    assert found.counts.tolist() == [6, 6, 6, 6]
+    assert actual.counts.tolist() == [6, 6, 6, 6]
     without, _ = read("odir", tmp_path, "dataset.labels=keywords", "dataset.no_finding=absence")
     assert without.classes == ("cataract", "drusen", "glaucoma")
-    np.testing.assert_array_equal(without.labels, found.labels[:, :3])
+    np.testing.assert_array_equal(without.labels, actual.labels[:, :3])
     with pytest.raises(UserError, match=r"dataset\.fewest"):
         read("odir", tmp_path, "dataset.fewest=2")
     odir(tmp_path, keywords=False)
@@ -207,13 +207,13 @@ def test_the_keywords_of_the_real_odir(shared):
 
 def test_the_real_odir_has_the_labels_of_the_derived_table(shared):
     folder = shared / "data/odir5k"
-    found, said = read("odir", folder)
-    assert found.counts.tolist() == [2873, 1722, 313, 301, 279, 192, 256, 880]
-    assert "of the patient" not in said
-    assert set(found.attributes["sex"]) == {"Female", "Male"}
-    place = found.images.index("images/0_left.jpg")
-    assert (found.attributes["age"][place], found.attributes["sex"][place]) == ("69", "Female")
+    actual, messages = read("odir", folder)
+    assert actual.counts.tolist() == [2873, 1722, 313, 301, 279, 192, 256, 880]
+    assert "of the patient" not in messages
+    assert set(actual.attributes["sex"]) == {"Female", "Male"}
+    index = actual.images.index("images/0_left.jpg")
+    assert (actual.attributes["age"][index], actual.attributes["sex"][index]) == ("69", "Female")
     with (folder / "eye_labels.csv").open(encoding="utf-8") as file:
         rows = {row["filename"]: [float(row[code]) for code in CODES] for row in csv.DictReader(file)}
-    for image, labels in zip(found.images, found.labels.tolist(), strict=True):
+    for image, labels in zip(actual.images, actual.labels.tolist(), strict=True):
         assert rows[image.rpartition("/")[2]] == labels

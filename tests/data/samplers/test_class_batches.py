@@ -37,9 +37,9 @@ def test_large_classes_take_turns_and_never_repeat_in_a_batch(
         assert sorted(np.bincount(labels[batch])[np.bincount(labels[batch]) > 0]) == [images] * per_batch
         for label in np.flatnonzero(np.array(counts) >= images):
             assert len(np.unique(batch[labels[batch] == label])) in (0, images)
-    seen = np.bincount(batches.ravel(), minlength=len(labels))
+    observed = np.bincount(batches.ravel(), minlength=len(labels))
     for label in np.flatnonzero(np.array(counts) >= images):
-        assert np.ptp(seen[labels == label]) <= 1
+        assert np.ptp(observed[labels == label]) <= 1
     classes = np.bincount(labels[batches.ravel()], minlength=len(counts)) // images
     assert np.ptp(classes) <= 1
 
@@ -48,10 +48,10 @@ def test_an_epoch_of_the_largest_class_shows_all_its_images_and_the_others_as_of
     sampler = ClassBatchSampler(LABELS, 24, 5, seed=1, length="largest_class")
     batches = sampler.batches(0)
     assert batches.shape == (50, 24), "4 classes x 300 images"
-    seen = np.bincount(batches.ravel(), minlength=len(LABELS))
-    assert (seen[LABELS == 0] == 1).all()
-    assert seen[LABELS == 1].sum() == seen[LABELS == 3].sum() == 300
-    assert np.ptp(seen[LABELS == 1]) <= 1
+    observed = np.bincount(batches.ravel(), minlength=len(LABELS))
+    assert (observed[LABELS == 0] == 1).all()
+    assert observed[LABELS == 1].sum() == observed[LABELS == 3].sum() == 300
+    assert np.ptp(observed[LABELS == 1]) <= 1
     assert {tuple(np.bincount(LABELS[batch])) for batch in batches} == {(6, 6, 6, 6)}
 
 

@@ -36,10 +36,10 @@ def test_first_half_is_what_the_first_sampler_draws_alone(batch_size):
 @pytest.mark.parametrize("q", [0.0, 0.5])
 def test_class_frequencies_of_the_second_half(q):
     sampler = make(second=partial(PowerSampler, q=q))
-    drawn = np.concatenate([LABELS[sampler.batches(epoch)[:, 1::2]].ravel() for epoch in range(40)])
+    sampled = np.concatenate([LABELS[sampler.batches(epoch)[:, 1::2]].ravel() for epoch in range(40)])
     expected = COUNTS.astype(float) ** q
-    seen = np.bincount(drawn, minlength=4)
-    assert stats.chisquare(seen, expected / expected.sum() * seen.sum()).pvalue > 1e-3
+    observed = np.bincount(sampled, minlength=4)
+    assert stats.chisquare(observed, expected / expected.sum() * observed.sum()).pvalue > 1e-3
 
 
 def test_halves_are_independent():
@@ -63,8 +63,8 @@ def test_shards_keep_pairs_together_and_share_no_place(world):
     places = [shard(np.arange(batches.size).reshape(batches.shape), rank, world) for rank in range(world)]
     assert len(np.unique(np.concatenate(places, axis=1))) == batches.size
     # No image of the instance half is on two ranks.
-    seen = np.concatenate([own[:, 0::2].ravel() for own in shards])
-    assert len(np.unique(seen)) == len(seen)
+    observed = np.concatenate([own[:, 0::2].ravel() for own in shards])
+    assert len(np.unique(observed)) == len(observed)
 
 
 def test_the_shorter_of_two_samplers_decides():

@@ -20,7 +20,7 @@ COUNTS = np.array([600, 90, 9, 1])
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), COUNTS))
 
 
-def drawn_labels(sampler, epochs) -> np.ndarray:
+def sampled_labels(sampler, epochs) -> np.ndarray:
     return np.concatenate([LABELS[sampler.batches(epoch)].ravel() for epoch in epochs])
 
 
@@ -28,16 +28,16 @@ def drawn_labels(sampler, epochs) -> np.ndarray:
 def test_class_frequencies(q):
     sampler = PowerSampler(LABELS, 50, 10, seed=1, q=q)
     assert sampler.steps == 14
-    seen = np.bincount(drawn_labels(sampler, range(40)), minlength=4)
+    observed = np.bincount(sampled_labels(sampler, range(40)), minlength=4)
     expected = [float(n) ** q for n in COUNTS]
-    assert stats.chisquare(seen, np.array(expected) / sum(expected) * seen.sum()).pvalue > 1e-3
+    assert stats.chisquare(observed, np.array(expected) / sum(expected) * observed.sum()).pvalue > 1e-3
 
 
 def test_images_of_a_class_are_drawn_evenly():
     sampler = PowerSampler(LABELS, 50, 10, seed=1, q=0.0)
-    seen = np.bincount(np.concatenate([sampler.batches(epoch).ravel() for epoch in range(60)]), minlength=700)
+    observed = np.bincount(np.concatenate([sampler.batches(epoch).ravel() for epoch in range(60)]), minlength=700)
     for label in range(3):
-        assert stats.chisquare(seen[label == LABELS]).pvalue > 1e-3
+        assert stats.chisquare(observed[label == LABELS]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.99, 0.9999])
@@ -46,8 +46,8 @@ def test_effective_number_weighs_each_image_by_its_class(beta):
     weights = [1 / sum(beta**power for power in range(n)) for n in COUNTS]  # 1 / (1 + b + ... + b^(n-1))
     expected = np.bincount(LABELS, weights=np.array(weights)[LABELS])
     np.testing.assert_allclose(sampler.class_probabilities(3), expected / expected.sum())
-    seen = np.bincount(drawn_labels(sampler, range(40)), minlength=4)
-    assert stats.chisquare(seen, expected / expected.sum() * seen.sum()).pvalue > 1e-3
+    observed = np.bincount(sampled_labels(sampler, range(40)), minlength=4)
+    assert stats.chisquare(observed, expected / expected.sum() * observed.sum()).pvalue > 1e-3
 
 
 def test_effective_number_goes_from_instance_to_balanced():
@@ -61,8 +61,8 @@ def test_progressive_goes_from_instance_to_balanced():
     instance, balanced = COUNTS / 700, np.full(4, 0.25)
     for epoch, expected in enumerate([instance, (instance + balanced) / 2, balanced]):
         np.testing.assert_allclose(sampler.class_probabilities(epoch), expected)
-    seen = np.bincount(sampler.batches(2).ravel() * 0 + LABELS[sampler.batches(2).ravel()], minlength=4)
-    assert stats.chisquare(seen).pvalue > 1e-3
+    observed = np.bincount(sampler.batches(2).ravel() * 0 + LABELS[sampler.batches(2).ravel()], minlength=4)
+    assert stats.chisquare(observed).pvalue > 1e-3
     np.testing.assert_allclose(ProgressiveSampler(LABELS, 50, 1, seed=1).class_probabilities(0), instance)
 
 
@@ -100,7 +100,7 @@ SHARES = {
 def test_two_ranks_have_other_places_of_each_batch_and_each_has_the_right_classes(path):
     epochs = range(20, 40)
     samplers = [instantiate(OmegaConf.load(path))(labels=LABELS, batch_size=40, epochs=40, seed=5) for _ in range(2)]
-    seen = np.zeros((2, 4), np.int64)
+    observed = np.zeros((2, 4), np.int64)
     expected = np.zeros(4)
     for epoch in epochs:
         whole = samplers[0].batches(epoch)
@@ -112,11 +112,11 @@ def test_two_ranks_have_other_places_of_each_batch_and_each_has_the_right_classe
         for rank, sampler in enumerate(samplers):  # Each rank has a sampler of its own, that knows nothing of others.
             own = shard(sampler.batches(epoch), rank, 2)
             np.testing.assert_array_equal(own, whole.ravel()[(mine, others)[rank]])
-            seen[rank] += np.bincount(LABELS[own].ravel(), minlength=4)
+            observed[rank] += np.bincount(LABELS[own].ravel(), minlength=4)
         expected += SHARES[path.stem] if path.stem in SHARES else samplers[0].class_probabilities(epoch)
     for rank in range(2):
-        assert stats.chisquare(seen[rank], expected / len(epochs) * seen[rank].sum()).pvalue > 1e-3
-    assert stats.chi2_contingency(seen + 1).pvalue > 1e-3
+        assert stats.chisquare(observed[rank], expected / len(epochs) * observed[rank].sum()).pvalue > 1e-3
+    assert stats.chi2_contingency(observed + 1).pvalue > 1e-3
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 9))

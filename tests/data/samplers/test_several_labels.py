@@ -19,10 +19,10 @@ def targets(seed: int = 0, number: int = 200) -> np.ndarray:
     return labels
 
 
-def drawn_share(sampler, epochs: int) -> np.ndarray:
+def sampled_share(sampler, epochs: int) -> np.ndarray:
     """How often each image is drawn, as a share of all draws."""
-    found = np.concatenate([sampler.batches(epoch).ravel() for epoch in range(epochs)])
-    return np.bincount(found, minlength=len(sampler.labels)) / len(found)
+    actual = np.concatenate([sampler.batches(epoch).ravel() for epoch in range(epochs)])
+    return np.bincount(actual, minlength=len(sampler.labels)) / len(actual)
 
 
 @pytest.mark.parametrize("q", [0.0, 0.5])
@@ -40,9 +40,9 @@ def test_a_label_is_drawn_and_then_an_image_that_has_it(q):
         else:
             expected[row] = 1 / len(labels)
     assert expected.sum() == pytest.approx(1)
-    found = drawn_share(PowerSampler(labels, 20, 500, 3, q=q), 500)
+    actual = sampled_share(PowerSampler(labels, 20, 500, 3, q=q), 500)
     deviation = np.sqrt(expected * (1 - expected) / 100_000)
-    assert (abs(found - expected) < 5 * deviation).all()
+    assert (abs(actual - expected) < 5 * deviation).all()
 
 
 def test_effective_numbers_are_those_of_the_labels():

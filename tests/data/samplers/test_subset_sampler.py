@@ -19,7 +19,7 @@ LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(K), COUNTS))
 
 
 def subset(chosen: np.ndarray, inner: Any = InstanceSampler, batch_size: int = 8, seed: int = 1) -> SubsetSampler:
-    return SubsetSampler(LABELS, batch_size, 10, seed, inner=inner, chosen=lambda: chosen)
+    return SubsetSampler(LABELS, batch_size, 10, seed, inner=inner, selected=lambda: chosen)
 
 
 def test_all_images_are_what_the_inner_sampler_draws() -> None:
@@ -30,30 +30,30 @@ def test_all_images_are_what_the_inner_sampler_draws() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 20, 52])
 def test_a_part_is_used_evenly_and_nothing_else(size: int) -> None:
-    chosen = np.zeros(N, bool)
-    chosen[np.random.default_rng(size).permutation(N)[:size]] = True
-    sampler = subset(chosen)
+    selected = np.zeros(N, bool)
+    selected[np.random.default_rng(size).permutation(N)[:size]] = True
+    sampler = subset(selected)
     batches = sampler.batches(2)
     assert batches.shape == (N // 8, 8) == (sampler.steps, 8)
     times = np.bincount(batches.ravel(), minlength=N)
-    assert (times[~chosen] == 0).all()
-    assert np.ptp(times[chosen]) <= 1
-    np.testing.assert_array_equal(batches, subset(chosen).batches(2))
+    assert (times[~selected] == 0).all()
+    assert np.ptp(times[selected]) <= 1
+    np.testing.assert_array_equal(batches, subset(selected).batches(2))
     if size > 1:
-        assert (batches != subset(chosen, seed=2).batches(2)).any()
-        assert (batches != subset(chosen).batches(3)).any()
+        assert (batches != subset(selected, seed=2).batches(2)).any()
+        assert (batches != subset(selected).batches(3)).any()
 
 
 def test_a_part_may_be_class_balanced() -> None:
-    chosen = np.ones(N, bool)
-    chosen[np.flatnonzero(LABELS == 1)[2:]] = False
-    sampler = subset(chosen, partial(PowerSampler, q=0.0))
-    drawn = np.concatenate([sampler.batches(epoch).ravel() for epoch in range(40)])
-    assert chosen[drawn].all()
-    assert stats.chisquare(np.bincount(LABELS[drawn], minlength=K)).pvalue > 1e-3
+    selected = np.ones(N, bool)
+    selected[np.flatnonzero(LABELS == 1)[2:]] = False
+    sampler = subset(selected, partial(PowerSampler, q=0.0))
+    sampled = np.concatenate([sampler.batches(epoch).ravel() for epoch in range(40)])
+    assert selected[sampled].all()
+    assert stats.chisquare(np.bincount(LABELS[sampled], minlength=K)).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(("batch_size", "says"), [(N + 1, str(N)), (None, "batch_size is null")])
 def test_mistakes(batch_size: int | None, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        SubsetSampler(LABELS, batch_size, 10, 1, inner=InstanceSampler, chosen=lambda: np.ones(N, bool))
+        SubsetSampler(LABELS, batch_size, 10, 1, inner=InstanceSampler, selected=lambda: np.ones(N, bool))

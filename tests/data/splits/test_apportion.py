@@ -20,15 +20,15 @@ def loop(labels: np.ndarray, groups: np.ndarray, shares: list[float], seed: int)
     rank = np.argmax(members[:, rarest_first], axis=1)
     major, sizes = rarest_first[rank], members.sum(axis=1)
     shuffled = np.random.default_rng(seed).permutation(number)
-    place = np.empty(number, dtype=np.int64)
-    held = np.zeros((len(shares), width))
+    part_of = np.empty(number, dtype=np.int64)
+    counts = np.zeros((len(shares), width))
     for group in shuffled[np.lexsort((-sizes[shuffled], rank[shuffled]))]:
         label, share = major[group], np.array(shares)
-        of_class = (held[:, label] + members[group, label] / 2) / share
-        overall = (held.sum(axis=1) + sizes[group] / 2) / share
-        place[group] = np.lexsort((overall, of_class))[0]
-        held[place[group]] += members[group]
-    return place[groups]
+        of_class = (counts[:, label] + members[group, label] / 2) / share
+        overall = (counts.sum(axis=1) + sizes[group] / 2) / share
+        part_of[group] = np.lexsort((overall, of_class))[0]
+        counts[part_of[group]] += members[group]
+    return part_of[groups]
 
 
 def drawn(seed: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +52,8 @@ def test_places_are_those_of_the_loop(seed, kind, shares, run):
     labels, groups = drawn(seed, kind)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_RUN", run)
-        found = apportion(labels, groups, shares, seed)
-    np.testing.assert_array_equal(found, loop(labels, groups, shares, seed))
+        actual = apportion(labels, groups, shares, seed)
+    np.testing.assert_array_equal(actual, loop(labels, groups, shares, seed))
 
 
 def test_nothing_is_placed_nowhere():
@@ -64,26 +64,26 @@ def test_nothing_is_placed_nowhere():
 @given(st.integers(0, 2**31), st.sampled_from(["images", "pure", "mixed"]), st.sampled_from([0.05, 0.1, 0.3]))
 def test_reaching_all_classes_only_adds_whole_groups_and_leaves_one_of_each(seed, kind, share):
     labels, groups = drawn(seed, kind)
-    held = apportion(labels, groups, [1 - share, share], seed) == 1
+    held_out = apportion(labels, groups, [1 - share, share], seed) == 1
     pairs = {(group, label) for group, label in zip(groups.tolist(), labels.tolist(), strict=True)}
     known = np.bincount([label for _, label in pairs], minlength=int(labels.max()) + 1)
-    more = reach_all_classes(held, labels, groups, share, seed, known)
-    assert more[held].all()
-    assert all(len(set(more[groups == group].tolist())) == 1 for group in set(groups.tolist()))
+    extra = reach_all_classes(held_out, labels, groups, share, seed, known)
+    assert extra[held_out].all()
+    assert all(len(set(extra[groups == group].tolist())) == 1 for group in set(groups.tolist()))
     for label, number in enumerate(known):
         of_class = labels == label
-        if held[of_class].all():
+        if held_out[of_class].all():
             continue
-        assert not more[of_class].all()
+        assert not extra[of_class].all()
         if kind != "mixed":
-            assert held[of_class].sum() == more[of_class].sum() or not held[of_class].any()
-            assert more[of_class].any() or number < 3
-    np.testing.assert_array_equal(more, reach_all_classes(held, labels, groups, share, seed, known))
+            assert held_out[of_class].sum() == extra[of_class].sum() or not held_out[of_class].any()
+            assert extra[of_class].any() or number < 3
+    np.testing.assert_array_equal(extra, reach_all_classes(held_out, labels, groups, share, seed, known))
 
 
 def test_the_smallest_group_is_given():
     labels = np.array([0] * 40 + [1] * 9)
     groups = np.array([*range(40), 50, 50, 50, 51, 51, 52, 52, 52, 52])
-    held = np.arange(49) < 4
-    more = reach_all_classes(held, labels, groups, 0.1, 0, np.array([40, 3]))
-    assert np.flatnonzero(more).tolist() == [0, 1, 2, 3, 43, 44]
+    held_out = np.arange(49) < 4
+    extra = reach_all_classes(held_out, labels, groups, 0.1, 0, np.array([40, 3]))
+    assert np.flatnonzero(extra).tolist() == [0, 1, 2, 3, 43, 44]

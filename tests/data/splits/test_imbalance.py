@@ -60,27 +60,29 @@ sizes = st.just("max") | st.integers(1, 10000)
 def slow(rule: str, counts: list[int], ratio: float, n0: int | str) -> list[float]:
     order = sorted(range(len(counts)), key=lambda k: -counts[k])
     first = counts[order[0]] if n0 == "max" else n0
-    wanted = [0.0] * len(counts)
-    for place, k in enumerate(order):
-        share = place / (len(counts) - 1) if len(counts) > 1 else 0
+    expected = [0.0] * len(counts)
+    for index, k in enumerate(order):
+        share = index / (len(counts) - 1) if len(counts) > 1 else 0
         if rule == "pareto":
-            wanted[k] = first / math.exp(math.log(ratio) * share)
+            expected[k] = first / math.exp(math.log(ratio) * share)
         else:
             shrunk = math.log(counts[order[0]] / counts[order[-1]] / ratio) * share
-            wanted[k] = first * counts[k] / counts[order[0]] * math.exp(shrunk)
-    return wanted
+            expected[k] = first * counts[k] / counts[order[0]] * math.exp(shrunk)
+    return expected
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(["pareto", "lmd"]), counts_of_classes, ratios, sizes)
 def test_rules_equal_a_slow_loop(rule, counts, ratio, n0):
-    found = {name: imbalance.RULES[rule](np.array(counts), ratio, n0=n0, rounding=name) for name in imbalance.ROUNDINGS}
+    actual = {
+        name: imbalance.RULES[rule](np.array(counts), ratio, n0=n0, rounding=name) for name in imbalance.ROUNDINGS
+    }
     for k, exact in enumerate(slow(rule, counts, ratio, n0)):
         slack = 1e-8 * exact
-        assert max(exact - slack, 1) <= found["ceil"][k] < max(exact, 0) + 1 + slack
-        assert found["floor"][k] == 1 or exact - 1 - slack < found["floor"][k] <= exact + slack
-        assert found["round"][k] == 1 or abs(found["round"][k] - exact) <= 0.5 + slack
-    assert all(n.dtype == np.int64 and n.min() >= 1 for n in found.values())
+        assert max(exact - slack, 1) <= actual["ceil"][k] < max(exact, 0) + 1 + slack
+        assert actual["floor"][k] == 1 or exact - 1 - slack < actual["floor"][k] <= exact + slack
+        assert actual["round"][k] == 1 or abs(actual["round"][k] - exact) <= 0.5 + slack
+    assert all(n.dtype == np.int64 and n.min() >= 1 for n in actual.values())
 
 
 @settings(max_examples=100, deadline=None)
@@ -89,9 +91,9 @@ def test_both_rules_reach_the_ratio_and_lmd_asks_for_nothing_that_is_not_there(c
     own = max(counts) / min(counts)
     ratio = own * factor
     for rule in (pareto_counts, lmd_counts):
-        found = rule(np.array(counts), ratio)
-        assert found.max() == max(counts)
-        assert found.min() == max(math.ceil(round(max(counts) / ratio, 6)), 1)
+        actual = rule(np.array(counts), ratio)
+        assert actual.max() == max(counts)
+        assert actual.min() == max(math.ceil(round(max(counts) / ratio, 6)), 1)
     assert np.all(lmd_counts(np.array(counts), ratio) <= counts)
     assert lmd_counts(np.array(counts), own).tolist() == counts
 
@@ -143,14 +145,14 @@ def test_a_fixed_test_part_is_that_of_the_inner_split_for_every_ratio(inner, rul
         assert np.array_equal(split.val, whole.val)
         assert set(split.train) < set(smaller)  # Nested: a larger ratio leaves more out and puts nothing back.
         assert np.array_equal(split.train, np.sort(split.train))
-        found = split.imbalance(manifest)
+        actual = split.imbalance(manifest)
         counts = split.counts(manifest)["train"]
-        wanted = imbalance.RULES[rule](whole.counts(manifest)["train"], ratio)
-        assert list(found["requested"].values()) == wanted.tolist()
-        assert list(found["available"].values()) == whole.counts(manifest)["train"].tolist()
-        assert list(found["achieved"].values()) == counts.tolist()
-        assert counts.tolist() == np.minimum(wanted, whole.counts(manifest)["train"]).tolist()
-        assert found["achieved_ratio"] == counts.max() / counts.min()
+        expected = imbalance.RULES[rule](whole.counts(manifest)["train"], ratio)
+        assert list(actual["requested"].values()) == expected.tolist()
+        assert list(actual["available"].values()) == whole.counts(manifest)["train"].tolist()
+        assert list(actual["achieved"].values()) == counts.tolist()
+        assert counts.tolist() == np.minimum(expected, whole.counts(manifest)["train"]).tolist()
+        assert actual["achieved_ratio"] == counts.max() / counts.min()
         smaller = split.train
         if inner is grouped:
             assert split.leakage(manifest)["leaking"] == 0
@@ -193,8 +195,10 @@ def test_the_choice_depends_on_its_seed_and_on_nothing_else():
     assert one.digest(manifest) != other.digest(manifest)
     assert one.counts(manifest)["train"].tolist() == other.counts(manifest)["train"].tolist()
     # Each class has an order of its own: another class more or less changes nothing.
-    kept = [set(s.train[manifest.labels[s.train] == 2]) for s in (one, long_tailed(manifest, 0, inner=grouped, n0=100))]
-    assert kept[1] < kept[0]
+    selected = [
+        set(s.train[manifest.labels[s.train] == 2]) for s in (one, long_tailed(manifest, 0, inner=grouped, n0=100))
+    ]
+    assert selected[1] < selected[0]
 
 
 def test_too_few_images_are_capped_with_a_warning_or_refused():
@@ -238,12 +242,12 @@ def test_lmd_divides_7_1_2_in_every_class():
     manifest = toy(8, head=600)
     split = lmd(manifest, 0, ratio=40)
     sizes = split.counts(manifest)
-    wanted = lmd_counts(manifest.counts, 40)
-    for k, number in enumerate(wanted):
+    expected = lmd_counts(manifest.counts, 40)
+    for k, number in enumerate(expected):
         rest = math.ceil(0.3 * number)
         val = math.ceil(rest / 3)
         assert [int(sizes[part][k]) for part in ("train", "val", "test")] == [number - rest, val, rest - val]
-    assert len(set(np.concatenate(list(split.parts.values())))) == wanted.sum()
+    assert len(set(np.concatenate(list(split.parts.values())))) == expected.sum()
     assert split.name == "lmd 40:1"
     assert split.digest(manifest) == lmd(manifest, 0, ratio=40).digest(manifest)
     assert split.digest(manifest) != lmd(manifest, 0, ratio=40, seed=1).digest(manifest)

@@ -28,10 +28,10 @@ def ham10000(shared) -> Manifest:
     ids=["80/20", "70/30", "70/10/20"],
 )
 def test_share_of_test_images_with_a_sibling_in_training(ham10000, options, validation_counts, percent):
-    found = []
+    actual = []
     for seed in range(10):
         split = random(ham10000, 0, seed=seed, **options)
         if validation_counts:  # The papers train on all that is not tested.
             split = Split("random", np.sort(np.r_[split.train, split.val]), split.val[:0], split.test)
-        found.append(100 * split.leakage(ham10000)["fraction"])
-    assert np.mean(found) == pytest.approx(percent, abs=1)
+        actual.append(100 * split.leakage(ham10000)["fraction"])
+    assert np.mean(actual) == pytest.approx(percent, abs=1)

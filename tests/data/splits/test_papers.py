@@ -69,8 +69,8 @@ def test_inner_folds_share_the_test_part_and_choose_on_every_other_image_once():
     manifest = named(manifest_of([0, 1, 1, 2] * 50), "aptos2019")
     splits = [paper(manifest, fold, of="alpa") for fold in range(5)]
     assert all(np.array_equal(split.test, splits[0].test) for split in splits)
-    chosen = np.concatenate([split.val for split in splits])
-    assert np.array_equal(np.sort(np.r_[chosen, splits[0].test]), np.arange(200))
+    selected = np.concatenate([split.val for split in splits])
+    assert np.array_equal(np.sort(np.r_[selected, splits[0].test]), np.arange(200))
     assert all(len(np.r_[split.train, split.val, split.test]) == 200 for split in splits)
 
 

@@ -41,10 +41,10 @@ def test_folds_are_disjoint_complete_and_each_image_is_tested_once(manifest, pro
 @given(manifests, st.integers(0, 4), st.sampled_from([None, 0.2, 0.3]), st.integers(0, 1000))
 def test_grouped_keeps_every_lesion_in_one_part(manifest, fold, test, seed):
     split = grouped(manifest, 0 if test else fold, test=test, seed=seed)
-    seen: dict[int, str] = {}
+    observed: dict[int, str] = {}
     for part, rows in split.parts.items():
         for row in rows:
-            assert seen.setdefault(manifest.groups[row], part) == part
+            assert observed.setdefault(manifest.groups[row], part) == part
     assert split.leakage(manifest)["leaking"] == 0
 
 
@@ -88,9 +88,9 @@ def test_large_lesions_get_into_small_parts():
     manifest = long_tailed(3, classes=1, head=600)
     sizes = np.bincount(np.unique(manifest.groups, return_inverse=True)[1])
     split = grouped(manifest, 0, test=0.2)
-    held = np.unique(manifest.groups[split.test], return_counts=True)[1]
-    assert held.mean() == pytest.approx(sizes.mean(), rel=0.05)
-    assert (held >= 4).mean() == pytest.approx((sizes >= 4).mean(), abs=0.03)
+    held_out = np.unique(manifest.groups[split.test], return_counts=True)[1]
+    assert held_out.mean() == pytest.approx(sizes.mean(), rel=0.05)
+    assert (held_out >= 4).mean() == pytest.approx((sizes >= 4).mean(), abs=0.03)
 
 
 def test_scarce_classes_are_in_every_part_from_three_images_on_and_in_training_first():
@@ -171,11 +171,11 @@ def test_balance_is_not_worse_than_scikit_learns(seed):
         sizes = np.array([np.bincount(manifest.labels[test], minlength=6) for test in folds])
         return np.abs(sizes / manifest.counts - 0.2).max()
 
-    ours = [grouped(manifest, fold, seed=seed).test for fold in range(5)]
-    theirs = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(
+    actual = [grouped(manifest, fold, seed=seed).test for fold in range(5)]
+    reference = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(
         manifest.labels, manifest.labels, manifest.groups
     )
-    assert deviation(ours) <= deviation([test for _, test in theirs]) + 1e-12
+    assert deviation(actual) <= deviation([test for _, test in reference]) + 1e-12
 
 
 def test_validation_images_never_depend_on_the_test_fold_order():
@@ -228,11 +228,11 @@ def test_leakage_counts_what_a_slow_loop_counts(manifest, seed):
     for row in split.test:
         if any(manifest.groups[row] == manifest.groups[other] for other in split.train):
             leaking[manifest.classes[manifest.labels[row]]] += 1
-    found = split.leakage(manifest)
-    assert {code: entry["leaking"] for code, entry in found["per_class"].items()} == leaking
-    assert found["leaking"] == sum(leaking.values())
-    assert found["images"] == len(split.test) == sum(entry["images"] for entry in found["per_class"].values())
-    assert found["fraction"] == pytest.approx(sum(leaking.values()) / len(split.test))
+    actual = split.leakage(manifest)
+    assert {code: entry["leaking"] for code, entry in actual["per_class"].items()} == leaking
+    assert actual["leaking"] == sum(leaking.values())
+    assert actual["images"] == len(split.test) == sum(entry["images"] for entry in actual["per_class"].values())
+    assert actual["fraction"] == pytest.approx(sum(leaking.values()) / len(split.test))
 
 
 def test_without_groups_leakage_is_unknown_and_said_so():
@@ -257,9 +257,9 @@ def test_without_drops_rows_from_every_part():
     manifest = long_tailed(4)
     split = grouped(manifest, 0)
     bad = [int(split.train[3]), int(split.val[0]), int(split.test[-1])]
-    kept = split.without(bad)
+    selected = split.without(bad)
     for part, rows in split.parts.items():
-        assert set(kept.parts[part]) == set(rows) - set(bad)
+        assert set(selected.parts[part]) == set(rows) - set(bad)
     assert split.without([]).digest(manifest) == split.digest(manifest)
 
 
@@ -280,12 +280,12 @@ def ham10000(shared: Path) -> Manifest:
 
 @pytest.mark.parametrize(("options", "percent"), [({"folds": 5}, 38.8), ({"test": 0.3}, 35.3)])
 def test_image_level_splits_of_ham10000_leak_as_measured_elsewhere(ham10000, options, percent):
-    found = []
+    actual = []
     for seed in range(5):
         split = random(ham10000, 0, seed=seed, **options)
         papers = Split("random", np.sort(np.r_[split.train, split.val]), split.val[:0], split.test)
-        found.append(100 * papers.leakage(ham10000)["fraction"])
-    assert np.mean(found) == pytest.approx(percent, abs=1.5)
+        actual.append(100 * papers.leakage(ham10000)["fraction"])
+    assert np.mean(actual) == pytest.approx(percent, abs=1.5)
 
 
 def test_grouped_folds_of_ham10000_are_disjoint_and_balanced(ham10000):

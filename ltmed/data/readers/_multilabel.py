@@ -33,14 +33,14 @@ def require_rules(uncertain: str, no_finding: str, unlabelled: str) -> None:
 
 
 def label_sets(values: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """The different sets of labels that images have.
+    """The distinct label sets of the images.
 
     Args:
         values: float32 `[N, K]`, 0, 1 or NaN.
         labels: K labels.
 
     Returns:
-        the number of every image's set, int64 `[N]`; how a message calls each of S sets; float32 `[S, K]`.
+        the index of every image's set, int64 `[N]`; the names of S sets for messages; float32 `[S, K]`.
     """
     sets, first, numbers = np.unique(np.nan_to_num(values, nan=-1.0), axis=0, return_index=True, return_inverse=True)
     texts = [
@@ -64,7 +64,7 @@ def read_columns(
     Args:
         columns: K columns of N cells: 1 (`yes`, `true`, `1.0`), 0 (`no`, `false`), -1 (`uncertain`) or empty.
         names: K labels, for messages.
-        where: gives `file, line n` of a row.
+        where: returns `file, line n` of a row.
         uncertain: -1 is unknown (`ignore`), present (`ones`) or absent (`zeros`).
         blank: likewise of an empty cell, unknown (`ignore`) or absent (`zeros`).
 
@@ -72,31 +72,31 @@ def read_columns(
         float32 `[N, K]`, 0, 1 or NaN.
 
     Raises:
-        UserError: another cell; a label that is unknown wherever it is not present, so that nothing could be learned of
-            it; the message names row and column.
+        UserError: an invalid cell; a label that is unknown wherever it is not present, so that it cannot be learned;
+            the message names row and column.
     """
-    doubtful, empty = _MEANINGS[uncertain], _MEANINGS[blank]
+    uncertain_value, blank_value = _MEANINGS[uncertain], _MEANINGS[blank]
     values = np.empty((len(columns[0]), len(columns)), np.float32)
-    for place, (name, cells) in enumerate(zip(names, columns, strict=True)):
-        known: dict[str, float] = {}
+    for index, (name, cells) in enumerate(zip(names, columns, strict=True)):
+        value_of: dict[str, float] = {}
         for cell in set(cells):
             plain = re.sub(r"^([+-]?\d+)\.0*$", r"\1", cell.strip().lower()).removeprefix("+")
             if plain in _PRESENT:
-                known[cell] = 1.0
+                value_of[cell] = 1.0
             elif plain in _ABSENT or plain == "-0":
-                known[cell] = 0.0
+                value_of[cell] = 0.0
             elif plain in _UNCERTAIN:
-                known[cell] = doubtful
+                value_of[cell] = uncertain_value
             elif plain in NO_LABEL:
-                known[cell] = empty
-        wrong = next((row for row, cell in enumerate(cells) if cell not in known), None)
+                value_of[cell] = blank_value
+        wrong = next((row for row, cell in enumerate(cells) if cell not in value_of), None)
         if wrong is not None:
             raise UserError(
                 f"{where(wrong)}: '{cells[wrong][:80]}' in column '{name}' does not say whether the label is present",
                 "Write 1, 0, -1 (uncertain) or nothing.",
             )
-        values[:, place] = [known[cell] for cell in cells]
-        column = values[:, place]
+        values[:, index] = [value_of[cell] for cell in cells]
+        column = values[:, index]
         if np.isnan(column).any() and (column == 1).any() and not (column == 0).any():
             raise UserError(
                 f"{where(int(np.isnan(column).argmax()))}: column '{name}' is unknown here and never 0, so that no "
@@ -119,26 +119,28 @@ def read_joined(
     Args:
         cells: N cells such as `Mass|Nodule`; an empty one has no label.
         separator: between two labels.
-        where: gives `file, line n` of a row.
-        order: the labels; None takes all that occur, sorted.
-        absence: labels, as `absent_label` gives them, that say that there is none of the others.
+        where: returns `file, line n` of a row.
+        order: the labels; None for all that occur, sorted.
+        absence: labels from `absent_label`, which mean that no other label is present.
 
     Returns:
         K labels, and float32 `[N, K]`, 0 or 1.
 
     Raises:
-        UserError: a label that is not in `order`, or one of `absence` beside others.
+        UserError: a label that is not in `order`, or one of `absence` with others.
     """
     names = {cell: _pieces(cell, separator) for cell in set(cells)}
-    nothing = set(absence)
-    found = {name for pieces in names.values() for name in pieces}
-    labels = tuple(order) if order else tuple(sorted(found - nothing))
-    number = {label: place for place, label in enumerate(labels)}
-    if strange := Counter(name for cell in cells for name in names[cell] if name not in number and name not in nothing):
-        row = next(row for row, cell in enumerate(cells) if any(name in strange for name in names[cell]))
-        name = next(name for name in names[cells[row]] if name in strange)
+    absence_labels = set(absence)
+    present = {name for pieces in names.values() for name in pieces}
+    labels = tuple(order) if order else tuple(sorted(present - absence_labels))
+    number = {label: index for index, label in enumerate(labels)}
+    if unknown := Counter(
+        name for cell in cells for name in names[cell] if name not in number and name not in absence_labels
+    ):
+        row = next(row for row, cell in enumerate(cells) if any(name in unknown for name in names[cell]))
+        name = next(name for name in names[cells[row]] if name in unknown)
         raise UserError(
-            f"{where(row)}: '{name[:80]}' is not one of the labels; {shortened(strange)} in {sum(strange.values()):,} "
+            f"{where(row)}: '{name[:80]}' is not one of the labels; {shortened(unknown)} in {sum(unknown.values()):,} "
             "places",
             f"{suggest(name, labels)} Name all labels in dataset.classes, or correct the table.",
         )
@@ -162,33 +164,33 @@ def _pieces(cell: str, separator: str) -> list[str]:
 
 
 def absent_label(names: Sequence[str]) -> str | None:
-    """The one of some labels that says that there is no finding (`No Finding`, `normal`), or None.
+    """The label that means that there is no finding (`No Finding`, `normal`), or None.
 
     Raises:
-        UserError: several of them do.
+        UserError: there are several such labels.
     """
-    found = [name for name in dict.fromkeys(names) if squashed(name) in _WITHOUT]
-    if len(found) > 1:
+    matches = [name for name in dict.fromkeys(names) if squashed(name) in _WITHOUT]
+    if len(matches) > 1:
         raise UserError(
-            f"{' and '.join(map(repr, found))} both say that there is no finding",
+            f"{' and '.join(map(repr, matches))} both say that there is no finding",
             "Leave one of them out, or say dataset.no_finding=label.",
         )
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
 def without_absence(
     labels: Sequence[str], values: np.ndarray, where: Callable[[int], str], *, besides: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Takes the label of no finding out; where it is present, all others that are not known are absent.
+    """Removes the no-finding label; where it is present, all unknown other labels become absent.
 
     Args:
         labels: K labels.
         values: float32 `[N, K]`.
-        where: gives `file, line n` of a row.
-        besides: labels that are no findings (`Support Devices`): they may be present beside it, and stay as they are.
+        where: returns `file, line n` of a row.
+        besides: labels that are not findings (`Support Devices`), which may be present with it and are not changed.
 
     Raises:
-        UserError: no label says so, or an image has it beside another one.
+        UserError: there is no such label, or an image has it with another one.
     """
     name = absent_label(labels)
     if name is None:
@@ -196,71 +198,73 @@ def without_absence(
             f"dataset.no_finding=absence, but no label says that there is no finding: {shortened(labels, 40)}",
             "Use dataset.no_finding=label.",
         )
-    place = list(labels).index(name)
-    rest = np.delete(values, place, axis=1)
-    kept = tuple(label for label in labels if label != name)
-    findings = np.array([label not in besides for label in kept])
-    none = values[:, place] == 1
-    if (both := none & (rest[:, findings] == 1).any(axis=1)).any():
-        row = int(both.argmax())
+    index = list(labels).index(name)
+    others = np.delete(values, index, axis=1)
+    remaining = tuple(label for label in labels if label != name)
+    findings = np.array([label not in besides for label in remaining])
+    no_finding = values[:, index] == 1
+    if (contradictory := no_finding & (others[:, findings] == 1).any(axis=1)).any():
+        row = int(contradictory.argmax())
         raise UserError(
-            f"{where(row)}: '{name}' is present beside another label ({both.sum():,} rows are like that)",
+            f"{where(row)}: '{name}' is present beside another label ({contradictory.sum():,} rows are like that)",
             "Correct these rows, or say dataset.no_finding=label.",
         )
-    return kept, np.where(none[:, None] & findings, np.float32(0), rest)
+    return remaining, np.where(no_finding[:, None] & findings, np.float32(0), others)
 
 
-def kept_rows(values: np.ndarray, rule: str, where: Callable[[int], str], what: str) -> tuple[np.ndarray, str]:
-    """Which rows stay, of images without any label that is present.
+def select_rows(values: np.ndarray, rule: str, where: Callable[[int], str], dataset: str) -> tuple[np.ndarray, str]:
+    """Selects rows by the rule for images without a present label.
 
     Args:
         values: float32 `[N, K]`.
         rule: `keep` them, `drop` them, or `error`.
-        where: gives `file, line n` of a row.
-        what: the data set, for messages.
+        where: returns `file, line n` of a row.
+        dataset: the data set, for messages.
 
     Returns:
-        bool `[N]`, and a note for reports ("" where there is nothing to say).
+        bool `[N]`, and a note for reports (may be "").
 
     Raises:
-        UserError: under `error`, an image has no label; under `drop`, no image has one.
+        UserError: with `error`, an image has no label; with `drop`, no image has one.
     """
-    bare = ~(values == 1).any(axis=1)
-    if not bare.any() or rule == "keep":
-        return np.ones(len(values), bool), f"{bare.sum():,} images have no label and are kept" if bare.any() else ""
-    if rule == "error" or bare.all():
+    unlabelled = ~(values == 1).any(axis=1)
+    if not unlabelled.any() or rule == "keep":
+        note = f"{unlabelled.sum():,} images have no label and are kept" if unlabelled.any() else ""
+        return np.ones(len(values), bool), note
+    if rule == "error" or unlabelled.all():
         raise UserError(
-            f"{where(int(bare.argmax()))}: no label ({bare.sum():,} of {len(values):,} images of {what} have none)",
+            f"{where(int(unlabelled.argmax()))}: no label ({unlabelled.sum():,} of {len(values):,} images of {dataset} "
+            "have none)",
             "Say dataset.unlabelled=keep if that means that all labels are absent, or dataset.unlabelled=drop.",
         )
-    return ~bare, f"{bare.sum():,} images without a label are left out (dataset.unlabelled=drop)"
+    return ~unlabelled, f"{unlabelled.sum():,} images without a label are left out (dataset.unlabelled=drop)"
 
 
 def located(
     stems: Sequence[str], images: Mapping[str, str], root: object, hint: str, *, skip: bool = False
 ) -> tuple[list[str], np.ndarray]:
-    """Paths of the listed images, and which of them there are.
+    """Paths of the listed images, and which of them exist.
 
     Args:
         stems: N names, as `Tree.images` has them.
         images: stem -> path.
         root: the folder, for messages.
-        hint: ends the message.
-        skip: leave missing images out.
+        hint: hint of the error.
+        skip: exclude missing images.
 
     Returns:
-        the paths of those that are there, and bool `[N]`.
+        the paths of the existing ones, and bool `[N]`.
 
     Raises:
         UserError: images are missing, or all of them are.
     """
-    there = np.array([name in images for name in stems], dtype=bool)
-    if not there.all() and (not skip or not there.any()):
-        missing = [name for name, found in zip(stems, there.tolist(), strict=True) if not found]
+    present = np.array([name in images for name in stems], dtype=bool)
+    if not present.all() and (not skip or not present.any()):
+        missing = [name for name, is_present in zip(stems, present.tolist(), strict=True) if not is_present]
         raise UserError(
             f"{len(missing):,} of {len(stems):,} listed images are not under {root}: {shortened(missing)}", hint
         )
-    return [images[name] for name in stems if name in images], there
+    return [images[name] for name in stems if name in images], present
 
 
 def groups_always_agree(labels: np.ndarray, groups: np.ndarray) -> bool:
@@ -273,8 +277,8 @@ def groups_always_agree(labels: np.ndarray, groups: np.ndarray) -> bool:
     plain = np.nan_to_num(labels, nan=-1.0)
     sets = np.unique(plain, axis=0, return_inverse=True)[1].ravel()
     numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
-    several = sizes[numbers] > 1
-    if len(np.unique(sets[several])) < 2:
+    in_larger_group = sizes[numbers] > 1
+    if len(np.unique(sets[in_larger_group])) < 2:
         return False
-    pairs = np.unique(np.stack([numbers[several], sets[several]]), axis=1)
-    return pairs.shape[1] == len(np.unique(numbers[several]))
+    pairs = np.unique(np.stack([numbers[in_larger_group], sets[in_larger_group]]), axis=1)
+    return pairs.shape[1] == len(np.unique(numbers[in_larger_group]))

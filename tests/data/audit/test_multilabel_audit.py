@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats.contingency import association
 
-from ltmed.data.audit import overview, several
+from ltmed.data.audit import multilabel, overview
 from ltmed.data.audit.problems import confounding
 from ltmed.data.manifest import Manifest
 
@@ -23,8 +23,8 @@ def toy(labels, groups=None, sources=None) -> Manifest:
 
 
 def test_positives_unknowns_and_prevalence_are_counted():
-    found = toy([[1, 0, np.nan], [1, 1, 0], [0, 0, np.nan], [1, 0, 1]])
-    lines = overview.classes(found, ())
+    actual = toy([[1, 0, np.nan], [1, 1, 0], [0, 0, np.nan], [1, 0, 1]])
+    lines = overview.classes(actual, ())
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:5]}
     assert rows == {
         "label": ["positive", "unknown", "prevalence"],
@@ -38,7 +38,7 @@ def test_positives_unknowns_and_prevalence_are_counted():
 def test_pairs_of_labels_are_counted_as_in_a_loop():
     labels = (np.random.default_rng(1).random((60, 4)) < 0.4).astype(np.float32)
     loop = [[sum(r[i] == 1 and r[j] == 1 for r in labels.tolist()) for j in range(4)] for i in range(4)]
-    assert several.co_occurrence(labels).tolist() == loop
+    assert multilabel.co_occurrence(labels).tolist() == loop
 
 
 @pytest.mark.parametrize(
@@ -52,17 +52,17 @@ def test_pairs_of_labels_are_counted_as_in_a_loop():
     ],
 )
 def test_flags_of_patients_are_recognised(labels, groups, agree):
-    assert several.groups_always_agree(np.array(labels, np.float32), np.array(groups)) is agree
-    assert bool(several.flags_of_groups(toy(labels, groups))) is agree
+    assert multilabel.groups_always_agree(np.array(labels, np.float32), np.array(groups)) is agree
+    assert bool(multilabel.flags_of_groups(toy(labels, groups))) is agree
 
 
 def test_groups_and_copies_of_several_labels_are_described():
-    found = toy([[1, 1], [1, 0], [np.nan, 0], [0, 1]], [0, 0, 1, 1])
-    assert "2 patients" in overview.groups(found)[0]
-    assert [rows.tolist() for rows in overview._differing(found.labels, [np.array([0, 1]), np.array([1, 2])])] == [
+    actual = toy([[1, 1], [1, 0], [np.nan, 0], [0, 1]], [0, 0, 1, 1])
+    assert "2 patients" in overview.groups(actual)[0]
+    assert [rows.tolist() for rows in overview._differing(actual.labels, [np.array([0, 1]), np.array([1, 2])])] == [
         [0, 1]
     ]
-    assert overview._labelled(found, np.array([0, 2])) == ["0.png A|B", "2.png A?"]
+    assert overview._labelled(actual, np.array([0, 2])) == ["0.png A|B", "2.png A?"]
 
 
 def test_the_strongest_label_decides_on_confounding():
