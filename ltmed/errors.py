@@ -47,26 +47,32 @@ class PrunedError(TrainingError):
         return type(self), (self.value, self.epochs)
 
 
-def suggest(word: str, known: Iterable[str], most: int = 3) -> str:
-    """Says which known names look like `word`: "Did you mean 'a' or 'b'?", or lists all of a short set."""
-    names = sorted(set(known))
-    close = _near(word.lower(), {name.lower(): name for name in names}, most)
+def suggest(name: str, choices: Iterable[str], limit: int = 3) -> str:
+    """Suggests the choices that look like `name`: "Did you mean 'a' or 'b'?", or lists all of a short set."""
+    names = sorted(set(choices))
+    close = _near(name.lower(), {choice.lower(): choice for choice in names}, limit)
     if close:
-        return "Did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
+        return "Did you mean " + " or ".join(f"'{choice}'" for choice in close) + "?"
     if not names:
         return ""
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"Known: {shown}."
+    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"Known: {listed}."
 
 
-def _near(word: str, names: Mapping[str, str], most: int) -> list[str]:
-    """Names by their lower-case form: the same one, else similar ones, else those that hold or begin like `word`."""
-    if word in names:
-        return [names[word]]
-    found = difflib.get_close_matches(word, names, n=most, cutoff=0.5)
-    if not found and len(word) > 1:
-        found = [name for name in names if word in name or (len(word) > 2 and name.startswith(word[:3]))][:most]
-    return [names[name] for name in found]
+def _near(name: str, choices: Mapping[str, str], limit: int) -> list[str]:
+    """The choice equal to `name`, else similar ones, else those that contain `name` or share its first three letters.
+
+    Args:
+        name: in lower case.
+        choices: lower-case form -> choice.
+        limit: at most so many are returned.
+    """
+    if name in choices:
+        return [choices[name]]
+    close = difflib.get_close_matches(name, choices, n=limit, cutoff=0.5)
+    if not close and len(name) > 1:
+        close = [choice for choice in choices if name in choice or (len(name) > 2 and choice.startswith(name[:3]))]
+    return [choices[choice] for choice in close[:limit]]
 
 
 def require_between(key: str, value: float, low: float, high: float, *, below: bool = False) -> None:

@@ -20,7 +20,7 @@ from ltmed.runs.dataset import begin_data, open_dataset
 from ltmed.runs.directory import require_same
 from ltmed.runs.job import Job, job_of
 from ltmed.runs.lock import claimed
-from ltmed.runs.start import existing, removed_if_refused, require_place
+from ltmed.runs.start import existing, removed_if_refused, require_usable_folder
 from ltmed.training import header, launcher
 from ltmed.utils.modules import make_callable
 from ltmed.utils.processes import is_first_process, launched_from_outside
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
 def train(job: Job) -> float:
     """Runs a job in its folder, continues it if it was stopped, or only reports it if it is done.
 
-    Nothing is written before everything was checked that can be. While another job trains there it waits, and then goes
-    on from what that one left.
+    Nothing is written before every check has passed. While another job trains in this folder it waits, and then
+    continues from that job's checkpoints.
 
     Args:
         job: from `ltmed.runs.job.plan`; its configuration is read-only.
 
     Returns:
-        the validation value of `cfg.monitor` at the chosen checkpoint, for sweepers; never a test figure. NaN on
+        the validation value of `cfg.monitor` at the selected checkpoint, for sweepers; never a test metric. NaN on
         ranks other than the first, which have no results.
 
     Raises:
         UserError: anything in the data or the machine that the user has to correct.
         DivergedError: the loss became NaN or infinite.
     """
-    with trusted():  # The user's own command says what is built.
+    with trusted():  # The user wrote this command, so it may build any class.
         results = _finished(job) or _train(job, *_prepare(job))
     if not is_first_process():
         return float("nan")
@@ -62,7 +62,7 @@ def train(job: Job) -> float:
 
 
 def _finished(job: Job) -> dict[str, Any] | None:
-    """The results of a finished run of this configuration; a root with other data than it had is refused."""
+    """The results of a finished run of this configuration; a root that now holds other data is refused."""
     cfg, run_dir = job.cfg, job.run_dir
     if is_first_process():
         require_same(run_dir, cfg)
@@ -73,7 +73,7 @@ def _finished(job: Job) -> dict[str, Any] | None:
 
 
 def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
-    """Everything that may be refused: place, devices, account, data, weights, images, and every stage once.
+    """Runs every check that may refuse the run: folder, devices, account, data, weights, images, and each stage once.
 
     Returns:
         the decoded data, the network with its initial weights, accelerator and number of processes on this machine.
@@ -82,9 +82,9 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
     from ltmed.training.frozen import attach_features
 
     cfg, run_dir = job.cfg, job.run_dir
-    require_place(run_dir)
-    wanted = cfg.trainer
-    accelerator, devices = launcher.count_devices(wanted.accelerator, wanted.devices, wanted.num_nodes)
+    require_usable_folder(run_dir)
+    settings = cfg.trainer
+    accelerator, devices = launcher.count_devices(settings.accelerator, settings.devices, settings.num_nodes)
     logger = build(cfg.logger)
     if is_first_process():
         logger.func.require_usable(**logger.keywords)
@@ -96,17 +96,17 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
         print(f"note: {run_dir} computes the same as {other}, which is finished", file=sys.stderr, flush=True)
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
-    if data.features is not None and devices * wanted.num_nodes > 1:
+    if data.features is not None and devices * settings.num_nodes > 1:
         raise UserError(
-            f"Cached features of a frozen backbone train in one process, not in {devices * wanted.num_nodes}",
+            f"Cached features of a frozen backbone train in one process, not in {devices * settings.num_nodes}",
             "Use trainer.devices=1, or features.cache=false.",
         )
-    _rehearse(cfg, network, data, accelerator, devices * wanted.num_nodes)
+    _rehearse(cfg, network, data, accelerator, devices * settings.num_nodes)
     return data, network, accelerator, devices
 
 
 def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: str, world: int) -> None:
-    """Makes every stage and its loader once, so that the second one does not fail after hours of the first."""
+    """Builds every stage and its loader once, so that the second one does not fail after hours of the first."""
     from ltmed.training import frozen, preflight, recipes
     from ltmed.training.trainer import callbacks_of
 
@@ -142,7 +142,7 @@ def _train(job: Job, data: DataModule, network: Network, accelerator: str, devic
 
 
 def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
-    """Every stage in order on one network; then, with the choice frozen, one look at the test part."""
+    """Trains every stage in order on one network, then evaluates the selected checkpoint once on the test part."""
     from ltmed.training.callbacks.checkpoints import EpochCheckpoints
     from ltmed.training.callbacks.progress import progress
     from ltmed.training.callbacks.recorders import Durations, LearningRates
@@ -173,22 +173,22 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
         fit_stage(stage, data, folder, trainer, recipe.keep, start)
     assert stage is not None
     assert trainer is not None
-    trainer.loggers = []  # What follows goes to metrics.json and `log_final`, not into the curves of training.
+    trainer.loggers = []  # The evaluations below go to metrics.json and `log_final`, not into the curves of training.
     trainer.validate(stage, datamodule=data, verbose=False)
     trainer.test(stage, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return {}
     link_encoder(network, data, run_dir)
     results = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
-    cuts = record.thresholds(evaluations := stage.evaluations)
-    predictions.write(run_dir, data, evaluations["val"], cuts, record.VALIDATION)
-    predictions.write(run_dir, data, evaluations["test"], cuts)
+    thresholds = record.thresholds(evaluations := stage.evaluations)
+    predictions.write(run_dir, data, evaluations["val"], thresholds, record.VALIDATION)
+    predictions.write(run_dir, data, evaluations["test"], thresholds)
     if cfg.figures:
         _plot(run_dir, results)
     if "card" in cfg.logger.get("artifacts", ()):
         _write_card(run_dir, results)
     logger.log_final(results)
-    record.write(run_dir, results)  # Last of all: that it is there means "finished", and nothing is made up for later.
+    record.write(run_dir, results)  # Written last: its existence marks the run as finished.
     return results
 
 
@@ -219,7 +219,7 @@ def _build_stage(
     from ltmed.data.datamodule import StageData
     from ltmed.training import targets
     from ltmed.training.context import StageContext
-    from ltmed.training.frozen import described
+    from ltmed.training.frozen import view_descriptions
     from ltmed.training.recipes import recipe_of
 
     tuning = recipe_of(cfg, name)
@@ -228,7 +228,7 @@ def _build_stage(
         StageData(
             batch_size=recipe.batch_size, views=recipe.views, sampler=build(recipe.sampler),
             augment=build(recipe.augment), epochs=recipe.epochs, seed=seed,
-            described=described(recipe.augment, recipe.views), passes=cfg.features.views,
+            described=view_descriptions(recipe.augment, recipe.views), passes=cfg.features.views,
             accumulate=tuning.accumulate,
         )
     )  # fmt: skip

@@ -73,26 +73,26 @@ class Command:
     """Runs a program of the repository with its command line, in the process that calls it."""
 
     program: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     before: Callable[[], None] | None = None
     """Called before anything else, to make it fail or to slow it down."""
 
     def __call__(self) -> None:
-        sys.argv = [str(ROOT / self.program), *self.words]
+        sys.argv = [str(ROOT / self.program), *self.arguments]
         if self.before:
             self.before()
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run_command(
-    *words: str,
+    *arguments: str,
     cwd: Path,
     before: Callable[[], None] | None = None,
     timeout: float = 240,
     program: str = "run.py",
 ) -> Finished:
     """Runs `python run.py WORDS` in the folder `cwd`; the other arguments are those of `Command` and `run_process`."""
-    return run_process(Command(program, words, before), cwd, timeout)
+    return run_process(Command(program, arguments, before), cwd, timeout)
 
 
 def run_process(function: Callable[[], None], cwd: Path, timeout: float = 240) -> Finished:
@@ -125,9 +125,9 @@ def _call(function: Callable[[], None], cwd: Path, out: Path, err: Path) -> None
     function()
 
 
-def run_torchrun(*words: str, cwd: Path, before: Callable[[], None] | None = None) -> list[Finished]:
+def run_torchrun(*arguments: str, cwd: Path, before: Callable[[], None] | None = None) -> list[Finished]:
     """Runs the command in two processes as `torchrun --nproc-per-node=2` would."""
-    return run_ranks(Command("run.py", (*words, "trainer.devices=2"), before), cwd)
+    return run_ranks(Command("run.py", (*arguments, "trainer.devices=2"), before), cwd)
 
 
 def run_ranks(function: Callable[[], None], cwd: Path, timeout: float = 150) -> list[Finished]:

@@ -70,11 +70,11 @@ def commands(lines: Iterator[str]) -> Iterator[tuple[str, ...]]:
         line = re.sub(r"^(\w+=\S+ )+", "", Template(line).safe_substitute(variables))
         if not line.startswith(("ltmed ", "python run.py ", *LAUNCHERS)):
             continue
-        words = shlex.split(line.replace("python run.py", "ltmed train"), comments=True)
-        words = words[words.index("ltmed") + 1 :]
-        if ">" in words:
-            words = words[: words.index(">")]
-        yield tuple(word for word in words if word != "...")
+        arguments = shlex.split(line.replace("python run.py", "ltmed train"), comments=True)
+        arguments = arguments[arguments.index("ltmed") + 1 :]
+        if ">" in arguments:
+            arguments = arguments[: arguments.index(">")]
+        yield tuple(argument for argument in arguments if argument != "...")
 
 
 def documented() -> dict[tuple[str, ...], str]:
@@ -82,9 +82,9 @@ def documented() -> dict[tuple[str, ...], str]:
     found: dict[tuple[str, ...], str] = {}
     for files, lines in ((PAGES, code_lines), (CONFIGS, comments)):
         for file in sorted(files):
-            for words in commands(lines(file.read_text(encoding="utf-8"))):
-                if words and not any(part in " ".join(words) for part in MADE_BY_THE_READER):
-                    found.setdefault(words, str(file.relative_to(ROOT)))
+            for arguments in commands(lines(file.read_text(encoding="utf-8"))):
+                if arguments and not any(part in " ".join(arguments) for part in MADE_BY_THE_READER):
+                    found.setdefault(arguments, str(file.relative_to(ROOT)))
     return found
 
 
@@ -93,7 +93,7 @@ FOUND = documented()
 
 def test_the_commands_were_found() -> None:
     assert len(FOUND) > 150
-    assert {words[0] for words in FOUND} >= set(COMMANDS) - {"card"}
+    assert {arguments[0] for arguments in FOUND} >= set(COMMANDS) - {"card"}
     assert len(set(FOUND.values())) > 30
 
 
@@ -126,11 +126,15 @@ def train(arguments: Sequence[str]) -> None:
             return  # Cells of all studies are composed in tests/studies/test_studies.py.
         given = [*given, *first]
     overrides = parse(given).overrides
-    own = [word for word in overrides if setting(word).startswith("hydra")]
+    own = [override for override in overrides if setting(override).startswith("hydra")]
     if own:
         compose_with_choices(own)
     # A range to search, and paths that are not there.
-    left_out = [word for word in overrides if "(" in word or setting(word) in ("dataset.root", "backbone.weights")]
+    left_out = [
+        override
+        for override in overrides
+        if "(" in override or setting(override) in ("dataset.root", "backbone.weights")
+    ]
     compose(*sorted({*overrides} - {*own, *left_out}))
 
 
@@ -141,9 +145,9 @@ def study(what: Sequence[str]) -> None:
     assert filters.select(catalogue.load(what[0], filters.scale)).rows
 
 
-@pytest.mark.parametrize("words", FOUND, ids=lambda words: " ".join(words)[:70])
-def test_it_can_be_given(words: tuple[str, ...]) -> None:
-    name, *rest = words
+@pytest.mark.parametrize("arguments", FOUND, ids=lambda arguments: " ".join(arguments)[:70])
+def test_it_can_be_given(arguments: tuple[str, ...]) -> None:
+    name, *rest = arguments
     if name == "train":
         train(rest)
         return
@@ -156,6 +160,6 @@ def test_it_can_be_given(words: tuple[str, ...]) -> None:
         assert metric in (PER_LABEL if label else ALL_SCALARS)
     for loss in given.get("losses") or ():
         named_loss(loss)
-    overrides = [word for word in given.get("overrides") or () if setting(word) not in ("map", "scale")]
+    overrides = [argument for argument in given.get("overrides") or () if setting(argument) not in ("map", "scale")]
     if overrides:
-        compose(*sorted(word for word in overrides if setting(word) != "dataset.root"))
+        compose(*sorted(argument for argument in overrides if setting(argument) != "dataset.root"))

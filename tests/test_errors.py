@@ -22,8 +22,8 @@ def test_the_dots_at_the_end_of_a_message_stay(message: str, expected: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("word", "named"),
+    ("name", "named"),
     [("ERM", "'erm'?"), ("f1", "'macro_f1'?"), ("bf17", "'bf16-mixed'?"), ("erm_", "'erm'?"), ("zzz", "Known:")],
 )
-def test_near_names_are_suggested(word: str, named: str) -> None:
-    assert named in suggest(word, ["erm", "macro_f1", "bf16-mixed"])
+def test_near_names_are_suggested(name: str, named: str) -> None:
+    assert named in suggest(name, ["erm", "macro_f1", "bf16-mixed"])

@@ -31,7 +31,7 @@ from tests.harness import (
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (["fold=7"], "grouped has folds 0-4"),
         (["logger=wandb"], "wandb login"),
@@ -39,8 +39,8 @@ from tests.harness import (
         (["method=paco", "method.stages.train.views=1"], "views=2"),  # Found out by the first step.
     ],
 )
-def test_a_refused_command_is_one_line(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
-    done = run_command(*tiny, "epochs=1", *words, cwd=tmp_path, before=_nobody_is_logged_in)
+def test_a_refused_command_is_one_line(overrides: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
+    done = run_command(*tiny, "epochs=1", *overrides, cwd=tmp_path, before=_nobody_is_logged_in)
     assert done.code == 2, done.err
     (error,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert said in done.err[done.err.index(error) :]
@@ -49,7 +49,7 @@ def test_a_refused_command_is_one_line(words: list[str], said: str, tiny: list[s
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (["dataset.root=/nowhere"], "/nowhere"),
         (["batch_size=100000"], "batch_size"),
@@ -61,9 +61,9 @@ def test_a_refused_command_is_one_line(words: list[str], said: str, tiny: list[s
         (["method=lmd", "method.stages.calibrate.module.classifier_batch=0"], "classifier_batch=0"),
     ],
 )
-def test_a_refused_run_leaves_no_folder(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
+def test_a_refused_run_leaves_no_folder(overrides: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
-        ltmed.train([*tiny, "epochs=1", *words])
+        ltmed.train([*tiny, "epochs=1", *overrides])
     assert not (tmp_path / "runs").exists()
 
 
@@ -72,10 +72,10 @@ def _nobody_is_logged_in() -> None:
 
 
 def test_a_refusal_keeps_what_was_there(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "epochs=2", "method=paco"]
-    run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=1))
+    overrides = [*tiny, "epochs=2", "method=paco"]
+    run_command(*overrides, cwd=tmp_path, before=SignalAt(epoch=1, step=1))
     run = only_run(tmp_path / "runs")
-    refused = run_command(*words, "method.stages.train.views=1", f"run_dir={run}", cwd=tmp_path)
+    refused = run_command(*overrides, "method.stages.train.views=1", f"run_dir={run}", cwd=tmp_path)
     assert refused.code == 2
     assert (run / "stages/train/last.ckpt").exists()
 
@@ -107,13 +107,13 @@ class KillInWrite:
 
 def test_kills_during_writes_to_another_file_system_cost_no_bit(tiny: list[str], tmp_path: Path) -> None:
     """The temporary folder and the runs lie on two file systems."""
-    words = [*tiny, "epochs=3"]
-    ltmed.train([*words, f"runs={tmp_path / 'straight'}"])
+    overrides = [*tiny, "epochs=3"]
+    ltmed.train([*overrides, f"runs={tmp_path / 'straight'}"])
     with small_disk(tmp_path / "other", "64m") as disk:
-        words.append(f"runs={disk / 'runs'}")
+        overrides.append(f"runs={disk / 'runs'}")
         for kill in (KillInWrite("best.ckpt", 0, "fsync"), KillInWrite("last.ckpt", 1, "replace")):
-            assert run_command(*words, cwd=tmp_path, before=kill).code == -signal.SIGKILL
-        done = ok(run_command(*words, cwd=tmp_path))
+            assert run_command(*overrides, cwd=tmp_path, before=kill).code == -signal.SIGKILL
+        done = ok(run_command(*overrides, cwd=tmp_path))
         assert "train 1/3" not in done.out
         for name in ("best", "last"):
             assert_same_weights(weights(tmp_path / "straight", name), weights(disk / "runs", name))
@@ -123,27 +123,27 @@ def test_kills_during_writes_to_another_file_system_cost_no_bit(tiny: list[str],
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "epochs=2", "backbone=resnet18", "image_size=16"]
+    overrides = [*tiny, "epochs=2", "backbone=resnet18", "image_size=16"]
     with small_disk(tmp_path / "small", "250m") as disk:  # A checkpoint has 86 MB: three at a time are too many.
-        words.append(f"runs={disk / 'runs'}")
-        full = run_command(*words, cwd=tmp_path)
+        overrides.append(f"runs={disk / 'runs'}")
+        full = run_command(*overrides, cwd=tmp_path)
         assert full.code == 2, full.err
         assert f"The disk is full while writing {disk}" in full.err
         assert "Traceback" not in full.err
         subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
-        ok(run_command(*words, cwd=tmp_path))
+        ok(run_command(*overrides, cwd=tmp_path))
         resumed = weights(disk / "runs")
-        words[-1] = f"runs={tmp_path / 'straight'}"
-        ltmed.train(words)
+        overrides[-1] = f"runs={tmp_path / 'straight'}"
+        ltmed.train(overrides)
         assert_same_weights(weights(tmp_path / "straight"), resumed)
 
 
 def test_a_moved_run_ends_as_if_it_had_stayed(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "epochs=3"]
-    ltmed.train([*words, f"run_dir={tmp_path / 'straight'}"])
-    run_command(*words, f"run_dir={tmp_path / 'first'}", cwd=tmp_path, before=SignalAt(epoch=2, step=1))
+    overrides = [*tiny, "epochs=3"]
+    ltmed.train([*overrides, f"run_dir={tmp_path / 'straight'}"])
+    run_command(*overrides, f"run_dir={tmp_path / 'first'}", cwd=tmp_path, before=SignalAt(epoch=2, step=1))
     shutil.move(tmp_path / "first", tmp_path / "elsewhere")
-    moved = ok(run_command(*words, f"run_dir={tmp_path / 'elsewhere'}", cwd=tmp_path))
+    moved = ok(run_command(*overrides, f"run_dir={tmp_path / 'elsewhere'}", cwd=tmp_path))
     assert "train 1/3" not in moved.out
     for name in ("best", "last"):
         one, other = (
@@ -176,13 +176,13 @@ class KillIn:
 
 
 def test_a_run_killed_at_its_very_end_is_completed(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "epochs=1", "figures=true"]
+    overrides = [*tiny, "epochs=1", "figures=true"]
     for what in ("figures", "rows"):
-        assert run_command(*words, cwd=tmp_path, before=KillIn(what)).code == -signal.SIGKILL
+        assert run_command(*overrides, cwd=tmp_path, before=KillIn(what)).code == -signal.SIGKILL
         run = only_run(tmp_path / "runs")
         assert (run / "predictions.parquet").exists()
         assert not (run / "metrics.json").exists()
-    assert "train 1/1" not in ok(run_command(*words, cwd=tmp_path)).out
+    assert "train 1/1" not in ok(run_command(*overrides, cwd=tmp_path)).out
     assert (run / "figures" / "confusion_matrix.png").exists()
     assert (run / "metrics.csv").read_text().count("test/balanced_accuracy") == 1
     newest = max(run.rglob("*"), key=lambda file: file.stat().st_mtime_ns if file.is_file() else 0)
@@ -214,18 +214,18 @@ class Terminate:
 def test_sigterm_to_the_first_rank_ends_all_and_the_run_goes_on(
     started_by: str, tiny: list[str], tmp_path: Path
 ) -> None:
-    words, clock = [*tiny, "epochs=2"], tmp_path / "clock"
+    overrides, clock = [*tiny, "epochs=2"], tmp_path / "clock"
     if started_by == "torchrun":
-        first, second = run_torchrun(*words, cwd=tmp_path, before=Terminate(clock))
+        first, second = run_torchrun(*overrides, cwd=tmp_path, before=Terminate(clock))
         assert second.code != 0
         assert not list((tmp_path / "rank1").glob("core*"))
     else:
-        first = run_command(*words, "trainer.devices=2", cwd=tmp_path, before=Terminate(clock))
+        first = run_command(*overrides, "trainer.devices=2", cwd=tmp_path, before=Terminate(clock))
     assert time.time() - float(clock.read_text()) < 10
     assert first.code == 143, first.err
     assert "Terminated. Finished epochs are kept" in first.err
     assert "Traceback" not in first.err
-    goes_on = ok(run_command(*words, cwd=tmp_path))
+    goes_on = ok(run_command(*overrides, cwd=tmp_path))
     assert "train 1/2" not in goes_on.out
     assert "train 2/2" in goes_on.out
 

@@ -97,9 +97,9 @@ UNTRIED = {
 def tried() -> dict[str, set[str]]:
     """Setting -> values, of all runs."""
     found: dict[str, set[str]] = {}
-    for words in RUNS.values():
-        for word in words:
-            key, _, value = word.lstrip("+").partition("=")
+    for overrides in RUNS.values():
+        for override in overrides:
+            key, _, value = override.lstrip("+").partition("=")
             found.setdefault(key, set()).add(value)
     return found
 
@@ -113,9 +113,9 @@ def test_every_option_is_tried(pattern: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", RUNS.values(), ids=list(RUNS))
-def test_a_run_with_these_options_comes_to_its_end(words: list[str], tiny: list[str], tmp_path: Path) -> None:
-    done = ok(run_command(*tiny, *words, cwd=tmp_path))
+@pytest.mark.parametrize("overrides", RUNS.values(), ids=list(RUNS))
+def test_a_run_with_these_options_comes_to_its_end(overrides: list[str], tiny: list[str], tmp_path: Path) -> None:
+    done = ok(run_command(*tiny, *overrides, cwd=tmp_path))
     run = only_run(tmp_path / "runs")
     found = json.loads((run / "metrics.json").read_text())
     assert 0 <= found["test"]["scalars"]["balanced_accuracy"] <= 1

@@ -28,12 +28,12 @@ APTOS = (1805, 370, 999, 193, 295)
 
 
 @cache
-def words(name: str, row: str, column: str) -> tuple[str, ...]:
+def overrides_of(name: str, row: str, column: str) -> tuple[str, ...]:
     return load(name).overrides(row, column, {"fold": "0", "seed": "0"})
 
 
 def cell(name: str, row: str, column: str) -> DictConfig:
-    return composed(*words(name, row, column))
+    return composed(*overrides_of(name, row, column))
 
 
 def cells(*studies: str, rows: Sequence[str] | None = None) -> list[tuple[str, str, str]]:
@@ -64,7 +64,7 @@ def test_the_checkpoint_is_chosen_by_a_metric_that_the_table_reports(name: str) 
     first = next(iter(study.columns))
     assert cell(name, study.rerun[0], first).monitor == wanted.get(study.paper, "balanced_accuracy")
     assert cell(name, study.rerun[0], first).monitor in study.metrics
-    chosen = {row: choice(words(name, row, column), "monitor") for _, row, column in cells(name)}
+    chosen = {row: choice(overrides_of(name, row, column), "monitor") for _, row, column in cells(name)}
     others = {row for row, monitor in chosen.items() if monitor != chosen[study.rerun[0]]}
     assert all(row.startswith("released recipe") for row in others)
 
@@ -110,7 +110,7 @@ def test_pcct_bce_is_its_basic_cross_entropy(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["pcct/table3", "pcct/table5", "pcct/output_dimension"])
 def test_pcct_baselines_have_batches_of_32_on_all_data_sets(name: str) -> None:
-    assert {choice(words(*one), "batch_size") for one in cells(name, rows=BASELINES)} == {"32"}
+    assert {choice(overrides_of(*one), "batch_size") for one in cells(name, rows=BASELINES)} == {"32"}
 
 
 @pytest.mark.parametrize("row", BASELINES)
@@ -138,7 +138,9 @@ def test_pcct_batches_are_those_of_its_table_2(row: str, column: str, per_class:
 
 def test_pcct_trains_its_second_stage_at_the_papers_rate_everywhere() -> None:
     every = cells(*(name for name in STUDIES if name.startswith("pcct")))
-    assert not [one for one in every for word in words(*one) if word.startswith("method.stages.second.optimizer")]
+    assert not [
+        one for one in every for word in overrides_of(*one) if word.startswith("method.stages.second.optimizer")
+    ]
     for row in ("PCCT", "Efficient-PCCT"):
         stages = cell("pcct/table3", row, "skin7").method.stages
         assert {stage.optimizer.lr for stage in stages.values()} == {1e-4}
@@ -150,7 +152,7 @@ def test_pcct_table_4_is_about_the_smallest_classes() -> None:
     assert groups == {"skin7": {("DF",)}, "skin198": {20}, "chestxray_covid": {("COVID-19",)}}
     assert study.metrics == ("macro_f1", "macro_precision", "macro_recall")
     for column in study.columns:
-        assert words("pcct/table4", "PCCT", column) == words("pcct/table3", "PCCT", column)
+        assert overrides_of("pcct/table4", "PCCT", column) == overrides_of("pcct/table3", "PCCT", column)
 
 
 def test_pcct_figure_3_varies_the_margin_of_the_centre_loss_alone() -> None:
@@ -168,7 +170,7 @@ def test_pcct_figure_2_has_every_method_at_every_width(row: str, column: str) ->
     head = build(cfg.method.network)["classifier"](2048, 7)
     assert isinstance(head, EmbeddedLinear if row in BASELINES else CentreHead)
     assert head.embedding.out_features == int(column.partition("=")[2])
-    assert choice(words("pcct/output_dimension", row, column), "dataset") == "isic2018"
+    assert choice(overrides_of("pcct/output_dimension", row, column), "dataset") == "isic2018"
 
 
 def test_pcct_table_6_leaves_one_stage_out() -> None:

@@ -27,14 +27,14 @@ from tests.methods.small import Encoder, K, context
 COUNTS = (60, 20, 8)
 
 
-def composed(*words: str) -> DictConfig:
-    return _composed(*words).copy()  # What is built from it resolves its references in place.
+def composed(*overrides: str) -> DictConfig:
+    return _composed(*overrides).copy()  # What is built from it resolves its references in place.
 
 
 @lru_cache
-def _composed(*words: str) -> DictConfig:
+def _composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        return compose("config", list(words))
+        return compose("config", list(overrides))
 
 
 def pieces(cfg: DictConfig, epochs: int = 4) -> tuple[Stage, Sampler]:
@@ -176,7 +176,7 @@ def test_the_scale_of_ldam_is_that_of_its_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (["method=erm", "loss=ldam"], "method=ldam"),
         (["method=erm", "loss=ldam", "loss.scale=30"], "method=ldam"),
@@ -188,9 +188,9 @@ def test_the_scale_of_ldam_is_that_of_its_head() -> None:
         (["method=ldam_drw", "loss=alpa"], "loss=ldam"),
     ],
 )
-def test_losses_that_do_not_suit_head_or_method_are_refused_before_training(words: list[str], said: str) -> None:
+def test_losses_that_do_not_suit_head_or_method_are_refused_before_training(overrides: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        pieces(composed(*words))
+        pieces(composed(*overrides))
 
 
 @pytest.mark.parametrize(("method", "loss"), [("cl", "loss"), ("cb_wd_maxnorm", "method.stages.classify.module.loss")])

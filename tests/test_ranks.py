@@ -108,12 +108,12 @@ def test_two_ranks_end_alike_and_test_every_image_once(part: int, tiny: list[str
 @pytest.mark.slow
 def test_first_gradient_does_not_depend_on_the_number_of_processes(tiny: list[str], tmp_path: Path) -> None:
     # Without BatchNorm, whose statistics are those of each process's own part of the batch.
-    words = [*tiny, "method=erm", "epochs=1", "backbone=timm", "backbone.name=test_convnext"]
+    overrides = [*tiny, "method=erm", "epochs=1", "backbone=timm", "backbone.name=test_convnext"]
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    ok(run_command(*words, f"runs={tmp_path / 'a'}", cwd=tmp_path, before=Dump(folders[0])))
-    for done in run_torchrun(*words, f"runs={tmp_path / 'b'}", cwd=tmp_path, before=Dump(folders[1])):
+    ok(run_command(*overrides, f"runs={tmp_path / 'a'}", cwd=tmp_path, before=Dump(folders[0])))
+    for done in run_torchrun(*overrides, f"runs={tmp_path / 'b'}", cwd=tmp_path, before=Dump(folders[1])):
         ok(done)
     alone, shared = (torch.load(folder / "grad0.pt") for folder in folders)
     assert alone.keys() == shared.keys()
@@ -127,8 +127,8 @@ SWEEP = ["-m", "method=erm", "seed=0,1", "trainer.devices=2", "trainer.accelerat
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_sweep_with_two_ranks(tiny: list[str], tmp_path: Path) -> None:
-    words = [*SWEEP, *tiny, "epochs=1"]
-    ok(run_command(*words, cwd=tmp_path, before=_single_slurm_task, timeout=380))
+    overrides = [*SWEEP, *tiny, "epochs=1"]
+    ok(run_command(*overrides, cwd=tmp_path, before=_single_slurm_task, timeout=380))
     runs = sorted(str(file.parent.relative_to(tmp_path / "runs")) for file in (tmp_path / "runs").rglob("metrics.json"))
     place = "backbone=tiny,batch_size=14,epochs=1,image_size=32"
     assert runs == [f"isic2018/erm/{place}/fold0-seed{seed}" for seed in (0, 1)]
@@ -137,7 +137,7 @@ def test_sweep_with_two_ranks(tiny: list[str], tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "runs").iterdir()} <= {"isic2018", "multirun.yaml"}
     states = [weights(tmp_path / "runs" / run) for run in runs]
     assert not torch.equal(*(state["train/network.classifier.weight"] for state in states))
-    again = ok(run_command(*words, cwd=tmp_path))
+    again = ok(run_command(*overrides, cwd=tmp_path))
     assert "train 1/1" not in again.out
 
 
@@ -155,8 +155,8 @@ def _single_slurm_task() -> None:
 
 @pytest.mark.slow
 def test_submitit_runs_each_job_in_a_process_of_its_own(tiny: list[str], tmp_path: Path) -> None:
-    words = ["-m", "hydra/launcher=submitit_local", "seed=3", *tiny, "epochs=1"]
-    ok(run_command(*words, cwd=tmp_path))
+    overrides = ["-m", "hydra/launcher=submitit_local", "seed=3", *tiny, "epochs=1"]
+    ok(run_command(*overrides, cwd=tmp_path))
     assert len(list((tmp_path / "runs").rglob("metrics.json"))) == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"runs", "cache", "stdout.txt", "stderr.txt"}
 

@@ -96,8 +96,10 @@ def test_an_export_has_sigmoids_and_thresholds(run: Run, folder: Path) -> None:
 
 
 def test_a_linear_probe_learns_several_labels(folder: Path) -> None:
-    words = [word for word in overrides(folder, "method=probe", "sampler=repeat_factor") if word != "method=erm"]
-    run = ltmed.train(words)
+    arguments = [
+        argument for argument in overrides(folder, "method=probe", "sampler=repeat_factor") if argument != "method=erm"
+    ]
+    run = ltmed.train(arguments)
     table, test = run.predictions, run.metrics["test"]
     aps = []
     for code in CLASSES:
@@ -172,8 +174,8 @@ def test_one_label_and_several_are_never_in_one_column(run: Run) -> None:
     ],
 )
 def test_what_needs_one_class_per_image_is_refused(folder: Path, further: list[str], said: str) -> None:
-    words = [word for word in further if word != "~loss"]
+    arguments = [argument for argument in further if argument != "~loss"]
     replaced = {"epochs=2"} | ({"loss=bce", "method=erm", "batch_size=20"} if "~loss" in further else set())
-    command = [word for word in overrides(folder, *words) if word not in replaced]
+    command = [argument for argument in overrides(folder, *arguments) if argument not in replaced]
     with pytest.raises(UserError, match=said):
         ltmed.train(command)

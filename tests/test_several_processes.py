@@ -24,8 +24,8 @@ NETWORK = ["backbone=timm", "backbone.name=test_convnext", "image_size=32"]
 def command(folder: Path, name: str, *further: str) -> list[str]:
     """A command of two epochs of three steps, whose run is in `folder / name`."""
     replaced = ("runs=", "backbone=", "image_size=")
-    words = [word for word in overrides(folder) if not word.startswith(replaced)]
-    return [*words, *NETWORK, f"run_dir={folder / name}", *further]
+    arguments = [argument for argument in overrides(folder) if not argument.startswith(replaced)]
+    return [*arguments, *NETWORK, f"run_dir={folder / name}", *further]
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def test_wandb_has_curves_labels_and_test_numbers(straight: Path) -> None:
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bits(straight: Path, folder: Path) -> None:
-    words = command(folder, "resumed")
-    assert run_command(*words, cwd=folder, before=SignalAt(epoch=1, step=1)).code == -signal.SIGKILL
-    done = ok(run_command(*words, cwd=folder))
+    arguments = command(folder, "resumed")
+    assert run_command(*arguments, cwd=folder, before=SignalAt(epoch=1, step=1)).code == -signal.SIGKILL
+    done = ok(run_command(*arguments, cwd=folder))
     assert "train 1/2" not in done.out
     resumed = folder / "resumed"
     for name in ("best", "last"):

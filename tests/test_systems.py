@@ -44,7 +44,7 @@ def test_a_run_needs_no_posix(tiny: list[str], tmp_path: Path) -> None:
     # What was decoded without pwrite is what is decoded with it.
     (cache,) = (tmp_path / "cache").glob("isic2018-*/pixels.*")
     alone = cache.read_bytes()
-    other = [word for word in tiny if not word.startswith(("runs=", "cache_dir="))]
+    other = [override for override in tiny if not override.startswith(("runs=", "cache_dir="))]
     ok(run_command(*other, "runs=again", "cache_dir=other", "epochs=1", cwd=tmp_path))
     (cache,) = (tmp_path / "other").glob("isic2018-*/pixels.*")
     assert alone == cache.read_bytes()

@@ -38,17 +38,17 @@ OF_EACH_KIND = ("lmd", "pcct", "proco")
 
 @pytest.mark.parametrize("method", OF_EACH_KIND)
 def test_killed_and_continued_is_as_if_never_killed(method: str, tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, f"method={method}", "epochs=2", *QUICK.get(method, [])]
-    done = ok(run_command(*words, f"runs={tmp_path / 'straight'}", cwd=tmp_path))
+    overrides = [*tiny, f"method={method}", "epochs=2", *QUICK.get(method, [])]
+    done = ok(run_command(*overrides, f"runs={tmp_path / 'straight'}", cwd=tmp_path))
     raw = [line for line in done.err.splitlines() if not line.startswith(OURS)]
     assert not raw, "what Lightning says about itself is for nobody"
     for stage in stages(method):
-        killed = run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=3, stage=stage))
+        killed = run_command(*overrides, cwd=tmp_path, before=SignalAt(epoch=1, step=3, stage=stage))
         assert killed.code == -signal.SIGKILL, killed.err
         run = only_run(tmp_path / "runs")
         assert (run / f"stages/{stage}/last.ckpt").exists()
         assert not (run / "metrics.json").exists()
-    assert f"{stages(method)[-1]} 1/2" not in ok(run_command(*words, cwd=tmp_path)).out, "a finished epoch, again"
+    assert f"{stages(method)[-1]} 1/2" not in ok(run_command(*overrides, cwd=tmp_path)).out, "a finished epoch, again"
     _assert_same_runs(only_run(tmp_path / "runs"), only_run(tmp_path / "straight"))
 
 
@@ -57,8 +57,8 @@ def test_stopped_and_continued_is_as_if_never_stopped(
     method: str, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As above, in this process; what the saved state lacks would differ just as much."""
-    words = [*tiny, f"method={method}", "epochs=2", *QUICK.get(method, [])]
-    straight, job = job_of([*words, f"runs={tmp_path / 'straight'}"]), job_of(words)
+    overrides = [*tiny, f"method={method}", "epochs=2", *QUICK.get(method, [])]
+    straight, job = job_of([*overrides, f"runs={tmp_path / 'straight'}"]), job_of(overrides)
     train(straight)
     for name in job.cfg.method.stages:
         with stopped(1, 3, name):
@@ -81,7 +81,7 @@ def _assert_same_runs(run: Path, straight: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "words", "left_out"),
+    ("method", "overrides", "left_out"),
     [
         ("lmd", ["method.stages.calibrate.module.e_step=false"], None),
         ("lmd", ["method.stages.calibrate.module.virtual_per_class=0", "trainer.gradient_clip_val=1.0"], None),
@@ -91,9 +91,9 @@ def _assert_same_runs(run: Path, straight: Path) -> None:
     ],
 )
 def test_ablations(
-    method: str, words: list[str], left_out: str | None, tiny: list[str], capsys: pytest.CaptureFixture[str]
+    method: str, overrides: list[str], left_out: str | None, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = ltmed.train([*tiny, f"method={method}", "epochs=1", *QUICK.get(method, []), *words])
+    run = ltmed.train([*tiny, f"method={method}", "epochs=1", *QUICK.get(method, []), *overrides])
     assert (run.path / "metrics.json").exists()
     out = capsys.readouterr().out
     for stage in stages(method):
@@ -101,11 +101,11 @@ def test_ablations(
 
 
 def test_a_finished_run_is_only_reported(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "method=erm", "epochs=1"]
-    ok(run_command(*words, cwd=tmp_path))
+    overrides = [*tiny, "method=erm", "epochs=1"]
+    ok(run_command(*overrides, cwd=tmp_path))
     run = only_run(tmp_path / "runs")
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
-    again = ok(run_command(*words, cwd=tmp_path))
+    again = ok(run_command(*overrides, cwd=tmp_path))
     assert "train 1/1" not in again.out
     assert "balanced" in again.out.lower()
     assert before == {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
@@ -140,9 +140,9 @@ def test_a_finished_run_is_loaded_without_pickled_code(tiny: list[str], tmp_path
 
 
 def test_offline_wandb_is_one_run_over_a_kill(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "epochs=2", "logger=wandb", "logger.offline=true"]
-    run_command(*words, cwd=tmp_path, before=SignalAt(epoch=1, step=1))
-    ok(run_command(*words, cwd=tmp_path))
+    overrides = [*tiny, "epochs=2", "logger=wandb", "logger.offline=true"]
+    run_command(*overrides, cwd=tmp_path, before=SignalAt(epoch=1, step=1))
+    ok(run_command(*overrides, cwd=tmp_path))
     run = only_run(tmp_path / "runs")
     ids = {folder.name.rsplit("-", 1)[1] for folder in (run / "wandb").glob("offline-run-*")}
     assert len(ids) == 1
@@ -151,11 +151,11 @@ def test_offline_wandb_is_one_run_over_a_kill(tiny: list[str], tmp_path: Path) -
 
 
 def test_a_run_records_its_facts_and_names_an_equal_one(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "epochs=1", "dataset.cache_budget_gb=0"]
-    first = ok(run_command(*words, "method=erm", "loss=focal", cwd=tmp_path))
+    overrides = [*tiny, "epochs=1", "dataset.cache_budget_gb=0"]
+    first = ok(run_command(*overrides, "method=erm", "loss=focal", cwd=tmp_path))
     assert "note:" not in first.err
     run = only_run(tmp_path / "runs")
-    assert OmegaConf.load(run / "overrides.yaml") == [*words, "method=erm", "loss=focal"]
+    assert OmegaConf.load(run / "overrides.yaml") == [*overrides, "method=erm", "loss=focal"]
     known = json.loads((run / "run.json").read_text())
     assert known["choices"] | {"dataset": "isic2018", "loss": "focal", "split": "grouped"} == known["choices"]
     assert known["uses"] == ["loss", "sampler", "augment"]
@@ -166,7 +166,7 @@ def test_a_run_records_its_facts_and_names_an_equal_one(tiny: list[str], tmp_pat
     assert results["stages"]["train"]["seconds"] == pytest.approx(sum(known["stages"]["train"]["epochs"]), abs=1e-3)
     config = (run / "config.yaml").read_text()
     assert OmegaConf.load(run / "config.yaml").method.stages.train.epochs == 1
-    again = ok(run_command(*words, "method=focal", cwd=tmp_path))
+    again = ok(run_command(*overrides, "method=focal", cwd=tmp_path))
     assert f"note: {run.parents[2] / 'focal'}/" in again.err
     assert f" computes the same as {run}, which is finished" in again.err
     assert (run / "config.yaml").read_text() == config
@@ -175,9 +175,9 @@ def test_a_run_records_its_facts_and_names_an_equal_one(tiny: list[str], tmp_pat
 
 
 def test_another_config_in_the_folder_is_refused(tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, f"run_dir={tmp_path / 'mine'}", "epochs=1"]
-    ltmed.train(words)
-    refused = run_command(*words, "seed=1", cwd=tmp_path)
+    overrides = [*tiny, f"run_dir={tmp_path / 'mine'}", "epochs=1"]
+    ltmed.train(overrides)
+    refused = run_command(*overrides, "seed=1", cwd=tmp_path)
     assert refused.code == 2
     assert "seed: 0 there, 1 now" in refused.err
     assert refused.err.count("\n") == 1
@@ -253,7 +253,7 @@ def _offline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (["dataset.root=/nowhere"], "/nowhere"),
         (["dataset.root=null"], "HAM10000_metadata.csv"),
@@ -273,8 +273,8 @@ def _offline() -> None:
         (["method=aduni", "loss.gamma=1", "loss=focal"], "method=aduni does not use loss"),
     ],
 )
-def test_mistakes_end_in_one_line(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
-    done = run_command(*tiny, "epochs=1", *words, cwd=tmp_path, before=_offline)
+def test_mistakes_end_in_one_line(overrides: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
+    done = run_command(*tiny, "epochs=1", *overrides, cwd=tmp_path, before=_offline)
     assert done.code == 2, done.err
     (error,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert said in done.err[done.err.index(error) :]

@@ -86,9 +86,9 @@ def test_commands_work_from_an_empty_folder(wheel: Path, tiny_ham: Path, tmp_pat
     empty = tmp_path / "empty"
     empty.mkdir()
     clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "LTMED_CONF")}
-    words = [word for word in TINY if word != "figures=false"]
+    overrides = [override for override in TINY if override != "figures=false"]
     done = subprocess.run(
-        [python, "-c", COMMANDS, tiny_ham, tiny_ham / "HAM10000_images_part_1", *words], cwd=empty, env=clean,
+        [python, "-c", COMMANDS, tiny_ham, tiny_ham / "HAM10000_images_part_1", *overrides], cwd=empty, env=clean,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

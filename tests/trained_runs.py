@@ -21,21 +21,21 @@ from tests.harness import ROOT, TINY, make_tiny_ham
 CODES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
 
-def config(*words: str) -> DictConfig:
+def config(*overrides: str) -> DictConfig:
     """The config of a tiny run with these overrides."""
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        return compose("config", [*TINY, *words])
+        return compose("config", [*TINY, *overrides])
 
 
-def untrained(folder: Path, *words: str) -> Path:
+def untrained(folder: Path, *overrides: str) -> Path:
     """A run as it would be after training, with random weights; its data root does not exist.
 
     Args:
         folder: the run's.
-        words: overrides; `method=erm` unless they say otherwise.
+        overrides: overrides; `method=erm` unless they say otherwise.
     """
-    composed = config("dataset.root=/nowhere", f"run_dir={folder}", *words)
-    job = plan(composed, words, {"dataset": "isic2018", "split": "grouped"})
+    composed = config("dataset.root=/nowhere", f"run_dir={folder}", *overrides)
+    job = plan(composed, overrides, {"dataset": "isic2018", "split": "grouped"})
     cfg = job.cfg
     network = build_network(cfg, len(CODES))
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
@@ -82,8 +82,8 @@ def untrained(folder: Path, *words: str) -> Path:
     return folder
 
 
-def trained(folder: Path, *words: str) -> tuple[Path, Path]:
+def trained(folder: Path, *overrides: str) -> tuple[Path, Path]:
     """A run that was trained for an epoch in `folder`, and where its data are."""
     make_tiny_ham(folder / "ham")
     places = [f"dataset.root={folder / 'ham'}", f"runs={folder / 'runs'}", f"cache_dir={folder / 'cache'}"]
-    return ltmed.train([*TINY, "epochs=1", *places, *words]).path, folder / "ham"
+    return ltmed.train([*TINY, "epochs=1", *places, *overrides]).path, folder / "ham"

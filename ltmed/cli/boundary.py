@@ -45,7 +45,7 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
     """Turns mistakes that a user can correct into one line on stderr and exit code 2; Ctrl-C into 130.
 
     Args:
-        single: False inside a job of a sweep, which names itself and goes on to fail: Hydra has to know of it.
+        single: False inside a job of a sweep: it reports its error with its overrides and raises it again, for Hydra.
     """
     tidy_output()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own traceback and exit with 1.
@@ -54,12 +54,12 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nInterrupted. Finished epochs are kept; the same command continues.", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
-    except SweepFailedError as failed:
-        for job in failed.failed:
+    except SweepFailedError as sweep:
+        for job in sweep.failed:
             if not job.reported:
                 _report(job.error, job.overrides)
-        print(f"error: {failed}", file=sys.stderr)
-        bug = any(error_line(job.error) is None for job in failed.failed)
+        print(f"error: {sweep}", file=sys.stderr)
+        bug = any(error_line(job.error) is None for job in sweep.failed)
         raise SystemExit(1 if bug else EXIT_USER_ERROR) from None
     except Exception as error:
         message = error_line(error)
@@ -79,13 +79,13 @@ def one_line_errors(*, single: bool) -> Iterator[None]:
 
 def _report(error: BaseException, overrides: Sequence[str]) -> None:
     """Reports on stderr which job failed and why, with a traceback if it is not the user's mistake."""
-    from ltmed.runs.directory import without_place
+    from ltmed.runs.directory import without_location
 
     message = error_line(error)
     if message is None:
         traceback.print_exception(error)
         message = f"{type(error).__name__}: {error}"
-    print(f"error: {' '.join(without_place(overrides))}: {message}", file=sys.stderr, flush=True)
+    print(f"error: {' '.join(without_location(overrides))}: {message}", file=sys.stderr, flush=True)
 
 
 def _overrides_of_job() -> list[str]:

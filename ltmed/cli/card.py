@@ -1,4 +1,4 @@
-"""`ltmed card`: one page on a trained network, for whoever decides about its use."""
+"""`ltmed card`: one page on a trained network, for those who decide about its use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def command(run: Path, output: Path | None) -> None:
     Operating points and subgroups are those that ltmed decide and ltmed evaluate left in RUN; where there are none they
     are computed from the predictions in RUN.
 
-    An HTML page has its pictures inside; beside FILE.md there is a folder FILE_figures.
+    An HTML page has its figures inside; beside FILE.md there is a folder FILE_figures.
     """
     from ltmed.inference.restore import finished_run
 

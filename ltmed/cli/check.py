@@ -44,10 +44,10 @@ def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: b
     from ltmed.data.audit import overview
 
     cfg = compose(overrides)
-    with _recorded_warnings() as said:
+    with _recorded_warnings() as messages:
         manifest, reader = read_manifest(cfg)
     _say(overview.classes(manifest, reader.counts_known, everything=everything))
-    _say([*overview.groups(manifest), *overview.sources(manifest), *overview.left_out(manifest, said)])
+    _say([*overview.groups(manifest), *overview.sources(manifest), *overview.left_out(manifest, messages)])
     contents = copies = None
     if not labels_only:
         from ltmed.data.audit.copies import find_copies
@@ -67,7 +67,7 @@ def command(overrides: tuple[str, ...], against: tuple[str, ...], labels_only: b
 
 
 def _protocols(manifest: Manifest, cfg: DictConfig) -> list[tuple[str, Callable[[], Split]]]:
-    """Title and division of every protocol; the chosen one first."""
+    """Title and division of every protocol; that of the configuration first."""
     from functools import partial
 
     from ltmed.config.instantiate import build
@@ -76,8 +76,8 @@ def _protocols(manifest: Manifest, cfg: DictConfig) -> list[tuple[str, Callable[
     from ltmed.data.splits import protocols as splits
 
     with trusted():  # The user's own overrides.
-        chosen = build(cfg.split)
-    protocols: dict[str, Callable[[], Split]] = {"as chosen": lambda: chosen(manifest, cfg.fold)}
+        configured = build(cfg.split)
+    protocols: dict[str, Callable[[], Split]] = {"as chosen": lambda: configured(manifest, cfg.fold)}
     protocols |= {name: partial(getattr(splits, name), manifest, 0) for name in ("grouped", "random", "official")}
     divisions = {paper: known[manifest.name] for paper, known in papers.PAPERS.items() if manifest.name in known}
     for division in dict.fromkeys(divisions.values()):
@@ -98,7 +98,7 @@ def _read(manifest: Manifest, cfg: DictConfig) -> Contents:
 
 
 def _overlap(manifest: Manifest, contents: Contents | None, other: str, everything: bool) -> list[str]:
-    """Images in common with other data, by name and, where both have files, by content and by look."""
+    """Images in common with other data, by name and, where both have files, by content and by appearance."""
     import numpy as np
 
     from ltmed.config.compose import compose, read_manifest
@@ -109,28 +109,30 @@ def _overlap(manifest: Manifest, contents: Contents | None, other: str, everythi
     path = Path(other).expanduser()
     if "=" in other and not path.is_file():
         cfg = compose(shlex.split(other))
-        known, _ = read_manifest(cfg)
-        names: Sequence[str] = known.images
-        title = f"{known.name} in {known.root}"
+        other_manifest, _ = read_manifest(cfg)
+        names: Sequence[str] = other_manifest.images
+        title = f"{other_manifest.name} in {other_manifest.root}"
     else:
         if not path.is_file():
             raise UserError(f"--against {other}: no such file", "Give a CSV, or 'dataset=NAME dataset.root=DIR'.")
-        cfg, known, title = None, None, str(path)
+        cfg, other_manifest, title = None, None, str(path)
         names = column(read_table(path), path, *_NAMES)
     rows = overlap(manifest, names)
     lines = [f"{'! ' if len(rows) else ''}{len(rows):,} of {len(manifest):,} images are in {title} by name"]
     lines += _where(manifest, rows, everything)
-    if known is not None and cfg is not None and contents is not None:
-        theirs = _read(known, cfg)
-        both = find_copies([*contents.digests, *theirs.digests], np.concatenate([contents.looks, theirs.looks]))
-        ours = np.arange(len(manifest))
-        for way, found in zip(
+    if other_manifest is not None and cfg is not None and contents is not None:
+        other_contents = _read(other_manifest, cfg)
+        copies = find_copies(
+            [*contents.digests, *other_contents.digests], np.concatenate([contents.looks, other_contents.looks])
+        )
+        images = np.arange(len(manifest))
+        for way, matched in zip(
             ("are in it by content", "look like one of it"),
-            both.partners(ours, np.arange(len(manifest), len(manifest) + len(known))),
+            copies.partners(images, np.arange(len(manifest), len(manifest) + len(other_manifest))),
             strict=True,
         ):
-            lines.append(f"{'! ' if found.any() else ''}{found.sum():,} of {len(manifest):,} images {way}")
-            lines += _where(manifest, ours[found], everything)
+            lines.append(f"{'! ' if matched.any() else ''}{matched.sum():,} of {len(manifest):,} images {way}")
+            lines += _where(manifest, images[matched], everything)
     return lines
 
 
@@ -148,13 +150,13 @@ def _where(manifest: Manifest, rows: np.ndarray, everything: bool) -> list[str]:
 @contextmanager
 def _recorded_warnings() -> Iterator[list[str]]:
     """Collects the text of every UserWarning of the body in a list, instead of printing it."""
-    kept: list[str] = []
+    messages: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            yield kept
+            yield messages
         finally:
-            kept += [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+            messages += [str(record.message) for record in caught if issubclass(record.category, UserWarning)]
 
 
 def _say(lines: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The command line of `ltmed train`: Hydra's options, and overrides in any order. Nothing here is slow to import.
 
-Hydra reads options only before overrides, and knows no studies. `for_hydra` puts options first and replaces a study by
-what runs it: for one run the overrides of its cell, for a sweep nothing, since the sweeper reads it.
+Hydra reads options only before overrides, and does not know studies. `for_hydra` puts options first and replaces a
+study by the overrides of its cell; in a sweep it removes the study, which the sweeper reads itself.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ OPTIONS = (
     click.Option(["--experimental-rerun"], help="Hydra's."),
 )  # fmt: skip
 """Hydra's options, as its documentation lists them."""
-_ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
-"""Options of which Hydra takes one."""
+_EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Options that exclude each other."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CommandLine:
     """A parsed command line: options and overrides."""
 
     options: dict[str, str | bool]
-    """Long name without dashes -> value; those that were given."""
+    """Long name without dashes -> value; only the options of the command line."""
     overrides: list[str]
 
     @property
@@ -51,12 +51,12 @@ class CommandLine:
         """Whether it is a sweep."""
         return "multirun" in self.options
 
-    def arguments(self, given: Sequence[str]) -> list[str]:
-        """The options, and `given` in place of the overrides."""
-        found = []
+    def arguments(self, overrides: Sequence[str]) -> list[str]:
+        """The options, followed by other overrides than those of this command line."""
+        arguments = []
         for name, value in self.options.items():
-            found += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-        return [*found, *given]
+            arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+        return [*arguments, *overrides]
 
 
 def for_hydra(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -66,7 +66,7 @@ def for_hydra(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         arguments: of the command line.
 
     Returns:
-        what Hydra gets, and `JobSweeper.given`; the latter is empty for a single run, and for another sweeper.
+        what Hydra gets, and `JobSweeper.overrides`; the latter is empty for a single run, and for another sweeper.
 
     Raises:
         UserError: an option or study that does not exist, a setting without a name or a value, or a study without -m of
@@ -74,20 +74,21 @@ def for_hydra(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """
     line = parse(arguments)
     name, further = _study(line.overrides)
-    own = [override for override in further if re.match(r"[+~]*hydra[./]", override)]
-    jobs = [override for override in further if override not in own]
-    if line.multirun and not any(overrides.setting(override).lstrip("+") == "hydra/sweeper" for override in own):
-        from ltmed.runs.directory import only_place
+    of_hydra = [override for override in further if re.match(r"[+~]*hydra[./]", override)]
+    jobs = [override for override in further if override not in of_hydra]
+    if line.multirun and not any(overrides.setting(text).lstrip("+") == "hydra/sweeper" for text in of_hydra):
+        from ltmed.runs.directory import only_location
 
-        # Hydra gets where the sweep has its folder, and what launchers may refer to.
-        return line.arguments([*own, *only_place(jobs)]), tuple(one for one in line.overrides if one not in own)
+        # Hydra gets the settings that locate the sweep's folder, and those that launchers may refer to.
+        of_jobs = tuple(override for override in line.overrides if override not in of_hydra)
+        return line.arguments([*of_hydra, *only_location(jobs)]), of_jobs
     if name is not None:
         from ltmed.studies.catalogue import load
         from ltmed.studies.filters import StudyFilters
 
         filters = StudyFilters(jobs)
         jobs = filters.only_cell(load(name, filters.scale))
-    return line.arguments([*own, *jobs]), ()
+    return line.arguments([*of_hydra, *jobs]), ()
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
@@ -99,26 +100,28 @@ def parse(arguments: Sequence[str]) -> CommandLine:
     params = [*OPTIONS, click.Argument(["overrides"], nargs=-1)]
     command = click.Command("train", params=params, add_help_option=False)
     try:
-        chosen = dict(command.make_context("train", list(arguments)).params)
+        parsed = dict(command.make_context("train", list(arguments)).params)
     except click.NoSuchOption as error:
         known = [name for option in OPTIONS for name in option.opts]
         raise UserError(f"There is no option '{error.option_name}'", suggest(error.option_name, known)) from None
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
         raise UserError(f"The command line cannot be read: {message}", "ltmed train --help has examples.") from None
-    arguments = list(chosen.pop("overrides"))
-    options = {name: value for name, value in chosen.items() if value not in (None, False)}
-    several = [f"--{name.replace('_', '-')}" for name in _ALONE if name in options]
-    if len(several) > 1:
-        raise UserError(f"{' and '.join(several)} do not go together", "Give one of them.")
+    arguments = list(parsed.pop("overrides"))
+    options = {name: value for name, value in parsed.items() if value not in (None, False)}
+    exclusive = [f"--{name.replace('_', '-')}" for name in _EXCLUSIVE if name in options]
+    if len(exclusive) > 1:
+        raise UserError(f"{' and '.join(exclusive)} do not go together", "Give one of them.")
     if "resolve" in options and "cfg" not in options:
         raise UserError("--resolve belongs to --cfg", "Add --cfg job.")
     _require_settings(arguments)
     return CommandLine(options, arguments)
 
 
-NEEDED = ("augment", "backbone", "dataset", "evaluation", "logger", "loss", "method", "sampler", "split", "trainer")
-"""Groups of the configuration that no run goes without."""
+REQUIRED_GROUPS = (
+    "augment", "backbone", "dataset", "evaluation", "logger", "loss", "method", "sampler", "split", "trainer",
+)  # fmt: skip
+"""Config groups that every run needs."""
 
 
 def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -131,14 +134,14 @@ def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _require_settings(arguments: Sequence[str]) -> None:
     for override in arguments:
-        if override.startswith("~") and override.lstrip("~").partition("=")[0] in NEEDED:
+        if override.startswith("~") and override.lstrip("~").partition("=")[0] in REQUIRED_GROUPS:
             raise UserError(
                 f"{override} removes what every run needs", f"Choose another one: {override.lstrip('~')}=NAME."
             )
-        found = re.fullmatch(r"(\+*)([^=]*)=(.*)", override, re.DOTALL)
-        if not found or override.startswith("~"):
+        match = re.fullmatch(r"(\+*)([^=]*)=(.*)", override, re.DOTALL)
+        if not match or override.startswith("~"):
             continue
-        key, value = found[2], found[3]
+        key, value = match[2], match[3]
         if not key:
             raise UserError(
                 f"'{override}' has no setting before its '='", "Write key=value, without blanks around '='."

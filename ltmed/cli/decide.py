@@ -10,10 +10,10 @@ import click
 from ltmed.errors import UserError
 
 if TYPE_CHECKING:
-    from ltmed.inference.decide import Decided
+    from ltmed.inference.decide import DecisionResults
 
-MOST_PLOTTED = 10
-"""Classes that have curves of their own."""
+MAX_CURVES = 10
+"""Only so many classes have curves of their own."""
 
 
 @click.command()
@@ -59,7 +59,7 @@ def command(
     points += [decide.point(text, "specificity", opened.classes) for text in specificity]
     costs = None if cost is None else decide.read_costs(cost, opened.classes)
     with trusted(trust):
-        done = decide.decide_run(
+        decisions = decide.decide_run(
             opened, points, cost=costs, target=target, evaluation=evaluation, overrides=overrides, device=device
         )
     from ltmed.cli.evaluate import show
@@ -67,31 +67,31 @@ def command(
     from ltmed.report.renderers import markdown
     from ltmed.utils.files import write_atomic
 
-    document = decision_document(done.results, opened.classes)
+    document = decision_document(decisions.results, opened.classes)
     folder = opened.path / decide.DECISIONS / (evaluation or "test")
     try:
-        decide.write(folder, done)
+        decide.write(folder, decisions)
         write_atomic(folder / "decisions.md", markdown.render(document))
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None
     show(document)
     if figures:
-        _plot(folder / "figures", done, opened.classes)
+        _plot(folder / "figures", decisions, opened.classes)
     click.echo(f"\nResults are in {folder}")
 
 
-def _plot(folder: Path, done: Decided, classes: list[str]) -> None:
+def _plot(folder: Path, decided: DecisionResults, classes: list[str]) -> None:
     from ltmed.plots import style
     from ltmed.plots.run import decisions
 
-    title = f"{done.results['run']['name']} on {done.results['on']}"
-    codes = list(dict.fromkeys(point["class"] for point in done.results["points"]))
-    for code in codes[:MOST_PLOTTED]:
-        if done.test.of(classes.index(code)).one_sided:  # There is no curve.
+    title = f"{decided.results['run']['name']} on {decided.results['on']}"
+    codes = list(dict.fromkeys(point["class"] for point in decided.results["points"]))
+    for code in codes[:MAX_CURVES]:
+        if decided.test.of(classes.index(code)).one_sided:  # There is no curve.
             continue
-        points = [point for point in done.results["points"] if point["class"] == code]
+        points = [point for point in decided.results["points"] if point["class"] == code]
         for name, plot in (("roc_pr", decisions.operating_curves), ("net_benefit", decisions.net_benefits)):
-            figure = plot(done.test, classes.index(code), points, f"{code}: {title}")
+            figure = plot(decided.test, classes.index(code), points, f"{code}: {title}")
             style.save(figure, folder / f"{style.file_name(f'{name}_{code}')}.png")
-    if done.results["sets"] is not None:
-        style.save(decisions.coverage_by_tier(done.results["sets"], title), folder / "coverage_by_tier.png")
+    if decided.results["sets"] is not None:
+        style.save(decisions.coverage_by_tier(decided.results["sets"], title), folder / "coverage_by_tier.png")

@@ -28,28 +28,28 @@ def command(overrides: tuple[str, ...]) -> None:
 
     paper, table = STUDY.split("/")
     train.main(["-m", f"+{paper}={table}", *overrides], program="ltmed train")
-    given = [override for override in overrides if setting(override) == "runs"]
-    runs = values(given[-1])[0] if given else None
+    folders = [override for override in overrides if setting(override) == "runs"]
+    runs = values(folders[-1])[0] if folders else None
     file = Path(runs or "runs", paper, REPORT)
     _print_recalls([(cell.row, cell.run_dir) for cell in load(STUDY).cells(overrides)])
     report.command.main([STUDY, *overrides, "--output", str(file)], prog_name="ltmed report", standalone_mode=False)
 
 
 def _print_recalls(rows: list[tuple[str, Path]]) -> None:
-    """What the demo is about: the recall of frequent and of rare classes, side by side."""
+    """Prints what the demo shows: the recall of frequent and of rare classes, side by side."""
     from ltmed.runs.reader import read_run
 
-    shown = {
+    columns = {
         "head_recall": "head",
         "medium_recall": "medium",
         "tail_recall": "tail",
         "balanced_accuracy": "all classes",
     }
     width = max(len(row) for row, _ in rows)
-    click.echo(f"\n{'Recall in percent':<{width}}" + "".join(f"{title:>13}" for title in shown.values()))
+    click.echo(f"\n{'Recall in percent':<{width}}" + "".join(f"{title:>13}" for title in columns.values()))
     for row, folder in rows:
         run = read_run(folder)
         assert run is not None
         scalars = run.metrics["test"]["scalars"]
-        click.echo(f"{row:<{width}}" + "".join(f"{100 * scalars[key]:>13.0f}" for key in shown))
+        click.echo(f"{row:<{width}}" + "".join(f"{100 * scalars[key]:>13.0f}" for key in columns))
     click.echo()

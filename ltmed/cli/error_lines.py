@@ -48,8 +48,8 @@ def _config_error_line(error: BaseException) -> str:
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
         path, _, leaf = str(cause.full_key).rpartition(".")
         where = f" in '{path}'" if path else ""
-        if not path and (places := _places(cause.parent_node, leaf)):
-            return f"There is no setting '{leaf}'. Did you mean {' or '.join(places[:3])}?"
+        if not path and (keys := _keys_ending_in(cause.parent_node, leaf)):
+            return f"There is no setting '{leaf}'. Did you mean {' or '.join(keys[:3])}?"
         return f"There is no setting '{leaf}'{where}. {suggest(leaf, map(str, cause.parent_node))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")
@@ -67,13 +67,13 @@ def _config_error_line(error: BaseException) -> str:
             # Blanks, brackets and commas in a path: quoted for Hydra, and that for the shell.
             return f"'{error.override}' cannot be read. Quote its value: {shell([f'{key}={quoted(value)}'])}"
         return f"'{error.override}' cannot be read: {text}"
-    if several := re.match(r"Ambiguous value for argument '([^=]*)=(.*?)' 1\.", text):
-        key, values = several.groups()
+    if ambiguous := re.match(r"Ambiguous value for argument '([^=]*)=(.*?)' 1\.", text):
+        key, values = ambiguous.groups()
         return f"{key}={values} are several values. Add -m to run each of them, or write {key}=[{values}] for a list."
     return f"The configuration cannot be composed: {text}"
 
 
-def _places(root: DictConfig, leaf: str) -> list[str]:
+def _keys_ending_in(root: DictConfig, leaf: str) -> list[str]:
     """Full keys of the configuration that end in `leaf`."""
     from omegaconf import OmegaConf
 

@@ -11,13 +11,13 @@ import click
 from ltmed.errors import UserError, require_choice
 
 if TYPE_CHECKING:
-    from ltmed.inference.evaluate import Evaluated
+    from ltmed.inference.evaluate import EvaluationResult
     from ltmed.report.model import Document
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("words", nargs=-1, metavar="[RUN]... [OVERRIDES]...")
+@click.argument("overrides", nargs=-1, metavar="[RUN]... [OVERRIDES]...")
 @click.option("--by", metavar="NAME[,NAME]", help="Attributes for metrics of subgroups, for instance sex,age.")
 @click.option(
     "--metric",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
 def command(
     run: Path,
-    words: tuple[str, ...],
+    overrides: tuple[str, ...],
     by: str | None,
     metrics: tuple[str, ...],
     tta: str,
@@ -59,9 +59,9 @@ def command(
     trained on are refused. Several RUNs of the same classes are an ensemble: probabilities are the mean over its
     members. Results go into RUN/evaluations/NAME, of an ensemble in its first run.
     """
-    runs, overrides = _runs_and_overrides(run, words)
-    of_hydra = [word for word in overrides if not word.startswith("map=")]
-    maps = [Path(word.removeprefix("map=")).expanduser() for word in overrides if word.startswith("map=")]
+    runs, settings = _runs_and_overrides(run, overrides)
+    overrides = tuple(override for override in settings if not override.startswith("map="))
+    maps = [Path(override.removeprefix("map=")).expanduser() for override in settings if override.startswith("map=")]
     if len(maps) > 1:
         raise UserError("map= is given twice", "One file holds the whole map.")
     if name is not None and not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", name):
@@ -69,7 +69,7 @@ def command(
     from ltmed.evaluation.scalars import require_metric
     from ltmed.inference.restore import finished_run
 
-    members = [finished_run(one) for one in runs]  # A mistake is said before torch is imported, which takes long.
+    members = [finished_run(folder) for folder in runs]  # Reports mistakes before the slow import of torch.
     opened, *others = members
     for metric in metrics:
         require_metric(metric, opened.classes, multilabel=opened.multilabel)
@@ -79,7 +79,7 @@ def command(
 
     require_choice("--tta", tta, tuple(VIEWS))
     request = evaluate.Request(
-        overrides=tuple(of_hydra), map_file=maps[0] if maps else None,
+        overrides=overrides, map_file=maps[0] if maps else None,
         by=tuple(dict.fromkeys(part.strip() for part in (by or "").split(",") if part.strip())),
         metrics=tuple(dict.fromkeys(metrics)), leave_out_trained=leave_out_trained, device=device, tta=tta,
     )  # fmt: skip
@@ -104,23 +104,23 @@ def command(
     click.echo(f"\nResults are in {folder}")
 
 
-def _runs_and_overrides(run: Path, words: tuple[str, ...]) -> tuple[list[Path], list[str]]:
-    """The folders of runs, which come first, and the overrides.
+def _runs_and_overrides(run: Path, arguments: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """Splits the arguments into the folders of runs, which come first, and overrides.
 
     Raises:
-        UserError: what is neither.
+        UserError: a folder of a run comes after an override.
     """
     from ltmed.runs.directory import CONFIG
 
-    def is_run(word: str) -> bool:
+    def is_run(argument: str) -> bool:
         # The folder of a run has settings in its name, and no key of an override but Hydra's own has a slash.
-        return "/" in word.partition("=")[0] or "=" not in word or (Path(word) / CONFIG).is_file()
+        return "/" in argument.partition("=")[0] or "=" not in argument or (Path(argument) / CONFIG).is_file()
 
-    number = next((place for place, word in enumerate(words) if not is_run(word)), len(words))
-    for word in words[number:]:
-        if is_run(word):
-            raise UserError(f"'{word}' comes after an override", "Give all folders of runs first, then key=value.")
-    return [run, *map(Path, words[:number])], list(words[number:])
+    number = next((index for index, argument in enumerate(arguments) if not is_run(argument)), len(arguments))
+    for argument in arguments[number:]:
+        if is_run(argument):
+            raise UserError(f"'{argument}' comes after an override", "Give all folders of runs first, then key=value.")
+    return [run, *map(Path, arguments[:number])], list(arguments[number:])
 
 
 def show(document: Document) -> None:
@@ -140,9 +140,9 @@ def _write_page(file: Path, document: Document) -> None:
     write_atomic(file, markdown.render(document))
 
 
-def _plot(folder: Path, done: Evaluated) -> None:
+def _plot(folder: Path, done: EvaluationResult) -> None:
     from ltmed.plots import style
     from ltmed.plots.run import evaluation
 
-    for name, figure in evaluation.figures(done.results, done.known):
+    for name, figure in evaluation.figures(done.results, done.scored):
         style.save(figure, folder / f"{style.file_name(name)}.png")

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from ltmed.data.datamodule import DataModule
     from ltmed.plots.explanations import Case, Explainer
-    from ltmed.report.renderers.explanations import Explained
+    from ltmed.report.renderers.explanations import ExplainedImage
     from ltmed.runs.reader import Run
 
 FOLDER = "explanations"
-_AT_ONCE = 16
+_BATCH = 16
 
 
 @click.command()
@@ -91,16 +91,16 @@ def command(
         return
     with trusted(trust):
         explainer = Explainer(opened, device_named(device))
-        data = _data(opened, required=errors is not None, wanted=neighbours > 0)
+        data = _data(opened, required=errors is not None, neighbours=neighbours > 0)
     if data is not None and neighbours:
         explainer.use_training_images(data, neighbours)
     if worst is None:
-        cases: Iterator[Case | Explained] = _given(images, explainer)
+        cases: Iterator[Case | ExplainedImage] = _cases(images, explainer)
     else:
         assert data is not None
         cases = test_cases(opened, worst, data)
     _make(folder)
-    shown = list(_explained(cases, explainer, code, folder))
+    explained = list(_explain(cases, explainer, code, folder))
     page = folder / ("images.html" if errors is None else "errors.html")
     layer, (height, width) = explainer.maps.layer.name, explainer.maps.layer.cells
     notes = [
@@ -112,10 +112,10 @@ def command(
         notes.append(
             "Nearest training images are by the cosine of the encoder's features; 1.000 may be the image itself."
         )
-    write_atomic(page, render(_title(opened, errors, code), shown, notes))
+    write_atomic(page, render(_title(opened, errors, code), explained, notes))
     click.echo(f"Written: {page}")
-    if unreadable := sum(bool(one.error) for one in shown):
-        click.echo(f"{unreadable:,} of {len(shown):,} images cannot be read; the page says why", err=True)
+    if unreadable := sum(bool(image.error) for image in explained):
+        click.echo(f"{unreadable:,} of {len(explained):,} images cannot be read; the page says why", err=True)
         raise SystemExit(EXIT_UNREADABLE)
 
 
@@ -129,10 +129,10 @@ def _worst(run: Run, number: int, code: str | None) -> pd.DataFrame:
 
 
 def _title(run: Run, errors: int | None, code: str | None) -> str:
-    about = run.metrics["run"]
+    facts = run.metrics["run"]
     worst = f"worst misses of {code}" if run.multilabel else "worst errors of tail classes"
     what = "where it looked" if errors is None else worst
-    return f"{about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}: {what}"
+    return f"{facts['method']} on {facts['dataset']}, fold {facts['fold']}, seed {facts['seed']}: {what}"
 
 
 def _make(folder: Path) -> None:
@@ -143,11 +143,11 @@ def _make(folder: Path) -> None:
         raise UserError(f"--output={folder} cannot be made: {reason}", "Choose another folder.") from None
 
 
-def _data(run: Run, *, required: bool, wanted: bool) -> DataModule | None:
-    """The run's images, which errors need and neighbours would like to have."""
+def _data(run: Run, *, required: bool, neighbours: bool) -> DataModule | None:
+    """Opens the run's images: required by --errors, optional for --neighbours."""
     from ltmed.inference.neighbours import open_images
 
-    if not required and not wanted:
+    if not required and not neighbours:
         return None
     try:
         return open_images(run)
@@ -159,37 +159,37 @@ def _data(run: Run, *, required: bool, wanted: bool) -> DataModule | None:
         return None
 
 
-def _given(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | Explained]:
-    """The images of the command line; those that cannot be read say why."""
+def _cases(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | ExplainedImage]:
+    """The images of the command line; an unreadable one carries its error instead."""
     from ltmed.data.cache.build import UNREADABLE
     from ltmed.data.inputs import list_images
     from ltmed.plots.explanations import Case
-    from ltmed.report.renderers.explanations import Explained
+    from ltmed.report.renderers.explanations import ExplainedImage
 
     listed = list_images(images)
-    for shown, path in zip(listed.shown, listed.paths, strict=True):
+    for title, path in zip(listed.shown, listed.paths, strict=True):
         try:
-            yield Case(shown, explainer.member.preprocessing(path.read_bytes()))
+            yield Case(title, explainer.member.preprocessing(path.read_bytes()))
         except OSError as error:
             reason = f"{UNREADABLE}: {error.strerror or type(error).__name__}"
-            yield Explained(shown, (), (), (), (), error=reason)
+            yield ExplainedImage(title, (), (), (), (), error=reason)
         except (ValueError, UserError) as error:
-            yield Explained(shown, (), (), (), (), error=str(error))
+            yield ExplainedImage(title, (), (), (), (), error=str(error))
 
 
-def _explained(
-    cases: Iterator[Case | Explained], explainer: Explainer, code: str | None, folder: Path
-) -> Iterator[Explained]:
-    """Every case in order, its map written into the folder; of unreadable ones only why."""
-    from ltmed.report.renderers.explanations import Explained
+def _explain(
+    cases: Iterator[Case | ExplainedImage], explainer: Explainer, code: str | None, folder: Path
+) -> Iterator[ExplainedImage]:
+    """Explains every case in order and writes its map into the folder; an unreadable one is passed on as it came."""
+    from ltmed.report.renderers.explanations import ExplainedImage
     from ltmed.utils.files import replacing
 
     used: set[str] = set()
-    while batch := list(islice(cases, _AT_ONCE)):
-        readable = [case for case in batch if not isinstance(case, Explained)]
+    while batch := list(islice(cases, _BATCH)):
+        readable = [case for case in batch if not isinstance(case, ExplainedImage)]
         done = iter(explainer(readable, code) if readable else ())
         for case in batch:
-            if isinstance(case, Explained):
+            if isinstance(case, ExplainedImage):
                 yield case
                 continue
             explained, png = next(done)

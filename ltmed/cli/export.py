@@ -24,7 +24,7 @@ def command(run: Path, form: str | None, output: Path | None, trust: bool) -> No
         raise UserError("--format is missing", "Choose --format=onnx, torchscript or torch.")
     from ltmed.inference.restore import finished_run
 
-    finished_run(run)  # A mistake is said before torch is imported, which takes long.
+    finished_run(run)  # Reports mistakes before the slow import of torch.
     from ltmed.inference.export import export
 
     file, difference = export(run, form, output, trust=trust)

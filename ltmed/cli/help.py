@@ -43,7 +43,7 @@ def help_screen(program: str) -> str:
 
 
 def _first_comment(file: Path) -> str:
-    """The first line that says something: `# @package` does not."""
+    """The first comment line that is not a directive such as `# @package`."""
     with file.open(encoding="utf-8") as opened:
         line = next((line for line in opened if not line.startswith("# @")), "").strip()
     return line[1:].strip() if line.startswith("#") else ""
@@ -53,7 +53,7 @@ def _top_level_settings(config: Path) -> list[str]:
     """`key  default  meaning` of every commented top-level key."""
     lines = []
     for line in config.read_text(encoding="utf-8").splitlines():
-        found = re.match(r"(\w+): *(.*?) *(?:# *(.*))?$", line)
-        if found and found[1] not in ("defaults", "hydra"):
-            lines.append(f"  {found[1]:<14} {found[2]:<24} {found[3] or ''}".rstrip())
+        match = re.match(r"(\w+): *(.*?) *(?:# *(.*))?$", line)
+        if match and match[1] not in ("defaults", "hydra"):
+            lines.append(f"  {match[1]:<14} {match[2]:<24} {match[3] or ''}".rstrip())
     return lines

@@ -17,14 +17,14 @@ def run_job(cfg: DictConfig) -> float | None:
     """One job: what Hydra and its launchers call with a composed configuration."""
     from hydra.core.hydra_config import HydraConfig
 
-    known = HydraConfig.get()
+    hydra_config = HydraConfig.get()
     try:
         with one_line_errors(single=not is_sweep()):
             require_root(cfg.dataset)
             from ltmed.runs.job import folder_of, plan
             from ltmed.training import header
 
-            overrides, choices = list(known.overrides.task), dict(known.runtime.choices)
+            overrides, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
             _require_direction(cfg.monitor)
             header.announce(cfg, str(choices["dataset"]), folder_of(cfg, overrides, choices))
 
@@ -60,11 +60,11 @@ def _require_direction(monitor: str) -> None:
 
     if not is_sweep() or monitor not in ALL_SCALARS:
         return
-    wanted = {"min": "minimize", "max": "maximize"}[better(monitor)]
-    given = HydraConfig.get().sweeper.get("direction")
-    given = getattr(given, "name", given)
-    if isinstance(given, str) and given != wanted:
+    direction = {"min": "minimize", "max": "maximize"}[better(monitor)]
+    configured = HydraConfig.get().sweeper.get("direction")
+    configured = getattr(configured, "name", configured)
+    if isinstance(configured, str) and configured != direction:
         raise UserError(
-            f"hydra.sweeper.direction={given} would look for the worst {monitor}",
-            f"Add hydra.sweeper.direction={wanted}.",
+            f"hydra.sweeper.direction={configured} would look for the worst {monitor}",
+            f"Add hydra.sweeper.direction={direction}.",
         )

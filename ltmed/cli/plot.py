@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
 @click.option(
     "--features",
-    "how",
+    "projection",
     type=click.Choice(["tsne", "umap", "none"]),
     default="tsne",
     show_default=True,
@@ -69,7 +69,7 @@ def command(
     what: tuple[str, ...],
     output: Path | None,
     kind: str,
-    how: str,
+    projection: str,
     part: str,
     classes: tuple[str, ...],
     maps: int | None,
@@ -91,7 +91,7 @@ def command(
         raise UserError(
             "Nothing to plot" if not what else "--loss is plotted alone", "Give folders, a study or --loss."
         )
-    if how == "umap" and not losses:
+    if projection == "umap" and not losses:
         require_umap()
     if output is not None:
         _make(output)
@@ -106,11 +106,11 @@ def command(
         runs = _finished([Path(folder) for folder in what])
         plot = _plot_side_by_side if side_by_side else _plot_runs
         with trusted(trust):
-            plot(runs, output, Features(how, part, classes, maps), kind)
+            plot(runs, output, Features(projection, part, classes, maps), kind)
 
 
 def _make(folder: Path) -> None:
-    """Before anything is plotted, which may take minutes."""
+    """Creates the output folder before anything is plotted, which may take minutes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -158,7 +158,7 @@ def _plot_runs(runs: list[Run], output: Path | None, features: Features, kind: s
         folder = run.path / run_figures.FOLDER
         if output is not None:
             folder = output / run.path.resolve().relative_to(common)
-        if features.how != "none" and len(runs) > 1:
+        if features.projection != "none" and len(runs) > 1:
             # A map of features takes up to half a minute.
             click.echo(f"{number} of {len(runs)}: {run.path}", err=True)
         files = run_figures.save(run, folder, kind)
@@ -175,12 +175,12 @@ def _compare(runs: list[Run], folder: Path, kind: str) -> None:
 
     left_out: dict[str, None] = {}
     number = 0
-    for name, figure, without in comparisons(runs):
+    for name, figure, reason in comparisons(runs):
         style.save(figure, folder / f"{name}.{kind}")
-        left_out.update({without: None} if without else {})
+        left_out.update({reason: None} if reason else {})
         number += 1
-    for without in left_out:
-        click.echo(f"not compared: {without}", err=True)
+    for reason in left_out:
+        click.echo(f"not compared: {reason}", err=True)
     if number:
         click.echo(f"{number} comparisons in {folder}")
     else:
@@ -197,8 +197,8 @@ def _plot_side_by_side(runs: list[Run], output: Path | None, features: Features,
 
     titled = run_titles(runs)
     folder = output or _common(runs) / FOLDER
-    if features.how != "none":
-        figure = feature_maps.side_by_side(titled, features.how, features.part, features.classes)
+    if features.projection != "none":
+        figure = feature_maps.side_by_side(titled, features.projection, features.part, features.classes)
         _save(figure, folder / f"{features.file}-side_by_side.{kind}")
     logged = {
         title if len(data.stages) == 1 else f"{title}: {stage}": losses
@@ -210,7 +210,7 @@ def _plot_side_by_side(runs: list[Run], output: Path | None, features: Features,
         data = RunData(runs[0])
         figure = curves.class_losses(logged, data.classes, data.tiers, data.counts)
         _save(figure, folder / f"class_losses-side_by_side.{kind}")
-    elif features.how == "none":
+    elif features.projection == "none":
         raise UserError("No run has losses by class", "They are logged with class_losses=true.")
 
 
@@ -246,7 +246,7 @@ def _plot_study(
 # --- losses ---------------------------------------------------------------------------------------------------
 
 
-def _plot_losses(given: Sequence[str], counts: str, folder: Path, kind: str) -> None:
+def _plot_losses(descriptions: Sequence[str], counts: str, folder: Path, kind: str) -> None:
     from ltmed.plots.loss_gradients import loss_gradients, named_loss
 
     try:
@@ -255,5 +255,5 @@ def _plot_losses(given: Sequence[str], counts: str, folder: Path, kind: str) -> 
         first = second = 0
     if min(first, second) < 1:
         raise UserError(f"--counts={counts}", "Give the training images of two classes, for instance 1000,10.")
-    losses = {text: named_loss(text) for text in dict.fromkeys(given)}
+    losses = {text: named_loss(text) for text in dict.fromkeys(descriptions)}
     _save(loss_gradients(losses, (first, second)), folder / f"loss_gradients.{kind}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Features:
     """What a map of features shows, and how."""
 
-    how: Any
+    projection: Any
     """"tsne", "umap" or "none"."""
     part: Any
     classes: tuple[str, ...]
@@ -27,11 +27,11 @@ class Features:
 
     @property
     def file(self) -> str:
-        """Name of the map's file: what differs from all test images is in it."""
+        """Name of the map's file; it lists a part other than test and a choice of classes."""
         from ltmed.plots.style import file_name
 
         parts = [*([self.part] if self.part != "test" else []), *self.classes]
-        return file_name("-".join([f"features_{self.how}", *parts]))
+        return file_name("-".join([f"features_{self.projection}", *parts]))
 
 
 def require_umap() -> None:
@@ -44,13 +44,13 @@ def require_umap() -> None:
 
 def feature_map(run: Run, folder: Path, features: Features, kind: str) -> list[Path]:
     """The map of features; without the images one line that says why there is none."""
-    if features.how == "none":
+    if features.projection == "none":
         return []
     from ltmed.plots import feature_maps, style
 
     feature_maps.class_indices(run, features.classes)  # A class that the run lacks ends the command.
     try:
-        figure = feature_maps.feature_figure(run, features.how, features.part, features.classes)
+        figure = feature_maps.feature_figure(run, features.projection, features.part, features.classes)
     except (UserError, FileNotFoundError) as error:
         reason = str(error).splitlines()[0]
         click.echo(f"no map of features for {run.path}: {reason} (--features none leaves it out)", err=True)

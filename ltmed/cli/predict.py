@@ -62,8 +62,8 @@ def command(
     from ltmed.inference.restore import finished_run
 
     runs, images = runs_and_images(run, images)
-    for one in runs:
-        finished_run(one)  # A mistake is said before torch is imported, which takes long.
+    for folder in runs:
+        finished_run(folder)  # Reports mistakes before the slow import of torch.
     from ltmed.data.inputs import list_images
     from ltmed.inference.predictor import Predictor
     from ltmed.utils.progress import bar
@@ -119,7 +119,7 @@ def _check(output: Path, images: tuple[Path, ...]) -> None:
 
 @contextmanager
 def _writer(output: Path | None, columns: dict[str, type]) -> Iterator[Callable[[pd.DataFrame], object]]:
-    """Gives the function that appends a table to the output, which appears at the end and whole."""
+    """Yields the function that appends a table to the output; the file appears when it is complete."""
     from ltmed.utils.files import whole_file
 
     if output is None:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 BACKBONE = "efficientnet_lite0"
 """The network with pretrained weights that needs no hub."""
-_CHOSEN = ("method", "epochs", "seed", "run_dir", "split.val_seed", "figures", "trainer.enable_progress_bar")
-"""What the search sets itself, beside the groups that it varies."""
-_TIMED = 8
-"""Batches that tell the cost of an epoch."""
+_SET_BY_SEARCH = ("method", "epochs", "seed", "run_dir", "split.val_seed", "figures", "trainer.enable_progress_bar")
+"""Settings of the search itself, beside the groups that it varies."""
+_TIMED_BATCHES = 8
+"""Number of batches that the cost of an epoch is measured with."""
 _STATE, _LOG, _PAGE = "state.json", "log.txt", "recommendation"
 
 
@@ -38,7 +38,7 @@ def command(overrides: tuple[str, ...], budget: str, backbone: str | None) -> No
     """Tries losses and samplers on your images, and recommends a command.
 
     OVERRIDES hold for every run: dataset=manifest dataset.root=DIR image_size=128 trainer=cpu. First every combination
-    as a linear probe on the kept features of the frozen network; then the best few are fine-tuned for a short time, and
+    as a linear probe on cached features of the frozen network; then the best few are fine-tuned for a short time, and
     the best two of these for a long one, beside the plain loss and sampler. Validation images alone decide
     (monitor=NAME). The same command continues what was stopped. It ends in a page: what was tried, what it cost, the
     recommended command, and its gain on test images with an interval.
@@ -49,7 +49,7 @@ def command(overrides: tuple[str, ...], budget: str, backbone: str | None) -> No
 
     search_path.register()
     total = budgets.seconds(budget)
-    with trusted():  # The user's own command says what is built.
+    with trusted():  # The user wrote this command, so it may build any class.
         _Recommend(overrides, total, backbone).run()
 
 
@@ -71,15 +71,16 @@ class _Recommend:
 
         self.plan, self.total = rungs.read(), total
         _require_free(overrides, self.plan.vary)
-        given = backbone or choice(overrides, "backbone") or BACKBONE
-        self.shared = last_of_each([*(one for one in overrides if setting(one) != "backbone"), f"backbone={given}"])
+        backbone = backbone or choice(overrides, "backbone") or BACKBONE
+        others = [override for override in overrides if setting(override) != "backbone"]
+        self.shared = last_of_each([*others, f"backbone={backbone}"])
         first = self._job(self.plan.rungs[0].overrides)
-        _require_weights(first, given)
+        _require_weights(first, backbone)
         self.monitor = str(first.cfg.monitor)
         self.reference = rungs.Candidate(tuple((group, str(first.facts["choices"][group])) for group in self.plan.vary))
-        self.again = self._repetitions(first)
+        self.repetitions = self._repetitions(first)
         self.computed: dict[str, str] = {}
-        """Fingerprint of a run -> label of the candidate that it is of."""
+        """Fingerprint of a run -> label of its candidate."""
         self.dataset = first.name.dataset
         self.folder = Path(str(first.cfg.runs), "recommend", f"{self.dataset}-{self._identity()}")
 
@@ -108,17 +109,17 @@ class _Recommend:
 
         file = self.folder / _STATE
         state = State.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else State()
-        self.computed = {one.fingerprint: key.split("/")[1] for key, one in state.outcomes.items()}
+        self.computed = {outcome.fingerprint: key.split("/")[1] for key, outcome in state.outcomes.items()}
         budget = Budget(self.total, state.spent)
         click.echo(f"reference {self.reference.label}; what runs print is in {self.folder / _LOG}")
         search = Search(
             self.plan, self.reference, {group: list(choices(group)) for group in self.plan.vary},
             run=self._trial, budget=budget, state=state,
-            save=lambda known: write_atomic(file, json.dumps(known.to_json(), indent=1)),
-            tell=lambda line: click.echo(f"[{budget.spent / self.total:4.0%}] {line}"),
+            save=lambda current: write_atomic(file, json.dumps(current.to_json(), indent=1)),
+            report=lambda line: click.echo(f"[{budget.spent / self.total:4.0%}] {line}"),
             maximise=better(self.monitor) == "max",
         )  # fmt: skip
-        standings = search.go()
+        standings = search.run_all()
         self._write(standings, state, budget)
 
     # --- runs ---------------------------------------------------------------------------------------------------------
@@ -139,34 +140,34 @@ class _Recommend:
         from ltmed.studies.halving import Outcome
         from ltmed.train import train
 
-        begun = time.monotonic()
-        overrides = [*self._overrides(trial.rung, trial.candidate, trial.epochs), *self.again[trial.repetition]]
+        started = time.monotonic()
+        overrides = [*self._overrides(trial.rung, trial.candidate, trial.epochs), *self.repetitions[trial.repetition]]
         job = self._job(overrides)
         part = 1.0
         if trial.timing:
             part, batches = self._part(job)
             job = self._job([*overrides, "epochs=2", f"+trainer.limit_train_batches={batches}"])
-        print_of = str(job.facts["fingerprint"])
+        fingerprint = str(job.facts["fingerprint"])
         if not trial.timing:
-            label = self.computed.setdefault(print_of, trial.candidate.label)
+            label = self.computed.setdefault(fingerprint, trial.candidate.label)
             if label != trial.candidate.label:
                 raise UserError(f"it computes the same as {label}")
         with self._quiet():
             train(job)
         run = read_run(job.run_dir)
         assert run is not None
-        took = [seconds for stage in run.facts["stages"].values() for seconds in stage["epochs"]]
-        # The first steps of all are slow, and only they: of a timing they do not count.
-        counted = took[1:] if trial.timing else took
-        wall = max(time.monotonic() - begun - (sum(took) - sum(counted)), 0.0)
+        epoch_seconds = [seconds for stage in run.facts["stages"].values() for seconds in stage["epochs"]]
+        # Only the first steps are slow: a timing leaves the first epoch out.
+        counted = epoch_seconds[1:] if trial.timing else epoch_seconds
+        wall = max(time.monotonic() - started - (sum(epoch_seconds) - sum(counted)), 0.0)
         value = run.metrics["val"]["scalars"][self.monitor]
-        return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), print_of)
+        return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), fingerprint)
 
     def _part(self, job: Job) -> tuple[float, int]:
         """The part of an epoch that its cost is measured with, and the batches of it."""
         sizes = [stage.batch_size for stage in job.cfg.method.stages.values() if stage.batch_size]
         steps = max(1, self.images // max(sizes, default=1))
-        batches = min(steps, _TIMED)
+        batches = min(steps, _TIMED_BATCHES)
         return batches / steps, batches
 
     @contextlib.contextmanager
@@ -199,19 +200,19 @@ class _Recommend:
         )
         self.images = len(data.split.train)
         self.plan = self.plan.fitting(self.images)
-        found: list[list[str]] = [[]]
+        repetitions: list[list[str]] = [[]]
         for number in range(1, self.plan.repetitions):
             overrides = [f"seed={number}"]
             if "val_seed" in first.cfg.split:
                 overrides.append(f"split.val_seed={int(first.cfg.split.seed) + number}")
-            found.append(overrides)
-        return found
+            repetitions.append(overrides)
+        return repetitions
 
     def _identity(self) -> str:
-        """Equal for the same search in another place."""
-        from ltmed.runs.directory import without_place
+        """A digest that is equal for the same search in other folders."""
+        from ltmed.runs.directory import without_location
 
-        overrides = [*sorted(without_place(self.shared)), str(self.plan), str(self.total)]
+        overrides = [*sorted(without_location(self.shared)), str(self.plan), str(self.total)]
         return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:8]
 
     # --- the page -----------------------------------------------------------------------------------------------------
@@ -222,26 +223,28 @@ class _Recommend:
         from ltmed.utils.files import write_atomic
 
         final = final_standing(standings, self.monitor)
-        runs = {one: self._runs(final, one, state) for one in final.order}
-        found = Recommendation(standings, self.reference, runs, self.monitor)
-        chosen, plain = (self._command(final, one) for one in (found.chosen, self.reference))
-        title = f"Recommended for {self.dataset}: {found.chosen.label}"
-        document = page(found, title, chosen, plain, state, budget)
+        runs = {candidate: self._runs(final, candidate, state) for candidate in final.order}
+        recommendation = Recommendation(standings, self.reference, runs, self.monitor)
+        command, plain = (self._command(final, candidate) for candidate in (recommendation.chosen, self.reference))
+        title = f"Recommended for {self.dataset}: {recommendation.chosen.label}"
+        document = page(recommendation, title, command, plain, state, budget)
         for suffix, text in ((".md", markdown.render(document)), (".html", html.render(document))):
             write_atomic((self.folder / _PAGE).with_suffix(suffix), text)
-        click.echo(f"\n{title}\n{found.verdict()}\n\n    {chosen}\n\nWritten: {self.folder / _PAGE}.html, .md")
+        click.echo(
+            f"\n{title}\n{recommendation.verdict()}\n\n    {command}\n\nWritten: {self.folder / _PAGE}.html, .md"
+        )
 
     def _runs(self, final: Standing, candidate: Candidate, state: State) -> list[Run]:
         from ltmed.runs.reader import read_run
         from ltmed.studies.halving import Trial
 
-        found = []
+        runs = []
         for repetition in range(len(final.values[candidate])):
             outcome = state.outcomes[Trial(final.rung, candidate, repetition, final.epochs).key]
             run = read_run(Path(outcome.folder))
             assert run is not None
-            found.append(run)
-        return found
+            runs.append(run)
+        return runs
 
     def _command(self, final: Standing, candidate: Candidate) -> str:
         overrides = last_of_each([*self._overrides(final.rung, candidate, final.epochs), *self.shared])
@@ -253,15 +256,16 @@ def _require_free(overrides: Sequence[str], varied: Sequence[str]) -> None:
         if "=" not in override:
             raise UserError(f"'{override}' is not a setting", "For instance dataset=manifest dataset.root=DIR.")
         key = setting(override).lstrip("+~")
-        taken = next((one for one in (*_CHOSEN, *varied) if key == one or key.startswith(f"{one}.")), None)
+        reserved = (*_SET_BY_SEARCH, *varied)
+        taken = next((name for name in reserved if key == name or key.startswith(f"{name}.")), None)
         if taken is not None:
             raise UserError(f"{override}: ltmed recommend chooses {taken} itself", "Leave it out.")
 
 
 def _require_weights(job: Job, backbone: str) -> None:
-    """Refuses random weights: probes of them say nothing about the images."""
-    own = job.cfg.backbone
-    if not (own.get("pretrained") or own.get("weights")):
+    """Refuses random weights: a linear probe on their features says nothing about the images."""
+    configured = job.cfg.backbone
+    if not (configured.get("pretrained") or configured.get("weights")):
         raise UserError(
             f"backbone={backbone} has random weights, whose probes say nothing",
             f"Use --backbone {BACKBONE} (pip install 'ltmed[pretrained]'), backbone.pretrained=true or "

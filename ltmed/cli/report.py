@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = {".txt": "terminal", ".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html", ".htm": "html"}
 RESULTS = "results"
-"""The format of results.csv, one line for each run and metric, which no ending of a file means."""
+"""The format of results.csv, one line for each run and metric, which no file ending selects."""
 
 
 @click.command()
@@ -58,7 +58,7 @@ def command(
         _require_plain(form, metrics, reference, scale)
         _show(document_of_results(Path(what[0])), form, output, ())
         return
-    table = _chosen(_table(what, scale), metrics, reference)
+    table = _with_choices(_table(what, scale), metrics, reference)
     if form in ("csv", RESULTS):
         from ltmed.report.renderers import csv
 
@@ -70,14 +70,14 @@ def command(
 
 
 def _require_plain(form: str, metrics: Sequence[str], reference: str | None, scale: str | None) -> None:
-    """Refuses what needs the runs themselves."""
-    given = {
+    """Refuses options that need the runs themselves."""
+    options = {
         "--metric": metrics,
         "--reference": reference,
         "--scale": scale,
         f"--format {form}": form in ("csv", RESULTS),
     }
-    for option, value in given.items():
+    for option, value in options.items():
         if value:
             raise UserError(f"--{option} needs the runs", "A file of results is shown as it is.")
 
@@ -107,7 +107,7 @@ def _write(text: str, output: Path | None) -> None:
 
 
 def _figures(table: Table) -> list[FigureGroup]:
-    """Here and not in the renderer: what plots is a room above what reports."""
+    """Not in the renderer, since ltmed.plots may import ltmed.report but not the reverse."""
     from ltmed.plots.runs.report_figures import report_figures
 
     return report_figures(table)
@@ -130,32 +130,32 @@ def _table(what: tuple[str, ...], scale: str | None) -> Table:
     first, *further = what
     if first in catalogue.names() and not Path(first).is_dir():
         return separate(study_table.table(first, scale, further))
-    for given in what:
-        if not os.path.isdir(given):
-            raise _neither(given, catalogue.names())
+    for argument in what:
+        if not os.path.isdir(argument):
+            raise _neither(argument, catalogue.names())
     if scale is not None:
         raise UserError("--scale is for studies", "Leave it out for folders of runs.")
     from ltmed.runs.reader import find_runs
 
-    runs, unfinished = find_runs(Path(given) for given in what)
+    runs, unfinished = find_runs(Path(argument) for argument in what)
     return from_runs(runs, unfinished, title=f"Runs in {', '.join(what)}")
 
 
-def _neither(given: str, known: Sequence[str]) -> UserError:
+def _neither(argument: str, studies: Sequence[str]) -> UserError:
     """The error about an argument that is neither a folder nor a study."""
-    if os.path.exists(given):
-        return UserError(f"{given} is a file", "Give the folder of a run, or one that holds runs.")
-    close = suggest(given, known)
-    if close.startswith("Did you mean") and given.count("/") < 2 and not os.path.isdir(given.split("/")[0]):
-        return UserError(f"There is no study or folder '{given}'", close)
-    if "=" in given and not given.startswith("="):
-        return UserError(f"{given} is for studies", "What is reported comes first, for instance lmd/table1 runs=DIR.")
+    if os.path.exists(argument):
+        return UserError(f"{argument} is a file", "Give the folder of a run, or one that holds runs.")
+    close = suggest(argument, studies)
+    if close.startswith("Did you mean") and argument.count("/") < 2 and not os.path.isdir(argument.split("/")[0]):
+        return UserError(f"There is no study or folder '{argument}'", close)
+    if "=" in argument and not argument.startswith("="):
+        return UserError(f"{argument} is for studies", "Name the study first, for instance lmd/table1 runs=DIR.")
     return UserError(
-        f"{given} does not exist", "Give folders of runs, or one study; ltmed train --help lists the studies."
+        f"{argument} does not exist", "Give folders of runs, or one study; ltmed train --help lists the studies."
     )
 
 
-def _chosen(table: Table, metrics: tuple[str, ...], reference: str | None) -> Table:
+def _with_choices(table: Table, metrics: tuple[str, ...], reference: str | None) -> Table:
     from ltmed.evaluation.scalars import ALL_SCALARS
 
     for metric in metrics:

@@ -38,36 +38,36 @@ def main(arguments: Sequence[str] | None = None, program: str = "python run.py")
         arguments: None takes those of the process.
         program: what the help screen calls it.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if {"-h", "--help"} & set(given):
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(arguments):
         print(help_screen(program))
         return
-    if "--version" in given:
+    if "--version" in arguments:
         print(f"ltmed {ltmed.__version__}")
         return
     with one_line_errors(single=True):
-        given = _take_own_folders(given)
+        arguments = _take_own_folders(arguments)
         from ltmed.cli.job import run_job
         from ltmed.config import search_path
         from ltmed.studies.sweeper import JobSweeper
 
         search_path.register()
-        sys.argv[1:], JobSweeper.given = command_line.for_hydra(given)  # Where Hydra reads them.
+        sys.argv[1:], JobSweeper.overrides = command_line.for_hydra(arguments)  # Hydra reads sys.argv.
         run_job()
         search.report_failed_trials()
 
 
 def _take_own_folders(arguments: list[str]) -> list[str]:
     """The arguments without `--config-dir DIR`, which Hydra would not pass on to the other processes of a job."""
-    left = []
+    others = []
     rest = iter(arguments)
     for argument in rest:
         option, equals, folder = argument.partition("=")
         if option not in ("--config-dir", "-cd"):
-            left.append(argument)
+            others.append(argument)
             continue
         folder = folder if equals else next(rest, "")
         if not folder:
             raise UserError("--config-dir has no folder", "Write --config-dir DIR.")
         add_own_folder(folder)
-    return left
+    return others

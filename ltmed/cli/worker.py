@@ -16,22 +16,22 @@ from ltmed.training.launcher import end_with_parent
 
 def main() -> None:
     """Runs the job that the first line of stdin describes (`ltmed.runs.job.Job.to_json`)."""
-    saved = json.loads(sys.stdin.buffer.readline())
+    job = json.loads(sys.stdin.buffer.readline())
     end_with_parent()
     tidy_output()
-    warnings.simplefilter("ignore")  # The first rank says them.
+    warnings.simplefilter("ignore")  # The first rank prints them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first rank, which ends this one.
 
     from ltmed.runs.job import Job
     from ltmed.train import train
 
     try:
-        train(Job.from_json(saved))
+        train(Job.from_json(job))
     except Exception as error:
         message = error_line(error)
         if message is None:
             raise
-        time.sleep(5)  # The first rank usually fails alike, says so, and ends this process before it speaks.
+        time.sleep(5)  # The first rank usually fails with the same error, reports it and ends this process first.
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
 

@@ -21,7 +21,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
-    """The config that `ltmed train OVERRIDES` would have, and config group -> what was chosen.
+    """The config that `ltmed train OVERRIDES` would have, and config group -> its choice.
 
     Raises:
         HydraException: an override that cannot be read, or names what does not exist.
@@ -66,7 +66,7 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     """Reads the label files of `cfg.dataset`, also of one that no split could be trained on, and gives its class.
 
     Raises:
-        UserError: whatever the reader objects to.
+        UserError: any error that the reader raises.
     """
     from ltmed.config.data_root import require_root
 
@@ -78,12 +78,12 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
     from ltmed.config.targets import trusted
     from ltmed.data.splits.protocols import Split
 
-    found: list[Manifest] = []
+    manifests: list[Manifest] = []
 
     def everything(manifest: Manifest, fold: int) -> Split:
-        found.append(manifest)
-        none = np.zeros(0, dtype=np.int64)
-        return Split("everything", np.arange(len(manifest)), none, none)
+        manifests.append(manifest)
+        nothing = np.zeros(0, dtype=np.int64)
+        return Split("everything", np.arange(len(manifest)), nothing, nothing)
 
     try:
         with trusted():  # The user's own configuration.
@@ -92,6 +92,6 @@ def read_manifest(cfg: DictConfig) -> tuple[Manifest, type[DataModule]]:
                 cache_dir=cfg.cache_dir,
             )  # fmt: skip
     except UserError:
-        if not found:  # Else it is about training, for instance a class without images, which the caller reports.
+        if not manifests:  # Otherwise the error concerns training, such as a class without images.
             raise
-    return found[0], get_class(cfg.dataset._target_)
+    return manifests[0], get_class(cfg.dataset._target_)

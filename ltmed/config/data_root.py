@@ -26,10 +26,10 @@ def require_root(dataset: DictConfig) -> None:
         dataset: that node of the composed configuration.
 
     Raises:
-        UserError: names the nearest folder that exists and what in it is called alike; or why it cannot be read.
+        UserError: names the nearest existing folder and similar names in it, or the reason why it cannot be read.
     """
     root = dataset.get("root")
-    if not isinstance(root, str) or not root.strip() or not _comes_without_root(dataset.get("_target_")):
+    if not isinstance(root, str) or not root.strip() or not _needs_root(dataset.get("_target_")):
         return
     path = Path(os.path.expanduser(root))
     try:
@@ -37,7 +37,7 @@ def require_root(dataset: DictConfig) -> None:
             with os.scandir(path):
                 return
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        pass  # It is not there: see below.
+        pass  # It does not exist: see below.
     except OSError as error:
         raise UserError(
             f"dataset.root={root} cannot be read: {error.strerror or error}",
@@ -53,16 +53,16 @@ def require_root(dataset: DictConfig) -> None:
     except OSError:
         names = []
     close = difflib.get_close_matches(missing, names, n=3, cutoff=0.5)
-    alike = [above.joinpath(name, *below) for name in close]
-    alike = [folder for folder in alike if folder.is_dir()] or [above / name for name in close]
-    there = f"Did you mean {' or '.join(map(str, alike))}?" if close else f"{above} exists."
+    suggestions = [above.joinpath(name, *below) for name in close]
+    suggestions = [folder for folder in suggestions if folder.is_dir()] or [above / name for name in close]
+    hint = f"Did you mean {' or '.join(map(str, suggestions))}?" if close else f"{above} exists."
     raise UserError(
         f"dataset.root={root} does not exist",
-        f"{there} What a data set's folder has to hold: `ltmed check dataset=NAME`.",
+        f"{hint} What a data set's folder has to hold: `ltmed check dataset=NAME`.",
     )
 
 
-def _comes_without_root(target: str | None) -> bool:
+def _needs_root(target: str | None) -> bool:
     """Whether the yaml of a data set leaves its root to the user."""
     for file in choices("dataset").values():
         text = file.read_text(encoding="utf-8")

@@ -34,7 +34,7 @@ def build(node: DictConfig | None, **arguments: Any) -> Any:
     if not is_trusted():
         plain = OmegaConf.to_container(node, resolve=True)
         require_known(plain)
-        node = OmegaConf.create(plain)  # pyright: ignore  # What was checked, and not what it might resolve to later.
+        node = OmegaConf.create(plain)  # pyright: ignore  # Interpolations might resolve to other values later.
     try:
         built = instantiate(node, **arguments)
         if isinstance(built, partial):
@@ -70,14 +70,16 @@ def _check(built: partial[Any]) -> None:
 
 
 def _plain(built: Any) -> Any:
-    """Python's own `partial` in place of Hydra's, which asks for permission in every call.
+    """Python's own `partial` in place of Hydra's, which checks whether the call is allowed every time.
 
-    That takes longer than a loss of a small batch. What may be built has been decided by then, and what a loss or an
+    That check takes longer than a loss of a small batch. Targets have been checked by then, and what a loss or an
     optimizer returns is not built by Hydra.
     """
     if not isinstance(built, partial):
         return built
-    return partial(built.func, *map(_plain, built.args), **{key: _plain(one) for key, one in built.keywords.items()})
+    return partial(
+        built.func, *map(_plain, built.args), **{key: _plain(value) for key, value in built.keywords.items()}
+    )
 
 
 def _is_number(annotation: Any) -> bool:
@@ -128,8 +130,8 @@ def without(node: DictConfig, key: str) -> DictConfig:
 
 def is_frozen(cfg: DictConfig) -> bool:
     """Whether the encoder stays as it is: `backbone.freeze`, or what the method says."""
-    chosen = cfg.backbone.get("freeze")
-    return bool(cfg.method.get("freeze", False) if chosen is None else chosen)
+    freeze = cfg.backbone.get("freeze")
+    return bool(cfg.method.get("freeze", False) if freeze is None else freeze)
 
 
 def build_network(cfg: DictConfig, num_classes: int) -> Network:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from ltmed.errors import UserError
 
 PROGRAM = ("ltmed", "train")
-"""What printed commands begin with: the program of a checkout is the same, but only there."""
+"""The beginning of printed commands; `python run.py` would work in a checkout only."""
 
 
 def setting(override: str) -> str:
@@ -27,7 +27,7 @@ def choice(arguments: Sequence[str], key: str) -> str | None:
 
 
 def last_of_each(arguments: Iterable[str]) -> list[str]:
-    """Of overrides of one key only the last, at the place of the first."""
+    """Drops all but the last override of each key; it takes the position of the first."""
     return list({setting(override): override for override in arguments}.values())
 
 
@@ -43,10 +43,10 @@ def values(override: str) -> list[str | None]:
 
     try:
         parsed = OverridesParser.create().parse_override(override)
-        found = list(parsed.sweep_iterator(Transformer.identity)) if parsed.is_sweep_override() else [parsed.value()]
+        results = list(parsed.sweep_iterator(Transformer.identity)) if parsed.is_sweep_override() else [parsed.value()]
     except HydraException as error:
         raise UserError(f"'{override}' cannot be read: {' '.join(str(error).split())}") from None
-    plain = (value.text if isinstance(value, QuotedString) else value for value in found)
+    plain = (value.text if isinstance(value, QuotedString) else value for value in results)
     return [None if value is None else str(value) for value in plain]
 
 
@@ -72,11 +72,11 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
             raise UserError(
                 f"'{override}' has no end of values", "Search it with hydra/sweeper=optuna, or list values."
             )
-    return [list(chosen) for chosen in itertools.product(*choices)]
+    return [list(combination) for combination in itertools.product(*choices)]
 
 
 def quoted(value: str) -> str:
-    """A value as Hydra's grammar for overrides wants it."""
+    """A value quoted for Hydra's grammar of overrides if necessary."""
     if re.fullmatch(r"[\w/.-]+", value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -33,8 +33,8 @@ def own_folders() -> tuple[Path, ...]:
     Raises:
         UserError: one does not exist.
     """
-    named = [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
-    folders = tuple(Path(text).expanduser().absolute() for text in dict.fromkeys(named))
+    paths = [text for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
+    folders = tuple(Path(text).expanduser().absolute() for text in dict.fromkeys(paths))
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"The folder of configuration files {folder} does not exist", f"Correct {VARIABLE}.")
@@ -60,12 +60,12 @@ def require_own_names() -> None:
     Raises:
         UserError: names both files.
     """
-    taken: dict[Path, Path] = {}
+    seen: dict[Path, Path] = {}
     for folder in own_folders():
         for file in (file for pattern in ("*.yaml", "*/*.yaml", "*/*.csv") for file in sorted(folder.glob(pattern))):
             name = file.relative_to(folder)
             shipped = (path for path in (conf() / name, experiments() / name) if path.is_file())
-            first = next(shipped, taken.setdefault(name, file))
+            first = next(shipped, seen.setdefault(name, file))
             if not first.samefile(file):
                 raise UserError(f"{file} has the name of {first}, which would be used in its place", "Rename it.")
 
@@ -86,7 +86,7 @@ def groups() -> set[str]:
 
 
 def choices(group: str) -> dict[str, Path]:
-    """The choices of a config group and their files, in order of their names; what others build on begins with `_`.
+    """The choices of a config group and their files, sorted; files with `_` in front are bases of others and left out.
 
     Args:
         group: for instance `dataset`.

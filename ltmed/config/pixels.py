@@ -1,4 +1,4 @@
-"""How the pixels of a run reach its network, found out before anything is computed."""
+"""The normalisation and interpolation of a run's pixels, resolved before anything is computed."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ def resolve_pixels(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, An
 
     Args:
         cfg: the composed config; it is not changed.
-        run_dir: of the run; what its config.yaml says is taken, so that a run that began does not need its file of
+        run_dir: of the run; its config.yaml takes precedence, so that a run that began does not need its file of
             weights again.
 
     Raises:
         UserError: the weights cannot be read, see `ltmed.nn.pixels.timm_pixels`.
     """
     pixels: Any = OmegaConf.to_container(cfg.pixels, resolve=True)
-    chosen = {key: pixels[key] for key in KEYS}
-    if all(value is not None for value in chosen.values()):
-        return chosen
+    configured = {key: pixels[key] for key in KEYS}
+    if all(value is not None for value in configured.values()):
+        return configured
     file = None if run_dir is None else run_dir / "config.yaml"
     begun = OmegaConf.select(OmegaConf.load(file), "pixels") if file and file.exists() else None
     if begun is not None:
-        known: Any = OmegaConf.to_container(begun)
+        defaults: Any = OmegaConf.to_container(begun)
     else:
-        reader, own = get_class(cfg.dataset._target_), _of_backbone(cfg.backbone)
-        known = {
-            "mean": list(getattr(reader, "mean", None) or own.mean),
-            "std": list(getattr(reader, "std", None) or own.std),
-            "interpolation": own.interpolation,
+        reader, of_weights = get_class(cfg.dataset._target_), _of_backbone(cfg.backbone)
+        defaults = {
+            "mean": list(getattr(reader, "mean", None) or of_weights.mean),
+            "std": list(getattr(reader, "std", None) or of_weights.std),
+            "interpolation": of_weights.interpolation,
         }
-    return {key: known[key] if value is None else value for key, value in chosen.items()}
+    return {key: defaults[key] if value is None else value for key, value in configured.items()}
 
 
 def _of_backbone(node: DictConfig) -> Pixels:
     """The values of the backbone's weights; ImageNet's for an encoder that is not from timm."""
     if get_object(node._target_) is not timm_encoder:
         return Pixels()
-    own = without(node, "freeze")
-    own._target_ = f"{timm_pixels.__module__}.{timm_pixels.__name__}"
-    return build(own)
+    pixels_node = without(node, "freeze")
+    pixels_node._target_ = f"{timm_pixels.__module__}.{timm_pixels.__name__}"
+    return build(pixels_node)

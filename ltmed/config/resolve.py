@@ -1,4 +1,4 @@
-"""From a composed configuration to the one that a run is computed with. Nothing is changed after this point."""
+"""From a composed configuration to the final one of a run, which is never changed afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltmed.config.overrides import setting
 from ltmed.errors import UserError
 
 OPTIONAL_GROUPS = ("loss", "sampler", "augment", "weak_augment")
-"""Config groups that a method may be put together from; some methods have no use for some of them."""
+"""Config groups that methods are composed from; not every method uses all of them."""
 
 
 def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
@@ -88,7 +88,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def used_groups(cfg: DictConfig) -> tuple[str, ...]:
-    """Those of `OPTIONAL_GROUPS` that the method is made from: replacing one changes what `cfg.method` resolves to.
+    """Those of `OPTIONAL_GROUPS` that the method uses: replacing one changes what `cfg.method` resolves to.
 
     Args:
         cfg: as composed, with its interpolations.
@@ -108,7 +108,7 @@ def used_groups(cfg: DictConfig) -> tuple[str, ...]:
 
 
 def require_used(method: str, overrides: Sequence[str], used: Sequence[str]) -> None:
-    """Refuses the choice of a group that the method does not use: a run of its own name with the numbers of another.
+    """Refuses a choice of a group that the method does not use: the run would only get another name.
 
     Args:
         method: its name.

@@ -1,6 +1,6 @@
-"""Which classes and functions a configuration from a stranger may name.
+"""The classes and functions that a configuration from an untrusted source may name.
 
-A configuration says with `_target_` what is built, and Hydra calls whatever that is: `pandas.read_pickle` with an
+Hydra calls the object that `_target_` of a configuration names: `pandas.read_pickle` with an
 address runs code of its author. The user's own command line may name anything. A run folder or an exported file that
 was received may name only what is listed here; `trusted` lifts that.
 """
@@ -22,7 +22,7 @@ _MODULES = (
     "ltmed.data.augment", "ltmed.data.readers", "ltmed.data.samplers", "ltmed.data.splits", "ltmed.logging",
     "ltmed.losses", "ltmed.methods", "ltmed.nn", "ltmed.training.schedules",
 )  # fmt: skip
-"""Of this package: what a run is made of, and nothing that writes, fetches or starts anything."""
+"""Of this package: the parts of a run, and nothing that writes, fetches or starts anything."""
 _CLASSES = {
     "torch.nn": "torch.nn.modules.module.Module",
     "torch.optim": "torch.optim.optimizer.Optimizer",
@@ -45,20 +45,20 @@ class UntrustedTargetError(UserError):
     """
 
     def __init__(self, message: str) -> None:
-        self.said = message
+        self.target_message = message
         super().__init__(
             message,
-            "Building it would run code that whoever made the run has chosen. If you know them, or if it is your own "
+            "Building it would run code that the author of the run has chosen. If you trust them, or if it is your own "
             "class, add --trust (in Python: trust=True).",
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.said,)
+        return type(self), (self.target_message,)
 
 
 @contextmanager
 def trusted(trust: bool = True) -> Iterator[None]:
-    """Lets the body build whatever its configurations name, because the user of this process wrote them.
+    """Lets the body build anything that its configurations name, because the user of this process wrote them.
 
     Args:
         trust: False changes nothing.
@@ -75,26 +75,26 @@ def is_trusted() -> bool:
     return _trust.get()
 
 
-def require_known(node: Any, place: str = "") -> None:
+def require_known(node: Any, name: str = "") -> None:
     """Checks everything that instantiating a resolved plain configuration would call.
 
     Args:
         node: of mappings, lists and leaves.
-        place: dotted key of the node, for the message.
+        name: dotted key of the node, for the message.
 
     Raises:
         UntrustedTargetError: a target is not on the list, or a text would be resolved again.
     """
     if isinstance(node, dict):
         if "_target_" in node:
-            _require_target(node, place)
+            _require_target(node, name)
         for key, value in node.items():
-            require_known(value, f"{place}.{key}" if place else str(key))
+            require_known(value, f"{name}.{key}" if name else str(key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            require_known(value, f"{place}[{index}]")
+            require_known(value, f"{name}[{index}]")
     elif isinstance(node, str) and "${" in node:
-        raise UntrustedTargetError(f"'{place}' holds the interpolation '{node}'")
+        raise UntrustedTargetError(f"'{name}' holds the interpolation '{node}'")
 
 
 def known(target: str) -> Any:
@@ -108,8 +108,8 @@ def known(target: str) -> Any:
     return get_object(target)
 
 
-def _require_target(node: dict[str, Any], place: str) -> None:
-    target, where = node["_target_"], f"'{place}' " if place else "The configuration "
+def _require_target(node: dict[str, Any], key: str) -> None:
+    target, where = node["_target_"], f"'{key}' " if key else "The configuration "
     if not isinstance(target, str) or not _is_known(target):
         raise UntrustedTargetError(f"{where}builds '{target}', which is not part of ltmed")
     if target == _ENCODER and (node.get("pretrained") or node.get("weights") or ":" in str(node.get("name"))):
@@ -122,16 +122,16 @@ def _is_known(target: str) -> bool:
     if package is None or any(part.startswith("_") for part in target.split(".")):
         return False
     try:
-        found = get_object(target)
+        target_object = get_object(target)
     except (HydraException, ImportError, AttributeError, ValueError):
         return False
-    home = getattr(found, "__module__", None) or ""
+    module = getattr(target_object, "__module__", None) or ""
     if package in _CLASSES:
         base = get_object(_CLASSES[package])
-        inside = _package(home, tuple(_CLASSES)) is not None
-        return inside and inspect.isclass(found) and issubclass(found, base)
-    inside = _package(home, _MODULES) is not None and "." not in getattr(found, "__qualname__", ".")
-    return inside and (inspect.isclass(found) or inspect.isfunction(found))
+        inside = _package(module, tuple(_CLASSES)) is not None
+        return inside and inspect.isclass(target_object) and issubclass(target_object, base)
+    inside = _package(module, _MODULES) is not None and "." not in getattr(target_object, "__qualname__", ".")
+    return inside and (inspect.isclass(target_object) or inspect.isfunction(target_object))
 
 
 def _package(name: str, packages: tuple[str, ...]) -> str | None:

@@ -27,11 +27,11 @@ REFUSED = {
     "logger": "Choose logger=csv or logger=wandb.",
     "plugins": "Choose trainer.precision; checkpoints and clusters are handled by ltmed.",
     "strategy": "Set trainer.devices and trainer.num_nodes: several processes train with DDP.",
-    "enable_checkpointing": "Two checkpoints are kept of every stage; method.stages.<stage>.keep chooses one.",
+    "enable_checkpointing": "Two checkpoints are saved of every stage; method.stages.<stage>.keep chooses one.",
     "enable_model_summary": "+trainer.callbacks.summary._target_=lightning.pytorch.callbacks.ModelSummary prints one.",
     "use_distributed_sampler": "Samplers divide their batches among the processes themselves: sampler=NAME.",
     "default_root_dir": "Choose the folder with run_dir=FOLDER, or runs=FOLDER for all runs.",
-    "reload_dataloaders_every_n_epochs": "A sampler draws anew in every epoch: sampler=NAME.",
+    "reload_dataloaders_every_n_epochs": "A sampler draws new batches in every epoch: sampler=NAME.",
     "barebones": "It switches off the logger and the checkpoints that a run is made of.",
     "inference_mode": "Evaluation is always without gradients.",
     "profiler": "Its report would not be shown. Profile the command itself, for instance with py-spy.",
@@ -54,7 +54,7 @@ def check_trainer(node: dict[str, Any]) -> None:
         node: the resolved group.
 
     Raises:
-        UserError: names the setting that is meant, or those that look alike.
+        UserError: names the setting to use instead, or similar ones.
     """
     for key in node:
         if key in REFUSED:

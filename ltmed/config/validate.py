@@ -1,4 +1,4 @@
-"""What values the settings of a run may have: one table, checked before the run has a folder or has read any data.
+"""The values that the settings of a run may have: one table, checked before the run has a folder or has read any data.
 
 Names of settings are checked by Hydra and by `ltmed.config.instantiate`; settings of one method, loss or augmentation
 by their own constructors.
@@ -29,7 +29,7 @@ class Kind:
     description: str
     """Ends the sentence "It must be ..."."""
     choices: tuple[str, ...] = ()
-    """Where only these are possible: what a misspelt one is compared with."""
+    """The possible values, if there are only a few: suggested for a misspelt one."""
 
 
 def _whole(low: int, high: int | None = None) -> Kind:
@@ -88,7 +88,7 @@ _PER_STAGE = Kind(
     "a whole number, at least 1, a map {stage: number}, or null (the method's own)",
 )
 ARTIFACTS = ("checkpoint", "predictions", "card")
-"""What Weights & Biases may keep of a run (`ltmed.logging.wandb_artifacts`)."""
+"""Artifacts of a run that may be uploaded to Weights & Biases (`ltmed.logging.wandb_artifacts`)."""
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 """One name for each; images are normalised in 32 bits, so that networks of other types (bf16-true) cannot take them."""
 
@@ -129,7 +129,7 @@ SETTINGS: dict[str, Kind] = {
     "epochs.*": _or_null(_whole(1), "the method's own"),
     "batch_size": _PER_STAGE,
     "batch_size.*": _or_null(_whole(1), "the method's own"),
-    "dataset.image_size": _whole(8),  # Before `image_size`, which is this one unless it is given.
+    "dataset.image_size": _whole(8),  # Before `image_size`, which defaults to it.
     "image_size": _whole(8),
     "monitor": _one_of(*ALL_SCALARS),
     "monitor_mode": _one_of("max", "min"),
@@ -200,7 +200,7 @@ SETTINGS: dict[str, Kind] = {
     "method.stages": Kind(lambda value: isinstance(value, dict) and bool(value), "a map of stages"),
     **{f"method.stages.*.{key}": kind for key, kind in _STAGE.items()},
 }
-"""Setting -> its values; a part `*` stands for any name. Settings that a config does not have are passed over."""
+"""Setting -> its values; a part `*` stands for any name. Settings that a config does not have are skipped."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -211,17 +211,17 @@ def check(cfg: DictConfig) -> None:
 
     Raises:
         UserError: names the first such setting of the table and what it may be, a setting of Lightning's trainer that
-            would have no effect, a stage that the method does not have, a `monitor_mode` that would keep the worst
+            would have no effect, a stage that the method does not have, a `monitor_mode` that would select the worst
             epoch, or an optimiser that cannot be made.
     """
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     check_trainer(plain["trainer"])
     for pattern, kind in SETTINGS.items():
-        for key, value in _found(plain, pattern.split(".")):
+        for key, value in _matching(plain, pattern.split(".")):
             if not kind.fits(value):
                 hint = suggest(str(value), kind.choices) if kind.choices else ""
-                must = hint if hint.startswith("Did") else f"It must be {kind.description}."
-                raise UserError(f"{key}={_shown(value)} is not possible", must)
+                requirement = hint if hint.startswith("Did") else f"It must be {kind.description}."
+                raise UserError(f"{key}={_as_written(value)} is not possible", requirement)
     if cfg.monitor_mode != better(cfg.monitor):
         raise UserError(
             f"monitor={cfg.monitor} with monitor_mode={cfg.monitor_mode} would keep the worst epoch",
@@ -233,7 +233,7 @@ def check(cfg: DictConfig) -> None:
         _check_optimizer(f"method.stages.{name}.optimizer", recipe.optimizer)
 
 
-def _found(node: Any, parts: Sequence[str], path: str = "") -> Iterator[tuple[str, Any]]:
+def _matching(node: Any, parts: Sequence[str], path: str = "") -> Iterator[tuple[str, Any]]:
     """(key, value) of every setting that the parts of a pattern stand for."""
     if not isinstance(node, dict):
         return
@@ -241,12 +241,12 @@ def _found(node: Any, parts: Sequence[str], path: str = "") -> Iterator[tuple[st
     for name in list(node) if head == "*" else [head] * (head in node):
         key = f"{path}.{name}" if path else str(name)
         if rest:
-            yield from _found(node[name], rest, key)
+            yield from _matching(node[name], rest, key)
         else:
             yield key, node[name]
 
 
-def _shown(value: Any) -> str:
+def _as_written(value: Any) -> str:
     """A value as it is written on the command line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 

@@ -1,7 +1,7 @@
-"""What the card of a run says beyond metrics.json: calibration, operating points and subgroups.
+"""The results on the card of a run beyond metrics.json: calibration, operating points and subgroups.
 
-They are what `ltmed decide` and `ltmed evaluate` left in the run's folder; where they left nothing they are computed
-from the run's recorded predictions. No network and no image is needed.
+They are read from the files that `ltmed decide` and `ltmed evaluate` wrote into the run's folder, or else computed from
+the run's recorded predictions. No network and no image is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ltmed.runs.reader import Run
 
 @dataclass(frozen=True)
 class CardResults:
-    """What is known; each part may be missing, and then it is said why."""
+    """The results; each part may be missing, and then a text says why."""
 
     decisions: dict[str, Any] | None
     """decisions.json of the test part, see `ltmed.inference.decide.decide_run`."""
@@ -44,7 +44,7 @@ def card_results(run: Run, *, resamples: int = 1000) -> CardResults:
     try:
         test = of_part(run, "test")
     except FileNotFoundError:
-        missing = f"{record.PREDICTIONS} was left behind"
+        missing = f"{record.PREDICTIONS} is not in the run's folder"
         return CardResults(_stored_decisions(run), missing, (), missing, None)
     decided, no_decisions = _decisions(run, resamples)
     subgroups, no_subgroups = _subgroups(run, test, resamples)
@@ -53,29 +53,29 @@ def card_results(run: Run, *, resamples: int = 1000) -> CardResults:
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _stored_decisions(run: Run) -> dict[str, Any] | None:
-    """Those on the run's test part: an evaluation of other data may be called "test" as well."""
-    found = _read(run.path / decide.DECISIONS / "test" / "decisions.json")
-    return found if found is not None and found.get("own") else None
+    """The saved decisions on the run's test part: an evaluation of other data may be called "test" as well."""
+    decisions = _read(run.path / decide.DECISIONS / "test" / "decisions.json")
+    return decisions if decisions is not None and decisions.get("own") else None
 
 
 def _stored_evaluation(run: Run) -> dict[str, Any] | None:
-    """Of the run's test part by the run alone, and not of what somebody called "own"."""
-    found = _read(run.path / evaluate.FOLDER / "own" / evaluate.RESULTS)
-    if found is None or not found["data"]["own"]:
+    """The saved evaluation of the run's own test part by the run alone; any evaluation may be called "own"."""
+    evaluation = _read(run.path / evaluate.FOLDER / "own" / evaluate.RESULTS)
+    if evaluation is None or not evaluation["data"]["own"]:
         return None
-    return found if found["members"] == {"runs": found["members"]["runs"][:1], "tta": "none"} else None
+    return evaluation if evaluation["members"] == {"runs": evaluation["members"]["runs"][:1], "tta": "none"} else None
 
 
 def _decisions(run: Run, resamples: int) -> tuple[dict[str, Any] | None, str]:
-    if (kept := _stored_decisions(run)) is not None:
-        return kept, ""
+    if (saved := _stored_decisions(run)) is not None:
+        return saved, ""
     if not (run.path / record.VALIDATION).is_file():
         return None, f"the run has no {record.VALIDATION}; ltmed decide makes it from the images"
     try:
@@ -85,10 +85,10 @@ def _decisions(run: Run, resamples: int) -> tuple[dict[str, Any] | None, str]:
 
 
 def _subgroups(run: Run, test: Predictions, resamples: int) -> tuple[tuple[dict[str, Any], ...], str]:
-    kept = _stored_evaluation(run)
-    if kept is not None and kept["subgroups"]:
-        return tuple(kept["subgroups"]), ""
-    found: list[dict[str, Any]] = []
+    saved = _stored_evaluation(run)
+    if saved is not None and saved["subgroups"]:
+        return tuple(saved["subgroups"]), ""
+    subgroups: list[dict[str, Any]] = []
     for name, cells in test.attributes.items():
         try:
             values = categories(cells, name)
@@ -101,5 +101,5 @@ def _subgroups(run: Run, test: Predictions, resamples: int) -> tuple[tuple[dict[
             metrics=evaluate.default_metrics(run.multilabel, run.classes), thresholds=thresholds_of(run),
             groups=test.groups, resamples=resamples,
         )  # fmt: skip
-        found += [record.without_nan(asdict(report)) for report in reports]
-    return tuple(found), "" if found else "the predictions of the run have no attributes (age, sex, site, ...)"
+        subgroups += [record.without_nan(asdict(report)) for report in reports]
+    return tuple(subgroups), "" if subgroups else "the predictions of the run have no attributes (age, sex, site, ...)"

@@ -1,4 +1,4 @@
-"""Which class of a run each class of another data set is: by its code, or as a file says."""
+"""Maps the classes of another data set to those of a run: by their codes, or by a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ClassMap:
 
     targets: np.ndarray
     """int64 `[J]`: index of the run's class, or `OTHER`, or `DROP`."""
-    described: dict[str, list[str]]
+    assigned: dict[str, list[str]]
     """Class of the run (or "other", "drop") -> classes of the other data set, those that have any."""
 
 
@@ -36,14 +36,14 @@ def read_map(file: Path) -> dict[str, list[str]]:
 
     hint = "One line for each class of the run, for instance 'AKIEC: [AK, SCC]', and 'drop: [UNK]' or 'other: [UNK]'."
     try:
-        found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"map={file} cannot be read: {error.strerror or error}", hint) from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"map={file} is no YAML: {' '.join(str(error).split())}", hint) from None
-    if not isinstance(found, dict) or not found:
+    if not isinstance(content, dict) or not content:
         raise UserError(f"map={file} is no map of classes", hint)
-    return {str(key): [str(code) for code in _listed(value)] for key, value in found.items()}
+    return {str(key): [str(code) for code in _listed(value)] for key, value in content.items()}
 
 
 def _listed(value: Any) -> list[Any]:
@@ -53,34 +53,34 @@ def _listed(value: Any) -> list[Any]:
 def match(
     classes: Sequence[str],
     names: Sequence[str],
-    theirs: Sequence[str],
-    their_names: Sequence[str],
-    given: Mapping[str, Sequence[str]] | None = None,
+    other_classes: Sequence[str],
+    other_names: Sequence[str],
+    mapping: Mapping[str, Sequence[str]] | None = None,
     *,
     multilabel: bool = False,
 ) -> ClassMap:
     """Finds the class of a run for each class of another data set.
 
-    What a map lists goes where it says. The rest is matched by code and then by full name, both without regard to case.
+    Classes that the map lists are mapped by it, the rest by code and then by full name, both without regard to case.
     A class of the run that is called `other` or `drop` takes precedence over the meaning of these words.
 
     Args:
         classes: K codes of the run.
         names: K full names.
-        theirs: J codes of the other data set.
-        their_names: J full names.
-        given: from `read_map`; None matches by code and name alone.
+        other_classes: J codes of the other data set.
+        other_names: J full names.
+        mapping: from `read_map`; None matches by code and name alone.
         multilabel: whether images carry several labels, of which none is `other`.
 
     Raises:
         UserError: the map names a class that neither side has, or one class twice, or `other` of several
             labels; a class of the other data set has no class of the run.
     """
-    number = {code.casefold(): place for place, code in reversed(list(enumerate(classes)))}
-    their_number = {code.casefold(): place for place, code in reversed(list(enumerate(theirs)))}
+    index = {code.casefold(): k for k, code in reversed(list(enumerate(classes)))}
+    other_index = {code.casefold(): j for j, code in reversed(list(enumerate(other_classes)))}
     targets: dict[int, int] = {}
-    for key, codes in (given or {}).items():
-        target = number.get(key.casefold(), _SPECIAL.get(key.casefold()))
+    for key, codes in (mapping or {}).items():
+        target = index.get(key.casefold(), _SPECIAL.get(key.casefold()))
         if target is None:
             raise UserError(f"The map names '{key}', which is no class of the run", suggest(key, [*classes, *_SPECIAL]))
         if target == OTHER and multilabel:
@@ -89,18 +89,20 @@ def match(
                 "A label that the run does not know is left out with 'drop: [LABEL]'.",
             )
         for code in codes:
-            place = their_number.get(code.casefold())
-            if place is None:
-                raise UserError(f"The map names '{code}', which is no class of the data set", suggest(code, theirs))
-            if place in targets:
+            j = other_index.get(code.casefold())
+            if j is None:
+                raise UserError(
+                    f"The map names '{code}', which is no class of the data set", suggest(code, other_classes)
+                )
+            if j in targets:
                 raise UserError(f"The map names '{code}' twice", "Each class of the data set has one place.")
-            targets[place] = target
-    full = {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
-    for place, (code, name) in enumerate(zip(theirs, their_names, strict=True)):
-        known = number.get(code.casefold(), full.get(name.casefold()))
-        if place not in targets and known is not None:
-            targets[place] = known
-    missing = [code for place, code in enumerate(theirs) if place not in targets]
+            targets[j] = target
+    index_by_name = {name.casefold(): k for k, name in reversed(list(enumerate(names)))}
+    for j, (code, name) in enumerate(zip(other_classes, other_names, strict=True)):
+        target = index.get(code.casefold(), index_by_name.get(name.casefold()))
+        if j not in targets and target is not None:
+            targets[j] = target
+    missing = [code for j, code in enumerate(other_classes) if j not in targets]
     if missing:
         raise UserError(
             f"The run has no class for {', '.join(missing)} (its classes: {', '.join(classes)})",
@@ -108,7 +110,7 @@ def match(
             "to leave them out"
             + ("." if multilabel else f", or 'other: [{missing[0]}]' for images of none of the run's classes."),
         )
-    found = np.array([targets[place] for place in range(len(theirs))], dtype=np.int64)
+    indices = np.array([targets[j] for j in range(len(other_classes))], dtype=np.int64)
     keys = [*enumerate(classes), (OTHER, "other"), (DROP, "drop")]
-    described = {key: [theirs[place] for place in np.flatnonzero(found == target).tolist()] for target, key in keys}
-    return ClassMap(found, {key: codes for key, codes in described.items() if codes})
+    assigned = {key: [other_classes[j] for j in np.flatnonzero(indices == target).tolist()] for target, key in keys}
+    return ClassMap(indices, {key: codes for key, codes in assigned.items() if codes})

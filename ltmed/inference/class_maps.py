@@ -43,8 +43,8 @@ class ClassMaps:
 
     Args:
         network: in evaluation mode.
-        size: S of the images that it is shown.
-        multilabel: whether its outputs are labels of their own, and not classes of which an image has one.
+        size: S of its input images.
+        multilabel: whether its outputs are independent labels, and not classes of which an image has one.
 
     Raises:
         UserError: the package grad-cam is missing, or no layer of the network has a spatial output.
@@ -73,7 +73,7 @@ class ClassMaps:
         targets: list[Any] = [ClassifierOutputTarget(int(k)) for k in classes]
         with (
             torch.enable_grad(),
-            GradCAM(self.network, [self.layer.module], self.layer.reshape) as explain,  # Takes its hooks off again.
+            GradCAM(self.network, [self.layer.module], self.layer.reshape) as explain,  # Removes its hooks at the end.
         ):
             # A frozen encoder has gradients only where its input has one.
             maps = explain(images.detach().requires_grad_(True), targets)
@@ -84,43 +84,43 @@ class ClassMaps:
 
 
 def spatial_layer(network: Network, size: int) -> SpatialLayer:
-    """The last layer of an encoder that still has places: of a vision transformer the first norm of its last block
+    """The last layer of an encoder with spatial positions: of a vision transformer the first norm of its last block
     (its class token depends on no later one), else the last layer with an output of at least 2 x 2 cells.
 
     Args:
         network: in evaluation mode.
-        size: S of the images that it is shown.
+        size: S of its input images.
 
     Raises:
         UserError: there is none.
     """
     encoder: Any = network.encoder
     tokens = _token_layer(encoder)
-    found: list[tuple[str, nn.Module, Tensor]] = []
+    candidates: list[tuple[str, nn.Module, Tensor]] = []
 
-    def keep(name: str) -> Callable[..., None]:
+    def record(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
                 return
             if (module is tokens and output.ndim == 3) or (tokens is None and _is_map(output)):
-                found.append((name, module, output))
+                candidates.append((name, module, output))
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name)) for name, module in encoder.named_modules() if name]
+    handles = [module.register_forward_hook(record(name)) for name, module in encoder.named_modules() if name]
     try:
         with torch.no_grad():
             encoder(torch.zeros(1, 3, size, size, device=next(encoder.parameters()).device))
     finally:
         for handle in handles:
             handle.remove()
-    if found and tokens is None:
-        name, module, output = found[-1]
+    if candidates and tokens is None:
+        name, module, output = candidates[-1]
         height, width = _cells(output)
         last = tuple(output.shape[1:3]) == (height, width) and tuple(output.shape[2:]) != (height, width)
         return SpatialLayer(name, module, (height, width), _channels_first if last else None)
-    if found:
-        name, module, output = found[-1]
+    if candidates:
+        name, module, output = candidates[-1]
         height, width = (int(side) for side in encoder.patch_embed.grid_size)
         prefix = int(encoder.num_prefix_tokens)
         if output.shape[1] == prefix + height * width and min(height, width) > 1:
@@ -151,8 +151,8 @@ def _channels_first(output: Tensor) -> Tensor:
 def _token_layer(encoder: Any) -> nn.Module | None:
     """The first norm of the last block of one of timm's vision transformers."""
     blocks = getattr(encoder, "blocks", None)
-    known = all(hasattr(encoder, name) for name in ("patch_embed", "num_prefix_tokens"))
-    if not known or not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
+    is_transformer = all(hasattr(encoder, name) for name in ("patch_embed", "num_prefix_tokens"))
+    if not is_transformer or not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
         return None
     if getattr(encoder.patch_embed, "grid_size", None) is None:
         return None
@@ -164,7 +164,7 @@ def _is_map(output: Tensor) -> bool:
 
 
 def _cells(output: Tensor) -> tuple[int, int]:
-    """h, w of [1, C, h, w] or [1, h, w, C]; images are square, and so are the maps that are left of them."""
+    """h, w of [1, C, h, w] or [1, h, w, C]; images are square, and so are their feature maps."""
     _, first, second, third = output.shape
     if second == third:
         return second, third

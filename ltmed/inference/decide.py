@@ -22,12 +22,12 @@ from ltmed.runs.reader import Run
 
 DECISIONS = "decisions"
 SENSITIVITY = 0.9
-"""Of the table of all classes."""
+"""Target of the table of all classes."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One wanted operating point."""
+    """A requested operating point."""
 
     code: str
     criterion: str
@@ -35,8 +35,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What `ltmed decide` found."""
+class DecisionResults:
+    """The results of `ltmed decide`."""
 
     results: dict[str, Any]
     """decisions.json, see `decide_run`."""
@@ -61,10 +61,10 @@ def point(text: str, criterion: str, classes: Sequence[str]) -> Point:
 
 
 def _class_named(code: str, classes: Sequence[str]) -> str:
-    known = {one.casefold(): one for one in classes}
-    if code not in classes and code.casefold() not in known:
+    by_folded = {name.casefold(): name for name in classes}
+    if code not in classes and code.casefold() not in by_folded:
         raise UserError(f"The run has no class '{code}'", suggest(code, classes))
-    return code if code in classes else known[code.casefold()]
+    return code if code in classes else by_folded[code.casefold()]
 
 
 def read_costs(file: Path, classes: Sequence[str]) -> np.ndarray:
@@ -74,32 +74,32 @@ def read_costs(file: Path, classes: Sequence[str]) -> np.ndarray:
         float64 `[K, K]`, row = true class, column = decision.
 
     Raises:
-        UserError: no file, an unknown class, or what is no cost.
+        UserError: no file, an unknown class, or a value that is no cost.
     """
     import yaml
 
     hint = f"One line for each true class, for instance '{classes[0]}: {{{classes[-1]}: 20}}'."
     try:
-        given: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--cost={file} cannot be read: {error.strerror or error}", hint) from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"--cost={file} is no YAML: {' '.join(str(error).split())}", hint) from None
-    if not isinstance(given, dict) or not all(isinstance(row, dict) for row in given.values()):
+    if not isinstance(content, dict) or not all(isinstance(row, dict) for row in content.values()):
         raise UserError(f"--cost={file} is no map of true classes to costs", hint)
     cost = 1 - np.eye(len(classes))
-    for true, row in given.items():
+    for true, row in content.items():
         for decision, value in row.items():
-            places = [list(classes).index(_class_named(str(code), classes)) for code in (true, decision)]
+            true_k, decision_k = [list(classes).index(_class_named(str(code), classes)) for code in (true, decision)]
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not np.isfinite(value) or value < 0:
                 raise UserError(f"--cost={file}: {true} as {decision} costs '{value}'", "Give a number of at least 0.")
-            cost[places[0], places[1]] = value
+            cost[true_k, decision_k] = value
     return cost
 
 
 def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str]:
-    """The predictions that decisions are judged on, and what they are called.
+    """The predictions that decisions are judged on, and their name.
 
     Args:
         run: a finished run.
@@ -116,12 +116,12 @@ def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str
             raise UserError(f"{error} is missing", "Copy the whole folder of the run.") from None
     folder = run.path / FOLDER / evaluation
     try:
-        found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        members = found["members"]
-        predictions = read(folder / record.PREDICTIONS, tuple(run.classes), found["group"])
+        saved = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        members = saved["members"]
+        predictions = read(folder / record.PREDICTIONS, tuple(run.classes), saved["group"])
     except (OSError, ValueError, LookupError):
-        there = sorted(file.parent.name for file in run.path.glob(f"{FOLDER}/*/{RESULTS}"))
-        hint = suggest(evaluation, there) if there else "ltmed evaluate makes them."
+        existing = sorted(file.parent.name for file in run.path.glob(f"{FOLDER}/*/{RESULTS}"))
+        hint = suggest(evaluation, existing) if existing else "ltmed evaluate makes them."
         raise UserError(f"{run.path} has no evaluation '{evaluation}'", hint) from None
     if len(members["runs"]) > 1 or members["tta"] != "none":
         raise UserError(
@@ -129,7 +129,7 @@ def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str
             "predictions, which thresholds are chosen on, are of one network and one view",
             "Choose an evaluation of the run alone.",
         )
-    return predictions.select(predictions.usable), found["data"]["dataset"]
+    return predictions.select(predictions.usable), saved["data"]["dataset"]
 
 
 def decide_run(
@@ -142,7 +142,7 @@ def decide_run(
     overrides: Sequence[str] = (),
     device: str = "auto",
     resamples: int = 1000,
-) -> Decided:
+) -> DecisionResults:
     """Calibrates, chooses thresholds and sets on validation images, and judges them on test images.
 
     Args:
@@ -151,7 +151,7 @@ def decide_run(
         cost: see `read_costs`; None for no decisions by cost.
         target: coverage of conformal sets; None for none.
         evaluation: judge on one of the run's evaluations instead of its test part.
-        overrides: where the run's data are, should validation predictions have to be made again.
+        overrides: where the run's data are, in case validation predictions have to be computed again.
         device: likewise.
         resamples: of all intervals.
 
@@ -174,12 +174,12 @@ def decide_run(
     scaled = scale(val, test, resamples=resamples)
     chosen_on = Scores(scaled.validation, val.labels, val.groups)
     judged = Scores(scaled.test, test.labels, test.groups)
-    wanted = points or [
+    requested = points or [
         Point(code, criterion, share)
         for code in run.classes
         for criterion, share in (("youden", None), ("sensitivity", SENSITIVITY))
     ]
-    found = {
+    results = {
         "run": run.metrics["run"],
         "on": name,
         "own": evaluation is None,
@@ -189,17 +189,22 @@ def decide_run(
         "calibration": scaled.results,
         "points": [
             {
-                "class": one.code,
+                "class": requested_point.code,
                 **operating_point(
-                    chosen_on, judged, run.classes.index(one.code), one.criterion, one.target, resamples=resamples
+                    chosen_on,
+                    judged,
+                    run.classes.index(requested_point.code),
+                    requested_point.criterion,
+                    requested_point.target,
+                    resamples=resamples,
                 ),
             }
-            for one in wanted
+            for requested_point in requested
         ],
         "costs": None if cost is None else least_cost(judged, cost, resamples=resamples),
         "sets": None if target is None else _sets(run, val, test, target, resamples),
     }
-    return Decided(record.without_nan(found), judged)
+    return DecisionResults(record.without_nan(results), judged)
 
 
 def _require_one_label(cost: np.ndarray | None, target: float | None) -> None:
@@ -218,11 +223,11 @@ def _sets(run: Run, val: Predictions, test: Predictions, target: float, resample
     return conformal_sets(raw[0], raw[1], prior=prior, tiers=tiers_of(run), target=target, resamples=resamples)
 
 
-def write(folder: Path, done: Decided) -> None:
+def write(folder: Path, decided: DecisionResults) -> None:
     """Writes decisions.json into a folder, which is made if needed.
 
     Raises:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record.write_atomic(folder / "decisions.json", record.to_json(done.results))
+    record.write_atomic(folder / "decisions.json", record.to_json(decided.results))

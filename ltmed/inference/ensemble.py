@@ -5,7 +5,7 @@ Predictive Uncertainty Estimation using Deep Ensembles", NeurIPS 2017, section 2
 information between the class and the member: the entropy of the mean minus the mean entropy (Depeweg et al.,
 "Decomposition of Uncertainty in Bayesian Deep Learning", ICML 2018, Eq. 2).
 
-Letters: B images, S side of what a network sees, K classes, M members (networks times views).
+Letters: B images, S side of a network's input, K classes, M members (networks times views).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from ltmed.data.batch import normalise
 from ltmed.errors import UserError
-from ltmed.inference.preprocessing import Preprocessing, Trained, open_run
+from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
 from ltmed.inference.restore import finished_run
 from ltmed.losses.triplet import distances
 from ltmed.nn.centres import CentreHead
@@ -64,11 +64,11 @@ def disagreement(probabilities: Tensor) -> Tensor:
 
 
 def centre_distances(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """What gives the Euclidean distances [B, K] from features [B, D] to the class centres, if the head has any."""
+    """A function from features [B, D] to Euclidean distances [B, K] to the class centres, if the head has any."""
     if isinstance(head, CentreHead):
         return lambda features: distances(head.embed(features), head.centres)
     if isinstance(head, NearestMean) and head.is_set:
-        # Cosines order classes as distances do once both sides have norm 1.
+        # For vectors of norm 1, cosines and distances rank classes in the same order.
         means = functional.normalize(head.means, dim=1) if head.metric == "cosine" else head.means
         return lambda features: distances(head.normalised(features), means)
     return None
@@ -76,22 +76,22 @@ def centre_distances(head: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 @dataclass(frozen=True)
 class Member:
-    """One network on its device, with what makes the pixels that it sees."""
+    """One network on its device, with the preprocessing of its images."""
 
     network: Network
     preprocessing: Preprocessing
-    place: int
-    """Which of the ensemble's `pixels` it sees: members with the same preprocessing share them."""
+    pixels_index: int
+    """Index of its images in `Ensemble.preprocessings`: members with the same preprocessing share them."""
     mean: Tensor
     std: Tensor
     """[3], of pixels from 0 to 255."""
 
     def images(self, pixels: Sequence[Tensor]) -> Tensor:
         """Normalised images [B, 3, S, S] on the network's device; `pixels` as `Ensemble.probabilities` takes them."""
-        return normalise(pixels[self.place].to(self.mean.device, non_blocking=True), self.mean, self.std)
+        return normalise(pixels[self.pixels_index].to(self.mean.device, non_blocking=True), self.mean, self.std)
 
     def features(self, pixels: Sequence[Tensor], view: View = _identity) -> Tensor:
-        """Encoder features [B, D] of one view of the same."""
+        """Encoder features [B, D] of one view of the images."""
         return self.network.encoder(view(self.images(pixels)))
 
 
@@ -110,22 +110,23 @@ class Ensemble:
     def __init__(self, runs: Sequence[str | Path | Run], device: torch.device, views: Sequence[View]) -> None:
         finished = [finished_run(run) for run in runs]
         require_same_classes(finished)
-        trained = [open_run(run) for run in finished]
-        self.thresholds = trained[0].thresholds
-        """Where each of several labels is decided, K; None of runs whose images carry one label."""
-        if len(trained) > 1 and any(one.thresholds is not None for one in trained):
+        loaded = [open_run(run) for run in finished]
+        self.thresholds = loaded[0].thresholds
+        """Thresholds of several labels, K; None for runs whose images carry one label."""
+        if len(loaded) > 1 and any(run.thresholds is not None for run in loaded):
             raise UserError(
                 "Runs of several labels per image are no ensemble: each has thresholds of its own",
                 "Predict with one of them; --tta works.",
             )
-        keys = list(dict.fromkeys(map(_pixel_key, trained)))
-        self.members = [_member(one, keys.index(_pixel_key(one)), device) for one in trained]
+        keys = list(dict.fromkeys(map(_pixel_key, loaded)))
+        self.members = [_member(run, keys.index(_pixel_key(run)), device) for run in loaded]
         self.views = tuple(views)
-        self.classes, self.names = trained[0].classes, trained[0].names
+        self.classes, self.names = loaded[0].classes, loaded[0].names
         self.preprocessings: list[Preprocessing] = [
-            next(member.preprocessing for member in self.members if member.place == place) for place in range(len(keys))
+            next(member.preprocessing for member in self.members if member.pixels_index == pixels_index)
+            for pixels_index in range(len(keys))
         ]
-        """The different ones among the members."""
+        """Those of the members, without repetitions."""
 
     def __len__(self) -> int:
         """M: networks times views."""
@@ -137,14 +138,14 @@ class Ensemble:
         Args:
             pixels: for each of `preprocessings` uint8 [B, S, S, 3] of the same B images.
         """
-        found = torch.stack(
+        logits = torch.stack(
             [
                 member.network.classifier(member.features(pixels, view)).float()
                 for member in self.members
                 for view in self.views
             ]
         )
-        return found.softmax(2) if self.thresholds is None else found.sigmoid()
+        return logits.softmax(2) if self.thresholds is None else logits.sigmoid()
 
 
 def require_same_classes(runs: Sequence[Run]) -> None:
@@ -164,14 +165,14 @@ def require_same_classes(runs: Sequence[Run]) -> None:
             )
 
 
-def _member(trained: Trained, place: int, device: torch.device) -> Member:
-    made = trained.preprocessing
-    mean, std = (255 * torch.tensor(values, device=device) for values in (made.mean, made.std))
-    return Member(trained.network.to(device), made, place, mean, std)
+def _member(trained: LoadedRun, pixels_index: int, device: torch.device) -> Member:
+    preprocessing = trained.preprocessing
+    mean, std = (255 * torch.tensor(values, device=device) for values in (preprocessing.mean, preprocessing.std))
+    return Member(trained.network.to(device), preprocessing, pixels_index, mean, std)
 
 
-def _pixel_key(trained: Trained) -> str:
-    """Equal for runs whose networks see the same pixels of an image file."""
+def _pixel_key(trained: LoadedRun) -> str:
+    """A key that is equal for runs with the same preprocessing."""
     config = trained.run.config
     settings = [OmegaConf.to_container(part, resolve=True) for part in (config.evaluation, config.pixels)]
     return json.dumps([settings, trained.run.facts["pixels"]], sort_keys=True, default=str)

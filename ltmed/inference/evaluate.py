@@ -1,4 +1,4 @@
-"""A finished run on its own test part or on another data set: numbers with intervals beside those of the run itself."""
+"""A finished run on its own test part or on another data set: metrics with intervals beside those of the run itself."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ FOLDER, RESULTS = "evaluations", "evaluation.json"
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What `ltmed evaluate` found."""
+class EvaluationResult:
+    """The result of `ltmed evaluate`."""
 
     results: dict[str, Any]
     """evaluation.json, see `evaluate_run`."""
     labelled: Labelled
     """The predictions behind it."""
-    known: Predictions
+    scored: Predictions
     """Those of them that were scored."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be evaluated, and by which attributes."""
+    """The settings of an evaluation."""
 
     overrides: tuple[str, ...] = ()
     """Hydra's overrides: `dataset=NAME dataset.root=DIR` of another data set, or where the run's own data are."""
     map_file: Path | None = None
     by: tuple[str, ...] = ()
-    """Attributes."""
+    """Attributes for subgroups."""
     metrics: tuple[str, ...] = ()
     """Of subgroups; none takes `default_metrics`."""
     tta: str = "none"
@@ -63,16 +63,16 @@ class Request:
     resamples: int = 1000
 
 
-def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Evaluated:
-    """Predicts, scores, calibrates and compares; writes nothing but what `ltmed.inference.parts.validation` keeps.
+def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> EvaluationResult:
+    """Predicts, scores, calibrates and compares; writes only what `ltmed.inference.parts.validation` saves.
 
     Args:
         run: a finished run.
-        request: what is wanted.
+        request: the settings.
         others: finished runs of the same classes, which are one ensemble with it.
 
     Returns:
-        `results` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [theirs]}}; `members`
+        `results` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [codes]}}; `members`
         {runs, tta}; `overlap` {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and
         `internal`, as `test` of metrics.json, the second of the (first) run's own test part, in the classes that `test`
         has images of; `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted
@@ -89,78 +89,78 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
     if own and request.map_file is not None:
         raise UserError("map=FILE is for another data set", "Add dataset=NAME dataset.root=DIR, or leave it out.")
     if own:
-        labelled, overlap = _own(members, request)
-        about: dict[str, Any] = {"dropped": {}, "classes": {code: [code] for code in run.classes}}
+        labelled, overlap = _own_test_part(members, request)
+        data_facts: dict[str, Any] = {"dropped": {}, "classes": {code: [code] for code in run.classes}}
     else:
-        labelled, about, overlap = predict_other(
+        labelled, data_facts, overlap = predict_other(
             members, request.overrides, map_file=request.map_file, leave_out_trained=request.leave_out_trained,
             device=request.device, views=VIEWS[request.tta],
         )  # fmt: skip
-    whole = labelled.predictions
-    known = whole if own else whole.select(whole.usable)
-    if not len(known):
+    predictions = labelled.predictions
+    scored = predictions if own else predictions.select(predictions.usable)
+    if not len(scored):
         raise UserError("No image is of a class of the run", "Look at the map of classes.")
-    if known.multilabel and not own:
-        known = only(known, compared(known))
-        known = known.select(known.usable)
-        if not len(known):
+    if scored.multilabel and not own:
+        scored = only(scored, compared(scored))
+        scored = scored.select(scored.usable)
+        if not len(scored):
             raise UserError("No label of the run has images with it and without it", "Look at the map of classes.")
     tiers, names = tiers_of(run), [row["name"] for row in run.metrics["test"]["per_class"]]
-    test = record.scored(known.evaluation(), names, tiers, known.groups, known.unit, thresholds_of(run))
-    found = {
+    test = record.scored(scored.evaluation(), names, tiers, scored.groups, scored.unit, thresholds_of(run))
+    results = {
         "run": run.metrics["run"],
         "data": {
             "dataset": labelled.manifest.name, "root": str(labelled.manifest.root), "own": own,
-            "images": len(known), **about,
+            "images": len(scored), **data_facts,
         },
-        "members": {"runs": [str(one.path) for one in members], "tta": request.tta},
+        "members": {"runs": [str(member.path) for member in members], "tta": request.tta},
         "overlap": overlap,
         "test": test,
-        "internal": run.metrics["test"] if own else internal(run, compared(known), tiers, names),
+        "internal": run.metrics["test"] if own else internal(run, compared(scored), tiers, names),
         "reproduces": _reproduces(test, run.metrics["test"]) if own and alone else None,
-        "other": None if whole.multilabel else _none_of_the_classes(whole),
-        **_calibration(members, known, request),
+        "other": None if predictions.multilabel else _none_of_the_classes(predictions),
+        **_calibration(members, scored, request),
         "subgroups": [
-            report for name in request.by for report in _subgroups(known, tiers, name, request, thresholds_of(run))
+            report for name in request.by for report in _subgroups(scored, tiers, name, request, thresholds_of(run))
         ],
     }  # fmt: skip
-    return Evaluated(record.without_nan(found), labelled, known)
+    return EvaluationResult(record.without_nan(results), labelled, scored)
 
 
 def _require_ensemble(members: Sequence[Run]) -> None:
     require_same_classes(members)
-    if len(members) > 1 and any(one.multilabel for one in members):
+    if len(members) > 1 and any(member.multilabel for member in members):
         raise UserError(
             "Runs of several labels per image are no ensemble: each has thresholds of its own",
             "Evaluate one of them; --tta works.",
         )
 
 
-def _own(members: Sequence[Run], request: Request) -> tuple[Labelled, dict[str, Any] | None]:
+def _own_test_part(members: Sequence[Run], request: Request) -> tuple[Labelled, dict[str, Any] | None]:
     """The test part of the first run, without images that another member was trained on."""
     run, views = members[0], VIEWS[request.tta]
     first = own_part(run, "test", request.overrides, request.device, views)
-    strangers = [one for one in members if not _same_split(one, run)]
+    others = [member for member in members if not _same_split(member, run)]
     overlap = None
-    if strangers:
+    if others:
         rows = first.rows.numpy()
-        kept, overlap = unseen(strangers, first.manifest, rows, request.leave_out_trained)
-        first = first.select(np.isin(rows, kept))
+        unseen_rows, overlap = unseen(others, first.manifest, rows, request.leave_out_trained)
+        first = first.select(np.isin(rows, unseen_rows))
     parts = [first]
-    for one in members[1:]:
-        if _same_split(one, run):
-            part = own_part(one, "test", request.overrides, request.device, views)
+    for member in members[1:]:
+        if _same_split(member, run):
+            part = own_part(member, "test", request.overrides, request.device, views)
             parts.append(part.select(np.isin(part.rows.numpy(), first.rows.numpy())))
         else:
             cfg = own_config(run, request.overrides)
             rows, labels = first.rows.numpy(), first.labels.numpy()
-            parts.append(other_images(one, first.manifest, rows, labels, cfg, request.device, views))
+            parts.append(other_images(member, first.manifest, rows, labels, cfg, request.device, views))
     return joined(parts), overlap
 
 
-def _same_split(one: Run, other: Run) -> bool:
-    return one.metrics["run"]["dataset"] == other.metrics["run"]["dataset"] and (
-        one.metrics["split"]["hash"] == other.metrics["split"]["hash"]
+def _same_split(run: Run, other: Run) -> bool:
+    return run.metrics["run"]["dataset"] == other.metrics["run"]["dataset"] and (
+        run.metrics["split"]["hash"] == other.metrics["split"]["hash"]
     )
 
 
@@ -171,78 +171,82 @@ def tiers_of(run: Run) -> dict[str, list[int]]:
 
 
 def _reproduces(test: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
-    """How far the numbers are from those that the run recorded."""
-    now = record.without_nan(test)
-    pairs = [(now["scalars"][name], value) for name, value in recorded["scalars"].items() if name in now["scalars"]]
-    apart = [abs(one - other) for one, other in pairs if one is not None and other is not None]
-    return {"exact": now == recorded, "largest_difference": max(apart, default=0.0)}
+    """Compares the metrics with those that the run recorded."""
+    recomputed = record.without_nan(test)
+    pairs = [
+        (recomputed["scalars"][name], value)
+        for name, value in recorded["scalars"].items()
+        if name in recomputed["scalars"]
+    ]
+    differences = [abs(new - old) for new, old in pairs if new is not None and old is not None]
+    return {"exact": recomputed == recorded, "largest_difference": max(differences, default=0.0)}
 
 
-def _none_of_the_classes(whole: Predictions) -> dict[str, Any] | None:
-    """What the run says of images of none of its classes, and whether it is less sure of them."""
+def _none_of_the_classes(predictions: Predictions) -> dict[str, Any] | None:
+    """The run's predictions for images of none of its classes, and whether it is less confident about them."""
     from sklearn.metrics import roc_auc_score
 
-    strange = whole.labels < 0
-    if not strange.any():
+    outside = predictions.labels < 0
+    if not outside.any():
         return None
-    most = whole.probabilities.max(1)
-    predicted = np.bincount(whole.probabilities[strange].argmax(1), minlength=len(whole.classes))
+    confidence = predictions.probabilities.max(1)
+    predicted = np.bincount(predictions.probabilities[outside].argmax(1), minlength=len(predictions.classes))
     return {
-        "images": int(strange.sum()),
-        "predicted": dict(zip(whole.classes, predicted.tolist(), strict=True)),
-        # That the largest probability of an image of a class is above that of one of none (Hendrycks and Gimpel 2017).
-        "auroc": None if strange.all() else float(roc_auc_score(~strange, most)),
+        "images": int(outside.sum()),
+        "predicted": dict(zip(predictions.classes, predicted.tolist(), strict=True)),
+        # How often an image of a class has a larger maximum probability than one of none (Hendrycks and Gimpel 2017).
+        "auroc": None if outside.all() else float(roc_auc_score(~outside, confidence)),
     }
 
 
-def _calibration(members: Sequence[Run], known: Predictions, request: Request) -> dict[str, Any]:
+def _calibration(members: Sequence[Run], scored: Predictions, request: Request) -> dict[str, Any]:
     try:
         val = _validation(members, request)
         if not len(val):
             raise UserError("the run has no validation images")
     except UserError as error:
         return {"calibration": None, "calibration_missing": str(error).splitlines()[0]}
-    return {"calibration": scale(val, known, resamples=request.resamples).results, "calibration_missing": None}
+    return {"calibration": scale(val, scored, resamples=request.resamples).results, "calibration_missing": None}
 
 
 def _validation(members: Sequence[Run], request: Request) -> Predictions:
-    """What the members say of the validation images, which must be the same ones."""
+    """The members' predictions for the validation images, which must be the same for all."""
     run = members[0]
     where = () if choice(request.overrides, "dataset") else request.overrides
     if len(members) == 1 and request.tta == "none":
         return validation(run, where, request.device)
-    if not all(_same_split(one, run) for one in members):
+    if not all(_same_split(member, run) for member in members):
         raise UserError("the members have no validation images in common, on which a temperature could be fitted")
     views = VIEWS[request.tta]
-    return joined([own_part(one, "val", where, request.device, views) for one in members]).predictions
+    return joined([own_part(member, "val", where, request.device, views) for member in members]).predictions
 
 
 def _subgroups(
-    known: Predictions, tiers: dict[str, list[int]], attribute: str, request: Request, cuts: np.ndarray | None
+    scored: Predictions, tiers: dict[str, list[int]], attribute: str, request: Request, thresholds: np.ndarray | None
 ) -> list[dict[str, Any]]:
-    if attribute not in known.attributes:
-        there = list(known.attributes)
+    if attribute not in scored.attributes:
+        available = list(scored.attributes)
         raise UserError(
             f"The data set has no attribute '{attribute}'",
-            suggest(attribute, there)
-            if there
+            suggest(attribute, available)
+            if available
             else "Its tables have none; dataset=manifest takes any column, with dataset.columns.attribute=[NAME].",
         )
-    values = categories(known.attributes[attribute], attribute)
+    values = categories(scored.attributes[attribute], attribute)
     reports = by_subgroup(
-        known.evaluation(), tiers, values, attribute=attribute,
-        metrics=request.metrics or default_metrics(known.multilabel, known.classes), thresholds=cuts,
-        groups=known.groups, resamples=request.resamples,
+        scored.evaluation(), tiers, values, attribute=attribute,
+        metrics=request.metrics or default_metrics(scored.multilabel, scored.classes), thresholds=thresholds,
+        groups=scored.groups, resamples=request.resamples,
     )  # fmt: skip
     return [asdict(report) for report in reports]
 
 
 def default_metrics(multilabel: bool, classes: Sequence[str]) -> tuple[str, ...]:
-    """What subgroups are compared by unless something else is wanted."""
+    """The metrics that subgroups are compared by unless others are requested."""
     return ("macro_ap", *(f"auroc:{code}" for code in classes)) if multilabel else ("balanced_accuracy",)
 
 
-def write(folder: Path, done: Evaluated) -> None:
+def write(folder: Path, result: EvaluationResult) -> None:
     """Writes evaluation.json and predictions.parquet into a folder, which is made if needed.
 
     Raises:
@@ -250,6 +254,6 @@ def write(folder: Path, done: Evaluated) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / record.PREDICTIONS) as partial:
-        done.labelled.table.to_parquet(partial, index=False)
-    group = None if done.labelled.manifest.groups is None else done.labelled.manifest.group_name
-    write_atomic(folder / RESULTS, record.to_json({**done.results, "group": group}))
+        result.labelled.table.to_parquet(partial, index=False)
+    group = None if result.labelled.manifest.groups is None else result.labelled.manifest.group_name
+    write_atomic(folder / RESULTS, record.to_json({**result.results, "group": group}))

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from ltmed.config.instantiate import build_network
 from ltmed.config.targets import trusted
 from ltmed.errors import UserError, require_choice
-from ltmed.inference.preprocessing import Preprocessing, Trained, open_run
+from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
 from ltmed.utils.files import whole_file
 
 TOLERANCE = 1e-4
@@ -40,7 +40,7 @@ _BATCHES = (1, 2, 5)
 
 
 class Classifier(nn.Module):
-    """A network with what surrounds it: images in [0, 1] -> class probabilities.
+    """A network with its normalisation and output function: images in [0, 1] -> class probabilities.
 
     Args:
         network: normalised images [B, 3, S, S] -> logits [B, K].
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
 def export(
     run_dir: str | Path, form: str, output: str | Path | None = None, *, trust: bool = False
 ) -> tuple[Path, float]:
-    """Writes the network of a finished run, unless what was written computes something else.
+    """Writes the network of a finished run, and removes the file if it computes something else.
 
     Args:
         run_dir: folder of the run; its data are not needed.
@@ -82,28 +82,28 @@ def export(
         the file, and the largest difference of a probability between it and the network on random images.
 
     Raises:
-        UserError: no finished run, no such format, a suffix that means another one, a missing package, a network that
+        UserError: no finished run, no such format, a suffix of another format, a missing package, a network that
             the format cannot express, a result that differs by more than `TOLERANCE`. Then no file is left.
     """
     require_choice("format", form, list(FORMATS))
-    chosen, run_dir = FORMATS[form], Path(run_dir).expanduser()
+    format_, run_dir = FORMATS[form], Path(run_dir).expanduser()
     if output is not None:
-        _require_own_suffix(Path(output), form)
-    for package in chosen.packages:
+        _require_matching_suffix(Path(output), form)
+    for package in format_.packages:
         _require_package(package, form)
     with trusted(trust):
-        trained = open_run(run_dir)
-    file = Path(output).expanduser() if output else run_dir / f"model{chosen.suffix}"
-    made = trained.preprocessing
-    classifier = Classifier(trained.network, made.mean, made.std, trained.run.multilabel).eval()
+        loaded = open_run(run_dir)
+    file = Path(output).expanduser() if output else run_dir / f"model{format_.suffix}"
+    preprocessing = loaded.preprocessing
+    classifier = Classifier(loaded.network, preprocessing.mean, preprocessing.std, loaded.run.multilabel).eval()
     with whole_file(file) as partial, torch.no_grad(), _quiet():
         try:
-            chosen.write(classifier, trained, partial)
+            format_.write(classifier, loaded, partial)
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"The network cannot be written as {form}: {reason}", "Try another --format.") from error
         with trusted():  # It has just been written here.
-            difference = _difference(classifier, chosen.read(partial), made.size)
+            difference = _difference(classifier, format_.read(partial), preprocessing.size)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"The {form} file gives probabilities that differ by {difference:.2g} from the network's own (at most "
@@ -113,38 +113,39 @@ def export(
     return file, difference
 
 
-def metadata(trained: Trained) -> dict[str, Any]:
-    """What a user of the file must know: classes, what to do to an image file, and where the network comes from."""
-    made, found = trained.preprocessing, trained.run.metrics
+def metadata(trained: LoadedRun) -> dict[str, Any]:
+    """The metadata of the file: classes, preprocessing of an image file, and the origin of the network."""
+    preprocessing, metrics = trained.preprocessing, trained.run.metrics
+    size = preprocessing.size
     return {
         "classes": trained.classes,
         "names": trained.names,
-        "input": f"images: float32 [batch, 3, {made.size}, {made.size}], RGB in [0, 1], not normalised",
+        "input": f"images: float32 [batch, 3, {size}, {size}], RGB in [0, 1], not normalised",
         "output": f"probabilities: float32 [batch, {len(trained.classes)}], in the order of classes",
         **({} if trained.thresholds is None else {"thresholds": trained.thresholds}),
-        "preprocessing": _in_words(made),
-        "image_size": made.size,
-        "cache_size": made.cache_size,
-        "fit": made.fit,
-        "interpolation": made.interpolation,
-        "intensity": made.intensity.option,
+        "preprocessing": _description(preprocessing),
+        "image_size": size,
+        "cache_size": preprocessing.cache_size,
+        "fit": preprocessing.fit,
+        "interpolation": preprocessing.interpolation,
+        "intensity": preprocessing.intensity.option,
         "view": OmegaConf.to_container(trained.run.config.evaluation),
-        "jpeg": made.jpeg,
-        "mean": list(made.mean),
-        "std": list(made.std),
-        "run": found["run"]["name"],
-        "dataset": found["run"]["dataset"],
-        "method": found["run"]["method"],
-        "split": found["split"]["name"],
-        "split_hash": found["split"]["hash"],
-        "ltmed": found["versions"]["ltmed"],
-        "commit": found["git"]["commit"],
-        "dirty": found["git"]["dirty"],
+        "jpeg": preprocessing.jpeg,
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "run": metrics["run"]["name"],
+        "dataset": metrics["run"]["dataset"],
+        "method": metrics["run"]["method"],
+        "split": metrics["split"]["name"],
+        "split_hash": metrics["split"]["hash"],
+        "ltmed": metrics["versions"]["ltmed"],
+        "commit": metrics["git"]["commit"],
+        "dirty": metrics["git"]["dirty"],
     }
 
 
 def load_export(file: str | Path, *, trust: bool = False) -> Classifier:
-    """The network of a file of format `torch`, in evaluation mode on the CPU; no pickled code is run.
+    """The network in a file of format `torch`, in evaluation mode on the CPU; no pickled code is run.
 
     Args:
         file: written by `export`.
@@ -154,25 +155,27 @@ def load_export(file: str | Path, *, trust: bool = False) -> Classifier:
         UntrustedTargetError: the file names such a class, and `trust` is False.
     """
     saved = torch.load(file, map_location="cpu", weights_only=True)
-    cfg, about = OmegaConf.create(saved["config"]), saved["metadata"]
+    cfg, metadata_of_file = OmegaConf.create(saved["config"]), saved["metadata"]
     assert isinstance(cfg, DictConfig)
     with trusted(trust):
-        network = build_network(cfg, len(about["classes"]))
-    classifier = Classifier(network, about["mean"], about["std"], "thresholds" in about)
+        network = build_network(cfg, len(metadata_of_file["classes"]))
+    classifier = Classifier(
+        network, metadata_of_file["mean"], metadata_of_file["std"], "thresholds" in metadata_of_file
+    )
     classifier.load_state_dict(saved["state_dict"])
     return classifier.eval()
 
 
-def _in_words(made: Preprocessing) -> str:
-    side = f"{made.cache_size} x {made.cache_size}"
-    how = f"{made.interpolation}, antialiased"
+def _description(preprocessing: Preprocessing) -> str:
+    size, side = preprocessing.size, f"{preprocessing.cache_size} x {preprocessing.cache_size}"
+    resampling = f"{preprocessing.interpolation}, antialiased"
     steps = [
         "decode as RGB and turn as EXIF says; of more than 8 bits make 8 as 'intensity' says",
-        f"resize to {side} pixels without keeping the proportions ({how})"
-        if made.fit == "squash"
-        else f"resize the short side to {made.cache_size} pixels ({how}) and cut the central {side}",
-        *["compress as JPEG of quality 95 (4:4:4) and decode again"] * made.jpeg,
-        f"make the {made.size} x {made.size} pixels that 'view' describes (EvaluationView with crop: the centre)",
+        f"resize to {side} pixels without keeping the proportions ({resampling})"
+        if preprocessing.fit == "squash"
+        else f"resize the short side to {preprocessing.cache_size} pixels ({resampling}) and cut the central {side}",
+        *["compress as JPEG of quality 95 (4:4:4) and decode again"] * preprocessing.jpeg,
+        f"make the {size} x {size} pixels that 'view' describes (EvaluationView with crop: the centre)",
         "divide by 255",
     ]
     return "; ".join(steps)
@@ -181,27 +184,27 @@ def _in_words(made: Preprocessing) -> str:
 def _difference(classifier: Classifier, run: Callable[[Tensor], Tensor], size: int) -> float:
     """Largest absolute difference of a probability, over batches of several sizes and images of several contrasts."""
     generator = torch.Generator().manual_seed(0)
-    most = torch.zeros(())
+    largest = torch.zeros(())
     for batch in _BATCHES:
         images = torch.rand(batch, 3, size, size, generator=generator)
         images = images * torch.rand(batch, 3, 1, 1, generator=generator)
-        most = torch.maximum(most, (run(images) - classifier(images)).abs().max())  # Hands a NaN on.
-    return float(most)
+        largest = torch.maximum(largest, (run(images) - classifier(images)).abs().max())  # Propagates NaN.
+    return float(largest)
 
 
 # --- formats --------------------------------------------------------------------------------------------------
 
 
-def _write_onnx(classifier: Classifier, trained: Trained, file: Path) -> None:
+def _write_onnx(classifier: Classifier, trained: LoadedRun, file: Path) -> None:
     program = torch.onnx.export(
         classifier, (_example(trained),), dynamo=True, input_names=["images"], output_names=["probabilities"],
         dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, external_data=False, verbose=False,
         custom_translation_table={torch.ops.aten.amax.default: _amax},
     )  # fmt: skip
     assert program is not None
-    about = metadata(trained).items()
+    entries = metadata(trained).items()
     program.model.metadata_props.update(
-        {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in about}
+        {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in entries}
     )
     program.save(str(file), external_data=False)
 
@@ -218,12 +221,12 @@ def _read_onnx(file: Path) -> Callable[[Tensor], Tensor]:
     return lambda images: torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])
 
 
-def _write_torchscript(classifier: Classifier, trained: Trained, file: Path) -> None:
+def _write_torchscript(classifier: Classifier, trained: LoadedRun, file: Path) -> None:
     traced = torch.jit.trace(classifier, (_example(trained),))
     torch.jit.save(traced, file, _extra_files={METADATA: json.dumps(metadata(trained), ensure_ascii=False)})
 
 
-def _write_torch(classifier: Classifier, trained: Trained, file: Path) -> None:
+def _write_torch(classifier: Classifier, trained: LoadedRun, file: Path) -> None:
     cfg = trained.run.config.copy()
     cfg.backbone.update(pretrained=False, weights=None)
     OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
@@ -234,7 +237,7 @@ def _write_torch(classifier: Classifier, trained: Trained, file: Path) -> None:
     torch.save(saved, file)
 
 
-def _example(trained: Trained) -> Tensor:
+def _example(trained: LoadedRun) -> Tensor:
     size = trained.preprocessing.size
     return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
 
@@ -244,7 +247,7 @@ class Format:
     """How a network is written, and how the file is run."""
 
     suffix: str
-    write: Callable[[Classifier, Trained, Path], None]
+    write: Callable[[Classifier, LoadedRun, Path], None]
     read: Callable[[Path], Callable[[Tensor], Tensor]]
     packages: tuple[str, ...] = ()
 
@@ -256,13 +259,13 @@ FORMATS = {
 }
 
 
-def _require_own_suffix(file: Path, form: str) -> None:
-    """A suffix that says nothing is the user's choice; one of another format would mislead whoever gets the file."""
-    means = {".onnx": ["onnx"], ".pt": ["torchscript", "torch"], ".pth": ["torchscript", "torch"]}.get(file.suffix)
-    if means is not None and form not in means:
+def _require_matching_suffix(file: Path, form: str) -> None:
+    """Refuses a suffix of another format, which would mislead readers of the file; any other suffix is allowed."""
+    formats = {".onnx": ["onnx"], ".pt": ["torchscript", "torch"], ".pth": ["torchscript", "torch"]}.get(file.suffix)
+    if formats is not None and form not in formats:
         raise UserError(
             f"--output={file} ends in {file.suffix}, but the format is {form}",
-            f"Name it {file.with_suffix(FORMATS[form].suffix).name}, or choose --format={' or '.join(means)}.",
+            f"Name it {file.with_suffix(FORMATS[form].suffix).name}, or choose --format={' or '.join(formats)}.",
         )
 
 
@@ -275,7 +278,7 @@ def _require_package(name: str, form: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what exporters say about themselves from the terminal; the check says what matters."""
+    """Hides the warnings of exporters; the comparison of outputs decides."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

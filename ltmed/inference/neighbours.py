@@ -1,4 +1,4 @@
-"""Training images that a network takes for alike: nearest by the cosine of its encoder's features.
+"""The training images that are most similar to a network: nearest by the cosine of its encoder's features.
 
 Letters: B images, N training images, D width of the features.
 """
@@ -38,7 +38,7 @@ def open_images(run: Run) -> DataModule:
     """The data set of a run with its images decoded.
 
     Raises:
-        UserError: the images are not where they were, or are other ones.
+        UserError: the images are missing, or have changed.
     """
     data = open_dataset(run.config.copy(), run.path)
     data.open()
@@ -46,7 +46,7 @@ def open_images(run: Run) -> DataModule:
 
 
 def image(data: DataModule, row: int) -> np.ndarray:
-    """What the network sees of one image of an opened data set in evaluation: uint8 [S, S, 3]."""
+    """The network's input for one image of an opened data set in evaluation: uint8 [S, S, 3]."""
     assert data.cache is not None
     (batch,) = EvalLoader(data.cache, np.array([row]), data.manifest.labels[[row]], data.evaluation, threads=1)
     return batch.images[0].numpy().copy()
@@ -67,12 +67,12 @@ def encode(
     """
     assert data.cache is not None
     loader = EvalLoader(data.cache, rows, data.manifest.labels[rows], data.evaluation, threads=data.threads)
-    found = []
+    features = []
     with torch.inference_mode(), bar(note, len(rows)) as advance:
         for batch in loader:
-            found.append(encoder(normalise(batch.images.to(mean.device), mean, std)).float().cpu())
+            features.append(encoder(normalise(batch.images.to(mean.device), mean, std)).float().cpu())
             advance(len(batch.images))
-    return torch.cat(found)
+    return torch.cat(features)
 
 
 class TrainingImages:
@@ -87,8 +87,8 @@ class TrainingImages:
 
     def __init__(self, data: DataModule, encoder: nn.Module, mean: Tensor, std: Tensor) -> None:
         self.data, self.rows = data, data.split.train
-        found = encode(encoder, data, self.rows, mean, std, "training images")
-        self._features = functional.normalize(found, dim=1)
+        features = encode(encoder, data, self.rows, mean, std, "training images")
+        self._features = functional.normalize(features, dim=1)
 
     def nearest(self, features: Tensor, number: int) -> list[list[Neighbour]]:
         """The training images nearest to each of B images, the most similar first.
@@ -98,12 +98,12 @@ class TrainingImages:
             number: of neighbours of each.
         """
         similarities = functional.normalize(features.float().cpu(), dim=1) @ self._features.T
-        values, places = similarities.topk(min(number, len(self.rows)), dim=1)
-        return [list(self._named(*pair)) for pair in zip(values.tolist(), places.tolist(), strict=True)]
+        values, indices = similarities.topk(min(number, len(self.rows)), dim=1)
+        return [list(self._named(*pair)) for pair in zip(values.tolist(), indices.tolist(), strict=True)]
 
-    def _named(self, values: list[float], places: list[int]) -> Iterator[Neighbour]:
+    def _named(self, values: list[float], indices: list[int]) -> Iterator[Neighbour]:
         manifest = self.data.manifest
-        for value, place in zip(values, places, strict=True):
-            row = int(self.rows[place])
+        for value, index in zip(values, indices, strict=True):
+            row = int(self.rows[index])
             (code,) = manifest.codes(np.array([row]))
             yield Neighbour(manifest.images[row], code, value, row)

@@ -47,15 +47,15 @@ def predict_other(
         views: see `ltmed.inference.ensemble.VIEWS`.
 
     Returns:
-        the predictions; what became of the classes {dropped, classes}; what is known of the overlap.
+        the predictions; the mapping of the classes {dropped, classes}; the overlap with the runs' images.
 
     Raises:
-        UserError: classes that do not match, images that a run was trained on, or no image that is left.
+        UserError: classes that do not match, images that a run was trained on, or no image remains.
     """
-    first, words = runs[0], list(overrides)
-    if choice(words, "cache_dir") is None:
-        words.append(f"cache_dir={quoted(str(first.config.cache_dir))}")
-    cfg = compose(words)
+    first, settings = runs[0], list(overrides)
+    if choice(settings, "cache_dir") is None:
+        settings.append(f"cache_dir={quoted(str(first.config.cache_dir))}")
+    cfg = compose(settings)
     manifest, _ = read_manifest(cfg)
     if manifest.multilabel != first.multilabel:
         kinds = ("one class", "several labels")
@@ -64,11 +64,11 @@ def predict_other(
             f"{kinds[first.multilabel]}",
             f"Use data with {kinds[first.multilabel]} an image.",
         )
-    # Classes without an image need no place.
-    there = np.flatnonzero(manifest.counts > 0)
-    mapped = _mapped(first, manifest, there, map_file)
+    # Classes without images need no counterpart.
+    present = np.flatnonzero(manifest.counts > 0)
+    mapped = _mapped(first, manifest, present, map_file)
     targets = np.full(len(manifest.classes), DROP)
-    targets[there] = mapped.targets
+    targets[present] = mapped.targets
     if manifest.multilabel:
         labels = merged(manifest.labels, targets, len(first.classes))
         rows = np.flatnonzero(~np.isnan(labels).all(1))
@@ -79,22 +79,22 @@ def predict_other(
         raise UserError(f"The map leaves no image of {manifest.name}", "Give a class of the run some of its classes.")
     rows, overlap = unseen(runs, manifest, rows, leave_out_trained)
     labelled = joined([other_images(run, manifest, rows, labels[rows], cfg, device, views) for run in runs])
-    places = there[mapped.targets == DROP]
-    dropped = {manifest.classes[k]: int(manifest.counts[k]) for k in places.tolist()}
-    return labelled, {"dropped": dropped, "classes": mapped.described}, overlap
+    dropped_classes = present[mapped.targets == DROP]
+    dropped = {manifest.classes[k]: int(manifest.counts[k]) for k in dropped_classes.tolist()}
+    return labelled, {"dropped": dropped, "classes": mapped.assigned}, overlap
 
 
-def _mapped(run: Run, manifest: Manifest, there: np.ndarray, map_file: Path | None) -> ClassMap:
-    given = None if map_file is None else read_map(map_file)
+def _mapped(run: Run, manifest: Manifest, present: np.ndarray, map_file: Path | None) -> ClassMap:
+    mapping = None if map_file is None else read_map(map_file)
     names = [row["name"] for row in run.metrics["test"]["per_class"]]
     return match(
-        run.classes, names, [manifest.classes[k] for k in there], [manifest.class_names[k] for k in there], given,
+        run.classes, names, [manifest.classes[k] for k in present], [manifest.class_names[k] for k in present], mapping,
         multilabel=run.multilabel,
     )  # fmt: skip
 
 
 def merged(labels: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray:
-    """The labels of a run from those of another data set: present where one of those that are mapped to it is.
+    """The labels of a run from those of another data set: present where any label that is mapped to it is present.
 
     Args:
         labels: float `[N, J]`, 0, 1 or NaN.
@@ -104,45 +104,46 @@ def merged(labels: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray:
     Returns:
         float32 `[N, K]`: NaN where none is present and one is unknown, and throughout where none is mapped.
     """
-    found = np.full((len(labels), classes), np.nan, dtype=np.float32)
+    labels_of_run = np.full((len(labels), classes), np.nan, dtype=np.float32)
     for k in np.unique(targets[targets >= 0]):
         columns = labels[:, targets == k]
         unknown = np.where(np.isnan(columns).any(1), np.nan, 0)
-        found[:, k] = np.where((columns == 1).any(1), 1, unknown)
-    return found
+        labels_of_run[:, k] = np.where((columns == 1).any(1), 1, unknown)
+    return labels_of_run
 
 
 def unseen(
     runs: Sequence[Run], manifest: Manifest, rows: np.ndarray, leave_out: bool
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Those images that no run was trained or chosen on, and what is known about the others.
+    """The images that no run was trained or chosen on, and a summary of the others.
 
     Args:
         runs: one or several; each split is compared once.
         manifest: of the images.
-        rows: int64 `[n]` of those that are asked about.
-        leave_out: whether images that a run knows are left out; they are refused otherwise.
+        rows: int64 `[n]` of the images in question.
+        leave_out: whether images that a run was trained or chosen on are left out; otherwise they are refused.
 
     Returns:
-        the rows that are left, and {checked, reason, equal, alike, left_out}.
+        the remaining rows, and {checked, reason, equal, alike, left_out}.
 
     Raises:
-        UserError: a run knows images that are not to be left out, or knows all of them.
+        UserError: a run was trained or chosen on images that are not to be left out, or on all of them.
     """
     by_split = {(run.metrics["run"]["dataset"], run.metrics["split"]["hash"]): run for run in runs}
     seen = Overlap(np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     for run in by_split.values():
-        found = trained_on(run, manifest, rows)
-        known = int(found.any.sum())
-        if known and not leave_out:
-            first = ", ".join(manifest.images[row] for row in rows[found.any][:3].tolist())
+        copies = trained_on(run, manifest, rows)
+        number = int(copies.any.sum())
+        if number and not leave_out:
+            first = ", ".join(manifest.images[row] for row in rows[copies.any][:3].tolist())
             raise UserError(
-                f"{run.path} was trained or chosen on {known:,} of the {len(rows):,} images of {manifest.name}: "
-                f"{int(found.equal.sum()):,} equal files, {int(found.alike.sum()):,} that look the same ({first}, ...)",
+                f"{run.path} was trained or chosen on {number:,} of the {len(rows):,} images of {manifest.name}: "
+                f"{int(copies.equal.sum()):,} equal files, {int(copies.alike.sum()):,} that look the same "
+                f"({first}, ...)",
                 "Leave them out with --leave-out-trained.",
             )
-        equal = seen.equal | found.equal
-        seen = Overlap(equal, (seen.alike | found.alike) & ~equal, seen.unknown or found.unknown)
+        equal = seen.equal | copies.equal
+        seen = Overlap(equal, (seen.alike | copies.alike) & ~equal, seen.unknown or copies.unknown)
     if seen.any.all():
         raise UserError(
             f"Every one of the {len(rows):,} images was trained or chosen on by a run",
@@ -155,19 +156,19 @@ def unseen(
     return rows[~seen.any], overlap
 
 
-def compared(known: Predictions) -> np.ndarray:
+def compared(predictions: Predictions) -> np.ndarray:
     """The classes that another data set says something about, bool `[K]`: with an image, of several labels also one
     without."""
-    if not known.multilabel:
-        return known.counts > 0
-    return (known.counts > 0) & ((known.labels == 0).any(0))
+    if not predictions.multilabel:
+        return predictions.counts > 0
+    return (predictions.counts > 0) & ((predictions.labels == 0).any(0))
 
 
 def internal(run: Run, scored: np.ndarray, tiers: dict[str, list[int]], names: Sequence[str]) -> dict[str, Any] | None:
     """The run's own test part in some classes, so that averages are over the same ones as those of other data.
 
     Args:
-        run: finished; None is returned where its predictions were left behind.
+        run: finished; None is returned if its predictions are missing.
         scored: bool `[K]`, from `compared`.
         tiers: class indices.
         names: K full names.
@@ -175,16 +176,22 @@ def internal(run: Run, scored: np.ndarray, tiers: dict[str, list[int]], names: S
     if scored.all():
         return run.metrics["test"]
     try:
-        own = of_part(run, "test")
+        predictions = of_part(run, "test")
     except FileNotFoundError:
         return None
-    own = only(own, scored) if own.multilabel else own.select(np.isin(own.labels, np.flatnonzero(scored)))
-    own = own.select(own.usable)
-    if not len(own):
+    predictions = (
+        only(predictions, scored)
+        if predictions.multilabel
+        else predictions.select(np.isin(predictions.labels, np.flatnonzero(scored)))
+    )
+    predictions = predictions.select(predictions.usable)
+    if not len(predictions):
         return None
-    return record.scored(own.evaluation(), names, tiers, own.groups, own.unit, thresholds_of(run))
+    return record.scored(
+        predictions.evaluation(), names, tiers, predictions.groups, predictions.unit, thresholds_of(run)
+    )
 
 
-def only(part: Predictions, scored: np.ndarray) -> Predictions:
-    """Predictions of several labels in which the others are unknown: `[K]` says which are not."""
-    return replace(part, labels=np.where(scored, part.labels, np.float32(np.nan)).astype(np.float32))
+def only(predictions: Predictions, scored: np.ndarray) -> Predictions:
+    """Predictions of several labels in which the labels outside of `scored`, bool `[K]`, are unknown."""
+    return replace(predictions, labels=np.where(scored, predictions.labels, np.float32(np.nan)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Which images of another data set a run was trained or chosen on: by content, and by look."""
+"""Which images of another data set a run was trained or chosen on: by content, and by appearance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Overlap:
     alike: np.ndarray
     """bool `[n]`: no equal file, but an image that looks the same (`ltmed.data.audit.copies`)."""
     unknown: str = ""
-    """Why nothing is known, where the run's own images could not be read; both are then False throughout."""
+    """The reason if the run's own images could not be read; both arrays are then False throughout."""
 
     @property
     def any(self) -> np.ndarray:
@@ -33,12 +33,12 @@ class Overlap:
 
 
 def trained_on(run: Run, manifest: Manifest, rows: np.ndarray) -> Overlap:
-    """Compares images with those that a run learnt its weights, or chose its checkpoint, from.
+    """Compares images with those that a run was trained on or chose its checkpoint with.
 
     Args:
-        run: a finished run; its images have to be where they were.
+        run: a finished run; its images must still be in their folder.
         manifest: of the other data set.
-        rows: int64 `[n]` of the images that are asked about.
+        rows: int64 `[n]` of the images in question.
     """
     none = np.zeros(len(rows), bool)
     try:
@@ -46,13 +46,15 @@ def trained_on(run: Run, manifest: Manifest, rows: np.ndarray) -> Overlap:
     except UserError as error:
         return Overlap(none, none, str(error).splitlines()[0])
     seen = np.sort(np.concatenate([data.split.train, data.split.val]))
-    theirs = _contents(manifest, rows, "comparing")
-    ours = _contents(data.manifest, seen, "comparing with what the run was trained on:")
-    if len(ours.bad) == len(seen):
+    other_contents = _contents(manifest, rows, "comparing")
+    own_contents = _contents(data.manifest, seen, "comparing with what the run was trained on:")
+    if len(own_contents.bad) == len(seen):
         return Overlap(none, none, f"no image under {data.manifest.root} can be read")
-    copies = find_copies([*theirs.digests, *ours.digests], np.concatenate([theirs.looks, ours.looks]))
-    place = np.arange(len(rows))
-    equal, alike = copies.partners(place, np.arange(len(rows), len(rows) + len(seen)))
+    copies = find_copies(
+        [*other_contents.digests, *own_contents.digests], np.concatenate([other_contents.looks, own_contents.looks])
+    )
+    indices = np.arange(len(rows))
+    equal, alike = copies.partners(indices, np.arange(len(rows), len(rows) + len(seen)))
     return Overlap(equal, alike)
 
 

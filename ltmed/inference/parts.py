@@ -28,7 +28,7 @@ from ltmed.nn.frozen import Frozen
 from ltmed.runs import predictions, record
 from ltmed.runs.dataset import open_dataset
 from ltmed.runs.reader import Run
-from ltmed.training.frozen import attach_features, described
+from ltmed.training.frozen import attach_features, view_descriptions
 from ltmed.utils.allocator import keep_freed_memory
 from ltmed.utils.files import replacing
 from ltmed.utils.progress import bar
@@ -56,8 +56,8 @@ class Labelled:
     rows: Tensor
     """int64 `[N]`, of the manifest."""
     classes: tuple[str, ...]
-    cuts: np.ndarray | None = None
-    """`[K]`, where each of several labels is decided; None of images with one."""
+    thresholds: np.ndarray | None = None
+    """`[K]` of several labels; None of images with one label."""
 
     @property
     def evaluation(self) -> Evaluation:
@@ -68,9 +68,9 @@ class Labelled:
     @property
     def table(self) -> pd.DataFrame:
         """The rows of predictions.parquet; of several members with one label an image also their disagreement."""
-        apart = len(self.members) > 1 and self.cuts is None
-        further = disagreement(self.members).numpy() if apart else None
-        return predictions.table_of(self.manifest, self.evaluation, self.cuts, further)
+        has_disagreement = len(self.members) > 1 and self.thresholds is None
+        column = disagreement(self.members).numpy() if has_disagreement else None
+        return predictions.table_of(self.manifest, self.evaluation, self.thresholds, column)
 
     @property
     def predictions(self) -> predictions.Predictions:
@@ -78,10 +78,10 @@ class Labelled:
         group = None if self.manifest.groups is None else self.manifest.group_name
         return predictions.from_table(self.table, self.classes, group)
 
-    def select(self, chosen: np.ndarray) -> Labelled:
-        """Those of some images, a mask `[N]`."""
-        kept = torch.from_numpy(chosen)
-        return replace(self, members=self.members[:, kept], labels=self.labels[kept], rows=self.rows[kept])
+    def select(self, mask: np.ndarray) -> Labelled:
+        """The predictions for some images, given as a mask `[N]`."""
+        selected = torch.from_numpy(mask)
+        return replace(self, members=self.members[:, selected], labels=self.labels[selected], rows=self.rows[selected])
 
 
 def joined(parts: Sequence[Labelled]) -> Labelled:
@@ -93,7 +93,7 @@ def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration of a run with changes to where its data are (`dataset.root`, `cache_dir`, ...).
 
     Raises:
-        UserError: an override that is about something else than the data.
+        UserError: an override of anything but the data.
     """
     from omegaconf import OmegaConf
 
@@ -101,14 +101,14 @@ def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:
 
     cfg = run.config.copy()
     OmegaConf.set_readonly(cfg, False)
-    for word in overrides:
-        key = setting(word).lstrip("+")
+    for override in overrides:
+        key = setting(override).lstrip("+")
         if not key.startswith("dataset.") and key != "cache_dir":
             raise UserError(
-                f"{word} would change the run",
+                f"{override} would change the run",
                 "Only dataset.* and cache_dir may be given; dataset=NAME for other data.",
             )
-        value: object = OmegaConf.from_dotlist([f"value={word.split('=', 1)[1]}"]).value
+        value: object = OmegaConf.from_dotlist([f"value={override.split('=', 1)[1]}"]).value
         OmegaConf.update(cfg, key, value, force_add=True)
     return cfg
 
@@ -126,32 +126,32 @@ def own_part(
         views: of every image, from `ltmed.inference.ensemble.VIEWS`.
 
     Raises:
-        UserError: the images are not where they were, or are other ones; a file of the run is missing.
+        UserError: the images are missing or have changed; a file of the run is missing.
     """
     cfg = own_config(run, overrides)
     data = open_dataset(cfg, run.path)
     data.open()
     assert data.cache is not None
-    network, chosen = load_network(run), device_named(device)
+    network, torch_device = load_network(run), device_named(device)
     rows = data.split.parts[part]
     labels = data.manifest.labels[rows]
     batches: Iterable[Batch] = EvalLoader(data.cache, rows, labels, data.evaluation, threads=data.threads)
     if is_frozen(cfg) and cfg.features.cache and len(views) == 1:  # Features are of images as they are.
-        batches = _kept_features(cfg, network, data, rows, chosen)
-    found = _predict(run, network, batches, len(rows), chosen, views)
-    return _labelled(run, data.manifest, found, rows, labels)
+        batches = _cached_features(cfg, network, data, rows, torch_device)
+    probabilities = _predict(run, network, batches, len(rows), torch_device, views)
+    return _labelled(run, data.manifest, probabilities, rows, labels)
 
 
-def _kept_features(
+def _cached_features(
     cfg: DictConfig, network: Network, data: DataModule, rows: np.ndarray, device: torch.device
 ) -> Iterable[Batch]:
-    """The features of a frozen encoder, which are on the disk where the run was trained here."""
+    """The cached features of a frozen encoder, which are on disk if the run was trained on this machine."""
     from ltmed.data.cache.features import View
 
     network.encoder = Frozen(network.encoder)
     attach_features(cfg, network, data, "gpu" if device.type == "cuda" else "cpu")
     assert data.features is not None
-    view = View(data.evaluation, described(cfg.evaluation, 1)[0])
+    view = View(data.evaluation, view_descriptions(cfg.evaluation, 1)[0])
     return FeatureEvalLoader(data.features, rows, data.manifest.labels[rows], view)
 
 
@@ -169,7 +169,7 @@ def other_images(
     Args:
         run: a finished run.
         manifest: of the other data set, its classes any.
-        rows: int64 `[n]` of the images that are wanted.
+        rows: int64 `[n]` of the images to predict.
         labels: int64 `[n]`, classes of the run, or -1; of several labels float32 `[n, K]`.
         cfg: with `cache_dir`, and the data set's `on_bad_image` and `threads`.
         device: see `ltmed.inference.predictor.Predictor`.
@@ -189,14 +189,14 @@ def other_images(
     if not len(rows):
         raise UserError(f"No image of {manifest.name} can be evaluated", "Look at its files with ltmed check.")
     loader = EvalLoader(cache, rows, labels, build(run.config.evaluation), threads=cfg.dataset.threads)
-    found = _predict(run, load_network(run), loader, len(rows), device_named(device), views)
-    return _labelled(run, manifest, found, rows, labels)
+    probabilities = _predict(run, load_network(run), loader, len(rows), device_named(device), views)
+    return _labelled(run, manifest, probabilities, rows, labels)
 
 
 def validation(run: Run, overrides: Sequence[str] = (), device: str = "auto") -> predictions.Predictions:
     """Predictions for the validation part: those that the run recorded, else from its images and its checkpoint.
 
-    What had to be computed is kept in the run's folder, where it can be written to.
+    Computed predictions are saved in the run's folder if it is writable.
 
     Raises:
         UserError: it is not recorded, and the images or the checkpoint are not there.
@@ -206,7 +206,7 @@ def validation(run: Run, overrides: Sequence[str] = (), device: str = "auto") ->
     except FileNotFoundError:
         pass
     try:
-        made = own_part(run, "val", overrides, device)
+        predicted = own_part(run, "val", overrides, device)
     except UserError as error:
         raise UserError(
             f"{run.path} has no {record.VALIDATION}, and its validation images cannot be predicted again: {error}",
@@ -214,16 +214,16 @@ def validation(run: Run, overrides: Sequence[str] = (), device: str = "auto") ->
         ) from None
     try:
         with replacing(run.path / record.VALIDATION) as partial:
-            made.table.to_parquet(partial, index=False)
+            predicted.table.to_parquet(partial, index=False)
     except OSError:  # A run on a read-only disk: computed again next time.
         pass
-    return made.predictions
+    return predicted.predictions
 
 
 def thresholds_of(run: Run) -> np.ndarray | None:
-    """Where a run decides each of several labels, float64 `[K]`; None of images with one label."""
-    found = run.metrics["test"].get("thresholds")
-    return None if found is None else np.array([found[code] for code in run.classes], dtype=np.float64)
+    """The thresholds of a run with several labels, float64 `[K]`; None of images with one label."""
+    thresholds = run.metrics["test"].get("thresholds")
+    return None if thresholds is None else np.array([thresholds[code] for code in run.classes], dtype=np.float64)
 
 
 def _labelled(run: Run, manifest: Manifest, members: Tensor, rows: np.ndarray, labels: np.ndarray) -> Labelled:
@@ -241,22 +241,22 @@ def _predict(
         keep_freed_memory()
     network = network.to(device)
     mean, std = (
-        255 * torch.tensor(list(each), device=device) for each in (run.config.pixels.mean, run.config.pixels.std)
+        255 * torch.tensor(list(values), device=device) for values in (run.config.pixels.mean, run.config.pixels.std)
     )
-    kind = _AUTOCAST.get(str(run.config.trainer.precision))
-    if device.type == "cpu" and kind is torch.float16:
-        kind = None  # Which no run on a CPU has: it was trained on a GPU.
-    found = []
+    dtype = _AUTOCAST.get(str(run.config.trainer.precision))
+    if device.type == "cpu" and dtype is torch.float16:
+        dtype = None  # CPUs have no float16 autocast: the run was trained on a GPU.
+    probabilities = []
     with bar("predicting", number, None) as advance:
         for batch in batches:
             images = batch.images.to(device)
             if images.ndim > 2:
                 images = normalise(images, mean, std)
             precision: AbstractContextManager[object] = (
-                nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
+                nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
             )
             with precision:
                 logits = torch.stack([network(view(images)) for view in views]).float().cpu()
-            found.append(logits.sigmoid() if run.multilabel else logits.softmax(2))
+            probabilities.append(logits.sigmoid() if run.multilabel else logits.softmax(2))
             advance(len(batch.indices))
-    return torch.cat(found, 1)
+    return torch.cat(probabilities, 1)

@@ -1,6 +1,6 @@
 """Predictions of a trained network for image files: threads that decode, and compute where there is no GPU.
 
-Letters: B images of a batch, S the side of what the network sees, K classes.
+Letters: B images of a batch, S the side of the network's input, K classes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ltmed.inference.preprocessing import Preprocessing
 from ltmed.runs.reader import Run
 
 _AHEAD = 2
-"""Pieces that wait for a thread, so that none waits for a piece."""
+"""Pieces queued beyond the number of threads, so that no thread waits."""
 
-_LEAST = 8
-"""Fewer images at once do not pay for a call of the network."""
+_MIN_PIECE = 8
+"""Smallest piece: fewer images at once do not pay for a call of the network."""
 
 
 class Predictor:
@@ -52,7 +52,7 @@ class Predictor:
     `predicted_<class>` (1 or 0) says the decision on each.
 
     Args:
-        run_dir: folder of a finished run, or the run; its data are not needed. More of them follow as further
+        run_dir: folder of a finished run, or the run; its data are not needed. Further runs follow as
             positional arguments.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or another name that torch knows.
         batch_size: B, images in the network at once; on a CPU all threads together.
@@ -81,11 +81,11 @@ class Predictor:
             self.ensemble = Ensemble([run_dir, *more], self.device, VIEWS[tta])
         self.classes, self.names = self.ensemble.classes, self.ensemble.names
         self.batch_size, self.threads = batch_size, threads or usable_cores()
-        cuts = self.ensemble.thresholds
-        self._cuts = None if cuts is None else torch.tensor(cuts, device=self.device)
-        self._turns = None if self.device.type == "cpu" else Lock()
-        only = self.ensemble.members[0].network if len(self.ensemble) == 1 and cuts is None else None
-        self._distances = None if only is None else centre_distances(only.classifier)
+        thresholds = self.ensemble.thresholds
+        self._thresholds = None if thresholds is None else torch.tensor(thresholds, device=self.device)
+        self._gpu_lock = None if self.device.type == "cpu" else Lock()
+        network = self.ensemble.members[0].network if len(self.ensemble) == 1 and thresholds is None else None
+        self._distances = None if network is None else centre_distances(network.classifier)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -96,11 +96,11 @@ class Predictor:
     def columns(self) -> dict[str, type]:
         """Columns of every table, with `str` or `float` (32 bits)."""
         probabilities = [f"prob_{code}" for code in self.classes]
-        if self._cuts is not None:
+        if self._thresholds is not None:
             numbers = [*probabilities, *(f"predicted_{code}" for code in self.classes)]
         else:
-            further = [*["distance"] * (self._distances is not None), *["disagreement"] * (len(self.ensemble) > 1)]
-            numbers = ["probability", *probabilities, *further]
+            extra = [*["distance"] * (self._distances is not None), *["disagreement"] * (len(self.ensemble) > 1)]
+            numbers = ["probability", *probabilities, *extra]
         return {"image": str, "predicted": str, "name": str, **dict.fromkeys(numbers, float), "error": str}
 
     def __call__(self, files: Sequence[str | Path]) -> pd.DataFrame:
@@ -108,29 +108,29 @@ class Predictor:
         tables = list(self.batches(files))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(self.columns))
 
-    def batches(self, files: Sequence[str | Path], shown: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-        """The same table in pieces of at most B rows; what is in memory does not grow with the number of files.
+    def batches(self, files: Sequence[str | Path], names: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """The same table in pieces of at most B rows; memory does not grow with the number of files.
 
         Args:
             files: paths.
-            shown: what column `image` calls them; None takes the paths.
+            names: their names in the column `image`; None takes the paths.
         """
-        shown = [str(file) for file in files] if shown is None else shown
+        names = [str(file) for file in files] if names is None else names
         size = self._piece(len(files))
         pieces = (slice(start, start + size) for start in range(0, len(files), size))
         workers = min(self.threads, max(1, -(-len(files) // size)))
         with silent_opencv(), self._pool(workers) as pool:
             pending = deque(
-                pool.submit(self._table, shown[piece], files[piece]) for piece in islice(pieces, workers + _AHEAD)
+                pool.submit(self._table, names[piece], files[piece]) for piece in islice(pieces, workers + _AHEAD)
             )
             while pending:
                 table = pending.popleft().result()
-                pending.extend(pool.submit(self._table, shown[piece], files[piece]) for piece in islice(pieces, 1))
+                pending.extend(pool.submit(self._table, names[piece], files[piece]) for piece in islice(pieces, 1))
                 yield table
 
     def _piece(self, files: int) -> int:
         """Images of one piece: every thread has one, and the network never more than about B of all threads at once."""
-        at_once = self.batch_size if self._turns else max(_LEAST, -(-self.batch_size // self.threads))
+        at_once = self.batch_size if self._gpu_lock else max(_MIN_PIECE, -(-self.batch_size // self.threads))
         return max(1, min(at_once, self.batch_size, -(-files // self.threads)))
 
     @contextmanager
@@ -152,7 +152,7 @@ class Predictor:
             torch.set_num_threads(before)
 
     def _read(self, file: str | Path) -> list[np.ndarray] | str:
-        """What the members see of a file: an image for each different preprocessing, or why there is none."""
+        """The members' input for a file: an image for each preprocessing, or the reason why there is none."""
         try:
             data = Path(file).read_bytes()
             return [prepare(data) for prepare in self.ensemble.preprocessings]
@@ -161,24 +161,26 @@ class Predictor:
         except (ValueError, UserError) as error:  # A bad image, an impossible name, DICOM without pydicom.
             return str(error)
 
-    def _table(self, shown: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
-        squares = [self._read(file) for file in files]
+    def _table(self, images: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
+        inputs = [self._read(file) for file in files]
         numbers = [name for name, kind in self.columns.items() if kind is float]
-        values = np.full((len(squares), len(numbers)), np.nan, np.float32)
-        codes, names = (np.full(len(squares), None, object) for _ in range(2))
-        readable = [row for row, square in enumerate(squares) if not isinstance(square, str)]
+        values = np.full((len(inputs), len(numbers)), np.nan, np.float32)
+        codes, names = (np.full(len(inputs), None, object) for _ in range(2))
+        readable = [row for row, image in enumerate(inputs) if not isinstance(image, str)]
         if readable:
-            seen = zip(*(squares[row] for row in readable), strict=True)
-            pixels = [torch.from_numpy(np.stack(images)) for images in seen]
-            with self._turns or nullcontext():
+            seen = zip(*(inputs[row] for row in readable), strict=True)
+            pixels = [torch.from_numpy(np.stack(arrays)) for arrays in seen]
+            with self._gpu_lock or nullcontext():
                 predicted, values[readable] = self._predict(pixels)
-            for words, cells in ((self.classes, codes), (self.names, names)):
-                cells[readable] = [_JOIN.join(words[k] for k in chosen) for chosen in predicted]
-        found: dict[str, Any] = {"image": shown, "predicted": codes, "name": names}
-        found |= {name: values[:, place] for place, name in enumerate(numbers)}
-        found["error"] = [square if isinstance(square, str) else None for square in squares]
+            for texts, cells in ((self.classes, codes), (self.names, names)):
+                cells[readable] = [_JOIN.join(texts[k] for k in indices) for indices in predicted]
+        columns: dict[str, Any] = {"image": images, "predicted": codes, "name": names}
+        columns |= {name: values[:, column] for column, name in enumerate(numbers)}
+        columns["error"] = [image if isinstance(image, str) else None for image in inputs]
         # Without the type, a column that is None throughout would be one of numbers.
-        return pd.DataFrame({name: pd.Series(found[name], dtype=_DTYPES[kind]) for name, kind in self.columns.items()})
+        return pd.DataFrame(
+            {name: pd.Series(columns[name], dtype=_DTYPES[kind]) for name, kind in self.columns.items()}
+        )
 
     @torch.inference_mode()
     def _predict(self, pixels: list[Tensor]) -> tuple[list[list[int]], np.ndarray]:
@@ -187,18 +189,18 @@ class Predictor:
             (member,) = self.ensemble.members
             features = member.features(pixels)
             probabilities = member.network.classifier(features).float().softmax(1)
-            most, predicted = probabilities.max(1, keepdim=True)
-            further = [self._distances(features).gather(1, predicted)]
-            return predicted.tolist(), torch.cat([most, probabilities, *further], 1).cpu().numpy()
+            confidence, predicted = probabilities.max(1, keepdim=True)
+            extra = [self._distances(features).gather(1, predicted)]
+            return predicted.tolist(), torch.cat([confidence, probabilities, *extra], 1).cpu().numpy()
         members = self.ensemble.probabilities(pixels)
         probabilities = members.mean(0)
-        if self._cuts is not None:
-            decided = probabilities >= self._cuts
-            chosen = [row.nonzero()[:, 0].tolist() for row in decided.cpu()]
-            return chosen, torch.cat([probabilities, decided.float()], 1).cpu().numpy()
-        further = [disagreement(members)[:, None]] if len(self.ensemble) > 1 else []
-        most, predicted = probabilities.max(1, keepdim=True)
-        return predicted.tolist(), torch.cat([most, probabilities, *further], 1).cpu().numpy()
+        if self._thresholds is not None:
+            decided = probabilities >= self._thresholds
+            predicted = [row.nonzero()[:, 0].tolist() for row in decided.cpu()]
+            return predicted, torch.cat([probabilities, decided.float()], 1).cpu().numpy()
+        extra = [disagreement(members)[:, None]] if len(self.ensemble) > 1 else []
+        confidence, predicted = probabilities.max(1, keepdim=True)
+        return predicted.tolist(), torch.cat([confidence, probabilities, *extra], 1).cpu().numpy()
 
 
 _JOIN = "|"
@@ -220,9 +222,9 @@ def device_named(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("torch sees no GPU", "Use the device cpu or auto.")
     try:
-        torch.zeros(1, device=device).tolist()  # Of the names that torch knows, most are of devices that are not here.
+        torch.zeros(1, device=device).tolist()  # Most devices that torch can name are not on this machine.
     except Exception as error:
         number = torch.cuda.device_count()
-        known = ["auto", "cpu", *(f"cuda:{place}" for place in range(number))]
+        known = ["auto", "cpu", *(f"cuda:{index}" for index in range(number))]
         raise UserError(f"There is no device {name} on this machine", f"Use one of {', '.join(known)}.") from error
     return device

@@ -1,4 +1,4 @@
-"""A finished run as something to use: its network, its classes, and how the images of its test part were made."""
+"""A finished run loaded for use: its network, its classes, and the preprocessing of its test part."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From the bytes of an image file to the pixels that a run's network sees. S: side of what it sees, in pixels."""
+    """From the bytes of an image file to the input of a run's network. S: side of that input, in pixels."""
 
     cache_size: int
     """Side of the square that the whole image, or its centre, becomes first."""
     fit: str
     """How it becomes one: `squash` or `crop`, see `ltmed.data.cache.decode.decode_square`."""
     intensity: Intensity
-    """What becomes of more than eight bits."""
+    """Maps more than eight bits to eight."""
     jpeg: bool
-    """Whether the run kept that square as a JPEG, so that its network was trained on what JPEG leaves of it."""
+    """Whether the run cached that square as a JPEG, so that its network was trained on compressed images."""
     view: Augmentation
     """Makes the test view of the square."""
     interpolation: str
@@ -54,16 +54,16 @@ class Preprocessing:
         """
         image = decode_square(data, self.cache_size, self.fit, self.interpolation, self.intensity)
         if self.jpeg:
-            kept = from_jpeg(to_jpeg(image))
-            assert kept is not None
-            image = kept
-        seen = np.empty((self.size, self.size, 3), np.uint8)
-        self.view(image, np.random.default_rng(0), seen)
-        return seen
+            decoded = from_jpeg(to_jpeg(image))
+            assert decoded is not None
+            image = decoded
+        output = np.empty((self.size, self.size, 3), np.uint8)
+        self.view(image, np.random.default_rng(0), output)
+        return output
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedRun:
     """A finished run with its network loaded. K classes."""
 
     run: Run
@@ -77,13 +77,13 @@ class Trained:
 
     @property
     def thresholds(self) -> list[float] | None:
-        """Of several labels, K in the order of the logits: where validation decided on each; None of one label."""
-        found = self.run.metrics["test"].get("thresholds")
-        return None if found is None else [found[code] for code in self.classes]
+        """Thresholds of several labels, K in the order of the logits, from the validation part; None of one label."""
+        thresholds = self.run.metrics["test"].get("thresholds")
+        return None if thresholds is None else [thresholds[code] for code in self.classes]
 
 
-def open_run(run_dir: str | Path | Run) -> Trained:
-    """Loads what is needed to use a run: from its folder alone, without its data.
+def open_run(run_dir: str | Path | Run) -> LoadedRun:
+    """Loads a run for use: from its folder alone, without its data.
 
     Args:
         run_dir: folder of a finished run, or the run.
@@ -94,7 +94,7 @@ def open_run(run_dir: str | Path | Run) -> Trained:
     run = finished_run(run_dir)
     network = load_network(run)
     names = [row["name"] for row in run.metrics["test"]["per_class"]]
-    return Trained(run, network, run.classes, names, _preprocessing(run))
+    return LoadedRun(run, network, run.classes, names, _preprocessing(run))
 
 
 def _preprocessing(run: Run) -> Preprocessing:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ltmed.nn.network import Network
 
 _PREFIX = "network."
-_AGAIN = "Copy the run again, or delete its folder and run its command again."
+_HINT = "Copy the run again, or delete its folder and run its command again."
 
 
 def finished_run(run_dir: str | Path | Run) -> Run:
@@ -66,8 +66,8 @@ def load_network(run: Run) -> Network:
     _required(file)
     state = dict(checkpoint.read(file)["state_dict"])
     if frozen:
-        kept = checkpoint.read(_required(run.path / ENCODER))["state_dict"]
-        state |= {f"{_PREFIX}encoder.{key}": value for key, value in kept.items()}
+        encoder = checkpoint.read(_required(run.path / ENCODER))["state_dict"]
+        state |= {f"{_PREFIX}encoder.{key}": value for key, value in encoder.items()}
     network = build_network(cfg, len(run.classes))
     try:
         network.load_state_dict(
@@ -75,7 +75,7 @@ def load_network(run: Run) -> Network:
         )
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"{file} is not of the network that {run.path}/config.yaml says: {reason}", _AGAIN) from error
+        raise UserError(f"{file} is not of the network that {run.path}/config.yaml says: {reason}", _HINT) from error
     if isinstance(network.encoder, Adapted):
         network.encoder = network.encoder.merge()
     return network.eval()

@@ -34,15 +34,15 @@ def scale(validation: Predictions, test: Predictions, *, resamples: int = 1000) 
         resamples: of the intervals.
     """
     if not test.multilabel:
-        found = calibration(
+        results = calibration(
             (validation.probabilities, validation.labels), (test.probabilities, test.labels), classes=test.classes,
             groups=test.groups, resamples=resamples,
         )  # fmt: skip
-        parts = (apply_temperature(part.probabilities, found["temperature"]) for part in (validation, test))
-        return Scaled(found, *parts)
+        parts = (apply_temperature(part.probabilities, results["temperature"]) for part in (validation, test))
+        return Scaled(results, *parts)
     fitted = fit_platt(validation.probabilities, validation.labels)
-    found = label_calibration(
+    results = label_calibration(
         fitted, validation.labels, (test.probabilities, test.labels), classes=test.classes, groups=test.groups,
         resamples=resamples,
     )  # fmt: skip
-    return Scaled(found, fitted(validation.probabilities), fitted(test.probabilities))
+    return Scaled(results, fitted(validation.probabilities), fitted(test.probabilities))

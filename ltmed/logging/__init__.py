@@ -1,1 +1,1 @@
-"""Where numbers go: metrics.csv, Weights & Biases, tables on the terminal."""
+"""Where metrics go: metrics.csv, Weights & Biases, tables on the terminal."""

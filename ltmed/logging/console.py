@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 LOW_SUPPORT = 10
-"""Below this many test images a class's numbers say little; the tables flag them."""
+"""Classes with fewer test images are flagged in the tables: their metrics are uncertain."""
 
-MOST_ROWS = 40
-"""Classes shown; of a data set with more, those with the lowest F1."""
+MAX_ROWS = 40
+"""At most so many classes are listed; of a data set with more, those with the lowest F1."""
 
-SPELLING = {
+DISPLAY_NAMES = {
     "macro_f1": "macro F1", "macro_auroc": "macro AUROC", "mcc": "MCC", "ece": "ECE", "macro_ap": "macro AP",
     "head_ap": "head AP", "medium_ap": "medium AP", "tail_ap": "tail AP", "micro_f1": "micro F1",
     "macro_ece": "macro ECE",
@@ -23,96 +23,100 @@ SPELLING = {
 }  # fmt: skip
 
 _COLUMNS = {False: ("precision", "recall", "f1", "auroc"), True: ("ap", "auroc", "f1", "precision", "recall")}
-"""Whether images carry several labels -> numbers of each class that are shown."""
+"""Whether images carry several labels -> metrics that are listed for each class."""
 _WITH_INTERVAL = {False: "recall", True: "ap"}
 _HEADINGS: dict[str, str] = {"f1": "F1", "auroc": "AUROC", "ap": "AP"}
 
 MIN_WIDTH = 110
-"""Columns of output to a pipe or a file; a terminal with fewer is shown no full class names."""
+"""Columns of output to a pipe or a file; full class names are left out on a narrower terminal."""
 
 
-def print_summary(found: dict[str, Any], console: Console | None = None) -> None:
-    """Prints what a person wants to know of a run: protocol, overall numbers with intervals, numbers per class.
+def print_summary(metrics: dict[str, Any], console: Console | None = None) -> None:
+    """Prints the results of a run: protocol, overall metrics with intervals, metrics per class.
 
     Args:
-        found: as returned by `ltmed.runs.record.collect` or `ltmed.runs.record.read`.
-        console: where to; None writes to standard output, plain text where that is not a terminal.
+        metrics: as returned by `ltmed.runs.record.collect` or `ltmed.runs.record.read`.
+        console: None writes to standard output, as plain text if it is not a terminal.
     """
     if console is None:
         console = Console()
         if not console.is_terminal:
             console = Console(width=max(console.width, MIN_WIDTH))
-    console.print(Group(_protocol(found), _overall(found), _classes(found, named=console.width >= MIN_WIDTH)))
+    console.print(Group(_protocol(metrics), _overall(metrics), _classes(metrics, named=console.width >= MIN_WIDTH)))
 
 
-def _protocol(found: dict[str, Any]) -> Text:
-    run, split = found["run"], found["split"]
+def _protocol(metrics: dict[str, Any]) -> Text:
+    run, split = metrics["run"], metrics["split"]
     parts = ", ".join(f"{part} {number:,}" for part, number in split["images"].items())
     lines = [
         f"{run['method']} on {run['dataset']}, fold {run['fold']}, seed {run['seed']}",
         f"Split: {split['name']} (hash {split['hash']}): {parts} images",
         f"Leakage: {leakage(split)}",
     ]
-    if cut := split.get("imbalance"):
-        counts = ", ".join(f"{code} {n:,} of {cut['requested'][code]:,}" for code, n in cut["achieved"].items())
-        lines.append(f"Long tail: {cut['achieved_ratio']:.1f} : 1, {cut['ratio']:g} : 1 requested ({counts})")
-    if found["test"]["absent"]:
-        absent = ", ".join(found["test"]["absent"])
-        lacking = "positive (or no negative) test images" if "thresholds" in found["test"] else "test images"
+    if imbalance := split.get("imbalance"):
+        counts = ", ".join(
+            f"{code} {n:,} of {imbalance['requested'][code]:,}" for code, n in imbalance["achieved"].items()
+        )
+        lines.append(
+            f"Long tail: {imbalance['achieved_ratio']:.1f} : 1, {imbalance['ratio']:g} : 1 requested ({counts})"
+        )
+    if metrics["test"]["absent"]:
+        absent = ", ".join(metrics["test"]["absent"])
+        lacking = "positive (or no negative) test images" if "thresholds" in metrics["test"] else "test images"
         lines.append(f"No {lacking} of {absent}: not scored, not part of any average.")
-    if found["skipped"]:
-        lines.append(f"Unreadable, took no part: {len(found['skipped']):,} images (metrics.json lists them).")
-    lines += [f"Warning: {sentence}." for sentence in found.get("warnings", ())]
+    if metrics["skipped"]:
+        lines.append(f"Unreadable, took no part: {len(metrics['skipped']):,} images (metrics.json lists them).")
+    lines += [f"Warning: {sentence}." for sentence in metrics.get("warnings", ())]
     return Text("\n".join(["", *lines]))
 
 
 def leakage(split: dict[str, Any]) -> str:
-    """What metrics.json says about images of one group on both sides of a split, in words."""
-    found, group = split["leakage"], split["group"]
-    if found is None:
+    """What metrics.json says about images of one group on both sides of a split, as a sentence."""
+    leak, group = split["leakage"], split["group"]
+    if leak is None:
         return "unknown, the data set says nothing on which images are of one lesion or patient"
-    if not found["leaking"]:
+    if not leak["leaking"]:
         return f"none, no {group} has images in both training and test part"
-    share = f"{100 * found['fraction']:.1f} % of the test images ({found['leaking']:,} of {found['images']:,})"
+    share = f"{100 * leak['fraction']:.1f} % of the test images ({leak['leaking']:,} of {leak['images']:,})"
     return f"{share} are of a {group} that has training images too"
 
 
-def _overall(found: dict[str, Any]) -> Group:
-    test, intervals = found["test"], found["test"]["intervals"]
+def _overall(metrics: dict[str, Any]) -> Group:
+    test, intervals = metrics["test"], metrics["test"]["intervals"]
     table = _table("metric")
     for heading in ("test", f"{100 * intervals['level']:.0f} % interval", "validation"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, value in test["scalars"].items():
         table.add_row(
-            SPELLING.get(name, name.replace("_", " ")),
+            DISPLAY_NAMES.get(name, name.replace("_", " ")),
             _number(value),
             _interval(intervals["scalars"][name]),
-            _number(found["val"]["scalars"][name]),
+            _number(metrics["val"]["scalars"][name]),
             style="bold" if name in ("balanced_accuracy", "macro_f1", "macro_ap") else "",
         )
-    drawn = f"{intervals['resamples']:,} resamples of {intervals['units']:,} {intervals['unit']}s"
-    return _titled(f"Test part, {test['images']:,} images", table, f"Intervals: percentiles over {drawn}.")
+    resampled = f"{intervals['resamples']:,} resamples of {intervals['units']:,} {intervals['unit']}s"
+    return _titled(f"Test part, {test['images']:,} images", table, f"Intervals: percentiles over {resampled}.")
 
 
-def _classes(found: dict[str, Any], named: bool) -> Group:
-    rows, intervals = found["test"]["per_class"], found["test"]["intervals"]["per_class"]
-    trained, notes = found["split"]["counts"]["train"], [f"Tiers: {found['tiers']['rule']}."]
-    multilabel = "thresholds" in found["test"]
-    shown, with_interval = _COLUMNS[multilabel], _WITH_INTERVAL[multilabel]
+def _classes(metrics: dict[str, Any], named: bool) -> Group:
+    rows, intervals = metrics["test"]["per_class"], metrics["test"]["intervals"]["per_class"]
+    trained, notes = metrics["split"]["counts"]["train"], [f"Tiers: {metrics['tiers']['rule']}."]
+    multilabel = "thresholds" in metrics["test"]
+    columns, with_interval = _COLUMNS[multilabel], _WITH_INTERVAL[multilabel]
     if multilabel:
         notes.append("F1, precision and recall are those at the thresholds that the validation part chose.")
-    if len(rows) > MOST_ROWS:
-        notes.append(f"The {MOST_ROWS} lowest F1 of {len(rows)} classes; metrics.json has all.")
-        rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MOST_ROWS]
+    if len(rows) > MAX_ROWS:
+        notes.append(f"The {MAX_ROWS} lowest F1 of {len(rows)} classes; metrics.json has all.")
+        rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:MAX_ROWS]
     if any(0 < row["support"] < LOW_SUPPORT for row in rows):
         notes.append(f"! fewer than {LOW_SUPPORT} test images: neither the number nor its interval says much.")
     table = _table("class")
     table.add_column("tier", no_wrap=True)
     headings = ["train", "test"]
-    for name in shown:
+    for name in columns:
         headings += [_HEADINGS.get(name, name), *["interval"] * (name == with_interval)]
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=5)  # The name may be cut, a number not.
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5)  # A name may be truncated, a number not.
     if named:
         table.add_column("name", no_wrap=True)
     for row in rows:
@@ -123,7 +127,7 @@ def _classes(found: dict[str, Any], named: bool) -> Group:
             f"{row['support']:,}{'!' if 0 < row['support'] < LOW_SUPPORT else ' '}",
             *(
                 cell
-                for name in shown
+                for name in columns
                 for cell in (
                     _number(row[name]),
                     *[_interval(intervals[row["class"]][name])] * (name == with_interval),

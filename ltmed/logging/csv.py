@@ -21,13 +21,13 @@ COLUMNS = ("stage", "epoch", "step", "name", "value")
 class CSVLogger(Logger):
     """Appends to `metrics.csv` in the run directory: one row (stage, epoch, step, name, value) per number.
 
-    Lightning's own CSV logger starts its file anew in a resumed run. This one keeps it: `rewind` drops what the
-    replayed epochs will log again, so that the file of a run that was killed and resumed equals that of one that
-    never was. Only the first rank writes.
+    Lightning's own CSV logger overwrites its file in a resumed run. This one keeps it: `rewind` drops the rows that the
+    replayed epochs will log again, so that the file of a run that was killed and resumed equals that of an
+    uninterrupted run. Only the first rank writes.
 
     Args:
         run_dir: the run's folder.
-        name: what the run is called.
+        name: the run's name.
         config: the run's resolved configuration, for loggers that show it.
     """
 
@@ -62,7 +62,7 @@ class CSVLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Takes numbers by name; an entry `epoch`, which Lightning adds, fills that column instead of a row."""
+        """Logs metrics by name; an entry `epoch`, which Lightning adds, fills that column instead of a row."""
         epoch = metrics.get("epoch")
         epoch = "" if epoch is None else int(epoch)
         for name, value in metrics.items():
@@ -83,12 +83,12 @@ class CSVLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Writes what is left."""
+        """Writes the rows that are still pending."""
         self.save()
 
     @rank_zero_only
     def rewind(self, stage: str, epoch: int) -> None:
-        """Begins or continues `stage`: forgets what it logged from `epoch` (counted from 0) on, to be logged again.
+        """Begins or continues `stage`: drops what it logged from `epoch` (counted from 0) on, to be logged again.
 
         Rows of a stage are in order of time; all after its last row from before `epoch` go, so rows without an epoch
         (Lightning's callbacks log some) go with the epoch that they belong to. A half-written last line goes too.
@@ -103,25 +103,25 @@ class CSVLogger(Logger):
         last = earlier[-1] if earlier else -1
         write_atomic(self.file, _lines(row for i, row in enumerate(rows) if row[0] != stage or i <= last))
 
-    def kept(self, stage: str) -> Iterator[tuple[dict[str, float], int]]:
-        """What metrics.csv has of a stage, as it was given to `log_metrics`: numbers by name, and their step."""
+    def logged(self, stage: str) -> Iterator[tuple[dict[str, float], int]]:
+        """The rows of a stage in metrics.csv, as they were passed to `log_metrics`: metrics by name, and their step."""
         if not self.file.exists():
             return
         with self.file.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["stage"] == stage and row["step"]]
-        for (epoch, step), together in groupby(rows, lambda row: (row["epoch"], row["step"])):
-            numbers = {row["name"]: float(row["value"]) for row in together}
-            yield {**numbers, "epoch": int(epoch)} if epoch else numbers, int(step)
+        for (epoch, step), group in groupby(rows, lambda row: (row["epoch"], row["step"])):
+            metrics = {row["name"]: float(row["value"]) for row in group}
+            yield {**metrics, "epoch": int(epoch)} if epoch else metrics, int(step)
 
     @rank_zero_only
-    def log_final(self, found: dict[str, Any]) -> None:
-        """Adds the test numbers of a finished run, once however often it is called.
+    def log_final(self, results: dict[str, Any]) -> None:
+        """Adds the test metrics of a finished run, once however often it is called.
 
         Args:
-            found: as returned by `ltmed.runs.record.collect`.
+            results: as returned by `ltmed.runs.record.collect`.
         """
         self.rewind("test", 0)
-        scalars = found["test"]["scalars"]
+        scalars = results["test"]["scalars"]
         self._pending += [("test", "", "", f"test/{name}", repr(_float(value))) for name, value in scalars.items()]
         self.save()
 

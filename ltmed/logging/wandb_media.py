@@ -1,4 +1,4 @@
-"""What Weights & Biases shows of a run besides its curves: tags that runs are found by, and figures."""
+"""What Weights & Biases shows of a run besides its curves: tags to filter runs by, and figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltmed.runs.job import RunName
 
 def tags(name: RunName) -> list[str]:
     """Data set, method and split: what runs are filtered by."""
-    # Short of W&B's limit of 64 letters, and each once: a data set may be called like a method.
+    # W&B allows 64 characters, and a tag only once: a data set may have the name of a method.
     return list(dict.fromkeys(tag[:64] for tag in (name.dataset, name.method, name.split)))
 
 

@@ -17,7 +17,7 @@ SCORES = {
 CURVES = {"validation: balanced accuracy": r".*/val/balanced_accuracy", "training loss": r".*/train/loss"}
 FIGURES = ["figures/confusion_matrix", "figures/recall_by_size", "figures/reliability"]
 ROW = "row"
-"""Key of what all folds and seeds of a method with its settings have in common."""
+"""Key that all folds and seeds of a method with its settings have in common."""
 WIDTH, HEIGHT = 12, 8
 """Of a panel; W&B's page has 24 columns."""
 
@@ -60,10 +60,10 @@ def build(planned: dict[str, Any]) -> Any:
     wr: Any = v2
 
     blocks: list[Any] = [wr.TableOfContents()]
-    place = {"entity": planned["entity"] or "", "project": planned["project"]}
+    location = {"entity": planned["entity"] or "", "project": planned["project"]}
     for section in planned["sections"]:
         runs = wr.Runset(
-            **place,
+            **location,
             name=section["title"],
             filters=[expr.Tags().isin([tag]) for tag in section["tags"]],
             groupby=[f"config.{section['groupby']}"],
@@ -93,17 +93,17 @@ def save(planned: dict[str, Any]) -> str:
     """Builds and saves the report; gives its address.
 
     Raises:
-        UserError: the library is not installed, nobody is logged in, or W&B refuses the report.
+        UserError: the library is not installed, no account is logged in, or W&B refuses the report.
     """
     if find_spec("wandb_workspaces") is None:
         raise UserError("wandb-workspaces is not installed", "pip install 'ltmed[reports]', or look with --dry-run.")
     import wandb
 
     try:
-        known = wandb.login(prompt=False, verify=False)
+        logged_in = wandb.login(prompt=False, verify=False)
     except (wandb.Error, ValueError):
-        known = False
-    if not known:
+        logged_in = False
+    if not logged_in:
         raise UserError("Nobody is logged in to Weights & Biases", "Run `wandb login`, or look with --dry-run.")
     report = build(planned)
     try:

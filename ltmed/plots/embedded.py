@@ -16,14 +16,14 @@ from ltmed.report.renderers.html import EmbeddedFigure
 def embedded(
     caption: str, description: str, plot: Callable[..., Figure], *, wide: bool = False, narrow: float | None = None
 ) -> Iterator[EmbeddedFigure]:
-    """The figure of a caption; nothing and a warning where it cannot be plotted.
+    """Yields the figure of a caption; nothing, with a warning, if it cannot be plotted.
 
     Args:
         caption: below it.
         description: for readers who cannot see it.
-        plot: of it, with an option `width` if there is a narrow one.
+        plot: plots the figure, with an option `width` if there is a narrow one.
         wide: see `EmbeddedFigure`.
-        narrow: inches of a narrow figure besides.
+        narrow: width in inches of an additional narrow figure.
     """
     try:
         svg = _svg(plot())

@@ -1,4 +1,4 @@
-"""The worst errors of a run as a figure: each image beside the maps of where its network saw evidence."""
+"""The worst errors of a run as a figure: each image beside its maps of evidence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltmed.inference.neighbours import open_images
 from ltmed.plots import style, titles
 from ltmed.plots.explanations import Explainer, test_cases, worst_errors, worst_misses
 from ltmed.plots.run.data import RunData
-from ltmed.report.renderers.explanations import Explained
+from ltmed.report.renderers.explanations import ExplainedImage
 from ltmed.runs.reader import Run
 
 _SIDE, _TEXT = 1.9, 0.35
@@ -42,24 +42,24 @@ def error_maps(run: Run, number: int, codes: Sequence[str], device: torch.device
         missed = f"with {code} is missed" if run.multilabel else "of a tail class is misclassified"
         raise UserError(f"no test image {missed}")
     explainer, data = Explainer(run, device), open_images(run)
-    found = [explained for case in test_cases(run, rows, data) for explained, _ in explainer([case], code)]
-    return _figure(RunData(run).title, found)
+    images = [explained for case in test_cases(run, rows, data) for explained, _ in explainer([case], code)]
+    return _figure(RunData(run).title, images)
 
 
 @style.styled
-def _figure(title: str, found: Sequence[Explained]) -> Figure:
-    columns = max(len(one.pictures) for one in found)
-    figure = style.new_figure(len(found) * (_SIDE + _TEXT) + 0.6, max(columns * (_SIDE + 0.5), 5.0))
-    for axes, one in zip(figure.subplots(len(found), columns, squeeze=False), found, strict=True):
-        facts = ", ".join(f"{key} {value}" for key, value in one.facts)
+def _figure(title: str, images: Sequence[ExplainedImage]) -> Figure:
+    columns = max(len(explained.figures) for explained in images)
+    figure = style.new_figure(len(images) * (_SIDE + _TEXT) + 0.6, max(columns * (_SIDE + 0.5), 5.0))
+    for axes, explained in zip(figure.subplots(len(images), columns, squeeze=False), images, strict=True):
+        facts = ", ".join(f"{key} {value}" for key, value in explained.facts)
         captions = [
-            f"{Path(one.title).name}\n{facts}",
-            *(picture.caption.replace(": ", ":\n") for picture in one.pictures[1:]),
+            f"{Path(explained.title).name}\n{facts}",
+            *(image.caption.replace(": ", ":\n") for image in explained.figures[1:]),
         ]
         for ax in axes:
             ax.set_axis_off()
-        for ax, picture, caption in zip(axes, one.pictures, captions, strict=False):
-            ax.imshow(Image.open(io.BytesIO(picture.png)))
+        for ax, image, caption in zip(axes, explained.figures, captions, strict=False):
+            ax.imshow(Image.open(io.BytesIO(image.png)))
             lines = [style.label(line, 34) for line in caption.splitlines()]
             ax.set_title("\n".join(lines), fontsize=titles.LEGEND_SIZE)
     titles.title(figure, title, "Grad-CAM: each map has its strongest evidence at the brightest colour")

@@ -1,6 +1,6 @@
-"""Pictures of where a network saw evidence: the maps of `ltmed.inference.class_maps` laid over their images.
+"""Images with maps of evidence: the maps of `ltmed.inference.class_maps` blended with their images.
 
-Letters: B images, S side of what the network sees, K classes.
+Letters: B images, S side of the network's input, K classes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ltmed.data.datamodule import DataModule
 from ltmed.inference import neighbours
 from ltmed.inference.class_maps import ClassMaps
 from ltmed.inference.ensemble import VIEWS, Ensemble
-from ltmed.report.renderers.explanations import Explained, Picture
+from ltmed.report.renderers.explanations import CaptionedImage, ExplainedImage
 from ltmed.runs.reader import Run
 
 COLOURS = "inferno"
 STRENGTH = 0.7
-"""How much of the image the strongest evidence hides."""
-SHOWN = 5
-"""Classes with the largest probabilities that are listed."""
+"""Opacity of the strongest evidence."""
+MAX_LISTED = 5
+"""At most so many classes are listed, those with the largest probabilities."""
 
 
 def overlay(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """An image under its map; where the map is 0 the image is as it was.
+    """An image blended with its map; unchanged where the map is 0.
 
     Args:
         image: uint8 [S, S, 3].
@@ -40,8 +40,8 @@ def overlay(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
         uint8 [S, S, 3].
     """
     colours = 255 * np.asarray(colormaps[COLOURS](evidence))[..., :3]
-    cover = STRENGTH * evidence[..., None]
-    return np.rint((1 - cover) * image + cover * colours).astype(np.uint8)
+    opacity = STRENGTH * evidence[..., None]
+    return np.rint((1 - opacity) * image + opacity * colours).astype(np.uint8)
 
 
 def worst_errors(run: Run, number: int, tier: str = "tail") -> pd.DataFrame:
@@ -57,12 +57,14 @@ def worst_errors(run: Run, number: int, tier: str = "tail") -> pd.DataFrame:
     """
     table = run.predictions
     wrong = table[(table["label"] != table["predicted"]) & table["label"].isin(run.metrics["tiers"][tier])]
-    own = [float(wrong.at[row, f"prob_{label}"]) for row, label in zip(wrong.index, wrong["label"], strict=True)]
-    return wrong.assign(true_probability=np.array(own, float)).nsmallest(number, "true_probability")
+    true_probabilities = [
+        float(wrong.at[row, f"prob_{label}"]) for row, label in zip(wrong.index, wrong["label"], strict=True)
+    ]
+    return wrong.assign(true_probability=np.array(true_probabilities, float)).nsmallest(number, "true_probability")
 
 
 def worst_misses(run: Run, number: int, code: str) -> pd.DataFrame:
-    """The test images with one of several labels that the run did not decide for, the least probable first.
+    """The test images with a label that the run did not predict, the least probable first.
 
     Args:
         run: finished, with its predictions.
@@ -83,21 +85,21 @@ class Case:
 
     title: str
     pixels: np.ndarray
-    """uint8 [S, S, 3], as the network sees it."""
+    """uint8 [S, S, 3], the network's input before normalisation."""
     labels: tuple[str, ...] = ()
-    """Class codes, if they are known. Of one class: its map is shown too where another one was predicted."""
+    """Class codes, if they are known. Of one class: its map is included too if another one was predicted."""
     facts: tuple[tuple[str, str], ...] = ()
 
 
 def test_cases(run: Run, rows: pd.DataFrame, data: DataModule) -> Iterator[Case]:
-    """Test images of a run with what they are and what they were taken for.
+    """Test images of a run with their true and predicted classes.
 
     Args:
         run: finished.
         rows: of its predictions.parquet, as `worst_errors` gives them.
         data: the run's data set, opened.
     """
-    places = {name: row for row, name in enumerate(data.manifest.images)}
+    rows_by_name = {name: row for row, name in enumerate(data.manifest.images)}
     kinds = ("labels", "predicted") if run.multilabel else ("label", "predicted")
     for name, row in zip(rows["image"], rows.to_dict("records"), strict=True):
         if run.multilabel:
@@ -107,11 +109,11 @@ def test_cases(run: Run, rows: pd.DataFrame, data: DataModule) -> Iterator[Case]
         else:
             labels, predicted = (row["label"],), (row["predicted"],)
         facts = zip(kinds, (", ".join(codes) or "none" for codes in (labels, predicted)), strict=True)
-        yield Case(str(name), neighbours.image(data, places[name]), labels, tuple(facts))
+        yield Case(str(name), neighbours.image(data, rows_by_name[name]), labels, tuple(facts))
 
 
 class Explainer:
-    """The network of a run, what it looks at, and the training images that it finds alike.
+    """Explains images by maps of evidence of a run's network, and by the nearest training images.
 
     Args:
         run: finished.
@@ -125,13 +127,13 @@ class Explainer:
         ensemble = Ensemble([run], device, VIEWS["none"])
         (self.member,) = ensemble.members
         self.classes = ensemble.classes
-        several = ensemble.thresholds is not None
-        self.maps = ClassMaps(self.member.network, self.member.preprocessing.size, multilabel=several)
+        multilabel = ensemble.thresholds is not None
+        self.maps = ClassMaps(self.member.network, self.member.preprocessing.size, multilabel=multilabel)
         self._training: neighbours.TrainingImages | None = None
         self._number = 0
 
     def use_training_images(self, data: DataModule, number: int) -> None:
-        """Encodes the training part, so that the nearest `number` of its images are shown too.
+        """Encodes the training part, so that the nearest `number` of its images are included.
 
         Args:
             data: the run's data set, opened.
@@ -141,11 +143,11 @@ class Explainer:
         self._training = neighbours.TrainingImages(data, member.network.encoder, member.mean, member.std)
         self._number = number
 
-    def __call__(self, cases: Sequence[Case], only: str | None = None) -> list[tuple[Explained, bytes]]:
-        """What is shown of each of B images, and the PNG of its first map.
+    def __call__(self, cases: Sequence[Case], only: str | None = None) -> list[tuple[ExplainedImage, bytes]]:
+        """The explanation of each of B images, and the PNG of its first map.
 
         Args:
-            cases: so many as the network may see at once.
+            cases: one batch of the network.
             only: code of the class that is explained; None explains the predicted class, and the labelled one besides,
                 which a network of several labels does not have.
         """
@@ -153,27 +155,30 @@ class Explainer:
         with torch.no_grad():
             features = self.member.features(pixels)
             predicted = self.member.network.classifier(features).argmax(1).tolist()
-        wanted = [self._wanted(case, k, only) for case, k in zip(cases, predicted, strict=True)]
-        rows = [row for row, classes in enumerate(wanted) for _ in classes]
+        classes_of_cases = [self._classes_of(case, k, only) for case, k in zip(cases, predicted, strict=True)]
+        rows = [row for row, classes in enumerate(classes_of_cases) for _ in classes]
         images = self.member.images(pixels)[rows]
-        chosen = torch.tensor([k for classes in wanted for k in classes])
-        probabilities, maps = self.maps(images, chosen)
-        found = []
-        near = self._training.nearest(features, self._number) if self._training else [[] for _ in cases]
+        selected = torch.tensor([k for classes in classes_of_cases for k in classes])
+        probabilities, maps = self.maps(images, selected)
+        results = []
+        neighbours_of_cases = self._training.nearest(features, self._number) if self._training else [[] for _ in cases]
         for row, case in enumerate(cases):
-            mine = [place for place, other in enumerate(rows) if other == row]
-            pictures = [overlay(case.pixels, maps[place]) for place in mine]
-            captions = [self._caption(k, case, predicted[row], maps[p]) for k, p in zip(wanted[row], mine, strict=True)]
-            shown = [Picture("image", png(case.pixels))]
-            shown += [Picture(text, png(image)) for text, image in zip(captions, pictures, strict=True)]
-            explained = Explained(
-                case.title, case.facts, tuple(shown), self._probabilities(probabilities[mine[0]], case.labels),
-                tuple(self._neighbour(one) for one in near[row]),
+            indices = [index for index, other in enumerate(rows) if other == row]
+            overlays = [overlay(case.pixels, maps[index]) for index in indices]
+            captions = [
+                self._caption(k, case, predicted[row], maps[p])
+                for k, p in zip(classes_of_cases[row], indices, strict=True)
+            ]
+            figures = [CaptionedImage("image", png(case.pixels))]
+            figures += [CaptionedImage(text, png(image)) for text, image in zip(captions, overlays, strict=True)]
+            explained = ExplainedImage(
+                case.title, case.facts, tuple(figures), self._probabilities(probabilities[indices[0]], case.labels),
+                tuple(self._neighbour(neighbour) for neighbour in neighbours_of_cases[row]),
             )  # fmt: skip
-            found.append((explained, png(pictures[0])))
-        return found
+            results.append((explained, png(overlays[0])))
+        return results
 
-    def _wanted(self, case: Case, predicted: int, only: str | None) -> list[int]:
+    def _classes_of(self, case: Case, predicted: int, only: str | None) -> list[int]:
         if only is not None:
             return [self.classes.index(only)]
         labelled = [self.classes.index(code) for code in case.labels]
@@ -191,13 +196,13 @@ class Explainer:
 
     def _probabilities(self, values: np.ndarray, labels: tuple[str, ...]) -> tuple[tuple[str, float, bool], ...]:
         order = np.argsort(-values, kind="stable")
-        kept = [k for place, k in enumerate(order) if place < SHOWN or self.classes[k] in labels]
-        return tuple((self.classes[k], float(values[k]), self.classes[k] in labels) for k in kept)
+        listed = [k for rank, k in enumerate(order) if rank < MAX_LISTED or self.classes[k] in labels]
+        return tuple((self.classes[k], float(values[k]), self.classes[k] in labels) for k in listed)
 
-    def _neighbour(self, one: neighbours.Neighbour) -> Picture:
+    def _neighbour(self, neighbour: neighbours.Neighbour) -> CaptionedImage:
         assert self._training is not None
-        image = neighbours.image(self._training.data, one.row)
-        return Picture(f"{one.label}, cosine {one.similarity:.3f}", png(image))
+        image = neighbours.image(self._training.data, neighbour.row)
+        return CaptionedImage(f"{neighbour.label}, cosine {neighbour.similarity:.3f}", png(image))
 
 
 def png(image: np.ndarray) -> bytes:

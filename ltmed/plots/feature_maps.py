@@ -18,23 +18,22 @@ if TYPE_CHECKING:
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
 _PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
-_SPELLING = {"tsne": "t-SNE", "umap": "UMAP"}
+_DISPLAY_NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 def encode(
-    run: Run, part: Part = "test", classes: Sequence[str] = (), most: int = features.MOST_IMAGES
+    run: Run, part: Part = "test", classes: Sequence[str] = (), limit: int = features.MAX_IMAGES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Encoder features [N, D] of images, seen as in evaluation, and their class indices [N].
 
     Args:
         run: a finished run, on a machine that has its images and its checkpoint.
         part: of the split.
-        classes: codes of the classes that are wanted; none takes all.
-        most: large classes give up images beyond about so many.
+        classes: codes of the classes; none takes all.
+        limit: the approximate number of images; large classes are subsampled first.
 
     Raises:
-        UserError: a run of several labels, a class is unknown, no image is left, or the images are not where they were,
-            or are other ones.
+        UserError: a run of several labels, a class is unknown, too few images, or the images are missing or changed.
     """
     if run.multilabel:
         raise UserError(
@@ -45,16 +44,16 @@ def encode(
     from ltmed.inference import neighbours
     from ltmed.inference.restore import load_network
 
-    chosen = class_indices(run, classes)
+    selected = class_indices(run, classes)
     data = neighbours.open_images(run)
     rows = data.split.parts[part]
-    if chosen:
-        rows = rows[np.isin(data.manifest.labels[rows], chosen)]
+    if selected:
+        rows = rows[np.isin(data.manifest.labels[rows], selected)]
     if len(rows) < 3:
         raise UserError(
             f"{len(rows)} images of {run.path} are too few for a map", "Choose another part or more classes."
         )
-    rows = rows[features.choose_images(data.manifest.labels[rows], most)]
+    rows = rows[features.choose_images(data.manifest.labels[rows], limit)]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = load_network(run).encoder.to(device)
     pixels = run.config.pixels
@@ -74,32 +73,32 @@ def class_indices(run: Run, codes: Sequence[str]) -> list[int]:
     return [run.classes.index(code) for code in codes]
 
 
-def feature_figure(run: Run, how: features.Embedding, part: Part = "test", classes: Sequence[str] = ()) -> Figure:
+def feature_figure(run: Run, embedding: features.Embedding, part: Part = "test", classes: Sequence[str] = ()) -> Figure:
     """t-SNE or UMAP of the encoder's features of a run's images.
 
     Args:
         run: as for `encode`.
-        how: "tsne" or "umap".
+        embedding: "tsne" or "umap".
         part: of the split.
         classes: codes; none takes all.
 
     Raises:
         UserError: see `encode` and `ltmed.plots.features.embed`.
     """
-    points = _points(run, "", how, part, classes)
+    points = _points(run, "", embedding, part, classes)
     data = RunData(run)
-    title = f"{data.title}: {_SPELLING[how]} of {len(points.labels):,} {_PART_NAMES[part]} images"
+    title = f"{data.title}: {_DISPLAY_NAMES[embedding]} of {len(points.labels):,} {_PART_NAMES[part]} images"
     return features.feature_map([points], data.classes, data.tiers, data.counts, title, class_indices(run, classes))
 
 
 def side_by_side(
-    runs: dict[str, Run], how: features.Embedding, part: Part = "test", classes: Sequence[str] = ()
+    runs: dict[str, Run], embedding: features.Embedding, part: Part = "test", classes: Sequence[str] = ()
 ) -> Figure:
-    """The same of several runs, a panel for each, every one with a map of its own.
+    """The same for several runs: a panel with its own map for each.
 
     Args:
         runs: title -> run.
-        how: "tsne" or "umap".
+        embedding: "tsne" or "umap".
         part: of the split.
         classes: codes; none takes all.
 
@@ -110,12 +109,12 @@ def side_by_side(
     for run in others:
         if run.classes != first.classes:
             raise UserError(f"{run.path} has other classes than {first.path}", "Compare runs of one data set.")
-    points = [_points(run, title, how, part, classes) for title, run in runs.items()]
+    points = [_points(run, title, embedding, part, classes) for title, run in runs.items()]
     data = RunData(first)
-    title = f"{_SPELLING[how]} of {_PART_NAMES[part]} images: {first.metrics['run']['dataset']}"
+    title = f"{_DISPLAY_NAMES[embedding]} of {_PART_NAMES[part]} images: {first.metrics['run']['dataset']}"
     return features.feature_map(points, data.classes, data.tiers, data.counts, title, class_indices(first, classes))
 
 
-def _points(run: Run, title: str, how: features.Embedding, part: Part, classes: Sequence[str]) -> features.Points:
-    found, labels = encode(run, part, classes)
-    return features.Points(title, features.embed(found, how), labels)
+def _points(run: Run, title: str, embedding: features.Embedding, part: Part, classes: Sequence[str]) -> features.Points:
+    vectors, labels = encode(run, part, classes)
+    return features.Points(title, features.embed(vectors, embedding), labels)

@@ -14,43 +14,43 @@ from ltmed.errors import UserError
 from ltmed.plots import style, titles
 
 Embedding = Literal["tsne", "umap"]
-MOST_IMAGES = 3000
-"""t-SNE of so many takes about ten seconds."""
-MOST_SHADED = 7
-"""Classes up to which each has a shade of its own."""
+MAX_IMAGES = 3000
+"""Images of a map; t-SNE of so many takes about ten seconds."""
+MAX_SHADED = 7
+"""Up to so many classes have shades of their own."""
 
 
-def choose_images(labels: np.ndarray, most: int = MOST_IMAGES) -> np.ndarray:
-    """Positions of at most about `most` images, evenly spaced in each class; large classes give up images first.
+def choose_images(labels: np.ndarray, limit: int = MAX_IMAGES) -> np.ndarray:
+    """Positions of about `limit` images, evenly spaced in each class; large classes are subsampled first.
 
     Args:
         labels: int64 [N], class indices.
-        most: images wanted; every class keeps at least one.
+        limit: approximate number of images; at least one of every class is selected.
     """
     counts = np.bincount(labels)
     cap = int(counts.max(initial=1))
-    while cap > 1 and np.minimum(counts, cap).sum() > most:
+    while cap > 1 and np.minimum(counts, cap).sum() > limit:
         cap = max(1, int(cap * 0.9))
-    chosen = []
+    selected = []
     for k in np.flatnonzero(counts):
         members = np.flatnonzero(labels == k)
-        chosen.append(members[np.linspace(0, len(members) - 1, min(len(members), cap)).round().astype(int)])
-    return np.sort(np.concatenate(chosen))
+        selected.append(members[np.linspace(0, len(members) - 1, min(len(members), cap)).round().astype(int)])
+    return np.sort(np.concatenate(selected))
 
 
-def embed(features: np.ndarray, how: Embedding, seed: int = 0) -> np.ndarray:
+def embed(features: np.ndarray, embedding: Embedding, seed: int = 0) -> np.ndarray:
     """[N, D] -> [N, 2], the same for the same seed on one machine.
 
     Args:
         features: at least 3 rows.
-        how: "tsne" (van der Maaten and Hinton 2008) or "umap" (McInnes et al. 2018), which needs umap-learn.
+        embedding: "tsne" (van der Maaten and Hinton 2008) or "umap" (McInnes et al. 2018), which needs umap-learn.
         seed: of its random numbers.
 
     Raises:
         UserError: umap-learn is not installed.
     """
     scaled = (features - features.mean(0)) / (features.std() + 1e-12)
-    if how == "tsne":
+    if embedding == "tsne":
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (len(scaled) - 1) / 3)
@@ -68,7 +68,7 @@ class Points(NamedTuple):
     """Features of one run in the plane."""
 
     title: str
-    places: np.ndarray
+    positions: np.ndarray
     """[N, 2]."""
     labels: np.ndarray
     """int64 [N], class indices."""
@@ -81,12 +81,12 @@ def feature_map(
     tiers: Sequence[str],
     counts: Sequence[int],
     title: str = "",
-    chosen: Sequence[int] = (),
+    selected: Sequence[int] = (),
 ) -> Figure:
     """Features of images as points, a panel for each run: colour, marker and order by tier, the tail on top.
 
-    Up to `MOST_SHADED` classes have a shade each of their tier's colour, the largest of a tier the darkest; classes
-    that were chosen have colours that differ more. Up to `style.MOST_NAMED` classes of a single run have a name or
+    Up to `MAX_SHADED` classes have a shade each of their tier's colour, the largest of a tier the darkest;
+    selected classes have colours that differ more. Up to `style.MAX_NAMED` classes of a single run have a name or
     number at their median instead; more have neither.
 
     Args:
@@ -95,28 +95,30 @@ def feature_map(
         tiers: K times "head", "medium" or "tail".
         counts: K training images, which give the order of the names.
         title: above the figure.
-        chosen: class indices, if not all classes are shown.
+        selected: class indices, if not all classes are shown.
     """
-    order = [k for k in style.by_size(counts) if not chosen or k in chosen]
-    shaded = len(order) <= MOST_SHADED
+    order = [k for k in style.by_size(counts) if not selected or k in selected]
+    shaded = len(order) <= MAX_SHADED
     shades: dict[int, Any] = {k: style.TIERS[tiers[k]].colour for k in order}
     if shaded:
         distinct = dict(zip(order, style.CYCLE, strict=False))
-        shades = distinct if chosen else dict(style.class_shades(order, tiers))
+        shades = distinct if selected else dict(style.class_shades(order, tiers))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = style.new_figure(5.4 if len(panels) == 1 else 0.6 + 3.0 * rows, style.WIDTH if columns < 3 else 9.0)
     grid = figure.subplots(rows, columns, squeeze=False)
-    for place, axes in enumerate(grid.flat):
-        if place >= len(panels):
+    for index, axes in enumerate(grid.flat):
+        if index >= len(panels):
             axes.remove()
             continue
-        _scatter(axes, panels[place], order, shades, tiers)
-        axes.set_title(style.label(panels[place].title, 60) if len(panels) > 1 else "", fontsize=9)
+        _scatter(axes, panels[index], order, shades, tiers)
+        axes.set_title(style.label(panels[index].title, 60) if len(panels) > 1 else "", fontsize=9)
     if len(panels) == 1 and not shaded:
         titles.title(figure, title)
         points, present = panels[0], [k for k in order if (panels[0].labels == k).any()]
-        medians = [(float(x), float(y)) for x, y in (np.median(points.places[points.labels == k], 0) for k in present)]
+        medians = [
+            (float(x), float(y)) for x, y in (np.median(points.positions[points.labels == k], 0) for k in present)
+        ]
         titles.name_points(grid[0, 0], medians, [classes[k] for k in present], [tiers[k] for k in present])
         return figure
     handles = style.tier_handles([tiers[k] for k in order])
@@ -132,9 +134,10 @@ def feature_map(
 
 def _scatter(axes: Axes, points: Points, order: Sequence[int], shades: Mapping[int, Any], tiers: Sequence[str]) -> None:
     for k in order:
-        look, here = style.TIERS[tiers[k]], points.places[points.labels == k]
+        tier_style, points_of_class = style.TIERS[tiers[k]], points.positions[points.labels == k]
         axes.scatter(
-            here[:, 0], here[:, 1], marker=look.marker, s=_size(len(points.places)), lw=0.3, edgecolor="white",
+            points_of_class[:, 0], points_of_class[:, 1], marker=tier_style.marker,
+            s=_size(len(points.positions)), lw=0.3, edgecolor="white",
             color=shades[k], zorder=2 + list(style.TIERS).index(tiers[k]), label=str(k),
         )  # fmt: skip
     axes.set(xticks=[], yticks=[])

@@ -1,4 +1,4 @@
-"""Fonts with the letters of names: DejaVu Sans, and for letters that it lacks a font of this machine."""
+"""Fonts for names: DejaVu Sans, and for letters that it lacks other fonts of this machine."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from matplotlib.ft2font import FT2Font
 BASE = "DejaVu Sans"
 """Comes with matplotlib."""
 MISSING = "\u25a1"
-"""Stands for a letter that no font has."""
+"""In place of a letter that no font has."""
 _PREFERRED = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN",
     "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei",
     "Noto Sans", "Arial Unicode MS",
 )  # fmt: skip
-"""Tried before all other fonts."""
+"""Fonts that are tried first."""
 
 _PLACEHOLDERS = "Last Resort"
 """Fonts that have a box for every letter."""
 
 _families: dict[str, str] = {BASE: font_manager.findfont(font_manager.FontProperties(family=[BASE]))}
-"""Family -> file: BASE, and the fonts that were found for letters that it lacks."""
+"""Family -> file: BASE, and fonts with letters that it lacks."""
 _known_missing: set[str] = set()
 
 
@@ -37,22 +37,22 @@ def families() -> list[str]:
 
 
 def require(texts: Iterable[str]) -> None:
-    """Looks for fonts with the letters of some texts; those that no font of this machine has are warned of once."""
+    """Finds fonts with the letters of some texts; warns once of letters that no font of this machine has."""
     lacking = {letter for text in texts for letter in text if not has(letter)}
     lacking -= _known_missing
     if not lacking:
         return
     for family, path in _candidates():
-        here = {letter for letter in lacking if ord(letter) in _letters(path)}
-        if here:
+        available = {letter for letter in lacking if ord(letter) in _letters(path)}
+        if available:
             _families[family] = path
-            lacking -= here
+            lacking -= available
         if not lacking:
             return
     _known_missing.update(lacking)
-    shown = "".join(sorted(lacking)[:10]) + ("..." if len(lacking) > 10 else "")
+    listed = "".join(sorted(lacking)[:10]) + ("..." if len(lacking) > 10 else "")
     warnings.warn(
-        f"no font on this machine has the letters {shown}: figures show boxes in their place. Install one that has "
+        f"no font on this machine has the letters {listed}: figures show boxes in their place. Install one that has "
         "them, for instance Noto Sans CJK for Chinese, Japanese and Korean",
         stacklevel=2,
     )
@@ -102,9 +102,9 @@ def _font_of(letter: str) -> str:
 
 def _candidates() -> Iterator[tuple[str, str]]:
     """(family, file) of every upright font of this machine, the preferred ones first."""
-    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    listed = {entry.fname for entry in font_manager.fontManager.ttflist}
     for file in font_manager.findSystemFonts():
-        if file not in known:  # Installed since matplotlib made its list.
+        if file not in listed:  # Installed since matplotlib built its list.
             try:
                 font_manager.fontManager.addfont(file)
             except Exception:  # FreeType's and others': a file that is no font, or an unsupported one.
@@ -115,7 +115,7 @@ def _candidates() -> Iterator[tuple[str, str]]:
             weight = entry.weight if isinstance(entry.weight, int) else font_manager.weight_dict[entry.weight]
             weight = abs(weight - 400)
             upright[entry.name] = min(upright.get(entry.name, (weight, entry.fname)), (weight, entry.fname))
-    rank = {name: place for place, name in enumerate(_PREFERRED)}
+    rank = {name: index for index, name in enumerate(_PREFERRED)}
     for family in sorted(upright, key=lambda name: (rank.get(name, len(rank)), name)):
         yield family, upright[family][1]
 
@@ -130,5 +130,5 @@ def _letters(path: str) -> frozenset[int]:
 
 @cache
 def _measuring(path: str) -> FT2Font:
-    # Of its own, not matplotlib's shared one, whose size would be changed while it draws.
+    # A separate object, since the size of matplotlib's shared one must not change while it draws.
     return FT2Font(font_manager.get_font(path).fname)

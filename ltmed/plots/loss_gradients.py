@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 COUNTS = (1000, 10)
 """Training images of the two classes, where a loss depends on them."""
 _NUMBER = 99
-_DRAWS = 2000
-"""Of a loss with random numbers, whose mean gradient is shown."""
+_SAMPLES = 2000
+"""Samples for the mean gradient of a loss with random numbers."""
 
 
 class Gradients(NamedTuple):
@@ -50,8 +50,11 @@ def named_loss(text: str) -> Loss:
     except ValueError as error:
         raise UserError(f"--loss '{text}' cannot be read: {error}", "For instance --loss 'alpa gamma_neg=2'.") from None
     require_choice("--loss", name, sorted(choices("loss")))
-    own = [one if one.startswith("method=") or "." in one.split("=")[0] else f"loss.{one}" for one in settings]
-    return build(compose([f"loss={name}", *own]).loss)
+    overrides = [
+        setting if setting.startswith("method=") or "." in setting.split("=")[0] else f"loss.{setting}"
+        for setting in settings
+    ]
+    return build(compose([f"loss={name}", *overrides]).loss)
 
 
 def gradients(loss: Loss, label: int = 0, counts: Sequence[int] = COUNTS, number: int = _NUMBER) -> Gradients:
@@ -71,22 +74,21 @@ def gradients(loss: Loss, label: int = 0, counts: Sequence[int] = COUNTS, number
     """
     p = np.linspace(0, 1, number + 2)[1:-1]
     logits = np.log(p / (1 - p))
-    draws = _DRAWS if _is_random(loss, label, counts) else 1
-    found = [
-        np.array([_derivative(loss, float(z), place, label, counts, draws) for z in logits])
-        for place in (label, 1 - label)
+    samples = _SAMPLES if _is_random(loss, label, counts) else 1
+    derivatives = [
+        np.array([_derivative(loss, float(z), k, label, counts, samples) for z in logits]) for k in (label, 1 - label)
     ]
-    return Gradients(p, *found)
+    return Gradients(p, *derivatives)
 
 
-def _derivative(loss: Loss, z: float, place: int, label: int, counts: Sequence[int], draws: int) -> float:
+def _derivative(loss: Loss, z: float, k: int, label: int, counts: Sequence[int], samples: int) -> float:
     import torch
 
     torch.manual_seed(0)
     logit = torch.tensor(z, dtype=torch.float64, requires_grad=True)
-    place_of_logit = torch.zeros(2, 2, dtype=torch.float64)  # [images, classes], of the first image.
-    place_of_logit[0, place] = 1
-    logits, labels = (logit * place_of_logit).repeat(draws, 1), torch.tensor([label, 1 - label]).repeat(draws)
+    mask = torch.zeros(2, 2, dtype=torch.float64)  # [images, classes], of the first image.
+    mask[0, k] = 1
+    logits, labels = (logit * mask).repeat(samples, 1), torch.tensor([label, 1 - label]).repeat(samples)
     (gradient,) = torch.autograd.grad(loss(logits, labels, torch.tensor(counts)), logit)
     return 2 * float(gradient)
 
@@ -121,11 +123,11 @@ def loss_gradients(losses: Mapping[str, Loss], counts: Sequence[int] = COUNTS) -
             lines = {name: (large, ("-", "--", "-.")[number % 3])}
         else:
             pairs = zip(counts, ((large, "-"), (small, ":")), strict=True)
-            lines = {f"{name}, class of {images:,} images": one for images, one in pairs}
-        for text, (one, dashes) in lines.items():
-            look: dict[str, Any] = {"color": style.line_look(number)["color"], "ls": dashes}
-            handles += left.plot(one.p, -one.true, lw=1.4, label=text, **look)
-            right.plot(one.p, one.other, lw=1.4, **look)
+            lines = {f"{name}, class of {images:,} images": curve for images, curve in pairs}
+        for text, (curve, dashes) in lines.items():
+            line_style: dict[str, Any] = {"color": style.line_look(number)["color"], "ls": dashes}
+            handles += left.plot(curve.p, -curve.true, lw=1.4, label=text, **line_style)
+            right.plot(curve.p, curve.other, lw=1.4, **line_style)
     left.set(xlabel="p of the true class", ylabel="\u2212\u2202L/\u2202z of the true class")
     right.set(xlabel="p of the other class", ylabel="\u2202L/\u2202z of the other class")
     for axes in (left, right):

@@ -1,4 +1,4 @@
-"""How every figure looks: colours, markers of the tiers, sizes, labels that can be read, and how it is saved.
+"""The style of every figure: colours, markers of the tiers, sizes, legible labels, and how it is saved.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), which people with any colour vision tell apart;
 tiers and methods have a marker or hatch besides, so that no figure depends on colour alone.
@@ -43,11 +43,11 @@ GREY = "#767676"
 
 WIDTH = 7.0
 """Inches."""
-MOST_NAMED = 40
-"""Classes that a figure names; beyond that it shows the worst ones, or all without names."""
-MOST_MARKED = 60
-"""Epochs up to which curves have a mark for each."""
-_LONGEST = 32
+MAX_NAMED = 40
+"""Up to so many classes are named; of more a figure shows the worst ones, or all without names."""
+MAX_MARKED = 60
+"""Curves of up to so many epochs have a mark for each."""
+_MAX_LENGTH = 32
 _DPI = 150
 _RC: dict[Any, Any] = {
     "font.size": 9,
@@ -67,7 +67,7 @@ _RC: dict[Any, Any] = {
 
 
 class Tier(NamedTuple):
-    """How one of the groups head, medium and tail is shown."""
+    """The style of one of the groups head, medium and tail."""
 
     colour: str
     marker: str
@@ -141,7 +141,7 @@ def write(figure: Figure, target: Path | BinaryIO, kind: str) -> None:
 
     Args:
         figure: to be written.
-        target: a file, or what is open for writing.
+        target: a file, or a binary stream.
         kind: "png", "svg" or "pdf".
     """
     without_date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
@@ -150,36 +150,36 @@ def write(figure: Figure, target: Path | BinaryIO, kind: str) -> None:
 
 
 def file_name(text: str) -> str:
-    """A name without anything that a file system or a shell could mind."""
+    """A name without characters that are special to a file system or a shell."""
     return re.sub(r"[^\w.=+-]+", "_", text).strip("_")
 
 
-def label(text: str, longest: int = _LONGEST) -> str:
+def label(text: str, max_length: int = _MAX_LENGTH) -> str:
     """A class or method name that fits: one line, cut in the middle, a box for each letter that no font has.
 
     Args:
         text: any name.
-        longest: the largest number of letters.
+        max_length: the largest number of letters.
     """
     text = fonts.printable(" ".join(text.split()))
-    if len(text) <= longest:
+    if len(text) <= max_length:
         return text
-    tail = (longest - 1) // 3
-    return f"{text[: longest - 1 - tail]}…{text[-tail:]}"
+    tail = (max_length - 1) // 3
+    return f"{text[: max_length - 1 - tail]}…{text[-tail:]}"
 
 
-def labels(names: Iterable[str], longest: int = _LONGEST) -> list[str]:
+def labels(names: Iterable[str], max_length: int = _MAX_LENGTH) -> list[str]:
     """`label` for each name, and different for different names: without a common beginning, or else numbered."""
     names = list(names)
-    short = [label(name, longest) for name in names]
+    short = [label(name, max_length) for name in names]
     for text in {text for text in short if short.count(text) > 1}:
-        alike = [name for name, cut in zip(names, short, strict=True) if cut == text]
-        same = len(list(takewhile(lambda letters: len(set(letters)) == 1, zip(*alike, strict=False))))
+        equal = [name for name, cut in zip(names, short, strict=True) if cut == text]
+        same = len(list(takewhile(lambda letters: len(set(letters)) == 1, zip(*equal, strict=False))))
         short = [
-            label(f"…{name[same:]}", longest) if cut == text else cut for name, cut in zip(names, short, strict=True)
+            label(f"…{name[same:]}", max_length) if cut == text else cut for name, cut in zip(names, short, strict=True)
         ]
     if len(set(short)) < len(set(names)):
-        short = [label(f"{number} {name}", longest) for number, name in enumerate(names, 1)]
+        short = [label(f"{number} {name}", max_length) for number, name in enumerate(names, 1)]
     return short
 
 
@@ -202,13 +202,13 @@ def matrix_ticks(axes: Axes, names: Sequence[str], cell: float = 0.36) -> None:
         names: of the classes.
         cell: inches of a column; longer names are upright.
     """
-    if len(names) > MOST_NAMED:
+    if len(names) > MAX_NAMED:
         axes.set(xticks=[], yticks=[])
         return
-    size, places = 9 if len(names) <= 15 else 7, range(len(names))
+    size, positions = 9 if len(names) <= 15 else 7, range(len(names))
     rotation = 0 if max(fonts.width(name, size) for name in labels(names)) < cell else 90
-    axes.set_xticks(places, labels(names), rotation=rotation, fontsize=size)
-    axes.set_yticks(places, labels(names), fontsize=size)
+    axes.set_xticks(positions, labels(names), rotation=rotation, fontsize=size)
+    axes.set_yticks(positions, labels(names), fontsize=size)
     axes.tick_params(length=0)
 
 
@@ -230,16 +230,16 @@ def class_shades(order: Sequence[int], tiers: Sequence[str]) -> dict[int, tuple[
     shades = {}
     for tier, look in TIERS.items():
         members = [k for k in order if tiers[k] == tier]
-        own = np.array(to_rgb(look.colour))
-        places = np.linspace(-0.45, 0.45, len(members)) if len(members) > 1 else [0.0]
-        for k, place in zip(members, places, strict=False):
-            mixed = own * (1 + place) if place < 0 else own + (1 - own) * place
-            shades[k] = (float(mixed[0]), float(mixed[1]), float(mixed[2]))
+        base = np.array(to_rgb(look.colour))
+        lightness = np.linspace(-0.45, 0.45, len(members)) if len(members) > 1 else [0.0]
+        for k, amount in zip(members, lightness, strict=False):
+            shade = base * (1 + amount) if amount < 0 else base + (1 - base) * amount
+            shades[k] = (float(shade[0]), float(shade[1]), float(shade[2]))
     return shades
 
 
 def signs(tiers: Sequence[str]) -> str:
-    """What the signs before the names of classes mean, of the tiers that occur."""
+    """A legend of the signs before the names of classes, for the tiers that occur."""
     return ", ".join(f"{look.sign} {name}" for name, look in TIERS.items() if name in tiers)
 
 
@@ -253,12 +253,12 @@ def plot_metrics(axes: Axes, metrics: Mapping[str, Sequence[float]], first: int 
     """
     looks = metric_looks(metrics)
     for name, values in metrics.items():
-        look = looks[name] if len(values) <= MOST_MARKED else {**looks[name], "marker": ""}
+        look = looks[name] if len(values) <= MAX_MARKED else {**looks[name], "marker": ""}
         axes.plot(range(first, first + len(values)), values, label=name.replace("_", " "), ms=3, **look)
 
 
 def metric_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line of each metric: recall of the tiers as the tiers are, other metrics thicker."""
+    """Colour, marker and line of each metric: recall of the tiers in their styles, other metrics thicker."""
     free = iter((BLACK, PURPLE, ORANGE, SKY))
     looks: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -281,7 +281,7 @@ def tier_handles(tiers: Sequence[str], filled: bool = False) -> list[Any]:
         tiers: of every class.
         filled: bars instead of points.
     """
-    there = [(name, look) for name, look in TIERS.items() if name in tiers]
+    present = [(name, look) for name, look in TIERS.items() if name in tiers]
     if filled:
-        return [Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", label=name) for name, look in there]
-    return [Line2D([], [], ls="", marker=look.marker, color=look.colour, label=name) for name, look in there]
+        return [Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", label=name) for name, look in present]
+    return [Line2D([], [], ls="", marker=look.marker, color=look.colour, label=name) for name, look in present]

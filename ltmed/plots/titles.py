@@ -1,4 +1,4 @@
-"""Titles, legends and names of points that can be read: measured before they are placed."""
+"""Legible titles, legends and names of points: measured before they are placed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.patheffects import withStroke
 from ltmed.plots import style
 from ltmed.plots.fonts import width
 
-_MOST_DIRECT, _LONGEST_DIRECT = 12, 12
-"""Classes, and letters of a name, up to which a point has its name beside it."""
+_MAX_DIRECT, _MAX_DIRECT_LENGTH = 12, 12
+"""Points have their names beside them up to so many classes, and letters of a name."""
 
 LEGEND_SIZE = 8.0
 """Points, of a legend's labels."""
@@ -43,7 +43,7 @@ def title(figure: Figure, text: str, note: str = "") -> None:
     Args:
         figure: of its final width.
         text: the title; an empty one takes no room.
-        note: what a reader must know besides.
+        note: further information for the reader.
     """
     inches = figure.get_figwidth() - 0.3
     lines = [wrap(line, inches, _TITLE_SIZE) for line in (text, note) if line]
@@ -59,7 +59,7 @@ def title_height(figure: Figure, text: str, note: str = "") -> float:
 
 
 def legend(figure: Figure, handles: Sequence[Any], text: str = "", note: str = "") -> None:
-    """A legend above everything, in as many columns as the width of its labels allows, for which the figure grows.
+    """A legend above everything, in as many columns as the width of its labels allows; the figure grows by its height.
 
     Args:
         figure: of its final width.
@@ -85,16 +85,16 @@ def legend(figure: Figure, handles: Sequence[Any], text: str = "", note: str = "
 
 def _needed(widths: Sequence[float], columns: int) -> float:
     """Inches of a legend with so many columns; matplotlib fills them one after the other, the first ones fuller."""
-    base, more = divmod(len(widths), columns)
+    base, remainder = divmod(len(widths), columns)
     ends = [0]
     for column in range(columns):
-        ends.append(ends[-1] + base + (column < more))
+        ends.append(ends[-1] + base + (column < remainder))
     labels = sum(max(widths[start:end], default=0) for start, end in pairwise(ends))
     return labels + (columns * (_HANDLE + _BESIDE) + (columns - 1) * _BETWEEN + 1) * LEGEND_SIZE / 72
 
 
 def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], tiers: Sequence[str]) -> None:
-    """Says which class each point is, and adds the legend: by name, by number with a list, or, of many, not at all.
+    """Labels each point with its class, by name or by number with a list, unless there are many; adds the legend.
 
     Args:
         axes: with final limits.
@@ -103,8 +103,11 @@ def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequen
         tiers: of the classes.
     """
     figure: Any = axes.figure
-    texts, listed = style.labels(names), len(names) > _MOST_DIRECT or max(map(len, names), default=0) > _LONGEST_DIRECT
-    if len(names) > style.MOST_NAMED:
+    texts, listed = (
+        style.labels(names),
+        len(names) > _MAX_DIRECT or max(map(len, names), default=0) > _MAX_DIRECT_LENGTH,
+    )
+    if len(names) > style.MAX_NAMED:
         figure.legend(handles=style.tier_handles(tiers), loc="outside right upper", title="tier")
         return
     handles = style.tier_handles(tiers)

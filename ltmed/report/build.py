@@ -1,4 +1,4 @@
-"""Runs as a table: rows are methods and their settings, columns as `ltmed.report.columns` says."""
+"""Runs as a table: rows are methods and their settings, columns are protocols (`ltmed.report.columns`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str =
 
     Args:
         runs: finished runs.
-        unfinished: folders of runs that are not; they become missing repetitions of the cell that they belong to.
+        unfinished: folders of unfinished runs, which become missing repetitions of their cells.
         title: of the report.
 
     Raises:
@@ -36,21 +36,25 @@ def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str =
         )
     groups = by_protocol(entries, declared=False)
     labels = _column_labels(groups)
-    placed = {label: list(group) for label, group in zip(labels, groups, strict=True)}
-    homeless = 0
+    by_column = {label: list(group) for label, group in zip(labels, groups, strict=True)}
+    unplaced = 0
     for entry in pending:
-        homes = [label for label, group in placed.items() if _same_protocol(entry, group[0])]
-        # Of several (draws that no row connects) the one that has its draw.
-        homes.sort(key=lambda label: not any(other.division.draw == entry.division.draw for other in placed[label]))
-        homeless += not homes
-        for label in homes[:1]:
-            placed[label].append(entry)
-    if homeless:
-        notes.append(f"{homeless} unfinished runs are of splits without any finished run and not shown.")
-    rows = _row_labels(list(placed.values()))
+        candidates = [label for label, group in by_column.items() if _same_protocol(entry, group[0])]
+        # Of several columns (split seeds that no row connects) the one that has its split seeds.
+        candidates.sort(
+            key=lambda label: all(
+                other.division.split_seeds != entry.division.split_seeds for other in by_column[label]
+            )
+        )
+        unplaced += not candidates
+        for label in candidates[:1]:
+            by_column[label].append(entry)
+    if unplaced:
+        notes.append(f"{unplaced} unfinished runs are of splits without any finished run and not shown.")
+    rows = _row_labels(list(by_column.values()))
     cells = {
         (row, column): _cell([e for e in group if rows[id(e)] == row], group)
-        for column, group in placed.items()
+        for column, group in by_column.items()
         for row in dict.fromkeys(rows[id(e)] for e in group)
     }
     ordered = sorted(set(rows.values()), key=_order)
@@ -60,25 +64,25 @@ def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str =
 def separate(table: Table) -> Table:
     """The same table, with every column whose runs are not of one protocol divided into several.
 
-    The repetitions that a study asks for are of one protocol, so its split seeds never divide a column. Commands and
-    published figures stay where most runs of their row are.
+    The repetitions of a study are of one protocol, so its split seeds never divide a column. Commands and
+    published values stay in the column with most runs of their row.
     """
     columns: list[str] = []
     cells: dict[tuple[str, str], Cell] = {}
     for column in table.columns:
-        here = {row: table.cells[row, column] for row in table.rows if (row, column) in table.cells}
-        groups = by_protocol([Entry(run) for cell in here.values() for run in cell.runs], declared=True) or [[]]
+        by_row = {row: table.cells[row, column] for row in table.rows if (row, column) in table.cells}
+        groups = by_protocol([Entry(run) for cell in by_row.values() for run in cell.runs], declared=True) or [[]]
         labels = _parts_of(column, groups)
         columns += labels
-        for row, cell in here.items():
+        for row, cell in by_row.items():
             paths = [{entry.run.path for entry in group} for group in groups]
-            parts = [tuple(run for run in cell.runs if run.path in mine) for mine in paths]
-            home = max(range(len(parts)), key=lambda number: len(parts[number]))
-            for number, (label, kept) in enumerate(zip(labels, parts, strict=True)):
-                if number == home:
-                    cells[row, label] = replace(cell, runs=kept)
+            parts = [tuple(run for run in cell.runs if run.path in group_paths) for group_paths in paths]
+            largest = max(range(len(parts)), key=lambda number: len(parts[number]))
+            for number, (label, runs) in enumerate(zip(labels, parts, strict=True)):
+                if number == largest:
+                    cells[row, label] = replace(cell, runs=runs)
                 else:
-                    cells[row, label] = Cell(kept)
+                    cells[row, label] = Cell(runs)
     return replace(table, columns=tuple(columns), cells=cells)
 
 
@@ -90,58 +94,58 @@ def _parts_of(column: str, groups: Sequence[Sequence[Entry]]) -> list[str]:
 
 
 def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
-    """Equal runs of one method counted once; those of two methods stay, and a note says that they are one."""
-    kept: dict[Any, Entry] = {}
-    named: dict[Any, Entry] = {}
+    """Drops repeated runs of one method; equal runs of two methods stay, with a note."""
+    unique: dict[Any, Entry] = {}
+    first_of: dict[Any, Entry] = {}
     notes = []
     for entry in entries:
-        computed = (entry.run.facts["fingerprint"], entry.dataset, entry.hash)
-        key = (entry.method, *computed)
-        other = named.setdefault(computed, entry)
-        if key in kept:
-            notes.append(f"{entry.run.path} repeats {kept[key].run.path} and is left out.")
+        computation = (entry.run.facts["fingerprint"], entry.dataset, entry.hash)
+        key = (entry.method, *computation)
+        other = first_of.setdefault(computation, entry)
+        if key in unique:
+            notes.append(f"{entry.run.path} repeats {unique[key].run.path} and is left out.")
         elif other is not entry:
             notes.append(f"{entry.run.path} computes the same as {other.run.path}, under the name of another method.")
-        kept.setdefault(key, entry)
-    return list(kept.values()), notes
+        unique.setdefault(key, entry)
+    return list(unique.values()), notes
 
 
-def _same_protocol(one: Entry, other: Entry) -> bool:
-    left, right = ({k: v for k, v in e.protocol.items() if k != "name"} for e in (one, other))
+def _same_protocol(entry: Entry, other: Entry) -> bool:
+    left, right = ({k: v for k, v in e.protocol.items() if k != "name"} for e in (entry, other))
     return left == right
 
 
 def _column_labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
-    plain = [f"{group[0].dataset}, {_division(group[0])}" for group in groups]
-    alike = [[group[0].protocol for group, label in zip(groups, plain, strict=True) if label == one] for one in plain]
+    names = [f"{group[0].dataset}, {_division(group[0])}" for group in groups]
+    alike = [[group[0].protocol for group, label in zip(groups, names, strict=True) if label == name] for name in names]
     keys = distinguishing_keys(alike)
     labels = [
         label + (f" ({settings_text(group[0].protocol, keys)})" if len(same) > 1 and keys else "")
-        for group, label, same in zip(groups, plain, alike, strict=True)
+        for group, label, same in zip(groups, names, alike, strict=True)
     ]
-    for tell in (_split_seeds, _hashes):
+    for suffix in (_split_seeds, _hashes):
         labels = [
-            label + (tell(group, [g for g, other in zip(groups, labels, strict=True) if other == label]))
+            label + (suffix(group, [g for g, other in zip(groups, labels, strict=True) if other == label]))
             for group, label in zip(groups, labels, strict=True)
         ]
     return labels
 
 
 def _split_seeds(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:
-    """What tells `group` apart from the others of `alike`, where that is the split seed."""
-    draws = [{entry.division.draw for entry in one} for one in alike]
-    if len(draws) < 2 or any(len(draw) > 1 for draw in draws) or len(set(map(frozenset, draws))) == 1:
+    """The suffix that distinguishes `group` from the others of `alike`, if they differ in split seeds."""
+    seeds = [{entry.division.split_seeds for entry in other} for other in alike]
+    if len(seeds) < 2 or any(len(values) > 1 for values in seeds) or len(set(map(frozenset, seeds))) == 1:
         return ""
-    return f", split seed {'/'.join(map(str, group[0].division.draw))}"
+    return f", split seed {'/'.join(map(str, group[0].division.split_seeds))}"
 
 
 def _hashes(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:
-    """The same, where it is the images: a hash that the others have not, or all of the group's."""
+    """The same, if they differ in images: a hash that the others lack, or all hashes of the group."""
     if len(alike) < 2:
         return ""
-    own = list(dict.fromkeys(entry.hash for entry in group))
-    others = {entry.hash for one in alike if one is not group for entry in one}
-    return f", split {next((one for one in own if one not in others), '+'.join(own))}"
+    hashes = list(dict.fromkeys(entry.hash for entry in group))
+    others = {entry.hash for other in alike if other is not group for entry in other}
+    return f", split {next((text for text in hashes if text not in others), '+'.join(hashes))}"
 
 
 def _division(entry: Entry) -> str:
@@ -157,19 +161,19 @@ def _row_labels(groups: Sequence[Sequence[Entry]]) -> dict[int, str]:
     """`id(entry)` -> the method, with settings where it was run with several in one column."""
     labels: dict[int, str] = {}
     for method in dict.fromkeys(entry.method for group in groups for entry in group):
-        mine = [[entry for entry in group if entry.method == method] for group in groups]
-        keys = distinguishing_keys([[entry.own for entry in group] for group in mine])
-        for entry in (entry for group in mine for entry in group):
-            labels[id(entry)] = f"{method} ({settings_text(entry.own, keys)})" if keys else method
+        by_group = [[entry for entry in group if entry.method == method] for group in groups]
+        keys = distinguishing_keys([[entry.row_settings for entry in group] for group in by_group])
+        for entry in (entry for group in by_group for entry in group):
+            labels[id(entry)] = f"{method} ({settings_text(entry.row_settings, keys)})" if keys else method
     return labels
 
 
-def _cell(mine: Sequence[Entry], column: Sequence[Entry]) -> Cell:
-    done = sorted((entry for entry in mine if entry.finished), key=lambda entry: entry.repetition)
-    have = {entry.repetition for entry in done}
-    lacking = sorted({entry.repetition for entry in [*column, *mine]} - have)
-    started = {entry.repetition: entry for entry in mine if not entry.finished}
-    missing = [command(started.get(repetition, mine[0]).run, *repetition) for repetition in lacking]
+def _cell(entries: Sequence[Entry], column: Sequence[Entry]) -> Cell:
+    done = sorted((entry for entry in entries if entry.finished), key=lambda entry: entry.repetition)
+    repetitions = {entry.repetition for entry in done}
+    missing_repetitions = sorted({entry.repetition for entry in [*column, *entries]} - repetitions)
+    started = {entry.repetition: entry for entry in entries if not entry.finished}
+    missing = [command(started.get(repetition, entries[0]).run, *repetition) for repetition in missing_repetitions]
     return Cell(tuple(entry.run for entry in done), tuple(missing))
 
 

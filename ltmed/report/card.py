@@ -1,6 +1,6 @@
-"""The card of a run: one page on what a trained network is for, what it learnt from, and what its figures mean.
+"""The card of a run: one page on the use, data and results of a trained network.
 
-The headings follow Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, section 4. What only its makers can
+The headings follow Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, section 4. What only its authors can
 say is a blank to be filled in; everything else is from the run's folder. No network and no image is needed.
 """
 
@@ -34,7 +34,7 @@ BLANKS = (
     ("not for", "which uses, patients and images are out of scope?"),
     ("responsible", "who answers questions, and who watches how it does in use?"),
 )
-"""(term, question): what no run knows about its own use."""
+"""(term, question): what has to be filled in by hand."""
 FIGURES = {
     "Data": ("class_distribution",),
     "Performance": ("recall_by_size", "confusion_matrix", "ap_by_positives", "precision_recall"),
@@ -42,7 +42,7 @@ FIGURES = {
     "Operating points": ("operating_curves",),
     "Subgroups": ("subgroups",),
 }
-"""Section -> names of the figures that belong there; a run has those of its kind."""
+"""Section -> names of its figures; a run has those for its kind of labels."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,24 @@ class Card:
 
 
 def card(run: Run, results: CardResults) -> Card:
-    """Everything that a finished run says about itself.
+    """The card of a finished run.
 
     Args:
         run: finished.
-        results: what was decided and compared with its predictions (`ltmed.inference.card_results`).
+        results: from its predictions (`ltmed.inference.card_results`).
     """
-    found = run.metrics
-    about, test = found["run"], found["test"]
+    metrics = run.metrics
+    run_facts, test = metrics["run"], metrics["test"]
     kinds = "labels (several an image)" if run.multilabel else "classes"
     summary = (
-        f"A classifier of {len(run.classes)} {kinds}, trained with the method {about['method']} on "
-        f"{found['split']['images']['train']:,} images of {about['dataset']}, and tested on {test['images']:,} others.",
+        f"A classifier of {len(run.classes)} {kinds}, trained with the method {run_facts['method']} on "
+        f"{metrics['split']['images']['train']:,} images of {run_facts['dataset']}, and tested on {test['images']:,} "
+        "others.",
     )
     sections = (
-        Section("Summary", summary, facts=_headline(found)),
+        Section("Summary", summary, facts=_headline(metrics)),
         Section("Intended use", ("To be filled in by whoever puts the network to use.",), blanks=BLANKS),
-        Section("Data", facts=_data(found), grids=(_counts(found),), figures=FIGURES["Data"]),
+        Section("Data", facts=_data(metrics), grids=(_counts(metrics),), figures=FIGURES["Data"]),
         Section("Split and leakage", facts=protocol.facts([run])),
         Section("Training", facts=tuple(_training(run))),
         Section("Performance", grids=performance(run), figures=FIGURES["Performance"]),
@@ -96,34 +97,37 @@ def card(run: Run, results: CardResults) -> Card:
         Section("Subgroups", *compared_subgroups(results), figures=FIGURES["Subgroups"]),
         Section("Limits", points=tuple(limits(run, results))),
     )
-    return Card(f"Card: {about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}", sections)
+    return Card(
+        f"Card: {run_facts['method']} on {run_facts['dataset']}, fold {run_facts['fold']}, seed {run_facts['seed']}",
+        sections,
+    )
 
 
-def _headline(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    shown = ("balanced_accuracy", "macro_ap", "macro_f1", "macro_auroc", "tail_recall", "tail_ap")
-    scalars, intervals = found["test"]["scalars"], found["test"]["intervals"]["scalars"]
+def _headline(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    names = ("balanced_accuracy", "macro_ap", "macro_f1", "macro_auroc", "tail_recall", "tail_ap")
+    scalars, intervals = metrics["test"]["scalars"], metrics["test"]["intervals"]["scalars"]
     return tuple(
         (metric_name(name), f"{percent(scalars[name])} % {between(intervals.get(name))}".rstrip())
-        for name in shown
+        for name in names
         if scalars.get(name) is not None
     )
 
 
-def _data(found: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    split, numbers = found["split"], list(found["split"]["counts"]["train"].values())
+def _data(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    split, numbers = metrics["split"], list(metrics["split"]["counts"]["train"].values())
     ratio = f"{max(numbers) / min(numbers):.1f} : 1, largest to smallest class of the training part"
-    facts = [("data set", found["run"]["dataset"]), ("imbalance", ratio)]
+    facts = [("data set", metrics["run"]["dataset"]), ("imbalance", ratio)]
     facts.append(("groups", split["group"] or "unknown: the data set does not say which images are of one patient"))
-    if skipped := len(found["skipped"]):
+    if skipped := len(metrics["skipped"]):
         facts.append(("left out", f"{skipped:,} unreadable images"))
     return tuple(facts)
 
 
-def _counts(found: Mapping[str, Any]) -> Grid:
-    parts = found["split"]["counts"]
+def _counts(metrics: Mapping[str, Any]) -> Grid:
+    parts = metrics["split"]["counts"]
     rows = tuple(
         (f"{row['class']}, {row['name']}", (FormattedCell(row["tier"]), *_numbers(parts, row["class"])))
-        for row in found["test"]["per_class"]
+        for row in metrics["test"]["per_class"]
     )
     return Grid("Images of each class", ("tier", *map(_PARTS.__getitem__, parts)), rows)
 
@@ -153,10 +157,10 @@ def _training(run: Run) -> Iterator[tuple[str, str]]:
     yield "images", f"{cfg.image_size} x {cfg.image_size} px"
     for name, recipe in cfg.method.stages.items():
         yield (f"stage {name}" if len(cfg.method.stages) > 1 else "recipe"), _recipe(recipe)
-    chosen = "best" if str(cfg.monitor_mode) == "max" else "lowest"
-    yield "best epoch", f"that of the {chosen} {metric_name(str(cfg.monitor))} on the validation part"
-    if took := protocol.took([run]):
-        yield "duration", took
+    direction = "best" if str(cfg.monitor_mode) == "max" else "lowest"
+    yield "best epoch", f"that of the {direction} {metric_name(str(cfg.monitor))} on the validation part"
+    if cost := protocol.training_cost([run]):
+        yield "duration", cost
     git, versions = run.metrics["git"], run.metrics["versions"]
     commit = "unknown" if not git["commit"] else git["commit"][:9] + (", uncommitted changes" if git["dirty"] else "")
     yield "code", f"ltmed {versions.get('ltmed')}, commit {commit}"

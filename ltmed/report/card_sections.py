@@ -1,4 +1,4 @@
-"""What the card of a run says of its results: performance, calibration, operating points, subgroups, limits."""
+"""The sections of a card on results: performance, calibration, operating points, subgroups, limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ltmed.report.model import FormattedCell, Grid
 from ltmed.runs.reader import Run
 
 FEW = 30
-"""Test images of a class below which its figures are called uncertain."""
+"""Classes with fewer test images are called uncertain."""
 Text = tuple[str, ...]
 _OF_A_CLASS = {
     "recall": "recall (sensitivity)",
@@ -28,15 +28,15 @@ _OF_A_CLASS = {
 
 
 def performance(run: Run) -> tuple[Grid, ...]:
-    """All numbers of the test part, and those of each class."""
+    """All metrics of the test part, and those of each class."""
     return (_scalars(run.metrics), _classes(run))
 
 
-def _scalars(found: Mapping[str, Any]) -> Grid:
-    test, intervals = found["test"], found["test"]["intervals"]
+def _scalars(metrics: Mapping[str, Any]) -> Grid:
+    test, intervals = metrics["test"], metrics["test"]["intervals"]
     rows = tuple(
         (metric_name(name), (FormattedCell(_percent(value), between(intervals["scalars"].get(name))),
-                             FormattedCell(_percent(found["val"]["scalars"].get(name)))))
+                             FormattedCell(_percent(metrics["val"]["scalars"].get(name)))))
         for name, value in test["scalars"].items()
     )  # fmt: skip
     note = (
@@ -48,17 +48,17 @@ def _scalars(found: Mapping[str, Any]) -> Grid:
 
 def _classes(run: Run) -> Grid:
     intervals = run.metrics["test"]["intervals"]["per_class"]
-    shown = ({"ap": "AP"} if run.multilabel else {}) | _OF_A_CLASS
+    columns = ({"ap": "AP"} if run.multilabel else {}) | _OF_A_CLASS
     rows = tuple(
         (row["class"], (FormattedCell(f"{row['support']:,}"), *(
-            FormattedCell(_percent(row[key]), between(intervals.get(row["class"], {}).get(key))) for key in shown
+            FormattedCell(_percent(row[key]), between(intervals.get(row["class"], {}).get(key))) for key in columns
         )))
         for row in run.metrics["test"]["per_class"]
     )  # fmt: skip
     notes = ["Percent, with the same intervals."]
     if run.multilabel:
         notes.append("Recall, precision and F1 at the threshold of the largest F1 on validation images.")
-    return Grid("By label" if run.multilabel else "By class", ("test images", *shown.values()), rows, tuple(notes))
+    return Grid("By label" if run.multilabel else "By class", ("test images", *columns.values()), rows, tuple(notes))
 
 
 def _percent(value: float | None) -> str:
@@ -67,13 +67,13 @@ def _percent(value: float | None) -> str:
 
 def between(bounds: Sequence[float | None] | None) -> str:
     """`[54.1, 64.1]` in percent; nothing where a bound is undefined."""
-    if bounds is None or any(one is None for one in bounds):
+    if bounds is None or any(bound is None for bound in bounds):
         return ""
-    return f"[{', '.join(percent(one) for one in bounds if one is not None)}]"
+    return f"[{', '.join(percent(bound) for bound in bounds if bound is not None)}]"
 
 
 def calibration(run: Run, results: CardResults) -> tuple[Text, tuple[Grid, ...]]:
-    """How far probabilities agree with what happened, before and after a scaling from validation images."""
+    """How far probabilities agree with observed frequencies, before and after calibration on validation images."""
     sentences = [
         "How far the network's probabilities agree with what happened on the test part: as they are, and after a "
         "calibration that was fitted on validation images."
@@ -94,17 +94,17 @@ def _average_confidence(run: Run, results: CardResults) -> Iterator[str]:
     if run.multilabel or results.predictions is None:
         return
     probabilities, labels = results.predictions.probabilities.astype(float), results.predictions.labels
-    sure, right = float(probabilities.max(1).mean()), float((probabilities.argmax(1) == labels).mean())
-    word = "overconfident" if sure > right else "underconfident"
-    gap = percent(abs(sure - right))
+    confidence, accuracy = float(probabilities.max(1).mean()), float((probabilities.argmax(1) == labels).mean())
+    direction = "overconfident" if confidence > accuracy else "underconfident"
+    gap = percent(abs(confidence - accuracy))
     yield (
-        f"On average the confidence is {percent(sure)} % and the accuracy {percent(right)} %: {word} by {gap} points. "
-        f"A uniform guess has a negative log likelihood of {math.log(len(run.classes)):.3f}."
+        f"On average the confidence is {percent(confidence)} % and the accuracy {percent(accuracy)} %: {direction} by "
+        f"{gap} points. A uniform guess has a negative log likelihood of {math.log(len(run.classes)):.3f}."
     )
 
 
 def operating_points(results: CardResults) -> tuple[Text, tuple[Grid, ...]]:
-    """Thresholds from validation images, and what they give on test images."""
+    """Thresholds from validation images, and their results on test images."""
     if results.decisions is None:
         return (f"None: {results.no_decisions}.",), ()
     sentences = (
@@ -122,35 +122,35 @@ def compared_subgroups(results: CardResults) -> tuple[Text, tuple[Grid, ...]]:
 
 
 def limits(run: Run, results: CardResults) -> Iterator[str]:
-    """What the figures do not say, and where they are weak."""
-    found = run.metrics
+    """The limits of the results."""
+    metrics = run.metrics
     yield (
         "One training with one seed on one split: another seed or split gives other figures, and the intervals do not "
         "cover that."
     )
     files = sorted(run.path.glob("evaluations/*/evaluation.json"))
     elsewhere = [file.parent.name for file in files if not json.loads(file.read_text(encoding="utf-8"))["data"]["own"]]
-    own = f"images of the same data set ({found['run']['dataset']})"
+    own = f"images of the same data set ({metrics['run']['dataset']})"
     if elsewhere:
         yield f"All figures here are of {own}; beside the run are evaluations on others: {', '.join(elsewhere)}."
     else:
         yield f"Tested on {own} only, not on those of another hospital."
-    split = found["split"]
+    split = metrics["split"]
     if split["leakage"] is None:
         yield "Whether images of one patient or lesion are in both training and test part is unknown."
     elif split["leakage"]["leaking"]:
         yield f"Leakage: {dict(protocol.facts([run]))['leakage']}. The figures are too good for new patients."
-    few = [f"{row['class']} ({row['support']})" for row in found["test"]["per_class"] if 0 < row["support"] < FEW]
+    few = [f"{row['class']} ({row['support']})" for row in metrics["test"]["per_class"] if 0 < row["support"] < FEW]
     if few:
         yield f"Fewer than {FEW} test images of {', '.join(few)}: their figures are uncertain, see the intervals."
-    if absent := found["test"].get("absent"):
+    if absent := metrics["test"].get("absent"):
         yield f"No test image of {', '.join(absent)}: nothing is known about them, and no average includes them."
     yield from _worst(run)
-    if skipped := len(found["skipped"]):
+    if skipped := len(metrics["skipped"]):
         yield f"{skipped:,} unreadable images took no part."
-    if found["git"]["dirty"]:
+    if metrics["git"]["dirty"]:
         yield "The code had uncommitted changes, so that its commit does not say all of it."
-    yield from (f"{one}." if not one.endswith(".") else one for one in found.get("warnings", ()))
+    yield from (f"{warning}." if not warning.endswith(".") else warning for warning in metrics.get("warnings", ()))
     if not results.subgroups:
         yield f"Differences between groups of patients (age, sex, skin type, site) are unknown: {results.no_subgroups}."
 
@@ -160,8 +160,8 @@ def _worst(run: Run) -> Iterator[str]:
     rows = [row for row in run.metrics["test"]["per_class"] if row[key] is not None]
     if not rows:
         return
-    least = min(rows, key=lambda row: row[key])
+    worst = min(rows, key=lambda row: row[key])
     if run.multilabel:
-        yield f"The worst label is {least['class']}: its AUROC is {percent(least[key])} % (a guess has 50 %)."
+        yield f"The worst label is {worst['class']}: its AUROC is {percent(worst[key])} % (a guess has 50 %)."
     else:
-        yield f"The worst class is {least['class']}: {percent(least[key])} % of its test images are recognised."
+        yield f"The worst class is {worst['class']}: {percent(worst[key])} % of its test images are recognised."

@@ -1,10 +1,10 @@
 """Which runs may share a column.
 
 Those of one data set under one *protocol*: the name of the split, the settings under `split` but its seeds, and those
-under `dataset` that choose images or tiers (not where they are or at what size they are read). Folds, and divisions
-made with other split seeds, are repetitions of one protocol, each with a hash of its own. Split seeds are where a row
-was run with several of them (papers that repeat over random divisions); where every row has one, nothing says that
-they belong together, and they stay apart.
+under `dataset` that select images or tiers (not their location or the size at which they are read). Folds, and
+divisions with other split seeds, are repetitions of one protocol, each with its own hash. Split seeds are repetitions
+only if a row was run with several of them (papers that repeat over random divisions); if every row has one, nothing
+indicates that they belong together, and they stay apart.
 
 One division (fold and split seeds) has one hash, whatever the method and the training's seed. A row with another hash
 saw other images and has a column of its own.
@@ -24,20 +24,20 @@ from ltmed.runs.reader import Division, Run
 _READING = (
     "dataset.image_size", "dataset.cache_scale", "dataset.cache_budget_gb", "dataset.fit", "dataset.on_bad_image",
 )  # fmt: skip
-_PLACE_OF_A_SET = ("dataset.root", "dataset.file", "dataset.extract_to", "split.path")
+_LOCATION_OF_A_DATASET = ("dataset.root", "dataset.file", "dataset.extract_to", "split.path")
 _REPETITION = ("fold", "seed")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished run, or the folder of one that is not, with what decides its place in the table."""
+    """A run, finished or not, with the settings that determine its row and column in the table."""
 
     run: Run
     finished: bool = True
 
     @cached_property
     def settings(self) -> Settings:
-        """Everything that changes the run's numbers; what is None counts as not there, as in runs that lack the key."""
+        """All settings that change the run's results; None counts as missing, as in runs that lack the key."""
         return {key: value for key, value in identity(self.run.config).items() if value is not None}
 
     @property
@@ -67,24 +67,24 @@ class Entry:
 
     @cached_property
     def protocol(self) -> Settings:
-        """What the runs of one column have in common, less the hashes."""
+        """The settings that the runs of one column have in common, without the hashes."""
         images = {
             key: value
             for key, value in self.settings.items()
             if key.startswith(("split.", "dataset."))
-            and key not in (*_READING, *_PLACE_OF_A_SET, "split.of", *self.run.split_seeds)
+            and key not in (*_READING, *_LOCATION_OF_A_DATASET, "split.of", *self.run.split_seeds)
         }
-        several = {"several labels": True} if self.finished and self.run.multilabel else {}
-        return {**images, **several, "name": protocol_name(self.run) if self.finished else None}
+        labels = {"several labels": True} if self.finished and self.run.multilabel else {}
+        return {**images, **labels, "name": protocol_name(self.run) if self.finished else None}
 
     @cached_property
     def row(self) -> str:
         """Equal for the repetitions of one row."""
-        return str(sorted(self.own.items()))
+        return str(sorted(self.row_settings.items()))
 
     @cached_property
-    def own(self) -> Settings:
-        """What makes a row: the method's and the training's settings."""
+    def row_settings(self) -> Settings:
+        """The settings that define a row: those of the method and of the training."""
         reading = ("dataset.fit", "dataset.cache_scale")
         return {
             key: value
@@ -113,14 +113,14 @@ def by_protocol(entries: Sequence[Entry], *, declared: bool) -> list[list[Entry]
 
 def _joined(group: Sequence[Entry]) -> list[list[Entry]]:
     """Parts whose split seeds are connected by rows that were run with several of them."""
-    draws: dict[str, set[tuple[int, ...]]] = {}
+    seeds_of_row: dict[str, set[tuple[int, ...]]] = {}
     for entry in group:
-        draws.setdefault(entry.row, set()).add(entry.division.draw)
+        seeds_of_row.setdefault(entry.row, set()).add(entry.division.split_seeds)
     parts: list[set[tuple[int, ...]]] = []
-    for mine in draws.values():
-        apart = [part for part in parts if not part & mine]
-        parts = [*apart, mine.union(*(part for part in parts if part & mine))]
-    return [[entry for entry in group if entry.division.draw in part] for part in sorted(parts, key=min)]
+    for seeds in seeds_of_row.values():
+        separate = [part for part in parts if not part & seeds]
+        parts = [*separate, seeds.union(*(part for part in parts if part & seeds))]
+    return [[entry for entry in group if entry.division.split_seeds in part] for part in sorted(parts, key=min)]
 
 
 def _agreeing(group: Sequence[Entry]) -> list[list[Entry]]:
@@ -130,20 +130,20 @@ def _agreeing(group: Sequence[Entry]) -> list[list[Entry]]:
     rows: dict[object, list[Entry]] = {}
     for entry in group:
         rows.setdefault(entry.row, []).append(entry)
-    for row, mine in list(rows.items()):
-        if _contradicts(mine):  # It is unknown which of its runs belong together.
+    for row, row_entries in list(rows.items()):
+        if _contradicts(row_entries):  # Which of its runs belong together is unknown.
             del rows[row]
-            for entry in mine:
+            for entry in row_entries:
                 rows.setdefault((row, entry.division, entry.hash), []).append(entry)
     parts: list[list[Entry]] = []
-    for mine in sorted(rows.values(), key=len, reverse=True):
+    for row_entries in sorted(rows.values(), key=len, reverse=True):
         for column in parts:
-            common = {entry.division for entry in column} & {entry.division for entry in mine}
-            if common and not _contradicts([*column, *mine]):
-                column += mine
+            common = {entry.division for entry in column} & {entry.division for entry in row_entries}
+            if common and not _contradicts([*column, *row_entries]):
+                column += row_entries
                 break
         else:
-            parts.append(list(mine))
+            parts.append(list(row_entries))
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Rows beside what papers print, and beside a row of reference."""
+"""Rows compared with published values, and with a reference row."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from ltmed.report.formatting import metric_name, p_value, percent, signed
 from ltmed.report.model import METRICS, MISSING, Cell, FormattedCell, Grid, Published, Table
-from ltmed.report.paired import Paired, PairedBootstrap
-from ltmed.report.statistics import FEWEST_PAIRS, SignedRank, collect, mean, signed_rank
+from ltmed.report.paired import PairedBootstrap, PairedDifference
+from ltmed.report.statistics import MIN_PAIRS, SignedRank, collect, mean, signed_rank
 from ltmed.runs.reader import Run
 
 _TIERS = ("head", "medium", "tail")
 
 
 def figure(cell: Cell, published: Published) -> float | None:
-    """Our own figure for a published one, a fraction, as the tables take the mean; None without one."""
+    """The measured counterpart of a published value, a fraction, with the mean of the tables; None without one."""
     return mean(collect(cell.runs, lambda run: _of(run, published)))
 
 
@@ -28,12 +28,12 @@ def _of(run: Run, published: Published) -> float | None:
     else:
         kinds = ("tier",) if published.part in _TIERS else ("class", "name")
         rows = [row for row in test["per_class"] if published.part in (row[kind] for kind in kinds)]
-    found = [value for row in rows if (value := row.get(published.metric)) is not None]
-    return sum(found) / len(found) if found else None
+    values = [value for row in rows if (value := row.get(published.metric)) is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _members(run: Run, group: tuple[str, ...] | int) -> list[dict[str, Any]]:
-    """The rows of a group's classes; none if a listed class is not one of the run's, so that no part of it counts."""
+    """The rows of a group's classes; none if the run lacks a listed class, so that no partial group counts."""
     rows = run.metrics["test"]["per_class"]
     if isinstance(group, int):
         parts = run.metrics["split"]["counts"].values()
@@ -43,17 +43,17 @@ def _members(run: Run, group: tuple[str, ...] | int) -> list[dict[str, Any]]:
 
 
 def published(table: Table) -> Iterator[Grid]:
-    """Our means less the published ones: one grid for each column that has any."""
+    """Differences of the means to the published ones: one grid for each column that has any."""
     for column in table.columns:
-        here = {row: table.cells[row, column] for row in table.rows if (row, column) in table.cells}
-        kinds = list(dict.fromkeys((p.metric, p.part) for cell in here.values() for p in cell.published))
+        by_row = {row: table.cells[row, column] for row in table.rows if (row, column) in table.cells}
+        kinds = list(dict.fromkeys((p.metric, p.part) for cell in by_row.values() for p in cell.published))
         if not kinds:
             continue
         rows = []
-        for row, cell in here.items():
-            of = {(p.metric, p.part): p for p in cell.published}
-            if of:
-                rows.append((row, tuple(_difference(cell, of.get(kind)) for kind in kinds)))
+        for row, cell in by_row.items():
+            by_kind = {(p.metric, p.part): p for p in cell.published}
+            if by_kind:
+                rows.append((row, tuple(_difference(cell, by_kind.get(kind)) for kind in kinds)))
         headings = tuple(
             metric_name(metric) if part == "all" else f"{part} {metric_name(metric)}" for metric, part in kinds
         )
@@ -61,38 +61,38 @@ def published(table: Table) -> Iterator[Grid]:
         yield Grid(f"Difference to the published figures: {column}", headings, tuple(rows), (note,))
 
 
-def _difference(cell: Cell, one: Published | None) -> FormattedCell:
-    if one is None:
+def _difference(cell: Cell, value: Published | None) -> FormattedCell:
+    if value is None:
         return FormattedCell("")
-    printed = one.text or percent(one.mean) + ("" if one.std is None else f" ± {percent(one.std)}")
-    ours = figure(cell, one)
-    if ours is None:
+    printed = value.text or percent(value.mean) + ("" if value.std is None else f" ± {percent(value.std)}")
+    measured = figure(cell, value)
+    if measured is None:
         return FormattedCell("not measured" if cell.runs else cell.note or "not run", f"({printed})", MISSING)
-    return FormattedCell(signed(ours - one.mean), f"({printed})")
+    return FormattedCell(signed(measured - value.mean), f"({printed})")
 
 
 def reference(table: Table, column: str) -> str | None:
-    """The row that the others of a column are compared with: the chosen one, else the first, that was run there.
+    """The row that the others of a column are compared with: the selected row, else the first, that has runs there.
 
     None where fewer than two rows were run.
     """
-    run = [row for row in table.rows if table.cells.get((row, column), Cell()).runs]
-    if len(run) < 2:
+    candidates = [row for row in table.rows if table.cells.get((row, column), Cell()).runs]
+    if len(candidates) < 2:
         return None
-    return table.reference if table.reference in run else run[0]
+    return table.reference if table.reference in candidates else candidates[0]
 
 
 def other_references(table: Table) -> Iterator[tuple[str, str]]:
     """(column, sentence) where the row of reference could not be the same as in the other columns."""
     rows = [row for row in table.rows if any(table.cells.get((row, c), Cell()).runs for c in table.columns)]
-    wanted = table.reference or (rows or [""])[0]
+    preferred = table.reference or (rows or [""])[0]
     for column in table.columns:
-        if (base := reference(table, column)) not in (None, wanted):
-            yield column, f"{wanted} was not run; the others are compared with {base}"
+        if (base := reference(table, column)) not in (None, preferred):
+            yield column, f"{preferred} was not run; the others are compared with {base}"
 
 
 def significance(table: Table) -> Iterator[Grid]:
-    """Differences to the row of reference with their tests: one grid for each column that has one."""
+    """Differences to the reference row with their tests: one grid for each column that has one."""
     for column in table.columns:
         metrics = list(dict.fromkeys((table.metrics[0], METRICS[table.multilabel(column)][0])))
         base = reference(table, column)
@@ -102,12 +102,12 @@ def significance(table: Table) -> Iterator[Grid]:
 
 def _tests(table: Table, column: str, base: str, metrics: list[str]) -> Grid:
     other = table.cells[base, column].runs
-    compare = [PairedBootstrap(other, metric) for metric in metrics]
+    bootstraps = [PairedBootstrap(other, metric) for metric in metrics]
     rows = []
     for row in table.rows:
         runs = table.cells.get((row, column), Cell()).runs
         if runs and row != base:
-            paired = [shown for one in compare for shown in _paired(one(runs))]
+            paired = [cell for bootstrap in bootstraps for cell in _paired(bootstrap(runs))]
             rows.append((row, (*paired, _ranks(signed_rank(runs, other, metrics[0])))))
     headings = [text for metric in metrics for text in (f"{metric_name(metric)}, same images", "paired bootstrap")]
     return Grid(
@@ -124,19 +124,21 @@ def _tests(table: Table, column: str, base: str, metrics: list[str]) -> Grid:
     )
 
 
-def _paired(paired: Paired | str) -> tuple[FormattedCell, FormattedCell]:
+def _paired(paired: PairedDifference | str) -> tuple[FormattedCell, FormattedCell]:
     if isinstance(paired, str):
         return FormattedCell(paired, mark=MISSING), FormattedCell("")
-    between = f"[{signed(paired.low)}, {signed(paired.high)}]"
+    interval = f"[{signed(paired.low)}, {signed(paired.high)}]"
     resampled = f"{paired.units:,} {paired.unit}s" + ("" if paired.unit == "image" else f"\n{paired.images:,} images")
-    return FormattedCell(signed(paired.difference), between), FormattedCell(p_value(paired.p), resampled)
+    return FormattedCell(signed(paired.difference), interval), FormattedCell(p_value(paired.p), resampled)
 
 
-def _ranks(found: SignedRank) -> FormattedCell:
-    over = found.over if found.pairs != 1 else found.over[:-1]
-    pairs = f"{found.pairs} {over}"
-    if found.differing < found.pairs:
-        pairs = f"{found.differing} of {pairs} {'differ' if found.pairs != 1 else 'differs'}"
-    if found.p is None:
-        return FormattedCell("too few", f"{pairs}\n{FEWEST_PAIRS} needed", MISSING)
-    return FormattedCell(p_value(found.p), pairs + (f"\nleast possible {found.least:g}" if found.least > 0.05 else ""))
+def _ranks(test: SignedRank) -> FormattedCell:
+    over = test.over if test.pairs != 1 else test.over[:-1]
+    pairs = f"{test.pairs} {over}"
+    if test.differing < test.pairs:
+        pairs = f"{test.differing} of {pairs} {'differ' if test.pairs != 1 else 'differs'}"
+    if test.p is None:
+        return FormattedCell("too few", f"{pairs}\n{MIN_PAIRS} needed", MISSING)
+    return FormattedCell(
+        p_value(test.p), pairs + (f"\nleast possible {test.smallest_p:g}" if test.smallest_p > 0.05 else "")
+    )

@@ -1,6 +1,6 @@
 """A table of runs as a document of formatted text; the renderers only lay it out.
 
-Figures are percent with one decimal. Marks are decided on what is shown, so that equal ones have equal marks.
+Figures are percent with one decimal. Marks are based on the rounded figures, so that equal figures have equal marks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ltmed.runs.reader import Run
 
 
 def document(table: Table) -> Document:
-    """Computes everything that is shown of `table`."""
+    """Computes the whole report of `table`."""
     parts = table.by_kind()
-    grids = [grid for several, part in parts for grid in _of_kind(part, several)]
+    grids = [grid for multilabel, part in parts for grid in _of_kind(part, multilabel)]
     grids += [*published(table), *(grid for _, part in parts for grid in significance(part)), protocol.runs_grid(table)]
     notes = [
         "Figures are percent: mean ± standard deviation of the sample, over folds or random splits (each the mean over "
@@ -38,24 +38,24 @@ def document(table: Table) -> Document:
     )
 
 
-def _of_kind(table: Table, several: bool) -> Iterator[Grid]:
+def _of_kind(table: Table, multilabel: bool) -> Iterator[Grid]:
     """The figures of columns with one label per image, or with several."""
     yield from _results(table, table.metrics, "Test results")
     if any(
         (row, column) in table.cells and table.cells[row, column].runs for row in table.rows for column in table.columns
     ):
-        yield from _results(table, TIERS[several], f"{'AP' if several else 'Recall'} by class frequency")
+        yield from _results(table, TIERS[multilabel], f"{'AP' if multilabel else 'Recall'} by class frequency")
 
 
 def _once(sentences: Sequence[tuple[str, str]], table: Table) -> Iterator[str]:
-    """One sentence for all columns that it is true of."""
+    """Each sentence once, with all columns that it applies to."""
     columns: dict[str, list[str]] = {}
     for column, sentence in sentences:
         columns.setdefault(sentence, []).append(column)
-    for sentence, where in columns.items():
-        every = len(where) > 1 and len(where) == len(table.columns)
-        place = "every column" if every else "; ".join(where)
-        yield f"{place}: {sentence}." if where[0] else f"{sentence}."
+    for sentence, columns_of_sentence in columns.items():
+        all_columns = len(columns_of_sentence) > 1 and len(columns_of_sentence) == len(table.columns)
+        subject = "every column" if all_columns else "; ".join(columns_of_sentence)
+        yield f"{subject}: {sentence}." if columns_of_sentence[0] else f"{sentence}."
 
 
 def _runs(table: Table, column: str) -> list[Run]:
@@ -72,53 +72,57 @@ def _results(table: Table, metrics: Sequence[str], title: str) -> Iterator[Grid]
 
 
 def _grid(table: Table, pairs: Sequence[tuple[str, str]], title: str, by_metric: bool) -> Grid:
-    shown = [_column(table, column, metric) for column, metric in pairs]
+    columns = [_column(table, column, metric) for column, metric in pairs]
     headings = tuple(metric_name(metric) if by_metric else column for column, metric in pairs)
-    rows = tuple((row, tuple(part[row] for part in shown)) for row in table.rows)
+    rows = tuple((row, tuple(part[row] for part in columns)) for row in table.rows)
     return Grid(title, headings, rows)
 
 
 def _column(table: Table, column: str, metric: str) -> dict[str, FormattedCell]:
-    """One column of figures with its marks, and why a row has no rank."""
+    """One column of figures with its marks, and reasons why rows are not ranked."""
     cells = {row: table.cells.get((row, column), Cell()) for row in table.rows}
     needed = basis(cell.runs for cell in cells.values())
-    found = {row: summary(cell.runs, metric) for row, cell in cells.items()}
-    reasons = {row: _unranked(cells[row].runs, one, needed) for row, one in found.items() if one}
+    summaries = {row: summary(cell.runs, metric) for row, cell in cells.items()}
+    reasons = {
+        row: _unranked(cells[row].runs, row_summary, needed) for row, row_summary in summaries.items() if row_summary
+    }
     ranked = {
-        row: percent(ranked_mean(cells[row].runs, metric, needed) or 0) for row, why in reasons.items() if not why
+        row: percent(ranked_mean(cells[row].runs, metric, needed) or 0) for row, reason in reasons.items() if not reason
     }
     order = sorted(set(ranked.values()), key=float, reverse=better(metric) == "max")
     mark_of = dict(zip(order, (BEST, SECOND), strict=False)) if len(ranked) > 1 else {}
-    mixed = len({one.interval for one in found.values() if one}) > 1
-    shown = {}
-    for row, one in found.items():
-        if one is None:
-            shown[row] = FormattedCell(_absent(cells[row]), mark=MISSING)
+    mixed = len({row_summary.interval for row_summary in summaries.values() if row_summary}) > 1
+    formatted = {}
+    for row, row_summary in summaries.items():
+        if row_summary is None:
+            formatted[row] = FormattedCell(_absent(cells[row]), mark=MISSING)
             continue
         others = row in ranked and len(ranked) > 1 and has_others(cells[row].runs, needed)
         remarks = [
-            "one run" if mixed and one.interval == "bootstrap" else "",
+            "one run" if mixed and row_summary.interval == "bootstrap" else "",
             f"not ranked: {reasons[row]}" if reasons[row] else "",
             f"ranked by {ranked[row]}" if others else "",
         ]
-        shown[row] = _shown(one, mark_of.get(ranked.get(row, ""), ""), remarks)
-    return shown
+        formatted[row] = _formatted(row_summary, mark_of.get(ranked.get(row, ""), ""), remarks)
+    return formatted
 
 
-def _unranked(runs: Sequence[Run], one: Summary, needed: Basis) -> str:
-    if one.count < len(runs):
-        return f"defined in {one.count} of {len(runs)} runs"
+def _unranked(runs: Sequence[Run], summary: Summary, needed: Basis) -> str:
+    if summary.count < len(runs):
+        return f"defined in {summary.count} of {len(runs)} runs"
     return lacking(runs, needed)
 
 
 def _absent(cell: Cell) -> str:
-    """What stands where no figure is."""
+    """The text in place of a missing figure."""
     return "undefined" if cell.runs else cell.note or "missing"
 
 
-def _shown(one: Summary, mark: str, remarks: Sequence[str]) -> FormattedCell:
-    text = percent(one.mean) + ("" if one.std is None else f" ± {percent(one.std)}")
-    between = "" if one.low is None or one.high is None else f"[{percent(one.low)}, {percent(one.high)}]"
+def _formatted(summary: Summary, mark: str, remarks: Sequence[str]) -> FormattedCell:
+    text = percent(summary.mean) + ("" if summary.std is None else f" ± {percent(summary.std)}")
+    between = (
+        "" if summary.low is None or summary.high is None else f"[{percent(summary.low)}, {percent(summary.high)}]"
+    )
     return FormattedCell(text, "\n".join(filter(None, (between, *remarks))), mark)
 
 

@@ -1,4 +1,4 @@
-"""Text of a report: numbers, names, settings that distinguish rows, and grids that are too wide for their place."""
+"""Text of a report: numbers, names, settings that distinguish rows, and the division of grids that are too wide."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from ltmed.logging.console import SPELLING
+from ltmed.logging.console import DISPLAY_NAMES
 from ltmed.report.model import FormattedCell, Grid
 from ltmed.runs.reader import Division
 
 _OF_A_CLASS = {"f1": "F1", "auroc": "AUROC"}
 _UNBROKEN = re.compile(r"without \S+ \S+|\[[^\]]*\]|\([^)]*\)|\S+ ± \S+|p [=<] \S+")
-"""What stays on one line: intervals, brackets, figures with their deviation, p values."""
+"""Text without line breaks: intervals, brackets, figures with their deviation, p values."""
 Settings = dict[str, Any]
 """Flat `{dotted key: value}`, as `ltmed.runs.directory.identity` gives it."""
 Widths = Callable[[str, Sequence[FormattedCell]], float]
@@ -50,15 +50,15 @@ def duration(seconds: float) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """As people write it."""
-    return _OF_A_CLASS.get(metric) or SPELLING.get(metric, metric.replace("_", " "))
+    """The display name of a metric."""
+    return _OF_A_CLASS.get(metric) or DISPLAY_NAMES.get(metric, metric.replace("_", " "))
 
 
-def number_list(found: Sequence[int]) -> str:
+def number_list(numbers: Sequence[int]) -> str:
     """`0 to 4`, or a list."""
-    if len(found) > 2 and list(found) == list(range(found[0], found[-1] + 1)):
-        return f"{found[0]} to {found[-1]}"
-    return ", ".join(map(str, found))
+    if len(numbers) > 2 and list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
 
 
 def split_seed(seeds: tuple[int, ...]) -> str:
@@ -66,14 +66,15 @@ def split_seed(seeds: tuple[int, ...]) -> str:
     return "/".join(map(str, seeds))
 
 
-def division_names(some: Iterable[Division], among: Iterable[Division]) -> str:
-    """`folds 1, 2`: what tells `some` divisions apart from all those of a column."""
-    some, among = sorted(some), set(among)
-    if len({one.draw for one in among}) < 2:
-        return f"fold{'s' * (len(some) > 1)} {number_list([one.fold for one in some])}"
-    if len({one.fold for one in among}) < 2:
-        return f"split seed{'s' * (len(some) > 1)} {', '.join(split_seed(one.draw) for one in some)}"
-    return ", ".join(f"fold {one.fold} of split seed {split_seed(one.draw)}" for one in some)
+def division_names(divisions: Iterable[Division], among: Iterable[Division]) -> str:
+    """`folds 1, 2`: what distinguishes `divisions` among all those of a column."""
+    divisions, among = sorted(divisions), set(among)
+    if len({division.split_seeds for division in among}) < 2:
+        return f"fold{'s' * (len(divisions) > 1)} {number_list([division.fold for division in divisions])}"
+    if len({division.fold for division in among}) < 2:
+        seeds = ", ".join(split_seed(division.split_seeds) for division in divisions)
+        return f"split seed{'s' * (len(divisions) > 1)} {seeds}"
+    return ", ".join(f"fold {division.fold} of split seed {split_seed(division.split_seeds)}" for division in divisions)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -84,8 +85,8 @@ def distinguishing_keys(groups: Sequence[Sequence[Settings]]) -> list[str]:
 
     A setting that is None counts as missing. Greedy: the key that separates most of what is not yet distinguished comes
     first, of equals one that all settings have (`loss` rather than an argument of one of the losses), nearest to the
-    top of the configuration, a choice, the shortest. What follows from another key (`augment.crop.size` from
-    `image_size`) is so left out.
+    top of the configuration, a choice, the shortest. Keys that follow from another one (`augment.crop.size` from
+    `image_size`) are thus left out.
     """
     pairs = [
         (one, other)
@@ -93,18 +94,24 @@ def distinguishing_keys(groups: Sequence[Sequence[Settings]]) -> list[str]:
         for one, other in combinations(group, 2)
         if any(_differ(key, one, other) for key in {**one, **other})
     ]
-    ones = [one for pair in pairs for one in pair]
+    settings_of_pairs = [settings for pair in pairs for settings in pair]
 
     def order(key: str) -> tuple[bool, int, bool, int, str]:
-        return any(key not in one for one in ones), key.count("."), not key.endswith("._target_"), len(key), key
+        return (
+            any(key not in settings for settings in settings_of_pairs),
+            key.count("."),
+            not key.endswith("._target_"),
+            len(key),
+            key,
+        )
 
-    known = sorted({key for one in ones for key in one}, key=order)
-    chosen: list[str] = []
+    candidates = sorted({key for settings in settings_of_pairs for key in settings}, key=order)
+    selected: list[str] = []
     while pairs:
-        key = max(known, key=lambda k: sum(_differ(k, *pair) for pair in pairs))
-        chosen.append(key)
+        key = max(candidates, key=lambda k: sum(_differ(k, *pair) for pair in pairs))
+        selected.append(key)
         pairs = [pair for pair in pairs if not _differ(key, *pair)]
-    return chosen
+    return selected
 
 
 def settings_text(settings: Settings, keys: Sequence[str]) -> str:
@@ -117,7 +124,7 @@ def _differ(key: str, one: Settings, other: Settings) -> bool:
 
 
 def _short(key: str, settings: Settings) -> str:
-    """The fewest last parts of the key that no other key ends in."""
+    """The shortest ending of the key that no other key has."""
     parts = key.split(".")
     for number in range(1, len(parts)):
         tail = ".".join(parts[-number:])
@@ -143,9 +150,9 @@ def _value(key: str, settings: Settings) -> str:
 
 def wrap(text: str, width: int) -> list[str]:
     """`text` broken at blanks into lines of at most `width` characters; what cannot be broken may be longer."""
-    unbroken = _UNBROKEN.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    unbroken = _UNBROKEN.sub(lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
     whole = unbroken.split("\n")
-    broken = (textwrap.wrap(one, max(width, 1), break_long_words=False, break_on_hyphens=False) for one in whole)
+    broken = (textwrap.wrap(line, max(width, 1), break_long_words=False, break_on_hyphens=False) for line in whole)
     return [line.replace("\N{NO-BREAK SPACE}", " ") for part in broken for line in part] or [""]
 
 
@@ -161,7 +168,7 @@ def divide(grid: Grid, room: float, width_of: Widths, label: float) -> Iterator[
     Args:
         grid: to be laid out.
         room: for a whole line.
-        width_of: a column's width, with what stands between columns.
+        width_of: a column's width, with the gap between columns.
         label: width of the rows' names.
     """
     parts: list[list[int]] = [[]]
@@ -173,11 +180,11 @@ def divide(grid: Grid, room: float, width_of: Widths, label: float) -> Iterator[
             used = label
         parts[-1].append(number)
         used += wide
-    for place, numbers in enumerate(parts, 1):
+    for part_number, numbers in enumerate(parts, 1):
         yield replace(
             grid,
-            title=grid.title + (f" ({place} of {len(parts)})" if len(parts) > 1 else ""),
+            title=grid.title + (f" ({part_number} of {len(parts)})" if len(parts) > 1 else ""),
             headings=tuple(grid.headings[number] for number in numbers),
             rows=tuple((row, tuple(cells[number] for number in numbers)) for row, cells in grid.rows),
-            notes=grid.notes if place == len(parts) else (),
+            notes=grid.notes if part_number == len(parts) else (),
         )

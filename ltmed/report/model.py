@@ -1,4 +1,4 @@
-"""What a report is made from: a table of runs, and the formatted document that renderers lay out.
+"""The data of a report: a table of runs, and the formatted document that renderers lay out.
 
 A `Table` has rows of methods, columns of data sets, and runs in each cell. A `Document` has the same as titles, grids
 of text, and sentences.
@@ -20,7 +20,7 @@ METRICS = {
     False: ("balanced_accuracy", "macro_f1", "macro_auroc", "accuracy"),
     True: ("macro_ap", "macro_auroc", "macro_f1", "micro_f1"),
 }
-"""Whether images carry several labels -> the metrics that are shown first, the main one before the others."""
+"""Whether images carry several labels -> the default metrics, the main one first."""
 TIERS = {
     False: ("head_recall", "medium_recall", "tail_recall"),
     True: ("head_ap", "medium_ap", "tail_ap"),
@@ -42,7 +42,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A cell for each (row, column) that has anything to show."""
+    """A cell for each (row, column) with runs, missing runs, published values or a note."""
 
     title: str
     rows: tuple[str, ...]
@@ -51,7 +51,7 @@ class Table:
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     metrics: tuple[str, ...] = METRICS[False]
     """Which metrics are shown first; others are in the long tables. Columns whose images carry several labels have
-    those of `METRICS` unless some that they have were chosen."""
+    those of `METRICS`, unless metrics that they have were selected."""
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
     axis: Axis | None = None
@@ -69,10 +69,10 @@ class Table:
         parts = []
         for kind in (False, True):
             columns = tuple(column for column in self.columns if self.multilabel(column) == kind)
-            known = tuple(metric for metric in self.metrics if metric in scalars_of(kind))
-            chosen = METRICS[kind] if self.metrics == METRICS[False] or not known else known
+            applicable = tuple(metric for metric in self.metrics if metric in scalars_of(kind))
+            metrics = METRICS[kind] if self.metrics == METRICS[False] or not applicable else applicable
             if columns:
-                parts.append((kind, replace(self, columns=columns, metrics=chosen)))
+                parts.append((kind, replace(self, columns=columns, metrics=metrics)))
         return parts
 
 
@@ -120,7 +120,7 @@ class Document:
     """"row, column" -> commands."""
     notes: tuple[str, ...]
     sections: tuple[Section, ...] = ()
-    """What stands above the tables."""
+    """Sections above the tables."""
 
     @property
     def ranked(self) -> bool:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 Scorer = Callable[[np.ndarray], np.ndarray]
 """Weights `[r, G]` -> a metric, `[r]`."""
 
-_NOT_COUNTS = ("macro_auroc", "quadratic_kappa", "ece")
-"""Metrics that need more of a resample than images and hits by class."""
+_NOT_FROM_COUNTS = ("macro_auroc", "quadratic_kappa", "ece")
+"""Metrics that cannot be computed from counts of images and hits by class."""
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedDifference:
     """One row less another, in a metric's own unit."""
 
     difference: float
@@ -64,41 +64,41 @@ class PairedBootstrap:
         self.metric = metric
         self.resamples = resamples
         self.seed = seed
-        self._drawn: dict[frozenset[Division], tuple[_Images, np.ndarray]] = {}
+        self._reference_scores: dict[frozenset[Division], tuple[_Images, np.ndarray]] = {}
 
-    def __call__(self, row: Sequence[Run]) -> Paired | str:
+    def __call__(self, row: Sequence[Run]) -> PairedDifference | str:
         """The difference of `row` to the reference, or why they cannot be compared."""
         shared = frozenset(run.division for run in row) & {run.division for run in self.reference}
         if not shared:
             return "no fold in common"
         try:
-            if shared not in self._drawn:
+            if shared not in self._reference_scores:
                 images = _Images([run for run in self.reference if run.division in shared])
-                self._drawn[shared] = images, self._scores(self.reference, images)
-            images, theirs = self._drawn[shared]
-            if not images.are_those_of(row):
+                self._reference_scores[shared] = images, self._scores(self.reference, images)
+            images, reference_scores = self._reference_scores[shared]
+            if not images.match(row):
                 return "not the same test images"
-            mine = self._scores(row, images)
+            scores = self._scores(row, images)
         except FileNotFoundError:
             return "predictions.parquet is missing"
-        difference, *resampled = np.round(mine - theirs, 12)
-        resampled = np.array([one for one in resampled if not np.isnan(one)])
+        difference, *resampled = np.round(scores - reference_scores, 12)
+        resampled = np.array([value for value in resampled if not np.isnan(value)])
         if np.isnan(difference) or not len(resampled):
             return "undefined"
         low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-        # Draws at zero speak against either side; one is added so that p is never 0 (Davison and Hinkley 1997, 4.2).
+        # Resamples at zero count for both tails; one is added so that p is never 0 (Davison and Hinkley 1997, 4.2).
         tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
         p = min(1.0, 2 * (tail + 1) / (len(resampled) + 1))
-        return Paired(float(difference), low, high, p, images.number, images.units, images.unit or "image")
+        return PairedDifference(float(difference), low, high, p, images.number, images.units, images.unit or "image")
 
     def _scores(self, runs: Iterable[Run], images: _Images) -> np.ndarray:
         """`[1 + R]`: the row's figure, then the same in each resample."""
-        of: dict[Division, list[np.ndarray]] = {}
+        by_division: dict[Division, list[np.ndarray]] = {}
         for run in runs:
             if run.division in images.members:
                 scores = score_resamples(run, self.metric, images.members[run.division], images.weights(self))
-                of.setdefault(run.division, []).append(scores)
-        return mean_of_defined(np.stack([mean_of_defined(np.stack(seeds, 1)) for seeds in of.values()], 1))
+                by_division.setdefault(run.division, []).append(scores)
+        return mean_of_defined(np.stack([mean_of_defined(np.stack(seeds, 1)) for seeds in by_division.values()], 1))
 
 
 class _Images:
@@ -123,17 +123,17 @@ class _Images:
         self.number = len({image for images, _ in self.tested.values() for image in images})
         self._weights: np.ndarray | None = None
 
-    def are_those_of(self, runs: Iterable[Run]) -> bool:
+    def match(self, runs: Iterable[Run]) -> bool:
         """Whether each run of these divisions tests the same images, with the same labels."""
         return all(
-            np.array_equal(mine, theirs)
+            np.array_equal(values, expected)
             for run in runs
             if run.division in self.tested
-            for mine, theirs in zip(_tested(run), self.tested[run.division], strict=True)
+            for values, expected in zip(_tested(run), self.tested[run.division], strict=True)
         )
 
     def weights(self, bootstrap: PairedBootstrap) -> np.ndarray:
-        """uint16 `[1 + R, G]`: every group once, then how often each resample has it."""
+        """uint16 `[1 + R, G]`: every group once, then its multiplicity in each resample."""
         if self._weights is None:
             resamples = (
                 chunk.astype(np.uint16) for chunk in draw(np.arange(self.units), bootstrap.resamples, bootstrap.seed)
@@ -154,7 +154,7 @@ def score_resamples(run: Run, metric: str, members: np.ndarray, weights: np.ndar
     tiers = {
         tier: [run.classes.index(code) for code in run.metrics["tiers"][tier]] for tier in ("head", "medium", "tail")
     }
-    score = _image_scorer if run.multilabel or metric in _NOT_COUNTS else _count_scorer
+    score = _image_scorer if run.multilabel or metric in _NOT_FROM_COUNTS else _count_scorer
     scorer = score(run, metric, members, tiers)
     rows = max(1, CHUNK_VALUES // weights.shape[1])
     chunks = (weights[start : start + rows].astype(np.float64) for start in range(0, len(weights), rows))
@@ -166,28 +166,28 @@ def _image_scorer(run: Run, metric: str, members: np.ndarray, tiers: dict[str, l
     rows = sorted_rows(run)
     probabilities = torch.tensor(rows[[f"prob_{code}" for code in run.classes]].to_numpy(np.float32))
     label = torch.tensor(_labels(run, rows) if run.multilabel else _indices(run, "label"))
-    cuts = np.array([run.metrics["test"]["thresholds"][code] for code in run.classes]) if run.multilabel else None
+    thresholds = np.array([run.metrics["test"]["thresholds"][code] for code in run.classes]) if run.multilabel else None
     predicted = Evaluation(probabilities, label, torch.arange(len(rows)), tuple(run.classes))
-    scorer = scorer_of(predicted, tiers, cuts)
+    scorer = scorer_of(predicted, tiers, thresholds)
     return lambda weights: scorer(weights[:, members])[metric]
 
 
 def _count_scorer(run: Run, metric: str, members: np.ndarray, tiers: dict[str, list[int]]) -> Scorer:
-    """Of a group only sums by class matter, so that a resample is one row of a matrix product."""
+    """A group contributes only sums by class, so that a resample is one row of a matrix product."""
     label, predicted = _indices(run, "label"), _indices(run, "predicted")
-    known, member = np.unique(members, return_inverse=True)
-    groups, classes = len(known), len(run.classes)
+    groups_present, member = np.unique(members, return_inverse=True)
+    groups, classes = len(groups_present), len(run.classes)
 
     def sums(classes_of: np.ndarray, included: np.ndarray) -> np.ndarray:
-        place = (member * classes + classes_of)[included]
-        return np.bincount(place, minlength=groups * classes).reshape(groups, classes)
+        index = (member * classes + classes_of)[included]
+        return np.bincount(index, minlength=groups * classes).reshape(groups, classes)
 
     every, hit = np.ones(len(label), bool), label == predicted
     columns = [sums(label, every), sums(predicted, every), sums(label, hit)]
     products = np.concatenate(columns, axis=1).astype(np.float64)
 
     def score(weights: np.ndarray) -> np.ndarray:
-        true, chosen, hits = np.split(weights[:, known] @ products, 3, axis=1)
+        true, chosen, hits = np.split(weights[:, groups_present] @ products, 3, axis=1)
         return count_scores(true, chosen, hits, tiers)[metric]
 
     return score

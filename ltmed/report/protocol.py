@@ -1,4 +1,4 @@
-"""What a person must know to trust a report's figures: splits, leakage, repetitions, training, code."""
+"""The protocol behind a report's figures: splits, leakage, repetitions, training, code."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def seeds(runs: Iterable[Run]) -> set[int]:
 
 
 def split_seeds(runs: Iterable[Run]) -> set[tuple[int, ...]]:
-    """The seeds that the runs' images were divided with."""
-    return {run.division.draw for run in runs}
+    """The seeds that the runs' images were split with."""
+    return {run.division.split_seeds for run in runs}
 
 
 def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
@@ -34,11 +34,14 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
         first.setdefault(run.division, run)
     first = dict(sorted(first.items()))
     parts = [run.metrics["split"] for run in first.values()]
-    hashes = [(one, run.metrics["split"]["hash"]) for one, run in first.items()]
+    hashes = [(division, run.metrics["split"]["hash"]) for division, run in first.items()]
     intervals = runs[0].metrics["test"]["intervals"]
-    found = [
+    terms = [
         ("split", protocol_name(runs[0])),
-        ("hash", ", ".join(f"{h} ({division_names([one], first)})" if len(first) > 1 else h for one, h in hashes)),
+        (
+            "hash",
+            ", ".join(f"{h} ({division_names([division], first)})" if len(first) > 1 else h for division, h in hashes),
+        ),
         ("images", "; ".join(dict.fromkeys(_images(part) for part in parts))),
         ("folds", _folds(sorted(folds(runs)), runs[0])),
         ("seeds", number_list(sorted(seeds(runs)))),
@@ -46,18 +49,22 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
         ("tiers", f"{runs[0].metrics['tiers']['rule']} ({_tiers(runs[0])})"),
         ("intervals of single runs", f"{intervals['resamples']:,} resamples of {intervals['unit']}s"),
     ]
-    if len(several := sorted(split_seeds(runs))) > 1:
-        found.insert(4, ("split seeds", f"{', '.join(map(split_seed, several))}: each divides the images differently"))
+    if len(seeds_of_splits := sorted(split_seeds(runs))) > 1:
+        terms.insert(
+            4, ("split seeds", f"{', '.join(map(split_seed, seeds_of_splits))}: each divides the images differently")
+        )
     if parts[0].get("imbalance"):
-        cut = parts[0]["imbalance"]
-        found.append(("long tail", f"{cut['ratio']:g} : 1 requested, {cut['achieved_ratio']:.1f} : 1 achieved"))
+        imbalance = parts[0]["imbalance"]
+        terms.append(
+            ("long tail", f"{imbalance['ratio']:g} : 1 requested, {imbalance['achieved_ratio']:.1f} : 1 achieved")
+        )
     if absent := sorted({code for run in runs for code in run.metrics["test"]["absent"]}):
-        found.append(("not tested", f"no test image of {', '.join(absent)}, which no average includes"))
-    return tuple(found)
+        terms.append(("not tested", f"no test image of {', '.join(absent)}, which no average includes"))
+    return tuple(terms)
 
 
 def warnings(table: Table) -> Iterator[tuple[str, str]]:
-    """(column or nothing, sentence without a full stop) on what weakens the report's comparisons."""
+    """(column or nothing, sentence without a full stop) on limits of the report's comparisons."""
     for column in table.columns:
         cells = {row: cell for row in table.rows if (cell := table.cells.get((row, column))) and cell.runs}
         runs = [run for cell in cells.values() for run in cell.runs]
@@ -68,8 +75,8 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
             yield column, f"a single run of {listed}; another seed may change the order"
         needed = basis(cell.runs for cell in cells.values())
         if any(lacking(cell.runs, needed) or has_others(cell.runs, needed) for cell in cells.values()):
-            on = division_names(needed, [run.division for run in runs]) if needed else "nothing"
-            yield column, f"rows have different repetitions; ranks are of {on}, which most rows have"
+            common = division_names(needed, [run.division for run in runs]) if needed else "nothing"
+            yield column, f"rows have different repetitions; ranks are of {common}, which most rows have"
         commits = {run.metrics["git"]["commit"] for run in runs}
         if len(commits) > 1:
             yield column, f"runs of {len(commits)} commits of the code (see Runs)"
@@ -79,7 +86,8 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
             yield column, f"{skipped:,} unreadable images took no part"
         # These name the data set themselves.
         yield from (
-            ("", sentence) for sentence in sorted({one for run in runs for one in run.metrics.get("warnings", ())})
+            ("", sentence)
+            for sentence in sorted({warning for run in runs for warning in run.metrics.get("warnings", ())})
         )
 
 
@@ -91,16 +99,16 @@ def runs_grid(table: Table) -> Grid:
             cell = table.cells.get((row, column))
             if cell and cell.runs:
                 label = row if len(table.columns) == 1 else f"{row}; {column}"
-                shown = (
+                texts = (
                     str(len(cell.runs)) + (f" of {len(cell.runs) + len(cell.missing)}" if cell.missing else ""),
                     number_list(sorted(folds(cell.runs))),
                     number_list(sorted(seeds(cell.runs))),
-                    _alike(epochs(run) for run in cell.runs),
-                    _alike(str(run.config.image_size) for run in cell.runs),
-                    took(cell.runs),
-                    _alike(_commit(run) for run in cell.runs),
+                    _distinct(epochs(run) for run in cell.runs),
+                    _distinct(str(run.config.image_size) for run in cell.runs),
+                    training_cost(cell.runs),
+                    _distinct(_commit(run) for run in cell.runs),
                 )
-                lines.append((label, tuple(FormattedCell(text) for text in shown)))
+                lines.append((label, tuple(FormattedCell(text) for text in texts)))
     headings = ("runs", "folds", "seeds", "epochs", "image size", "training", "commit")
     return Grid("Runs", headings, tuple(lines), ("+: with uncommitted changes.",))
 
@@ -110,7 +118,7 @@ def epochs(run: Run) -> str:
     return "+".join(str(stage.epochs) for stage in run.config.method.stages.values())
 
 
-def took(runs: Sequence[Run]) -> str:
+def training_cost(runs: Sequence[Run]) -> str:
     """Mean duration of the training of one run, and the devices; empty where runs did not record it."""
     seconds = [sum(stage["seconds"] for stage in run.metrics["stages"].values()) for run in runs]
     devices = {
@@ -126,7 +134,7 @@ def _commit(run: Run) -> str:
     return f"{state['commit'][:9]}{'+' if state['dirty'] else ''}" if state["commit"] else "unknown"
 
 
-def _alike(texts: Iterable[str]) -> str:
+def _distinct(texts: Iterable[str]) -> str:
     return ", ".join(sorted(set(texts)))
 
 
@@ -166,9 +174,9 @@ def _leakage(runs: Sequence[Run]) -> str:
 
 def _added(splits: Sequence[dict]) -> str:
     """For the test images of all divisions together."""
-    known = [split["leakage"] for split in splits if split["leakage"]]
-    if len(known) < len(splits):
+    leakages = [split["leakage"] for split in splits if split["leakage"]]
+    if len(leakages) < len(splits):
         return leakage_of_one_split({**splits[0], "leakage": None})
-    images, leaking = (sum(one[key] for one in known) for key in ("images", "leaking"))
+    images, leaking = (sum(leakage[key] for leakage in leakages) for key in ("images", "leaking"))
     total = {"images": images, "leaking": leaking, "fraction": leaking / images}
     return leakage_of_one_split({**splits[0], "leakage": total})

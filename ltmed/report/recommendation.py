@@ -8,24 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from ltmed.report import protocol
 from ltmed.report.formatting import duration, metric_name, p_value, percent, signed
 from ltmed.report.model import BEST, MISSING, SECOND, Document, FormattedCell, Grid, Section
-from ltmed.report.paired import Paired, PairedBootstrap
+from ltmed.report.paired import PairedBootstrap, PairedDifference
 from ltmed.runs.reader import Run
 from ltmed.studies.budget import Budget
 from ltmed.studies.halving import Standing, State
 from ltmed.studies.rungs import Candidate, mean_of
 
-_SHOWN = 10
-"""Candidates of a rung that the page names; the others are counted."""
+_MAX_LISTED = 10
+"""At most so many candidates of a rung are listed; the others are counted."""
 
 
 class Recommendation:
-    """What a search has found.
+    """The recommendation of a finished search.
 
     Args:
         standings: of its rungs.
         reference: what others are compared with.
         runs: candidate -> its finished runs of the final standing.
-        metric: that decided.
+        metric: the metric that decided.
     """
 
     def __init__(
@@ -40,31 +40,31 @@ class Recommendation:
         self.chosen = self.final.order[0]
         self._bootstrap = PairedBootstrap(runs[reference], metric)
 
-    def gain(self, candidate: Candidate) -> Paired | str:
+    def gain(self, candidate: Candidate) -> PairedDifference | str:
         """The difference to the reference on the test images, over the repetitions that both have; or why none."""
-        mine, theirs = self.runs[candidate], self.runs[self.reference]
-        seeds = {run.seed for run in mine} & {run.seed for run in theirs}
+        runs, reference_runs = self.runs[candidate], self.runs[self.reference]
+        seeds = {run.seed for run in runs} & {run.seed for run in reference_runs}
         bootstrap = self._bootstrap
-        if len(seeds) < len(theirs):
-            bootstrap = PairedBootstrap([run for run in theirs if run.seed in seeds], self.metric)
-        return bootstrap([run for run in mine if run.seed in seeds])
+        if len(seeds) < len(reference_runs):
+            bootstrap = PairedBootstrap([run for run in reference_runs if run.seed in seeds], self.metric)
+        return bootstrap([run for run in runs if run.seed in seeds])
 
     def verdict(self) -> str:
-        """One sentence: what is expected of the recommended command."""
+        """One sentence on the expected gain of the recommended command."""
         if self.chosen == self.reference:
             return (
                 f"Nothing that was tried has a better {metric_name(self.metric)} on the validation images than the "
                 f"reference ({self.reference.label}): stay with it."
             )
-        found = self.gain(self.chosen)
-        if isinstance(found, str):
-            return f"The gain over the reference ({self.reference.label}) is unknown: {found}."
+        gain = self.gain(self.chosen)
+        if isinstance(gain, str):
+            return f"The gain over the reference ({self.reference.label}) is unknown: {gain}."
         figures = (
-            f"{signed(found.difference)} points of {metric_name(self.metric)} over the reference "
-            f"({self.reference.label}), 95 % interval {signed(found.low)} to {signed(found.high)}, {p_value(found.p)}, "
-            f"on {found.images:,} test images ({found.units:,} {found.unit}s) that chose nothing"
+            f"{signed(gain.difference)} points of {metric_name(self.metric)} over the reference "
+            f"({self.reference.label}), 95 % interval {signed(gain.low)} to {signed(gain.high)}, {p_value(gain.p)}, "
+            f"on {gain.images:,} test images ({gain.units:,} {gain.unit}s) that chose nothing"
         )
-        if _is_gain(found, self.metric):
+        if _is_gain(gain, self.metric):
             return f"Expected gain: {figures}."
         return f"Not better than noise: {figures}. The reference may be as good; a larger budget or more data may tell."
 
@@ -77,50 +77,62 @@ def final_standing(standings: Sequence[Standing], metric: str) -> Standing:
     """
     from ltmed.evaluation.scalars import better
 
-    compared = [one for one in standings if len(one.order) > 1]
+    compared = [standing for standing in standings if len(standing.order) > 1]
     if not compared:
-        return next(one for one in reversed(standings) if one.order)
+        return next(standing for standing in reversed(standings) if standing.order)
     sign = -1 if better(metric) == "min" else 1
-    repetitions = min(len(one.values[one.order[0]]) for one in compared)
+    repetitions = min(len(standing.values[standing.order[0]]) for standing in compared)
 
-    def quality(place: int) -> tuple[float, int]:
-        mean = mean_of(compared[place].values[compared[place].order[0]][:repetitions])
-        return (-math.inf if mean is None else sign * mean), place
+    def quality(index: int) -> tuple[float, int]:
+        mean = mean_of(compared[index].values[compared[index].order[0]][:repetitions])
+        return (-math.inf if mean is None else sign * mean), index
 
     return compared[max(range(len(compared)), key=quality)]
 
 
-def _is_gain(found: Paired, metric: str) -> bool:
+def _is_gain(difference: PairedDifference, metric: str) -> bool:
     from ltmed.evaluation.scalars import better
 
-    return found.high < 0 if better(metric) == "min" else found.low > 0
+    return difference.high < 0 if better(metric) == "min" else difference.low > 0
 
 
 def page(
-    found: Recommendation, title: str, command: str, reference_command: str, state: State, budget: Budget
+    recommendation: Recommendation, title: str, command: str, reference_command: str, state: State, budget: Budget
 ) -> Document:
     """The document for the renderers.
 
     Args:
-        found: by the search.
+        recommendation: by the search.
         title: of the page.
-        command: what is recommended.
-        reference_command: what it is compared with.
+        command: the recommended command.
+        reference_command: the command that it is compared with.
         state: of the search, for its costs.
         budget: likewise.
     """
-    sentences = [f"{found.chosen.label}: the best {metric_name(found.metric)} on validation images.", found.verdict()]
-    sentences.extend(_worse_rungs(found))
+    sentences = [
+        f"{recommendation.chosen.label}: the best {metric_name(recommendation.metric)} on validation images.",
+        recommendation.verdict(),
+    ]
+    sentences.extend(_worse_rungs(recommendation))
     sections = [Section("Recommended", tuple(sentences), (command,))]
-    if found.chosen != found.reference:
-        sections.append(Section("Reference", (f"{found.reference.label}, trained alike.",), (reference_command,)))
-    grids = [_finalists(found), *(_tried(one, found.metric) for one in reversed(found.standings) if one.values)]
-    grids.append(_costs(found.standings, state))
-    runs = [run for several in found.runs.values() for run in several]
-    seconds = sum(one.seconds for one in state.outcomes.values())
+    if recommendation.chosen != recommendation.reference:
+        sections.append(
+            Section("Reference", (f"{recommendation.reference.label}, trained alike.",), (reference_command,))
+        )
+    grids = [
+        _finalists(recommendation),
+        *(
+            _tried(standing, recommendation.metric)
+            for standing in reversed(recommendation.standings)
+            if standing.values
+        ),
+    ]
+    grids.append(_costs(recommendation.standings, state))
+    runs = [run for runs_of_candidate in recommendation.runs.values() for run in runs_of_candidate]
+    seconds = sum(outcome.seconds for outcome in state.outcomes.values())
     return Document(
         title,
-        tuple(_warnings(found)),
+        tuple(_warnings(recommendation)),
         tuple(grid for grid in grids if grid.rows),
         ((runs[0].metrics["run"]["dataset"], protocol.facts(runs)),),
         (),
@@ -129,8 +141,8 @@ def page(
             f"{duration(budget.total)}.",
             "Only validation images decided who went on and which command is recommended; all repetitions have the "
             "same test images, which none of them trained on or validated with.",
-            f"Figures are percent of {metric_name(found.metric)}; validation figures of a winner are too good, since "
-            "they made it the winner.",
+            f"Figures are percent of {metric_name(recommendation.metric)}; validation figures of a winner are too "
+            "good, since they made it the winner.",
             "Gains: paired bootstrap of whole groups of test images, repetitions averaged; only the recommended one "
             "was chosen beforehand.",
         ),
@@ -138,72 +150,76 @@ def page(
     )
 
 
-def _worse_rungs(found: Recommendation) -> Iterator[str]:
+def _worse_rungs(recommendation: Recommendation) -> Iterator[str]:
     """Later rungs that cost more and are not better."""
-    mine = found.final.values[found.chosen]
-    for one in found.standings[found.standings.index(found.final) + 1 :]:
-        theirs = one.values[one.order[0]] if len(one.order) > 1 else []
-        both = min(len(mine), len(theirs))
-        there, here = mean_of(theirs[:both]), mean_of(mine[:both])
-        if there is not None and here is not None:
+    final_values = recommendation.final.values[recommendation.chosen]
+    for standing in recommendation.standings[recommendation.standings.index(recommendation.final) + 1 :]:
+        values = standing.values[standing.order[0]] if len(standing.order) > 1 else []
+        repetitions = min(len(final_values), len(values))
+        mean, final_mean = mean_of(values[:repetitions]), mean_of(final_values[:repetitions])
+        if mean is not None and final_mean is not None:
             yield (
-                f"Not recommended is {one.rung.title} ({one.epochs} epochs, for which the budget had room): its best, "
-                f"{one.order[0].label}, has {percent(there)} on validation images, and the recommended one "
-                f"{percent(here)} with {found.final.rung.title}. A larger --budget may change that."
+                f"Not recommended is {standing.rung.title} ({standing.epochs} epochs, for which the budget had room): "
+                f"its best, {standing.order[0].label}, has {percent(mean)} on validation images, and the recommended "
+                f"one {percent(final_mean)} with {recommendation.final.rung.title}. A larger --budget may change that."
             )
 
 
-def _warnings(found: Recommendation) -> Iterator[str]:
-    for one in found.standings:
-        if one.note:
-            yield f"{one.rung.title} was left out: {one.note}. A larger --budget has room for it."
-        if one.unfinished:
-            yield f"{one.rung.title}: no time for {_named(one.unfinished)}."
-        if one.refused:
-            reasons = dict.fromkeys(one.refused.values())
-            yield f"{one.rung.title}: {_named(list(one.refused))} cannot be run ({'; '.join(reasons)})."
-    if any(run.metrics["git"]["dirty"] for several in found.runs.values() for run in several):
+def _warnings(recommendation: Recommendation) -> Iterator[str]:
+    for standing in recommendation.standings:
+        if standing.note:
+            yield f"{standing.rung.title} was left out: {standing.note}. A larger --budget has room for it."
+        if standing.unfinished:
+            yield f"{standing.rung.title}: no time for {_listed(standing.unfinished)}."
+        if standing.refused:
+            reasons = dict.fromkeys(standing.refused.values())
+            yield f"{standing.rung.title}: {_listed(list(standing.refused))} cannot be run ({'; '.join(reasons)})."
+    if any(run.metrics["git"]["dirty"] for runs in recommendation.runs.values() for run in runs):
         yield "Some runs were made with uncommitted changes to the code."
 
 
-def _named(candidates: Sequence[Candidate]) -> str:
-    shown = "; ".join(one.label for one in candidates[:_SHOWN])
-    return shown + (f"; and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else "")
+def _listed(candidates: Sequence[Candidate]) -> str:
+    labels = "; ".join(candidate.label for candidate in candidates[:_MAX_LISTED])
+    return labels + (f"; and {len(candidates) - _MAX_LISTED} more" if len(candidates) > _MAX_LISTED else "")
 
 
-def _finalists(found: Recommendation) -> Grid:
+def _finalists(recommendation: Recommendation) -> Grid:
     rows = []
-    for place, candidate in enumerate(found.final.order[:_SHOWN]):
-        runs = found.runs[candidate]
-        tested = [value for run in runs if (value := run.metrics["test"]["scalars"][found.metric]) is not None]
+    for rank, candidate in enumerate(recommendation.final.order[:_MAX_LISTED]):
+        runs = recommendation.runs[candidate]
+        tested = [value for run in runs if (value := run.metrics["test"]["scalars"][recommendation.metric]) is not None]
         test = FormattedCell(percent(sum(tested) / len(tested))) if tested else FormattedCell("undefined", "", MISSING)
         rows.append(
             (
                 candidate.label,
                 (
-                    _figure(found.final.mean(candidate), "" if place > 1 else (BEST, SECOND)[place]),
+                    _figure(recommendation.final.mean(candidate), "" if rank > 1 else (BEST, SECOND)[rank]),
                     test,
-                    FormattedCell("") if candidate == found.reference else _gain(found.gain(candidate)),
+                    FormattedCell("")
+                    if candidate == recommendation.reference
+                    else _gain(recommendation.gain(candidate)),
                     FormattedCell(str(len(runs))),
                 ),
             )
         )
     headings = ("validation", "test", "gain on test images", "runs")
-    epochs = f", {found.final.epochs} epochs" if found.final.epochs else ""
-    return Grid(f"Finalists: {found.final.rung.title}{epochs}", headings, tuple(rows))
+    epochs = f", {recommendation.final.epochs} epochs" if recommendation.final.epochs else ""
+    return Grid(f"Finalists: {recommendation.final.rung.title}{epochs}", headings, tuple(rows))
 
 
-def _gain(found: Paired | str) -> FormattedCell:
-    if isinstance(found, str):
-        return FormattedCell(found, "", MISSING)
-    return FormattedCell(signed(found.difference), f"[{signed(found.low)}, {signed(found.high)}]\n{p_value(found.p)}")
+def _gain(difference: PairedDifference | str) -> FormattedCell:
+    if isinstance(difference, str):
+        return FormattedCell(difference, "", MISSING)
+    return FormattedCell(
+        signed(difference.difference), f"[{signed(difference.low)}, {signed(difference.high)}]\n{p_value(difference.p)}"
+    )
 
 
 def _tried(standing: Standing, metric: str) -> Grid:
     rows = []
-    for place, candidate in enumerate(standing.order):
-        mark = "" if place > 1 else (BEST, SECOND)[place]
-        values = ", ".join("undefined" if one is None else percent(one) for one in standing.values[candidate])
+    for rank, candidate in enumerate(standing.order):
+        mark = "" if rank > 1 else (BEST, SECOND)[rank]
+        values = ", ".join("undefined" if value is None else percent(value) for value in standing.values[candidate])
         rows.append((candidate.label, (_figure(standing.mean(candidate), mark), FormattedCell(values))))
     epochs = f", {standing.epochs} epochs" if standing.epochs else ""
     title = f"{standing.rung.title[0].upper()}{standing.rung.title[1:]}{epochs}: validation {metric_name(metric)}"
@@ -216,12 +232,12 @@ def _figure(value: float | None, mark: str) -> FormattedCell:
 
 def _costs(standings: Sequence[Standing], state: State) -> Grid:
     rows = []
-    for one in standings:
-        mine = [outcome for key, outcome in state.outcomes.items() if key.startswith(f"{one.rung.name}/")]
-        if mine:
+    for standing in standings:
+        outcomes = [outcome for key, outcome in state.outcomes.items() if key.startswith(f"{standing.rung.name}/")]
+        if outcomes:
             texts = (
-                str(len(one.values)), str(len(mine)), f"{one.epochs or mine[0].epochs:.3g}",
-                duration(sum(outcome.seconds for outcome in mine)),
+                str(len(standing.values)), str(len(outcomes)), f"{standing.epochs or outcomes[0].epochs:.3g}",
+                duration(sum(outcome.seconds for outcome in outcomes)),
             )  # fmt: skip
-            rows.append((one.rung.title, tuple(FormattedCell(text) for text in texts)))
+            rows.append((standing.rung.title, tuple(FormattedCell(text) for text in texts)))
     return Grid("What it cost", ("candidates", "runs", "epochs of a run", "time"), tuple(rows))

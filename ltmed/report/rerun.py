@@ -1,4 +1,4 @@
-"""The command that makes a run, from what the run recorded of its own."""
+"""The command that repeats a run, from the recorded overrides of its own command."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from ltmed.runs.reader import Division, Run
 def command(run: Run, division: Division, seed: int) -> str:
     """The command that starts or finishes `run` with this fold, split seeds and seed.
 
-    It has the overrides of the run's own command. `runs` is where the run is now, as seen from the working folder; a
-    folder that was chosen with `run_dir`, or renamed since, is named for the run itself only.
+    It has the overrides of the run's own command. `runs` is the run's current location, relative to the working folder.
+    A folder that was chosen with `run_dir`, or renamed since, is named for the run itself only.
     """
-    draw = zip(run.split_seeds.items(), division.draw, strict=True)
-    last = {key: f"{key}={value}" for (key, own), value in draw if own != value}
+    seeds = zip(run.split_seeds.items(), division.split_seeds, strict=True)
+    last = {key: f"{key}={value}" for (key, recorded), value in seeds if recorded != value}
     last |= {"fold": f"fold={division.fold}", "seed": f"seed={seed}"}
-    own = [word for word in run.overrides if setting(word).lstrip("+") not in (*last, "runs", "run_dir")]
+    overrides = [
+        override for override in run.overrides if setting(override).lstrip("+") not in (*last, "runs", "run_dir")
+    ]
     path, folder = run.path.absolute(), Path(run.facts["folder"] or "")
     parts = folder.parts
     if parts and path.parts[-len(parts) :] == parts:
         runs = path.parents[len(parts) - 1]
-        where = [] if runs == Path("runs").absolute() else [f"runs={quoted(str(_seen(runs)))}"]
+        where = [] if runs == Path("runs").absolute() else [f"runs={quoted(str(_relative(runs)))}"]
     else:
-        where = [f"run_dir={quoted(str(_seen(path)))}"] if (division, seed) == (run.division, run.seed) else []
-    return shell([*PROGRAM, *last_of_each(own), *where, *last.values()])
+        where = [f"run_dir={quoted(str(_relative(path)))}"] if (division, seed) == (run.division, run.seed) else []
+    return shell([*PROGRAM, *last_of_each(overrides), *where, *last.values()])
 
 
-def _seen(path: Path) -> Path:
-    """Relative to the working folder, where it is inside."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+def _relative(path: Path) -> Path:
+    """The path relative to the working folder if it is inside, else unchanged."""
+    working_folder = Path.cwd()
+    return path.relative_to(working_folder) if path.is_relative_to(working_folder) else path

@@ -26,13 +26,13 @@ from ltmed.runs.reader import Division, Run
 
 LEVEL = 0.95
 
-FEWEST_PAIRS = 5
-"""The signed-rank test of fewer pairs has no use: all of four in favour of one method have p = 2 / 2^4 = 0.125."""
+MIN_PAIRS = 5
+"""Fewer pairs are not tested: even four pairs in favour of one method have only p = 2 / 2^4 = 0.125."""
 
-Found = dict[tuple[Division, int], float]
+Values = dict[tuple[Division, int], float]
 """(division, seed) -> value."""
 Basis = Mapping[Division, int]
-"""Division -> the runs of it that a ranked row has at least."""
+"""Division -> the number of runs that a ranked row must have."""
 
 
 @dataclass(frozen=True)
@@ -63,50 +63,53 @@ class SignedRank:
     """"folds", "splits" or "seeds"."""
 
     @property
-    def least(self) -> float:
-        """The smallest p that so many differing pairs can have."""
+    def smallest_p(self) -> float:
+        """The smallest p that is possible with this number of differing pairs."""
         return 2 / 2**self.differing
 
 
-def collect(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Found:
+def collect(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Values:
     """`value` of each run that has one."""
-    found = {(run.division, run.seed): value(run) for run in runs}
-    return {repetition: one for repetition, one in found.items() if one is not None}
+    by_repetition = {(run.division, run.seed): value(run) for run in runs}
+    return {repetition: number for repetition, number in by_repetition.items() if number is not None}
 
 
-def values(runs: Iterable[Run], metric: str) -> Found:
+def values(runs: Iterable[Run], metric: str) -> Values:
     """The test part's `metric`, where it is defined."""
     return collect(runs, lambda run: run.metrics["test"]["scalars"][metric])
 
 
-def mean(found: Found) -> float | None:
+def mean(values: Values) -> float | None:
     """Over the independent units; None without any."""
-    return float(np.mean(list(independent(found)[0].values()))) if found else None
+    return float(np.mean(list(independent(values)[0].values()))) if values else None
 
 
 def summary(runs: Sequence[Run], metric: str) -> Summary | None:
     """Mean, deviation and interval of a metric; None where no run defines it."""
-    found = values(runs, metric)
-    if not found:
+    by_repetition = values(runs, metric)
+    if not by_repetition:
         return None
-    units = list(independent(found)[0].values())
+    units = list(independent(by_repetition)[0].values())
     centre = float(np.mean(units))
     if len(units) > 1:
         low, high = t_interval(units)
         low, high = max(low, LOWEST[metric]), min(high, 1.0)  # Student's t is not bounded.
-        return Summary(centre, float(np.std(units, ddof=1)), low, high, len(found), "t")
-    run = next(run for run in runs if (run.division, run.seed) in found)
+        return Summary(centre, float(np.std(units, ddof=1)), low, high, len(by_repetition), "t")
+    run = next(run for run in runs if (run.division, run.seed) in by_repetition)
     low, high = run.metrics["test"]["intervals"]["scalars"].get(metric, (None, None))
     return Summary(centre, None, low, high, 1, "bootstrap" if low is not None else "")
 
 
-def independent(found: Found) -> tuple[dict[Any, float], str]:
+def independent(values: Values) -> tuple[dict[Any, float], str]:
     """Division -> mean over its seeds, or seed -> value where there is only one division; and which it is."""
-    divisions = {division for division, _ in found}
+    divisions = {division for division, _ in values}
     if len(divisions) > 1:
-        units = {one: float(np.mean([v for (division, _), v in found.items() if division == one])) for one in divisions}
-        return dict(sorted(units.items())), "splits" if len({division.draw for division in divisions}) > 1 else "folds"
-    return {seed: value for (_, seed), value in sorted(found.items())}, "seeds"
+        units = {
+            one: float(np.mean([v for (division, _), v in values.items() if division == one])) for one in divisions
+        }
+        splits = {division.split_seeds for division in divisions}
+        return dict(sorted(units.items())), "splits" if len(splits) > 1 else "folds"
+    return {seed: value for (_, seed), value in sorted(values.items())}, "seeds"
 
 
 def t_interval(numbers: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -129,39 +132,41 @@ def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> Signed
     """
     from scipy import stats
 
-    mine, theirs = values(row, metric), values(other, metric)
-    shared = {division for division, _ in mine} & {division for division, _ in theirs}
-    (left, over), (right, _) = (independent({r: v for r, v in one.items() if r[0] in shared}) for one in (mine, theirs))
+    row_values, other_values = values(row, metric), values(other, metric)
+    shared = {division for division, _ in row_values} & {division for division, _ in other_values}
+    (left, over), (right, _) = (
+        independent({r: v for r, v in data.items() if r[0] in shared}) for data in (row_values, other_values)
+    )
     pairs = [left[key] - right[key] for key in sorted(left.keys() & right.keys())]
     differing = [pair for pair in pairs if abs(pair) > 1e-12]  # Means of equal numbers may differ in the last digit.
-    if len(differing) < FEWEST_PAIRS:
+    if len(differing) < MIN_PAIRS:
         return SignedRank(None, len(pairs), len(differing), over)
     tested: Any = stats.wilcoxon(differing)
     return SignedRank(float(tested.pvalue), len(pairs), len(differing), over)
 
 
 def basis(rows: Iterable[Sequence[Run]]) -> Basis:
-    """What the rows of one column are ranked on; rows without runs are ignored."""
+    """The divisions that the rows of a column are ranked on; rows without runs are ignored."""
     counts = [Counter(run.division for run in runs) for runs in rows if runs]
     needed: dict[Division, int] = {}
     for division in sorted({division for count in counts for division in count}):
-        most = sorted((count[division] for count in counts), reverse=True)[len(counts) // 2]
-        if most:
-            needed[division] = most
+        typical = sorted((count[division] for count in counts), reverse=True)[len(counts) // 2]
+        if typical:
+            needed[division] = typical
     return needed
 
 
 def lacking(runs: Sequence[Run], needed: Basis) -> str:
-    """Why a row is not ranked; empty where it is."""
-    own = Counter(run.division for run in runs)
+    """The reason why a row is not ranked; empty if it is."""
+    counts = Counter(run.division for run in runs)
     if not needed:
         return "most rows have other folds"
-    if without := [division for division in needed if not own[division]]:
-        return f"without {division_names(without, {*needed, *own})}"
-    few = {(own[division], number) for division, number in needed.items() if own[division] < number}
+    if missing := [division for division in needed if not counts[division]]:
+        return f"without {division_names(missing, {*needed, *counts})}"
+    few = {(counts[division], number) for division, number in needed.items() if counts[division] < number}
     if len(few) > 1:
         return "fewer seeds"
-    return "".join(f"{have} of {number} {'runs' if len(needed) > 1 else 'seeds'}" for have, number in few)
+    return "".join(f"{available} of {number} {'runs' if len(needed) > 1 else 'seeds'}" for available, number in few)
 
 
 def has_others(runs: Sequence[Run], needed: Basis) -> bool:

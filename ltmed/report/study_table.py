@@ -26,17 +26,19 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
     study = filters.narrow(load(name, filters.scale))
     for metric in study.metrics:
         require_choice(f"study.metrics of {files()[name]}", metric, ALL_SCALARS)
-    places: dict[tuple[str, str], list[Repetition]] = {}
-    for place in study.cells(filters.further):
-        places.setdefault((place.row, place.column), []).append(place)
+    repetitions_of: dict[tuple[str, str], list[Repetition]] = {}
+    for repetition in study.cells(filters.further):
+        repetitions_of.setdefault((repetition.row, repetition.column), []).append(repetition)
     cells = {}
     for row, column in itertools.product(study.rows, study.columns):
-        repetitions = places.get((row, column), [])
-        runs = [_finished(place.run_dir) for place in repetitions]
+        repetitions = repetitions_of.get((row, column), [])
+        runs = [_finished(repetition.run_dir) for repetition in repetitions]
         cell = Cell(
             runs=tuple(run for run in runs if run),
             missing=tuple(
-                filters.command(name, place) for place, run in zip(repetitions, runs, strict=True) if run is None
+                filters.command(name, repetition)
+                for repetition, run in zip(repetitions, runs, strict=True)
+                if run is None
             ),
             published=study.published.get((row, column), ()),
             note=NOT_RUN if study.rows[row] is None else "",
@@ -52,7 +54,7 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
 
 
 def _finished(folder: Path) -> Run | None:
-    """The finished run in a folder; one that is damaged is a warning, and has to be run again."""
+    """The finished run in a folder; a damaged one causes a warning and has to be run again."""
     try:
         return read_run(folder)
     except UserError as error:

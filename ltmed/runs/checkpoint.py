@@ -19,7 +19,7 @@ _DAMAGE = (
     OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, pickle.UnpicklingError,
     zipfile.BadZipFile,
 )  # fmt: skip
-"""What torch and zipfile raise for a file that is not what `write` wrote."""
+"""Raised by torch and zipfile for a file that `write` did not write."""
 
 
 class DamagedCheckpointError(UserError):
@@ -39,7 +39,7 @@ class DamagedCheckpointError(UserError):
 
 
 def write(file: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint beside its place, waits until the disk has it, and renames it.
+    """Writes a checkpoint to a temporary file beside it, waits until it is on disk, and renames it.
 
     Until the rename the previous file stays as it was, so that a kill or a full disk at any moment leaves one whole
     checkpoint. Nothing goes through another file system: a rename across two would be a copy, which can be torn.
@@ -66,7 +66,7 @@ def read(file: Path, hint: str = _READ_AGAIN) -> dict[str, Any]:
 
     Args:
         file: a file that exists.
-        hint: what the reader of the error shall do if it is damaged.
+        hint: what the user shall do if the file is damaged.
 
     Raises:
         DamagedCheckpointError: it is truncated, empty or no checkpoint.
@@ -91,10 +91,10 @@ def read(file: Path, hint: str = _READ_AGAIN) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where the training of a stage goes on."""
+    """Where the training of a stage continues."""
 
     file: Path | None = None
-    """The checkpoint; None begins the stage."""
+    """The checkpoint; None starts the stage from the beginning."""
     epochs: int = 0
     """Whole epochs that the checkpoint has seen."""
     callbacks: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class ResumePoint:
 def resume_point(folder: Path) -> ResumePoint:
     """The newest usable checkpoint of a stage: `last.ckpt`, or `best.ckpt` if that one is damaged.
 
-    Both hold the whole state of training at the end of an epoch, so going on from an older one repeats epochs and ends
+    Both hold the whole state of training at the end of an epoch, so resuming from an older one repeats epochs and ends
     with the same weights.
 
     Args:
@@ -113,8 +113,8 @@ def resume_point(folder: Path) -> ResumePoint:
     Raises:
         DamagedCheckpointError: there are checkpoints, and none can be used.
     """
-    for rest in folder.glob(".*.partial"):  # Of a process that was killed while it wrote.
-        rest.unlink(missing_ok=True)
+    for partial in folder.glob(".*.partial"):  # Left by a process that was killed while it wrote.
+        partial.unlink(missing_ok=True)
     damaged: list[Path] = []
     for name in (LAST, BEST):
         file = folder / name
@@ -122,13 +122,15 @@ def resume_point(folder: Path) -> ResumePoint:
             continue
         try:
             saved = read(file)
-            found = ResumePoint(file, int(saved["epoch"]) + 1, saved.get("callbacks", {}))
+            point = ResumePoint(file, int(saved["epoch"]) + 1, saved.get("callbacks", {}))
         except (DamagedCheckpointError, LookupError, TypeError):
             damaged.append(file)
             continue
         if damaged:
-            warnings.warn(f"{damaged[0]} is damaged: training goes on from {name}, epoch {found.epochs}", stacklevel=2)
-        return found
+            warnings.warn(
+                f"{damaged[0]} is damaged: training continues from {name}, epoch {point.epochs}", stacklevel=2
+            )
+        return point
     if damaged:
         raise DamagedCheckpointError(
             damaged[0], f"No other checkpoint of this stage can be read. Delete {folder} to train the stage anew."

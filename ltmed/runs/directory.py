@@ -25,8 +25,8 @@ from ltmed.utils.files import write_atomic
 
 CONFIG, METRICS = "config.yaml", "metrics.json"
 
-# Where and how fast a run happens, not what it computes: neither part of its folder's name nor compared on resume.
-PLACE = (
+# Settings of location and speed, which do not change results: neither part of the folder's name nor compared on resume.
+LOCATION_SETTINGS = (
     "run_dir",
     "runs",
     "cache_dir",
@@ -45,11 +45,11 @@ PLACE = (
     "trainer.benchmark",
 )
 _IN_PATH = ("dataset", "method", "fold", "seed")
-_LONGEST = 100
+_MAX_NAME_LENGTH = 100
 
 
-_NAMES = ("method.name", *OPTIONAL_GROUPS)
-"""What the stages already hold under another name: a method's name, and the groups that it is put together from."""
+_NAME_KEYS = ("method.name", *OPTIONAL_GROUPS)
+"""Keys whose values the stages hold as well: a method's name, and the groups that it is composed from."""
 
 
 def run_dir_name(dataset: str, method: str, fold: int, seed: int, overrides: Iterable[str]) -> Path:
@@ -62,24 +62,24 @@ def run_dir_name(dataset: str, method: str, fold: int, seed: int, overrides: Ite
         seed: of the training.
         overrides: of the plain command, in any order.
     """
-    settings = own_settings(overrides)
+    settings = distinguishing_settings(overrides)
     text = ",".join(re.sub(r"[^\w.=+@-]+", "_", override.replace("method.stages.", "")) for override in settings)
-    if len(text) > _LONGEST or any(re.search(r"[^\w.=+@-]", override) for override in settings):
+    if len(text) > _MAX_NAME_LENGTH or any(re.search(r"[^\w.=+@-]", override) for override in settings):
         # Long or lossy names stay unique through a hash of the exact overrides.
-        text = f"{text[: _LONGEST - 9]}-{hashlib.sha256(','.join(settings).encode()).hexdigest()[:8]}"
+        text = f"{text[: _MAX_NAME_LENGTH - 9]}-{hashlib.sha256(','.join(settings).encode()).hexdigest()[:8]}"
     return Path(dataset, method, text or "default", f"fold{fold}-seed{seed}")
 
 
-def own_settings(overrides: Iterable[str]) -> list[str]:
-    """Sorted overrides that tell the runs of one method on one data set apart, but for fold and seed."""
+def distinguishing_settings(overrides: Iterable[str]) -> list[str]:
+    """Sorted overrides that distinguish the runs of one method on one data set, fold and seed excepted."""
     return sorted(
-        _as_swept(override) for override in overrides if not _is_place(override) and _key(override) not in _IN_PATH
+        _as_swept(override) for override in overrides if not _is_location(override) and _key(override) not in _IN_PATH
     )
 
 
 @cache
 def _as_swept(override: str) -> str:
-    """The override as Hydra's sweeper hands it to a job (`lr=1e-3`: `lr=0.001`), so that a sweep finds a single run."""
+    """The override as Hydra's sweeper passes it to a job (`lr=1e-3`: `lr=0.001`), so that both use the same folder."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     if "=" not in override or "$" in override:  # A deletion; an interpolation, which Hydra would mask.
@@ -92,25 +92,25 @@ def _key(override: str) -> str:
     return setting(override).lstrip("+~")
 
 
-def _is_place(override: str) -> bool:
+def _is_location(override: str) -> bool:
     key = _key(override)
-    return any(key == place or key.startswith(place + ".") for place in PLACE)
+    return any(key == name or key.startswith(name + ".") for name in LOCATION_SETTINGS)
 
 
-def without_place(overrides: Sequence[str]) -> list[str]:
-    """Those overrides that say what is computed, and not where or how fast."""
-    return [override for override in overrides if not _is_place(override)]
+def without_location(overrides: Sequence[str]) -> list[str]:
+    """The overrides without those of location and speed: what determines the results."""
+    return [override for override in overrides if not _is_location(override)]
 
 
-def only_place(overrides: Sequence[str]) -> list[str]:
-    """Those overrides that say where or how fast a run happens; every configuration has these settings."""
-    return [override for override in overrides if _is_place(override)]
+def only_location(overrides: Sequence[str]) -> list[str]:
+    """The overrides of location and speed alone; every configuration has these settings."""
+    return [override for override in overrides if _is_location(override)]
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The flat `{dotted key: value}` of everything that changes a run's numbers."""
     flat = flatten(OmegaConf.to_container(cfg, resolve=True))
-    return {key: value for key, value in flat.items() if not _is_place(key)}
+    return {key: value for key, value in flat.items() if not _is_location(key)}
 
 
 def fingerprint(cfg: DictConfig) -> str:
@@ -118,7 +118,7 @@ def fingerprint(cfg: DictConfig) -> str:
     numeric = {
         key: value
         for key, value in identity(cfg).items()
-        if not any(key == name or key.startswith(name + ".") for name in _NAMES)
+        if not any(key == name or key.startswith(name + ".") for name in _NAME_KEYS)
     }
     return hashlib.sha256(json.dumps(numeric, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -135,7 +135,7 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def claim(run_dir: Path, cfg: DictConfig) -> None:
-    """Makes the folder and writes the resolved config into it, or checks that the one there is the same.
+    """Makes the folder and writes the resolved config into it, or checks that the existing one is the same.
 
     Raises:
         UserError: the folder belongs to a run with another configuration; names the keys that differ. Or it cannot
@@ -168,14 +168,14 @@ def require_same(run_dir: Path, cfg: DictConfig) -> None:
     file = run_dir / CONFIG
     if not file.exists():
         return
-    there = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_place(k)}
-    here = identity(cfg)
-    differing = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    saved = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_location(k)}
+    current = identity(cfg)
+    differing = sorted(key for key in saved.keys() | current.keys() if saved.get(key) != current.get(key))
     if differing:
-        shown = "; ".join(f"{key}: {there.get(key)} there, {here.get(key)} now" for key in differing[:8])
+        listed = "; ".join(f"{key}: {saved.get(key)} there, {current.get(key)} now" for key in differing[:8])
         more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
         raise UserError(
-            f"{run_dir} holds a run with another configuration ({shown}{more})",
+            f"{run_dir} holds a run with another configuration ({listed}{more})",
             "Choose another run_dir, or delete that folder.",
         )
 

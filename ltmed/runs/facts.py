@@ -1,12 +1,12 @@
-"""What a run writes about itself as it becomes known, so that no later command has to guess it from names.
+"""Facts that a run records about itself as soon as they are known, so that no later command guesses them from names.
 
 `overrides.yaml` is the list of Hydra's overrides of the plain command. `run.json`, from the start of the run:
 
-    choices       {config group: choice}: the data set, split, loss, ... by the names on the command line
+    choices       {config group: choice}: the data set, split, loss, ... by their names on the command line
     uses          [group]: which optional groups the method is made from
     fingerprint   equal for runs that compute the same from the same images (`ltmed.runs.directory.fingerprint`)
     folder        the run's folder below `runs`; null where the user chose it with run_dir
-    split_seeds   {setting: seed}: what the images were divided with
+    split_seeds   {setting: seed}: seeds that the images were split with
     split         name, hash, root: once the labels were read; null before
     pixels        store ("raw" or "jpeg"), side, fit, mean, std: once the images were decoded; null before
     stages        {stage: {epochs: [seconds of each], device, processes, peak_memory_bytes}}: epoch by epoch
@@ -42,7 +42,7 @@ def begin(job: Job) -> None:
 
 
 def add(run_dir: Path, **facts: Any) -> None:
-    """Fills facts in that have become known.
+    """Adds facts to run.json.
 
     Args:
         run_dir: of a run that was begun.
@@ -53,7 +53,7 @@ def add(run_dir: Path, **facts: Any) -> None:
 
 
 def add_epoch(run_dir: Path, stage: str, epoch: int, seconds: float, **facts: Any) -> None:
-    """Adds the duration of an epoch; what was written of it and of later ones before a restart is replaced.
+    """Adds the duration of an epoch; replaces what was written about it and later epochs before a restart.
 
     Args:
         run_dir: of a run that was begun.
@@ -64,23 +64,23 @@ def add_epoch(run_dir: Path, stage: str, epoch: int, seconds: float, **facts: An
     """
     if not is_first_process():
         return
-    known = read(run_dir)
-    stages = known["stages"]
+    recorded = read(run_dir)
+    stages = recorded["stages"]
     before = stages.get(stage, {})
-    peaks = [one for one in (before.get("peak_memory_bytes"), facts.get("peak_memory_bytes")) if one is not None]
+    peaks = [peak for peak in (before.get("peak_memory_bytes"), facts.get("peak_memory_bytes")) if peak is not None]
     stages[stage] = {
         "epochs": [*before.get("epochs", ())[:epoch], round(seconds, 3)],
         **facts,
         "peak_memory_bytes": max(peaks, default=None),
     }
-    _write(run_dir, known)
+    _write(run_dir, recorded)
 
 
 def durations(run_dir: Path) -> dict[str, dict[str, Any]]:
     """For metrics.json: stage -> epochs, seconds, device, processes, peak_memory_bytes."""
     return {
-        stage: {**known, "epochs": len(known["epochs"]), "seconds": round(sum(known["epochs"]), 3)}
-        for stage, known in read(run_dir)["stages"].items()
+        stage: {**facts, "epochs": len(facts["epochs"]), "seconds": round(sum(facts["epochs"]), 3)}
+        for stage, facts in read(run_dir)["stages"].items()
     }
 
 
@@ -92,15 +92,15 @@ def read(run_dir: Path) -> dict[str, Any]:
     """
     file = run_dir / RUN
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
+        recorded = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DamagedRunError(file, "is missing") from None
     except (OSError, ValueError) as error:
         raise DamagedRunError(file, f"cannot be read ({error})") from None
     for key in _KEYS:
-        if not isinstance(known, dict) or key not in known:
+        if not isinstance(recorded, dict) or key not in recorded:
             raise DamagedRunError(file, f"has no '{key}'")
-    return known
+    return recorded
 
 
 def read_overrides(run_dir: Path) -> list[str]:
@@ -121,7 +121,7 @@ def read_overrides(run_dir: Path) -> list[str]:
     except (YAMLError, OmegaConfBaseException, OSError, ValueError):
         raise DamagedRunError(file, "cannot be read") from None
     plain = OmegaConf.to_container(overrides) if isinstance(overrides, ListConfig) else None
-    if not isinstance(plain, list) or not all(isinstance(one, str) for one in plain):
+    if not isinstance(plain, list) or not all(isinstance(override, str) for override in plain):
         raise DamagedRunError(file, "is not a list of overrides")
     return plain
 
@@ -145,5 +145,5 @@ def equal_run(job: Job, split_hash: str) -> Path | None:
     return None
 
 
-def _write(run_dir: Path, known: dict[str, Any]) -> None:
-    write_atomic(run_dir / RUN, json.dumps(known, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def _write(run_dir: Path, recorded: dict[str, Any]) -> None:
+    write_atomic(run_dir / RUN, json.dumps(recorded, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""One run before it starts: its resolved configuration, and the facts that only the command line knows."""
+"""One run before it starts: its resolved configuration, and the facts that only the command line determines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ltmed.config import validate
 from ltmed.config.compose import compose_with_choices
 from ltmed.config.resolve import frozen, require_used, resolve, to_plain, used_groups
 from ltmed.config.targets import trusted
-from ltmed.runs.directory import fingerprint, flatten, own_settings, run_dir_name
+from ltmed.runs.directory import distinguishing_settings, fingerprint, flatten, run_dir_name
 
 
 @dataclass(frozen=True)
 class RunName:
-    """What a run is called where it stands among others."""
+    """The parts of a run's name in tables and loggers."""
 
     dataset: str
     """The choice of the group `dataset`."""
@@ -26,7 +26,7 @@ class RunName:
     split: str
     """The choice of the group `split`."""
     settings: tuple[str, ...]
-    """Further overrides, which tell the method's rows apart."""
+    """Further overrides, which distinguish the rows of one method."""
     fold: int
     seed: int
 
@@ -53,7 +53,7 @@ class Job:
     cfg: DictConfig
     """Resolved and read-only."""
     overrides: tuple[str, ...]
-    """Of the plain command, as Hydra was given them."""
+    """Of the plain command, as Hydra received them."""
     run_dir: Path
     name: RunName
     facts: Mapping[str, Any]
@@ -63,9 +63,9 @@ class Job:
     def of(
         cls, cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | None], uses: Sequence[str]
     ) -> Job:
-        """From a resolved configuration, overrides, what was chosen for each group, and the groups that are used."""
+        """From a resolved configuration, overrides, the choice of each config group, and the groups that are used."""
         dataset, method, fold, seed = str(choices["dataset"]), str(cfg.method.name), int(cfg.fold), int(cfg.seed)
-        settings = tuple(override.replace("method.stages.", "") for override in own_settings(overrides))
+        settings = tuple(override.replace("method.stages.", "") for override in distinguishing_settings(overrides))
         split = flatten({"split": to_plain(cfg.split)})
         run_dir, derived = Path(cfg.run_dir), run_dir_name(dataset, method, fold, seed, overrides)
         facts = {
@@ -80,12 +80,12 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """For another process; `from_json` reads it."""
-        known = {key: self.facts[key] for key in ("choices", "uses")}
-        return {"cfg": to_plain(self.cfg), "overrides": list(self.overrides), **known}
+        facts = {key: self.facts[key] for key in ("choices", "uses")}
+        return {"cfg": to_plain(self.cfg), "overrides": list(self.overrides), **facts}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Job:
-        """What `to_json` gave."""
+        """The job that `to_json` described."""
         return cls.of(frozen(saved["cfg"]), saved["overrides"], saved["choices"], saved["uses"])
 
 
@@ -117,12 +117,12 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
     Raises:
         UserError: a setting or a choice that cannot be.
     """
-    chosen = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
+    selected = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     used = used_groups(cfg)
     require_used(cfg.method.name, overrides, used)
-    with trusted():  # The user's own command says what is built.
+    with trusted():  # The user wrote this command, so it may build any class.
         validate.check(cfg)
-        return Job.of(resolve(cfg, folder_of(cfg, overrides, choices)), overrides, chosen, used)
+        return Job.of(resolve(cfg, folder_of(cfg, overrides, choices)), overrides, selected, used)
 
 
 def folder_of(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | None]) -> Path:

@@ -1,8 +1,8 @@
-"""One job at a time in a run's folder: the second waits, and then finds the run finished, or continues it.
+"""One job at a time in a run's folder: the second waits; then it reports the finished run, or continues it.
 
-Several jobs come to one folder where cells of a study are the same run, or where a command is given twice. Only the
-first process of a job takes the lock; the ranks that `ltmed.training.launcher` starts come after it, and those of srun
-and torchrun read in a file beside the lock whose turn it is.
+Several jobs use one folder where cells of a study are the same run, or where a command is started twice. Only the
+first process of a job takes the lock. The ranks that `ltmed.training.launcher` starts are its children and need none;
+those of srun and torchrun read in a file beside the lock which job holds it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def claimed(run_dir: Path, cfg: DictConfig) -> Iterator[None]:
     Waits while another job trains in it. A finished run is not locked: nothing more is written there.
 
     Raises:
-        UserError: the folder belongs to a run with another configuration (said before any waiting), or cannot be made.
+        UserError: the folder belongs to a run with another configuration (reported before waiting), or cannot be made.
     """
 
     def finished() -> bool:
@@ -61,7 +61,7 @@ def held(folder: Path, job: str, busy: Callable[[], object]) -> Iterator[None]:
 
     Args:
         folder: of a run.
-        job: what the other ranks of this job wait to read, see `follow`.
+        job: the name that the other ranks of this job wait for, see `follow`.
         busy: called once if another process holds the lock, before waiting for it.
 
     Raises:
@@ -79,8 +79,8 @@ def held(folder: Path, job: str, busy: Callable[[], object]) -> Iterator[None]:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(folder / FILE, busy=wait))
-                mine = {"pid": os.getpid(), "host": socket.gethostname(), "job": job}
-                write_atomic(folder / HOLDER, json.dumps(mine))
+                holder_facts = {"pid": os.getpid(), "host": socket.gethostname(), "job": job}
+                write_atomic(folder / HOLDER, json.dumps(holder_facts))
                 break
             except OSError as error:
                 deleted = isinstance(error, FileNotFoundError)  # While this process waited.
@@ -92,14 +92,14 @@ def held(folder: Path, job: str, busy: Callable[[], object]) -> Iterator[None]:
 def follow(folder: Path, job: str, finished: Callable[[], bool]) -> None:
     """Waits, in a rank that is not the first, until the first one of the same `job` holds the lock.
 
-    Or until the run is finished, which the first one then finds as well.
+    Or until the run is finished, in which case the first one trains nothing either.
     """
     while _holder(folder).get("job") != job and not finished():
         time.sleep(_POLL_SECONDS)
 
 
 def _holder(folder: Path) -> dict[str, Any]:
-    """Who took the lock last; nothing where nobody did."""
+    """The process that took the lock last; empty if it was never taken."""
     try:
         return json.loads((folder / HOLDER).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def write(
-    run_dir: Path, data: DataModule, evaluation: Evaluation, cuts: np.ndarray | None = None, file: str = PREDICTIONS
+    run_dir: Path,
+    data: DataModule,
+    evaluation: Evaluation,
+    thresholds: np.ndarray | None = None,
+    file: str = PREDICTIONS,
 ) -> None:
     """Writes predictions.parquet, or validation.parquet, as a whole or not at all.
 
@@ -35,25 +39,25 @@ def write(
         run_dir: folder of the run.
         data: the data set, for image names and groups.
         evaluation: predictions for the part.
-        cuts: `[K]` of several labels, from `ltmed.runs.record.thresholds`.
+        thresholds: `[K]` of several labels, from `ltmed.runs.record.thresholds`.
         file: `PREDICTIONS` of the test part, or `VALIDATION`.
     """
     with replacing(run_dir / file) as partial:
-        table_of(data.manifest, evaluation, cuts).to_parquet(partial, index=False)
+        table_of(data.manifest, evaluation, thresholds).to_parquet(partial, index=False)
 
 
 def table_of(
     manifest: Manifest,
     evaluation: Evaluation,
-    cuts: np.ndarray | None = None,
+    thresholds: np.ndarray | None = None,
     disagreement: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The table of `write`; a label of -1, which is none of the classes, has an empty code.
 
     Args:
-        manifest: what the evaluation's indices are rows of.
+        manifest: its rows are what the evaluation's indices refer to.
         evaluation: predictions.
-        cuts: `[K]` of several labels, from `ltmed.runs.record.thresholds`.
+        thresholds: `[K]` of several labels, from `ltmed.runs.record.thresholds`.
         disagreement: `[N]` of the members of an ensemble, a further column.
     """
     import pandas as pd
@@ -62,11 +66,11 @@ def table_of(
     rows = evaluation.indices.cpu().numpy()
     probabilities = evaluation.probabilities.float().cpu().numpy()
     columns: dict[str, Any] = {"image": [manifest.images[row] for row in rows]}
-    if cuts is None:
+    if thresholds is None:
         columns["label"] = [classes[k] if k >= 0 else "" for k in evaluation.labels.tolist()]
         columns["predicted"] = [classes[k] for k in probabilities.argmax(1)]
     else:
-        targets, decided = evaluation.labels.cpu().numpy(), probabilities >= cuts.astype(probabilities.dtype)
+        targets, decided = evaluation.labels.cpu().numpy(), probabilities >= thresholds.astype(probabilities.dtype)
         columns |= {f"label_{code}": targets[:, k] for k, code in enumerate(classes)}
         columns |= {f"predicted_{code}": decided[:, k].astype("int8") for k, code in enumerate(classes)}
     if manifest.groups is not None:
@@ -108,7 +112,7 @@ class Predictions:
         return np.any(~np.isnan(self.labels), axis=1) if self.multilabel else self.labels >= 0
 
     def select(self, rows: np.ndarray) -> Predictions:
-        """Those of some rows (numbers, or a mask)."""
+        """The predictions of some rows (indices, or a mask)."""
         return replace(
             self,
             probabilities=self.probabilities[rows],
@@ -146,9 +150,9 @@ def from_table(table: pd.DataFrame, classes: tuple[str, ...], group: str | None)
     Raises:
         KeyError: a column is missing, or a label is no class.
     """
-    number = {code: place for place, code in enumerate(classes)} | {"": -1}
+    index = {code: k for k, code in enumerate(classes)} | {"": -1}
     if "label" in table:
-        labels = np.array([number[label] for label in table["label"]], dtype=np.int64)
+        labels = np.array([index[label] for label in table["label"]], dtype=np.int64)
     else:
         labels = np.ascontiguousarray(table[[f"label_{code}" for code in classes]].to_numpy(np.float32))
     return Predictions(
@@ -186,10 +190,10 @@ def read(file: Path, classes: tuple[str, ...], group: str | None) -> Predictions
 
 
 def of_part(run: Run, part: str) -> Predictions:
-    """What a run recorded of its validation ("val") or test part.
+    """The predictions that a run recorded for its validation ("val") or test part.
 
     Raises:
-        FileNotFoundError: it was left behind, or an earlier version of ltmed did not record it.
+        FileNotFoundError: it was not copied with the run, or an earlier version of ltmed did not write it.
         DamagedRunError: it cannot be read.
     """
     file = run.path / {"val": VALIDATION, "test": PREDICTIONS}[part]

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Division(NamedTuple):
-    """What decides a run's images once its protocol is given: all runs of one division are tested on the same ones."""
+    """Identifies the parts of a run's data within a protocol: all runs of one division have the same test images."""
 
     fold: int
-    draw: tuple[int, ...]
+    split_seeds: tuple[int, ...]
     """The values of `Run.split_seeds`."""
 
 
@@ -36,7 +36,7 @@ class Run:
     """metrics.json; see `ltmed.runs.record`."""
 
     def __fspath__(self) -> str:
-        """A run stands for its folder wherever a path is wanted."""
+        """A run stands for its folder wherever a path is expected."""
         return str(self.path)
 
     @cached_property
@@ -86,7 +86,7 @@ class Run:
         """One row per test image: as `ltmed.runs.predictions.write` says.
 
         Raises:
-            FileNotFoundError: it was left behind when the run was copied.
+            FileNotFoundError: it was not copied with the run.
             DamagedRunError: it cannot be read.
         """
         import pandas as pd
@@ -115,12 +115,12 @@ def read_run(path: Path) -> Run | None:
     """The finished run in the folder `path`, or None if there is none.
 
     Raises:
-        DamagedRunError: one of its files is not what a run leaves. predictions.parquet may be missing.
+        DamagedRunError: one of its files is not what a run writes. predictions.parquet may be missing.
     """
-    found = record.read(path)
-    if found is None:
+    metrics = record.read(path)
+    if metrics is None:
         return None
-    run = Run(path, found)
+    run = Run(path, metrics)
     _ = run.config, run.facts
     _check_columns(run)
     return run
@@ -134,12 +134,12 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
 
     Raises:
         UserError: a folder does not exist, or there is no run below any of them.
-        DamagedRunError: a folder that was given is itself a damaged run.
+        DamagedRunError: a folder of `paths` is itself a damaged run.
     """
-    given = list(paths)
+    folders = list(paths)
     finished: dict[Path, Run] = {}
     unfinished: dict[Path, None] = {}
-    for path in given:
+    for path in folders:
         if not path.is_dir():
             raise UserError(f"{path} is not a folder", "Give folders of runs, for instance runs/isic2018.")
         for folder in _folders(path):
@@ -159,17 +159,19 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
             else:
                 finished[folder] = run
     if not finished and not unfinished:
-        raise UserError(f"No run in {', '.join(map(str, given))}", "Give folders of runs, for instance runs/isic2018.")
+        raise UserError(
+            f"No run in {', '.join(map(str, folders))}", "Give folders of runs, for instance runs/isic2018."
+        )
     return list(finished.values()), list(unfinished)
 
 
 def _folders(top: Path) -> Iterator[Path]:
     """The folders in and below `top` that are of runs, damaged ones too, in order."""
-    for place, below, files in os.walk(top):
-        below[:] = sorted(name for name in below if name != "wandb" and not name.startswith("."))
-        # run.json may be lost where others are; another program's metrics.json is no run.
-        if facts.RUN in files or (record.METRICS in files and _has_results(Path(place))):
-            yield Path(place)
+    for folder, subfolders, files in os.walk(top):
+        subfolders[:] = sorted(name for name in subfolders if name != "wandb" and not name.startswith("."))
+        # run.json may be lost while other files remain; metrics.json may be another program's.
+        if facts.RUN in files or (record.METRICS in files and _has_results(Path(folder))):
+            yield Path(folder)
 
 
 def _has_results(folder: Path) -> bool:
@@ -218,11 +220,13 @@ def _check_columns(run: Run) -> None:
     file = run.path / record.PREDICTIONS
     try:
         columns = parquet.read_schema(file).names
-    except FileNotFoundError:  # Left behind when the run was copied: only comparisons need it.
+    except FileNotFoundError:  # Not copied with the run: only comparisons need it.
         return
     except (ArrowException, OSError):
         raise DamagedRunError(file, "cannot be read") from None
-    own = [f"{kind}_{code}" for kind in ("label", "predicted") for code in run.classes] if run.multilabel else []
-    for column in ("image", *(own or ("label", "predicted")), run.metrics["split"].get("group")):
+    label_columns = (
+        [f"{kind}_{code}" for kind in ("label", "predicted") for code in run.classes] if run.multilabel else []
+    )
+    for column in ("image", *(label_columns or ("label", "predicted")), run.metrics["split"].get("group")):
         if column and column not in columns:
             raise DamagedRunError(file, f"has no column '{column}'")

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: metrics.json, predictions.parquet, and tables for people.
+"""The results of a finished run: metrics.json, predictions.parquet, and tables for people.
 
 metrics.json is strict JSON (an undefined number is null), written last of all, so that its presence means "finished":
 
@@ -9,13 +9,13 @@ metrics.json is strict JSON (an undefined number is null), written last of all, 
                 of several labels (`ltmed.evaluation.multilabel`) other scalars, per_class [{..., support, unknown, ap,
                 auroc, f1, precision, recall, prevalence, ece, threshold}], and instead of the confusion
                 thresholds {label: probability}, chosen on the validation part
-    val         images, scalars: the validation part at the chosen checkpoint
+    val         images, scalars: the validation part at the selected checkpoint
     split       name, hash, images {part: n}, counts {part: {class: n}}, group (what must not be divided, or null),
                 leakage {images, leaking, fraction, per_class} or null,
                 imbalance {rule, ratio, n0, rounding, fixed_test, achieved_ratio, available {class: n},
                 requested {class: n}, achieved {class: n}} or null
     tiers       rule, head [class], medium [class], tail [class]
-    stages      {stage: {epochs, seconds, device, processes, peak_memory_bytes}}: what training took
+    stages      {stage: {epochs, seconds, device, processes, peak_memory_bytes}}: the cost of training
     skipped     [{image, reason}]: unreadable images that took no part
     warnings    [sentence]: what reading the data set warned of
     versions    {package: version or null}
@@ -67,7 +67,7 @@ def read(run_dir: Path) -> dict[str, Any] | None:
     """The metrics of a finished run, or None if there is none in `run_dir`.
 
     Raises:
-        DamagedRunError: the file is not what a run leaves.
+        DamagedRunError: the file is not what a run writes.
     """
     file = run_dir / METRICS
     try:
@@ -93,17 +93,17 @@ def collect(
         cfg: the run's config, for its name, fold and seed.
         data: the opened data set.
         evaluations: predictions for "val" and "test".
-        stages: what training took (`ltmed.runs.facts.durations`).
+        stages: the cost of training (`ltmed.runs.facts.durations`).
     """
     from ltmed.data.splits.imbalance import LongTailedSplit
     from ltmed.evaluation.scoring import report_of
     from ltmed.evaluation.tiers import RULE
 
-    manifest, tested, cuts = data.manifest, evaluations["test"], thresholds(evaluations)
-    groups = None if manifest.groups is None else manifest.groups[tested.indices.cpu().numpy()]
+    manifest, evaluation, cuts = data.manifest, evaluations["test"], thresholds(evaluations)
+    groups = None if manifest.groups is None else manifest.groups[evaluation.indices.cpu().numpy()]
     dataset, method, fold, seed = manifest.name, str(cfg.method.name), int(cfg.fold), int(cfg.seed)
     listed = bool(cfg.dataset.get("head") or cfg.dataset.get("tail"))
-    found = {
+    metrics = {
         "run": {
             "name": f"{dataset}-{method}-fold{fold}-seed{seed}",
             "dataset": dataset,
@@ -111,7 +111,7 @@ def collect(
             "fold": fold,
             "seed": seed,
         },
-        "test": scored(tested, manifest.class_names, data.tiers, groups, manifest.group_name, cuts),
+        "test": scored(evaluation, manifest.class_names, data.tiers, groups, manifest.group_name, cuts),
         "val": {
             "images": len(evaluations["val"].labels),
             "scalars": report_of(evaluations["val"], data.tiers, cuts).scalars(),
@@ -137,20 +137,22 @@ def collect(
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "git": git_state(Path(__file__).parent),
     }
-    return without_nan(found)
+    return without_nan(metrics)
 
 
 def thresholds(evaluations: dict[str, Evaluation]) -> np.ndarray | None:
-    """Where several labels are decided, `[K]`, by the validation part alone; None of images with one label."""
+    """Thresholds `[K]` of several labels, chosen on the validation part alone; None where images have one label."""
     from ltmed.evaluation.operating_points import label_thresholds
 
     return label_thresholds(evaluations["val"]) if evaluations["val"].multilabel else None
 
 
-def _decisions(report: Report | MultilabelReport, classes: Sequence[str], cuts: np.ndarray | None) -> dict[str, Any]:
-    if cuts is None:
+def _decisions(
+    report: Report | MultilabelReport, classes: Sequence[str], thresholds: np.ndarray | None
+) -> dict[str, Any]:
+    if thresholds is None:
         return {"confusion": getattr(report, "confusion")}  # noqa: B009
-    return {"thresholds": dict(zip(classes, cuts.tolist(), strict=True))}
+    return {"thresholds": dict(zip(classes, thresholds.tolist(), strict=True))}
 
 
 def scored(
@@ -159,9 +161,9 @@ def scored(
     tiers: dict[str, list[int]],
     groups: np.ndarray | None,
     group_name: str,
-    cuts: np.ndarray | None = None,
+    thresholds: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """What metrics.json says of predictions under `test`, NaN included.
+    """The section `test` of metrics.json for some predictions, NaN included.
 
     Args:
         evaluation: predictions `[N, K]`.
@@ -169,14 +171,14 @@ def scored(
         tiers: class indices of `head`, `medium` and `tail`.
         groups: int64 `[N]`, images that are resampled together; None for single images.
         group_name: what a group is.
-        cuts: `[K]` of several labels, from `thresholds`.
+        thresholds: `[K]` of several labels, from `thresholds`.
     """
     from ltmed.evaluation.bootstrap import bootstrap
     from ltmed.evaluation.scoring import report_of
 
-    report = report_of(evaluation, tiers, cuts)
+    report = report_of(evaluation, tiers, thresholds)
     unit = "image" if groups is None else group_name
-    intervals = bootstrap(evaluation, tiers, thresholds=cuts, groups=groups, unit=unit)
+    intervals = bootstrap(evaluation, tiers, thresholds=thresholds, groups=groups, unit=unit)
     tier_of = {k: tier for tier, members in tiers.items() for k in members}
     return {
         "images": len(evaluation.labels),
@@ -195,7 +197,7 @@ def scored(
             for k, row in enumerate(report.per_class)
         ],
         "absent": report.absent,
-        **_decisions(report, evaluation.classes, cuts),
+        **_decisions(report, evaluation.classes, thresholds),
     }
 
 
@@ -231,7 +233,7 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def without_nan(value: Any) -> Any:
-    """Plain values with null in place of every number that is not finite, as strict JSON wants it."""
+    """Plain values with null in place of every number that is not finite, as strict JSON requires."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -239,13 +241,13 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write(run_dir: Path, found: dict[str, Any]) -> None:
+def write(run_dir: Path, metrics: dict[str, Any]) -> None:
     """Writes metrics.json from `collect`, whose presence means that the run is finished: the last file of a run."""
-    write_atomic(run_dir / METRICS, to_json(found))
+    write_atomic(run_dir / METRICS, to_json(metrics))
 
 
-def to_json(found: dict[str, Any]) -> str:
+def to_json(metrics: dict[str, Any]) -> str:
     """Strict JSON, indented, with each list of numbers (a row of the confusion matrix) on one line."""
-    text = json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
     # JSON escapes line breaks inside strings, so a raw one after the bracket means a list, never part of a name.
     return re.sub(r"\[\n([-\d.e+,\snul]+?)\n *\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text) + "\n"

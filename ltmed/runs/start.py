@@ -13,30 +13,30 @@ from ltmed.runs.checkpoint import LAST
 from ltmed.utils.processes import is_first_process
 
 
-def require_place(run_dir: Path) -> None:
-    """Finds out whether the folder of a run can be made and written to, without making it.
+def require_usable_folder(run_dir: Path) -> None:
+    """Checks that the folder of a run can be created and written to, without creating it.
 
     Raises:
         UserError: it cannot.
     """
-    there = existing(run_dir)
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+    nearest = existing(run_dir)
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
         return
-    reason = "has no permission to write" if there.is_dir() else "is a file"
-    raise UserError(f"{run_dir} cannot be written: {there} {reason}", "Choose another folder with runs= or run_dir=.")
+    reason = "has no permission to write" if nearest.is_dir() else "is a file"
+    raise UserError(f"{run_dir} cannot be written: {nearest} {reason}", "Choose another folder with runs= or run_dir=.")
 
 
 @contextmanager
 def removed_if_refused(run_dir: Path, before: Path) -> Iterator[None]:
     """Removes the new folder of a run if the body ends in a UserError before an epoch was finished in it.
 
-    Refusals that only training can find out (two views are missing, a network without the head that a method needs)
-    would otherwise leave a folder that reports list as an unfinished run. What `TrainingError` says happened to a run
+    Refusals that only training can detect (two views are missing, a network without the head that a method needs)
+    would otherwise leave a folder that reports list as an unfinished run. A `TrainingError` happened to a run
     that had begun.
 
     Args:
         run_dir: folder of the run, which this process holds the lock of.
-        before: what was there of it before, from `existing`; a whole folder is left alone.
+        before: the part of the path that existed before, from `existing`; an existing folder is left alone.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def removed_if_refused(run_dir: Path, before: Path) -> Iterator[None]:
 def existing(path: Path) -> Path:
     """The absolute path, or the nearest one above it that exists."""
     path = path.absolute()
-    return next(one for one in (path, *path.parents) if one.exists())
+    return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
 def _remove_empty(folder: Path, last: Path) -> None:

@@ -50,10 +50,10 @@ class Axis:
         label = str(node.get("label") or pattern.replace("{line}", "").replace("{x}", "").strip(" ,=:"))
         return cls(along[0], pattern, label, bool(node.get("log", False)), bool(node.get("hours", False)))
 
-    def place(self, name: str) -> tuple[float, str] | None:
+    def point(self, name: str) -> tuple[float, str] | None:
         """The number in a name and the rest of it, the curve's; None where the name has another form."""
-        found = self._expression.fullmatch(name)
-        return None if found is None else (float(found["x"]), found.groupdict().get("line") or "")
+        match = self._expression.fullmatch(name)
+        return None if match is None else (float(match["x"]), match.groupdict().get("line") or "")
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:

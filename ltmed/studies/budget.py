@@ -24,7 +24,7 @@ def seconds(text: str) -> float:
 
 
 class Budget:
-    """A clock that goes on from what earlier calls have used.
+    """A clock that continues from the time that earlier calls have used.
 
     Args:
         total: seconds.
@@ -34,9 +34,9 @@ class Budget:
 
     def __init__(self, total: float, spent: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.total, self._before, self._clock = total, spent, clock
-        self._begun = clock()
+        self._started = clock()
 
     @property
     def spent(self) -> float:
         """Seconds that all calls have used until now."""
-        return self._before + self._clock() - self._begun
+        return self._before + self._clock() - self._started

@@ -26,13 +26,13 @@ _SCALE = "scale"
 
 def files() -> dict[str, Path]:
     """Every study, as `<paper>/<table>`, and its file; those that begin with `_` are parts of several studies."""
-    found = sorted(file for folder in study_folders() for file in folder.glob("*/[!_]*.yaml"))
-    apart = {_SCALE, *groups()}
-    return {f"{file.parent.name}/{file.stem}": file for file in found if file.parent.name not in apart}
+    paths = sorted(file for folder in study_folders() for file in folder.glob("*/[!_]*.yaml"))
+    reserved = {_SCALE, *groups()}
+    return {f"{file.parent.name}/{file.stem}": file for file in paths if file.parent.name not in reserved}
 
 
 def names() -> list[str]:
-    """All of them."""
+    """The names of all studies."""
     return list(files())
 
 
@@ -41,22 +41,22 @@ def suggest_study(name: str) -> str:
     return suggest(name, names())
 
 
-def split_study(given: Sequence[str]) -> tuple[str | None, list[str]]:
+def split_study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """The study that overrides name (`+lmd=table3` -> `lmd/table3`), or None; and the other overrides.
 
     Raises:
         UserError: there is no such study, there are two of them, or `+scale=` has none. Also for any other setting
             that is added at the top of the configuration (`+lmdd=table3`), where nothing would read it.
     """
-    further, chosen = [], []
-    for override in given:
+    further, studies = [], []
+    for override in arguments:
         key, _, value = override.partition("=")
         group = key.lstrip("+")
         name = f"{group}/{value}"
         if not key.startswith("+") or not re.fullmatch(r"\w+", group) or group == _SCALE:
             further.append(override)
         elif name in names():
-            chosen.append(name)
+            studies.append(name)
         elif any((folder / group).is_dir() for folder in config_folders()):
             further.append(override)
         elif (hint := suggest_study(name)).startswith("Did"):
@@ -66,12 +66,12 @@ def split_study(given: Sequence[str]) -> tuple[str | None, list[str]]:
                 f"{override}: '{group}' is neither a setting nor the folder of a study",
                 f"Settings are added inside of a group: +trainer.{group}=VALUE. {hint}",
             )
-    if len(set(chosen)) > 1:
-        raise UserError(f"{' and '.join(chosen)} are two studies", "Give one command for each.")
+    if len(set(studies)) > 1:
+        raise UserError(f"{' and '.join(studies)} are two studies", "Give one command for each.")
     scales = [override for override in further if overrides.setting(override).lstrip("+") == _SCALE]
-    if scales and not chosen:
+    if scales and not studies:
         raise UserError(f"{scales[0]} belongs to a study", "For instance +lmd=table3 +scale=smoke.")
-    return (chosen[0] if chosen else None), further
+    return (studies[0] if studies else None), further
 
 
 def load(name: str, scale: str | None = None) -> Study:
@@ -100,8 +100,8 @@ class NamedStudy(Study):
         if scale is not None:
             parts.append(study_file(f"{_SCALE}/{scale}.yaml"))
             if not parts[-1].is_file():
-                known = [file.stem for folder in study_folders() for file in (folder / _SCALE).glob("*.yaml")]
-                raise UserError(f"There is no scale '{scale}'", suggest(scale, known))
+                scales = [file.stem for folder in study_folders() for file in (folder / _SCALE).glob("*.yaml")]
+                raise UserError(f"There is no scale '{scale}'", suggest(scale, scales))
         try:
             merged = OmegaConf.merge(*map(_read, parts))
             assert isinstance(merged, DictConfig)
@@ -111,26 +111,26 @@ class NamedStudy(Study):
 
 
 def _read(file: Path) -> DictConfig:
-    """A file on top of those that its defaults list names, in the order and with the meaning that Hydra gives them."""
+    """A file on top of those that its defaults list names, in Hydra's order of composition."""
     from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError
 
     try:
-        own = OmegaConf.load(file)
+        node = OmegaConf.load(file)
     except YAMLError as error:
         raise UserError(yaml_mistake(error, file)) from None
     except FileNotFoundError:
         raise UserError(f"{file} does not exist", "A study's defaults list names it.") from None
-    if not isinstance(own, DictConfig):
+    if not isinstance(node, DictConfig):
         raise UserError(f"{file} is not a study", "experiments/study.yaml explains the keys of a study.")
-    bases = [base for base in own.pop("defaults", []) if isinstance(base, str) and base.startswith("/")]
-    merged = OmegaConf.merge(*(_read(study_file(f"{base[1:]}.yaml")) for base in bases), own)
+    bases = [base for base in node.pop("defaults", []) if isinstance(base, str) and base.startswith("/")]
+    merged = OmegaConf.merge(*(_read(study_file(f"{base[1:]}.yaml")) for base in bases), node)
     assert isinstance(merged, DictConfig)
     return merged
 
 
 def yaml_mistake(error: BaseException, file: Path | None = None) -> str:
-    """One line on a file that is not YAML: which, where and what.
+    """One line about a file that is not valid YAML: the file, the line and the problem.
 
     Args:
         error: a `yaml.YAMLError`.

@@ -13,7 +13,7 @@ class FailedJob:
     overrides: Sequence[str]
     error: BaseException
     reported: bool
-    """Whether the job has said so itself, where the user sees it."""
+    """Whether the job itself has printed the error where the user sees it."""
 
 
 class SweepFailedError(Exception):
@@ -32,7 +32,7 @@ class SweepFailedError(Exception):
 
 
 def mark_reported(error: BaseException) -> None:
-    """Notes in an error that its job has said why it failed; it goes with the error to other processes."""
+    """Marks an error as printed by its job; the mark travels with the error to other processes."""
     error.__dict__["reported"] = True
 
 

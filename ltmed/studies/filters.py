@@ -1,4 +1,4 @@
-"""What follows the name of a study: `ltmed train -m +lmd=table3 row=LMD`, `ltmed report lmd/table3 row=LMD`."""
+"""Filters and overrides of a study: `ltmed train -m +lmd=table3 row=LMD`, `ltmed report lmd/table3 row=LMD`."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ _FILTERS = ("row", "column", "fold", "seed")
 
 
 class StudyFilters:
-    """The cells of a study that were chosen, and the overrides that hold for all of them.
+    """The selection of cells of a study, and the overrides that hold for all of them.
 
     Args:
-        given: `row`, `column`, `fold` and `seed` choose cells, `scale` a size; `data` is where the data sets are (the
-            variable LTMED_DATA without it); all others are overrides of every cell.
+        arguments: `row`, `column`, `fold` and `seed` select cells, `scale` a size; `data` is the folder of data sets
+            (LTMED_DATA without it); all others are overrides of every cell.
 
     Raises:
         UserError: an override cannot be read, or is not one that a study takes.
     """
 
-    def __init__(self, given: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str]) -> None:
         self.filters: dict[str, list[str]] = {}
         """`row`, `column`, `fold`, `seed` -> values."""
         self.data: str | None = os.environ.get("LTMED_DATA") or None
         self.scale: str | None = None
         further = []
-        for override in given:
+        for override in arguments:
             key = overrides.setting(override).lstrip("+")
             if "=" not in override and not override.startswith("~"):
                 raise UserError(
                     f"'{override}' cannot follow a study", "What follows are settings, for instance row=LMD runs=DIR."
                 )
             if key in _FILTERS:
-                chosen = overrides.values(override.lstrip("+"))
-                if chosen != [None]:
-                    self.filters[key] = [value or "" for value in chosen]
+                selected = overrides.values(override.lstrip("+"))
+                if selected != [None]:
+                    self.filters[key] = [value or "" for value in selected]
             elif key in ("data", "scale"):
                 setattr(self, key, overrides.values(override.lstrip("+"))[0])
             elif key == "run_dir":
@@ -55,13 +55,13 @@ class StudyFilters:
         self.further = tuple(overrides.last_of_each(further))
 
     def select(self, study: Study) -> Study:
-        """The part of a study that was chosen.
+        """The selected part of a study.
 
         Raises:
             UserError: a row or column does not exist.
         """
-        for kind, chosen in self.filters.items():
-            study = study.only(kind, chosen)
+        for kind, selected in self.filters.items():
+            study = study.only(kind, selected)
         return study
 
     def narrow(self, study: Study) -> Study:
@@ -80,7 +80,7 @@ class StudyFilters:
         return study
 
     def require_rerun(self, study: Study) -> None:
-        """Refuses a chosen row that is only quoted.
+        """Refuses a selected row that is only quoted.
 
         Raises:
             UserError: names the rows that are run.
@@ -90,7 +90,7 @@ class StudyFilters:
                 study.overrides(row, next(iter(study.columns)), {})
 
     def only_cell(self, study: Study) -> tuple[str, ...]:
-        """The overrides of the plain command of the one cell that was chosen; of several repetitions the first.
+        """The overrides of the plain command of the one selected cell; of several repetitions the first.
 
         Raises:
             UserError: several cells are left.
@@ -103,20 +103,20 @@ class StudyFilters:
                 "Run all of them with ltmed train -m, or choose one with row=NAME column=NAME.",
             )
         for kind in ("fold", "seed"):
-            if len(chosen := self.filters.get(kind, ())) > 1:
-                raise UserError(f"{kind}={','.join(chosen)} are several runs", "Run all of them with ltmed train -m.")
+            if len(selected := self.filters.get(kind, ())) > 1:
+                raise UserError(f"{kind}={','.join(selected)} are several runs", "Run all of them with ltmed train -m.")
         cell = next(study.cells())
         return study.overrides(cell.row, cell.column, cell.repetition, self.further, self.data)
 
     def command(self, name: str, cell: Repetition) -> str:
-        """What trains a cell, as a command of the study, to be pasted into a shell."""
+        """The command of the study that trains a cell, to be pasted into a shell."""
         paper, _, stem = name.partition("/")
-        found = [f"+{paper}={stem}", *([f"+scale={self.scale}"] if self.scale else [])]
-        found += [f"row={overrides.quoted(cell.row)}", f"column={overrides.quoted(cell.column)}"]
-        found += [f"{key}={value}" for key, value in cell.repetition.items()]
+        arguments = [f"+{paper}={stem}", *([f"+scale={self.scale}"] if self.scale else [])]
+        arguments += [f"row={overrides.quoted(cell.row)}", f"column={overrides.quoted(cell.column)}"]
+        arguments += [f"{key}={value}" for key, value in cell.repetition.items()]
         if self.scale is None and _needs_data(cell):
-            found.append(f"data={overrides.quoted(self.data or 'DIR')}")
-        return overrides.shell([*overrides.PROGRAM, *found, *self.further])
+            arguments.append(f"data={overrides.quoted(self.data or 'DIR')}")
+        return overrides.shell([*overrides.PROGRAM, *arguments, *self.further])
 
 
 def _needs_data(cell: Repetition) -> bool:

@@ -1,9 +1,9 @@
-"""Successive halving over rungs of growing cost, within a budget of wall time; every decision can be read back.
+"""Successive halving over rungs of growing cost, within a budget of wall time; every decision is saved.
 
-A rung without epochs of its own tries every candidate: the reference, single changes, then combinations in the order
-of what their parts promised. Its second repetition is for the better half. Later rungs take the best of the one before,
-train them for as long as their share of the budget allows, and compare the means over the repetitions. Only validation
-figures decide. What a rung has decided stays decided when the command is stopped and started again.
+A rung without epochs of its own tries every candidate: the reference, single changes, then combinations, ordered by the
+sum of the gains of their changes. Only the better half is repeated. Later rungs take the best of the rung before, train
+them for as long as their share of the budget allows, and compare the means over the repetitions. Only validation
+metrics decide. The decisions of a rung are saved and hold when the command is stopped and started again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ltmed.runs.directory import METRICS
 from ltmed.studies.budget import Budget
 from ltmed.studies.rungs import Candidate, Plan, Rung, affordable, combinations, mean_of, ranked, single_changes
 
-_FIRST = 2 / 3
+_FIRST_SHARE = 2 / 3
 """Share of the first rung's time for the first repetition; at most half of the candidates have a second one."""
-_SAFETY = 0.9
-"""Of a rung's time that is planned with: runs differ in their cost."""
+_PLANNED_SHARE = 0.9
+"""Share of a rung's time that is planned for, since the cost of runs varies."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Outcome:
     value: float | None
     """Of the metric that decides, on validation images; None where it is undefined."""
     seconds: float
-    """That the call took."""
+    """Duration of the call."""
     training: float
-    """That its epochs took when they were trained."""
+    """Duration of its epochs when they were trained."""
     epochs: float
-    """How many these were; of a timing perhaps a part of one."""
+    """Number of these epochs; may be a part of one for a timing."""
     fingerprint: str
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that is wanted."""
+    """A run of the search, finished or not."""
 
     rung: Rung
     candidate: Candidate
@@ -52,7 +52,7 @@ class Trial:
     epochs: int | None
     """None: as the rung's overrides say."""
     timing: bool = False
-    """An epoch, or a part of one, that tells the others' cost, and takes no part in the comparison."""
+    """An epoch, or a part of one, that measures the cost of others and takes no part in the comparison."""
 
     @property
     def key(self) -> str:
@@ -63,15 +63,15 @@ class Trial:
 
 @dataclass
 class State:
-    """What is kept of a search between calls of its command."""
+    """What is saved of a search between calls of its command."""
 
     spent: float = 0.0
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     """rung/candidate -> why it cannot be run."""
     epochs: dict[str, int] = field(default_factory=dict)
-    """Rung -> what was decided; likewise the next one."""
     entrants: dict[str, list[str]] = field(default_factory=dict)
+    """Rung -> labels of its candidates; likewise `epochs`, the number that was decided on."""
     closed: list[str] = field(default_factory=list)
     """Rungs that have ended."""
 
@@ -81,14 +81,14 @@ class State:
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> State:
-        """What `to_json` gave."""
-        outcomes = {key: Outcome(**one) for key, one in saved["outcomes"].items()}
+        """The state that `to_json` described."""
+        outcomes = {key: Outcome(**outcome) for key, outcome in saved["outcomes"].items()}
         return cls(**{**saved, "outcomes": outcomes})
 
 
 @dataclass
 class Standing:
-    """How a rung ended."""
+    """The result of a rung."""
 
     rung: Rung
     epochs: int | None = None
@@ -97,12 +97,12 @@ class Standing:
     order: list[Candidate] = field(default_factory=list)
     """Best first."""
     compared: int | None = None
-    """How many repetitions of each were compared; None: all that a candidate has."""
+    """Number of repetitions of each candidate that were compared; None: all of them."""
     refused: dict[Candidate, str] = field(default_factory=dict)
     unfinished: list[Candidate] = field(default_factory=list)
-    """No time even for one repetition."""
+    """Candidates without time for even one repetition."""
     note: str = ""
-    """Why nothing was run."""
+    """The reason if nothing was run."""
 
     def mean(self, candidate: Candidate) -> float | None:
         """Over the repetitions that were compared."""
@@ -116,12 +116,12 @@ class Search:
         plan: the rungs.
         reference: what others are compared with; it takes part in every rung, and its errors end the search.
         groups: config group -> choices.
-        run: runs a trial, or finds it finished.
+        run: runs a trial, or reads its results if it is finished.
         budget: the clock.
         state: from an earlier call.
         save: called with the state after every run and decision.
-        tell: called with a line on what happened.
-        maximise: whether more of the metric is better.
+        report: called with a line on every finished or refused trial.
+        maximise: whether larger values of the metric are better.
     """
 
     def __init__(
@@ -134,15 +134,15 @@ class Search:
         budget: Budget,
         state: State,
         save: Callable[[State], object],
-        tell: Callable[[str], object] = lambda line: None,
+        report: Callable[[str], object] = lambda line: None,
         maximise: bool = True,
     ) -> None:
         self.plan, self.reference, self.groups, self.maximise = plan, reference, groups, maximise
         self.budget, self.state = budget, state
-        self._run, self._save_state, self._tell = run, save, tell
+        self._run, self._save_state, self._report = run, save, report
 
-    def go(self) -> list[Standing]:
-        """All rungs in order; those that were closed by an earlier call are only read.
+    def run_all(self) -> list[Standing]:
+        """Runs all rungs in order; the results of rungs that an earlier call closed are only read.
 
         Raises:
             UserError: the reference cannot be run.
@@ -168,7 +168,7 @@ class Search:
 
     def _screen(self, rung: Rung, end: float) -> Standing:
         standing = Standing(rung)
-        first = self.budget.total * rung.share * _FIRST + end - self.budget.total * rung.share
+        first = self.budget.total * rung.share * _FIRST_SHARE + end - self.budget.total * rung.share
         self._attempt(standing, Trial(rung, self.reference, 0, None), math.inf)
         singles = single_changes(self.reference, self.groups)
         for candidate in singles:
@@ -183,7 +183,7 @@ class Search:
             for candidate in dict.fromkeys([self.reference, *better]):
                 if len(standing.values[candidate]) == repetition:
                     self._attempt(standing, Trial(rung, candidate, repetition, None), end)
-        return self._ended(standing)
+        return self._closed(standing)
 
     # --- later rungs: the best of the one before ----------------------------------------------------------------------
 
@@ -192,24 +192,24 @@ class Search:
         if rung.name not in self.state.epochs and not self._decide(rung, end, before, standing):
             return standing
         standing.epochs = self.state.epochs[rung.name]
-        known = {candidate.label: candidate for one in before for candidate in one.values}
-        entrants = [known[label] for label in self.state.entrants[rung.name]]
+        candidates = {candidate.label: candidate for earlier in before for candidate in earlier.values}
+        entrants = [candidates[label] for label in self.state.entrants[rung.name]]
         for repetition in range(self.plan.repetitions):
             for candidate in entrants:
                 if len(standing.values.get(candidate, ())) == repetition:
                     limit = math.inf if candidate == self.reference and not repetition else end
                     self._attempt(standing, Trial(rung, candidate, repetition, standing.epochs), limit)
-        # Where the time ended before all had a second repetition, with its own validation images, the first one counts.
+        # If time ran out before every candidate was repeated, only the repetitions that all have are compared.
         standing.compared = min((len(values) for values in standing.values.values()), default=None)
-        return self._ended(standing)
+        return self._closed(standing)
 
     def _decide(self, rung: Rung, end: float, before: Sequence[Standing], standing: Standing) -> bool:
-        """Who is let in, and for how many epochs; False, with a note, where the rest of the budget is too short."""
+        """Decides on the candidates and epochs of a rung; False, with a note, if too little of the budget is left."""
         if rung.name in self.state.closed:
             standing.note = "there was no time for it"
             return False
-        last = next(one for one in reversed(before) if one.values)
-        best = [one for one in last.order if one != self.reference][: rung.keep]
+        last = next(earlier for earlier in reversed(before) if earlier.values)
+        best = [candidate for candidate in last.order if candidate != self.reference][: rung.keep]
         if not best:
             standing.note = f"no candidate beside {self.reference.label} could be run"
             return False
@@ -218,82 +218,83 @@ class Search:
             return False
         epoch, overhead = self._cost(rung, before)
         number, epochs = affordable(
-            rung, len(best), self.plan.repetitions, _SAFETY * (end - self.budget.spent), epoch, overhead
+            rung, len(best), self.plan.repetitions, _PLANNED_SHARE * (end - self.budget.spent), epoch, overhead
         )
         if not number or epochs <= (last.epochs or 0):
-            least = max(rung.least or 1, (last.epochs or 0) + 1)
-            need = 2 * self.plan.repetitions * (least * epoch + overhead) / _SAFETY
+            min_epochs = max(rung.least or 1, (last.epochs or 0) + 1)
+            need = 2 * self.plan.repetitions * (min_epochs * epoch + overhead) / _PLANNED_SHARE
             standing.note = (
-                f"{least} epochs of two candidates would take about {need:.0f} s, and {end - self.budget.spent:.0f} s "
-                "were left"
+                f"{min_epochs} epochs of two candidates would take about {need:.0f} s, and "
+                f"{end - self.budget.spent:.0f} s were left"
             )
             return False
         self.state.epochs[rung.name] = epochs
-        self.state.entrants[rung.name] = [one.label for one in (self.reference, *best[:number])]
+        self.state.entrants[rung.name] = [candidate.label for candidate in (self.reference, *best[:number])]
         self._save()
         return True
 
     def _cost(self, rung: Rung, before: Sequence[Standing]) -> tuple[float, float]:
-        """Seconds of an epoch, and of a run besides: the largest of the rungs before, or of a single epoch."""
-        names = [one.rung.name for one in before if one.epochs]
-        known = [one for key, one in self.state.outcomes.items() if key.split("/")[0] in names]
-        if not known:
-            known = [self._known_or_run(Trial(rung, self.reference, 0, 1, timing=True))]
-        overhead = max(max(one.seconds - one.training, 0.0) for one in known)
-        return max(max(one.training / one.epochs, 1e-3) for one in known), overhead
+        """Seconds of an epoch, and of a run besides its epochs: the largest of earlier rungs, else measured once."""
+        names = [earlier.rung.name for earlier in before if earlier.epochs]
+        outcomes = [outcome for key, outcome in self.state.outcomes.items() if key.split("/")[0] in names]
+        if not outcomes:
+            outcomes = [self._finished_or_run(Trial(rung, self.reference, 0, 1, timing=True))]
+        overhead = max(max(outcome.seconds - outcome.training, 0.0) for outcome in outcomes)
+        return max(max(outcome.training / outcome.epochs, 1e-3) for outcome in outcomes), overhead
 
     # --- one run ------------------------------------------------------------------------------------------------------
 
     def _attempt(self, standing: Standing, trial: Trial, end: float) -> None:
-        """Adds the trial's value to the standing; or why there is none."""
+        """Adds the trial's value to the standing, or the reason why there is none."""
         key = f"{trial.rung.name}/{trial.candidate.label}"
         if key in self.state.refused:
             standing.refused[trial.candidate] = self.state.refused[key]
             return
-        if not self._holds(trial) and (
+        if not self._is_finished(trial) and (
             trial.rung.name in self.state.closed or self.budget.spent + self._expected(trial) > end
         ):
             if trial.candidate not in standing.unfinished:
                 standing.unfinished.append(trial.candidate)
             return
         try:
-            outcome = self._known_or_run(trial)
+            outcome = self._finished_or_run(trial)
         except UserError as error:
             if trial.candidate == self.reference:
                 raise
             self.state.refused[key] = standing.refused[trial.candidate] = error.message
             standing.values.pop(trial.candidate, None)
             self._save()
-            self._tell(f"{trial.rung.name}: {trial.candidate.label} cannot be run: {error.message}")
+            self._report(f"{trial.rung.name}: {trial.candidate.label} cannot be run: {error.message}")
             return
         standing.values.setdefault(trial.candidate, []).append(outcome.value)
 
-    def _holds(self, trial: Trial) -> bool:
+    def _is_finished(self, trial: Trial) -> bool:
         """Whether an earlier call finished the trial, and its folder is still there."""
-        known = self.state.outcomes.get(trial.key)
-        return known is not None and Path(known.folder, METRICS).is_file()
+        outcome = self.state.outcomes.get(trial.key)
+        return outcome is not None and Path(outcome.folder, METRICS).is_file()
 
-    def _known_or_run(self, trial: Trial) -> Outcome:
-        if self._holds(trial):
+    def _finished_or_run(self, trial: Trial) -> Outcome:
+        if self._is_finished(trial):
             return self.state.outcomes[trial.key]
         outcome = self._run(trial)
         self.state.outcomes[trial.key] = outcome
         self._save()
         value = "undefined" if outcome.value is None else f"{outcome.value:.4f}"
         what = "part of an epoch, for its cost" if trial.timing else f"repetition {trial.repetition}: {value}"
-        self._tell(f"{trial.rung.name}: {trial.candidate.label}, {what} ({outcome.seconds:.1f} s)")
+        self._report(f"{trial.rung.name}: {trial.candidate.label}, {what} ({outcome.seconds:.1f} s)")
         return outcome
 
     def _expected(self, trial: Trial) -> float:
-        """Seconds that the trial will probably take, from others of its rung; the first one also made the features."""
-        runs = {key: one for key, one in self.state.outcomes.items() if key.startswith(f"{trial.rung.name}/")}
-        known = [one.seconds for key, one in runs.items() if not key.endswith("/timing")]
+        """Seconds that the trial will probably take, from others of its rung; the first one computed the features."""
+        prefix, outcomes = f"{trial.rung.name}/", self.state.outcomes
+        keys = [key for key in outcomes if key.startswith(prefix) and not key.endswith("/timing")]
+        seconds = [outcomes[key].seconds for key in keys]
         if trial.rung.least is None:
-            known = known[1:]
-        return statistics.median(known) if known else 0.0
+            seconds = seconds[1:]
+        return statistics.median(seconds) if seconds else 0.0
 
-    def _ended(self, standing: Standing) -> Standing:
-        compared = {one: values[: standing.compared] for one, values in standing.values.items()}
+    def _closed(self, standing: Standing) -> Standing:
+        compared = {candidate: values[: standing.compared] for candidate, values in standing.values.items()}
         standing.order = ranked(compared, self.maximise)
-        standing.unfinished = [one for one in standing.unfinished if one not in standing.values]
+        standing.unfinished = [candidate for candidate in standing.unfinished if candidate not in standing.values]
         return standing

@@ -46,29 +46,29 @@ def figures(
             std_percent.
         table: which lines; None, a figure without published values, has none.
         columns: name -> `published`, the values that its lines have (`{dataset: skin7}`) or None, and optionally
-            `classes`, the data set's name of a class that is called otherwise in the file, the tier that stands for a
+            `classes`, the data set's name of a class that has another name in the file, the tier that stands for a
             group of classes, the list of its classes, or `{at_most: N}`, the classes with N images or fewer.
 
     Raises:
         UserError: `classes` has something else.
     """
-    found: dict[tuple[str, str], list[Published]] = {}
+    figures: dict[tuple[str, str], list[Published]] = {}
     if table is None:
         return {}
     with file.open(encoding="utf-8", newline="") as opened:
         lines = [line for line in csv.DictReader(opened) if line["table"] == table]
     for line in lines:
         for name, column in columns.items():
-            wanted = column["published"]
-            if wanted is not None and all(line[key] == value for key, value in wanted.items()):
-                found.setdefault((line["method"], name), []).append(_figure(line, column.get("classes", {})))
-    return {cell: tuple(printed) for cell, printed in found.items()}
+            selection = column["published"]
+            if selection is not None and all(line[key] == value for key, value in selection.items()):
+                figures.setdefault((line["method"], name), []).append(_figure(line, column.get("classes", {})))
+    return {cell: tuple(printed) for cell, printed in figures.items()}
 
 
 def _figure(line: Mapping[str, str], classes: Mapping[str, Any]) -> Published:
     metric, printed = METRICS.get(line["metric"], line["metric"]), line["classes"]
-    meant = classes.get(printed, printed)
-    part, group = (meant, ()) if isinstance(meant, str) else (printed, _group(printed, meant))
+    target = classes.get(printed, printed)
+    part, group = (target, ()) if isinstance(target, str) else (printed, _group(printed, target))
     if part != "all":
         metric = OF_CLASSES.get(metric, metric)
     mean, std = line["mean_percent"], line["std_percent"]
@@ -76,12 +76,12 @@ def _figure(line: Mapping[str, str], classes: Mapping[str, Any]) -> Published:
     return Published(metric, float(mean) / 100, float(std) / 100 if std else None, part, text, group)
 
 
-def _group(name: str, meant: Any) -> tuple[str, ...] | int:
-    if isinstance(meant, list) and meant and all(isinstance(one, str) for one in meant):
-        return tuple(meant)
-    if isinstance(meant, dict) and list(meant) == ["at_most"] and isinstance(meant["at_most"], int):
-        return meant["at_most"]
+def _group(name: str, classes: Any) -> tuple[str, ...] | int:
+    if isinstance(classes, list) and classes and all(isinstance(code, str) for code in classes):
+        return tuple(classes)
+    if isinstance(classes, dict) and list(classes) == ["at_most"] and isinstance(classes["at_most"], int):
+        return classes["at_most"]
     raise UserError(
-        f"classes: {{{name}: {meant}}} of a study's column is not possible",
+        f"classes: {{{name}: {classes}}} of a study's column is not possible",
         "It is a class, a tier, a list of classes, or {at_most: N} for those with N images or fewer.",
     )

@@ -1,4 +1,4 @@
-"""What a search for a configuration tries: candidates, and rungs of growing cost that fewer and fewer of them reach."""
+"""The candidates of a search for a configuration, and its rungs: of growing cost, for fewer and fewer candidates."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class Rung:
     share: float
     """Of the budget."""
     keep: int | None
-    """How many candidates are let in, beside the reference; None for all."""
+    """Number of candidates that enter, beside the reference; None for all."""
     least: int | None = None
-    """Epochs of a run; None where the overrides say how many."""
+    """Smallest number of epochs of a run; None where the overrides fix it."""
     most: int | None = None
+    """Largest number of epochs of a run."""
     few: tuple[str, ...] = ()
     """In place of `overrides` where there are few training images; empty: the same."""
 
@@ -81,14 +82,14 @@ def read() -> Plan:
 
 def single_changes(reference: Candidate, groups: Mapping[str, Iterable[str]]) -> list[Candidate]:
     """The candidates that differ from the reference in one group, all of the first group first."""
-    found = []
-    for place, (group, chosen) in enumerate(reference.choices):
+    candidates = []
+    for index, (group, chosen) in enumerate(reference.choices):
         for choice in groups[group]:
             if choice != chosen:
                 pairs = list(reference.choices)
-                pairs[place] = (group, choice)
-                found.append(Candidate(tuple(pairs)))
-    return found
+                pairs[index] = (group, choice)
+                candidates.append(Candidate(tuple(pairs)))
+    return candidates
 
 
 def combinations(reference: Candidate, gains: Mapping[Candidate, float]) -> list[Candidate]:
@@ -103,14 +104,14 @@ def combinations(reference: Candidate, gains: Mapping[Candidate, float]) -> list
     for candidate, gain in gains.items():
         ((group, choice),) = set(candidate.choices) - set(reference.choices)
         of[group].append((choice, gain))
-    found: list[tuple[float, Candidate]] = []
+    candidates: list[tuple[float, Candidate]] = []
     options = [[(chosen, None), *of[group]] for group, chosen in reference.choices]
     for chosen in itertools.product(*options):
-        changed = [gain for _, gain in chosen if gain is not None]
-        if len(changed) > 1:
+        gains_of_changes = [gain for _, gain in chosen if gain is not None]
+        if len(gains_of_changes) > 1:
             pairs = zip(of, (choice for choice, _ in chosen), strict=True)
-            found.append((sum(changed), Candidate(tuple(pairs))))
-    return [candidate for _, candidate in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
+            candidates.append((sum(gains_of_changes), Candidate(tuple(pairs))))
+    return [candidate for _, candidate in sorted(candidates, key=lambda pair: (-pair[0], pair[1]))]
 
 
 def affordable(
@@ -134,8 +135,8 @@ def affordable(
     assert rung.least is not None
     assert rung.most is not None
     for number in range(candidates, 0, -1):
-        each = seconds / ((number + 1) * repetitions)
-        epochs = math.floor((each - overhead) / epoch + 1e-9)
+        seconds_of_run = seconds / ((number + 1) * repetitions)
+        epochs = math.floor((seconds_of_run - overhead) / epoch + 1e-9)
         if epochs >= rung.least:
             return number, min(epochs, rung.most)
     return 0, 0
@@ -157,5 +158,5 @@ def ranked(values: Mapping[Candidate, Sequence[float | None]], maximise: bool) -
 
 def mean_of(values: Sequence[float | None]) -> float | None:
     """The mean; None where a value is undefined, or there is none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined and len(defined) == len(values) else None

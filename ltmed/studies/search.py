@@ -1,11 +1,11 @@
-"""Searches, such as Optuna's: a trial whose loss diverged is one that failed, and the search goes on."""
+"""Searches, such as Optuna's: a trial whose loss diverged counts as failed, and the search continues."""
 
 from __future__ import annotations
 
 import sys
 
-_OWN = ("hydra._internal.", "hydra_plugins.ltmed_")
-"""Sweepers that run every job in any case, and take no part of what it returns."""
+_EXHAUSTIVE_SWEEPERS = ("hydra._internal.", "hydra_plugins.ltmed_")
+"""Sweepers that run every job and ignore what it returns."""
 _failed = 0
 
 
@@ -16,7 +16,7 @@ def is_search() -> bool:
 
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return False
-    return not str(HydraConfig.get().sweeper.get("_target_", "")).startswith(_OWN)
+    return not str(HydraConfig.get().sweeper.get("_target_", "")).startswith(_EXHAUSTIVE_SWEEPERS)
 
 
 def count_failed_trial() -> None:

@@ -65,7 +65,7 @@ class Study:
         self.paper: str = plain["paper"]
         self.table: str | None = None if plain.get("table") is None else str(plain["table"])
         self.title: str = str(plain["title"])
-        self.rows: dict[str, str | None] = {str(row): given for row, given in plain["rows"].items()}
+        self.rows: dict[str, str | None] = {str(row): overrides for row, overrides in plain["rows"].items()}
         """Name as in published.csv -> overrides, or None for a row that is only quoted."""
         self.columns: dict[str, dict[str, Any]] = {
             str(name): {"published": None, **column} for name, column in plain["columns"].items()
@@ -83,28 +83,28 @@ class Study:
     @property
     def rerun(self) -> list[str]:
         """The rows that are run."""
-        return [row for row, given in self.rows.items() if given is not None]
+        return [row for row, overrides in self.rows.items() if overrides is not None]
 
-    def only(self, kind: str, chosen: Sequence[str]) -> Study:
-        """This study with the chosen rows or columns, or with other values of fold or seed.
+    def only(self, kind: str, selected: Sequence[str]) -> Study:
+        """This study with the selected rows or columns, or with other values of fold or seed.
 
         Args:
             kind: `row`, `column`, `fold` or `seed`.
-            chosen: names, or values.
+            selected: names, or values.
 
         Raises:
             UserError: there is no such row or column; a fold or seed is not a number.
         """
         part = copy.copy(self)
         if kind == "row":
-            part.rows = {name: self.rows[self._known(kind, name)] for name in chosen}
+            part.rows = {name: self.rows[self._known(kind, name)] for name in selected}
         elif kind == "column":
-            part.columns = {name: self.columns[self._known(kind, name)] for name in chosen}
+            part.columns = {name: self.columns[self._known(kind, name)] for name in selected}
         else:
-            for value in chosen:
+            for value in selected:
                 if not value.isdecimal():
                     raise UserError(f"{kind}={value} is not a number", f"For instance {kind}=0,1.")
-            part.repeat = {**self.repeat, kind: list(dict.fromkeys(chosen))}
+            part.repeat = {**self.repeat, kind: list(dict.fromkeys(selected))}
         return part
 
     def _known(self, kind: str, name: str) -> str:
@@ -127,18 +127,18 @@ class Study:
             row: of the table.
             column: of the table.
             repetition: values of `fold` and `seed`.
-            further: what comes last.
+            further: overrides that come last.
             data: a folder with a folder for each data set, called as in `dataset=NAME`; a scale has data of its own.
 
         Raises:
             UserError: there is no such row or column, the row is only quoted, or nothing says which method or data set.
         """
-        own, where = self.rows[self._known("row", row)], self.columns[self._known("column", column)]
-        if own is None:
+        of_row, where = self.rows[self._known("row", row)], self.columns[self._known("column", column)]
+        if of_row is None:
             raise UserError(
                 f"'{row}' is {NOT_RUN}: it has no implementation here", f"Re-run are {', '.join(self.rerun)}."
             )
-        method = overrides.choice([*self.shared.split(), *where["overrides"].split(), *own.split()], "method")
+        method = overrides.choice([*self.shared.split(), *where["overrides"].split(), *of_row.split()], "method")
         if method is None:
             raise UserError(
                 f"{self.title}: nothing says which method the row '{row}' is",
@@ -147,36 +147,36 @@ class Study:
         small = self.scale or {}
         # A scale's overrides for a method come first, so that an ablation of the same setting stays one.
         quick = f"method={method} {small.get('methods', {}).get(method, '')}"
-        paper = [quick, own, small["overrides"]] if small else [self.shared, where["overrides"], own]
+        paper = [quick, of_row, small["overrides"]] if small else [self.shared, where["overrides"], of_row]
         values = {**where.get("values", {}), **small.get("values", {}), **repetition}
-        found = [*self._filled(" ".join(paper), values, row, column), *(f"{k}={v}" for k, v in repetition.items())]
-        dataset = overrides.choice(found, "dataset")
+        settings = [*self._filled(" ".join(paper), values, row, column), *(f"{k}={v}" for k, v in repetition.items())]
+        dataset = overrides.choice(settings, "dataset")
         if dataset is None:
             raise UserError(
                 f"{self.title}: nothing says which data set the column '{column}' is",
                 "Write dataset=NAME in its overrides.",
             )
         if data is not None and not self.scale:
-            found.append(f"dataset.root={overrides.quoted(str(Path(data, dataset)))}")
-        return tuple(overrides.last_of_each([*found, *further]))
+            settings.append(f"dataset.root={overrides.quoted(str(Path(data, dataset)))}")
+        return tuple(overrides.last_of_each([*settings, *further]))
 
     def _filled(self, text: str, values: Mapping[str, Any], row: str, column: str) -> list[str]:
         """The overrides in `text` with a value for each `$name`."""
         cell = f"{self.title}, row '{row}', column '{column}'"
         try:
-            found = Template(text).substitute(values).split()
+            settings = Template(text).substitute(values).split()
         except KeyError as error:
             raise UserError(
                 f"{cell}: ${error.args[0]} has no value", f"Give it one in study.columns.{column}.values."
             ) from None
         except ValueError:
             raise UserError(f"{cell}: '$' without a name in '{text}'", "Write $$ for the sign itself.") from None
-        for override in found:
+        for override in settings:
             if "=" not in override and not override.startswith("~"):
                 raise UserError(
                     f"{cell}: '{override}' is no override", "Overrides are key=value, without blanks inside."
                 )
-        return found
+        return settings
 
     def cells(self, further: Sequence[str] = ()) -> Iterator[Repetition]:
         """Every run of the table, rows outermost.
@@ -186,8 +186,8 @@ class Study:
         for row, column in itertools.product(self.rerun, self.columns):
             for values in itertools.product(*self.repeat.values()):
                 repetition = dict(zip(self.repeat, values, strict=True))
-                found = self.overrides(row, column, repetition, further)
-                yield Repetition(row, column, repetition, found, _run_dir(found))
+                settings = self.overrides(row, column, repetition, further)
+                yield Repetition(row, column, repetition, settings, _run_dir(settings))
 
     @cached_property
     def published(self) -> dict[tuple[str, str], tuple[Published, ...]]:
@@ -208,19 +208,19 @@ def _require_keys(plain: Any, where: object) -> None:
             raise UserError(f"study.{key} of {where} is not a map of names", _KEYS)
     if not isinstance(plain["metrics"], list):
         raise UserError(f"study.metrics of {where} is not a list", "For instance [balanced_accuracy, macro_f1].")
-    for name, given in plain["rows"].items():
-        if not isinstance(given, (str, type(None))):
+    for name, row in plain["rows"].items():
+        if not isinstance(row, (str, type(None))):
             raise UserError(f"study.rows.{name} of {where} is not overrides in one line", _KEYS)
     for name, column in plain["columns"].items():
         if not isinstance(column, dict) or not isinstance(column.get("overrides"), str):
             raise UserError(f"study.columns.{name} of {where} has no overrides", _KEYS)
 
 
-def _run_dir(found: Sequence[str]) -> Path:
+def _run_dir(settings: Sequence[str]) -> Path:
     """Where the plain command with these overrides has its results, without the cost of composing its configuration."""
     from ltmed.runs.directory import run_dir_name
 
-    given = {"fold": "0", "seed": "0", **dict(override.split("=", 1) for override in found if "=" in override)}
-    runs = overrides.values(f"runs={given['runs']}")[0] if "runs" in given else None
-    name = run_dir_name(given["dataset"], given["method"], int(given["fold"]), int(given["seed"]), found)
+    values = {"fold": "0", "seed": "0", **dict(override.split("=", 1) for override in settings if "=" in override)}
+    runs = overrides.values(f"runs={values['runs']}")[0] if "runs" in values else None
+    name = run_dir_name(values["dataset"], values["method"], int(values["fold"]), int(values["seed"]), settings)
     return Path(runs or "runs", name)

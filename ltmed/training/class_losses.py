@@ -32,8 +32,8 @@ class ClassLosses:
             losses: `[B]`.
             labels: int64 `[B]`.
         """
-        both = torch.stack([losses.detach(), torch.ones_like(losses)]).to(self._sums.dtype)
-        self._sums.index_add_(1, labels, both)
+        losses_and_ones = torch.stack([losses.detach(), torch.ones_like(losses)]).to(self._sums.dtype)
+        self._sums.index_add_(1, labels, losses_and_ones)
 
     def add_from(self, loss: Loss, logits: Tensor, labels: Tensor, counts: Tensor) -> None:
         """Adds a loss that is only known as the mean of a batch: that of the images of each class alone.

@@ -1,4 +1,4 @@
-"""What a stage knows of the run that it is part of."""
+"""The settings of the run that its stages use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 @dataclass(frozen=True)
 class StageContext:
-    """The same for every method, made by `ltmed.train`. Letters: K classes."""
+    """The same for every method, built by `ltmed.train`. Letters: K classes."""
 
     name: str
     """Stage name, the first part of its metric names (`train/val/balanced_accuracy`)."""
@@ -32,7 +32,7 @@ class StageContext:
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
     """`(optimizer, total_steps) -> scheduler`, stepped once per training step; None keeps the rate."""
     interpolation: str = "bilinear"
-    """How whole images became squares; checkpoints say it beside `mean` and `std`."""
+    """Of the resize to squares; stored in checkpoints beside `mean` and `std`."""
     class_losses: bool = False
     """Whether the training loss of each class is logged."""
     layer_decay: float | None = None

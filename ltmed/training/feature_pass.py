@@ -14,7 +14,7 @@ def over_training_part(stage: Stage) -> Iterator[Batch]:
     """Yields this rank's unpadded shard of the training images as evaluation sees them, normalised, on the device.
 
     While it runs, the whole stage is in evaluation mode and no graph is built; afterwards every module has the mode
-    that it had before. The shards of all ranks together hold each image once; add up or gather what is found.
+    that it had before. The shards of all ranks together hold each image once; sum or gather the results.
     """
     modes = {module: module.training for module in stage.modules()}
     stage.eval()

@@ -1,4 +1,4 @@
-"""Runs whose encoder is frozen: features in place of images, and what such a run cannot do."""
+"""Runs with a frozen encoder: features in place of images, and the limits of such runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ltmed.training.stage import Stage
 if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
 
-_NOT_COMPUTED_WITH = ("_target_", "pretrained", "package", "weights", "freeze")
-"""Settings of a backbone that its weights, which are looked at themselves, stand for."""
+_NOT_IN_KEY = ("_target_", "pretrained", "package", "weights", "freeze")
+"""Settings of a backbone that do not identify its features, since a digest of its weights does."""
 
 
 def attach_features(cfg: DictConfig, network: Network, data: DataModule, accelerator: str) -> None:
@@ -38,27 +38,27 @@ def attach_features(cfg: DictConfig, network: Network, data: DataModule, acceler
     if not cfg.features.cache:
         return
     settings: Any = OmegaConf.to_container(cfg.backbone, resolve=True)
-    options = {key: value for key, value in settings.items() if key not in _NOT_COMPUTED_WITH}
+    options = {key: value for key, value in settings.items() if key not in _NOT_IN_KEY}
     cache = features.FeatureCache(
         network.encoder.model, options, mean=tuple(cfg.pixels.mean), std=tuple(cfg.pixels.std), folder=data.cache_dir,
         dtype=cfg.features.dtype, device=accelerator.replace("gpu", "cuda"), threads=data.threads,
     )  # fmt: skip
-    data.use_features(cache, described(cfg.evaluation, 1)[0])
+    data.use_features(cache, view_descriptions(cfg.evaluation, 1)[0])
 
 
-def described(node: Any, views: int) -> tuple[str, ...]:
+def view_descriptions(node: Any, views: int) -> tuple[str, ...]:
     """The configuration of every view as text.
 
     Args:
         node: one augmentation, or a list of one for each view.
         views: of an image in a batch.
     """
-    each = list(node) if isinstance(node, ListConfig) else [node] * views
-    return tuple(json.dumps(OmegaConf.to_container(one, resolve=True), sort_keys=True) for one in each)
+    nodes = list(node) if isinstance(node, ListConfig) else [node] * views
+    return tuple(json.dumps(OmegaConf.to_container(view, resolve=True), sort_keys=True) for view in nodes)
 
 
 def require_possible(stage: Stage, data: DataModule) -> None:
-    """Refuses a stage that has nothing to train on a frozen encoder, or that needs images in place of features.
+    """Refuses a stage without a trainable parameter beside a frozen encoder, or that needs images in place of features.
 
     Raises:
         UserError: no parameter of the stage is trained; or it changes pixels.
@@ -73,7 +73,7 @@ def require_possible(stage: Stage, data: DataModule) -> None:
         )
     if stage.needs_images and data.features is not None:
         raise UserError(
-            f"Stage '{name}' mixes images, and the features of a frozen backbone are kept instead of them",
+            f"Stage '{name}' mixes images, and a frozen backbone provides cached features in their place",
             "Add features.cache=false.",
         )
 

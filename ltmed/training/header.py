@@ -1,4 +1,4 @@
-"""What a run says before it trains: what it is, on which images and devices, in how many steps, and where."""
+"""The header that a run prints before it trains: name, folder, images, devices and steps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def announce(cfg: DictConfig, dataset: str, run_dir: Path) -> None:
-    """Prints what the configuration alone says of a run that is not finished, on the first rank.
+    """Prints the name and folder of an unfinished run, which the configuration alone determines, on the first rank.
 
-    It is called before anything slow: torch takes seconds to import, and nobody should wait for a sign of life.
+    It is called before anything slow, so that output appears at once: torch takes seconds to import.
 
     Args:
         cfg: not checked yet.
@@ -33,7 +33,7 @@ def announce(cfg: DictConfig, dataset: str, run_dir: Path) -> None:
 
 
 def announce_details(cfg: DictConfig, data: DataModule, accelerator: str, devices: int) -> None:
-    """Prints what is known once the label files have been read and the devices counted, on the first rank.
+    """Prints images, device and steps, once label files have been read and devices counted, on the first rank.
 
     Args:
         cfg: of the run, with its precision resolved.
@@ -60,22 +60,22 @@ def _device(accelerator: str, processes: int) -> str:
     import torch
 
     kind = torch.cuda.get_device_name(0) if accelerator == "gpu" else "CPU"
-    many = f"{processes} processes, one {kind} each" if processes > 1 else kind
-    return many if accelerator == "gpu" else f"{many}, {_count(torch.get_num_threads(), 'thread')}"
+    devices = f"{processes} processes, one {kind} each" if processes > 1 else kind
+    return devices if accelerator == "gpu" else f"{devices}, {_count(torch.get_num_threads(), 'thread')}"
 
 
 def _steps(stages: DictConfig, seed: int, data: DataModule) -> list[str]:
     """Epochs, steps and batch size of every stage."""
     labels = data.manifest.labels[data.split.train]
-    found = []
+    lines = []
     for name, recipe in stages.items():
         sampler = build(recipe.sampler)(
             labels=labels, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=derive(seed, str(name))
         )
         views = " in 2 views" if recipe.views == 2 else ""
         steps = f"{_count(recipe.epochs, 'epoch')} of {_count(sampler.steps, 'step')}"
-        found.append(f"{name} {steps} of {sampler.batch_size} images{views}")
-    return found
+        lines.append(f"{name} {steps} of {sampler.batch_size} images{views}")
+    return lines
 
 
 def _count(number: int, thing: str) -> str:

@@ -1,7 +1,7 @@
 """Starts the other ranks of a run on this machine.
 
 Lightning would start them by repeating the command line, which under `-m` repeats the whole sweep in every rank.
-Here each rank receives its one job, so that a sweep of many jobs with several ranks each needs no stray folder, and
+Here each rank receives its one job, so that a sweep of many jobs with several ranks each creates no extra folder and
 leaves nothing behind for the next job.
 """
 
@@ -22,7 +22,7 @@ from ltmed.errors import EXIT_USER_ERROR, TrainingError, UserError
 from ltmed.utils.processes import is_slurm_task, launched_from_outside
 
 _GRACE_SECONDS = 10.0
-_DYING_SECONDS = 5.0
+_EXIT_CODE_SECONDS = 5.0
 """A killed process closes its connections before its exit code can be read."""
 _MESSAGE, _HINT = "Rank {} ended with code {}", "Run the same command to continue after the last finished epoch."
 
@@ -42,40 +42,40 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
     if accelerator not in ("auto", "cpu", "gpu", "cuda"):
         raise UserError(f"trainer.accelerator={accelerator} is not known", "Known: auto, cpu, gpu.")
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and gpus > 0)
-    have = gpus if on_gpu else cores
-    wanted = (gpus if on_gpu else 1) if devices in (-1, "-1", "auto") else int(devices)
+    available = gpus if on_gpu else cores
+    requested = (gpus if on_gpu else 1) if devices in (-1, "-1", "auto") else int(devices)
     if on_gpu and not gpus:
         raise UserError(f"trainer.accelerator={accelerator}, but torch sees no GPU", "Use trainer.accelerator=cpu.")
-    if accelerator == "auto" and not gpus and wanted > 1:
+    if accelerator == "auto" and not gpus and requested > 1:
         raise UserError(
-            f"trainer.devices={wanted}, but torch sees no GPU",
-            f"For {wanted} processes on the CPU add trainer.accelerator=cpu.",
+            f"trainer.devices={requested}, but torch sees no GPU",
+            f"For {requested} processes on the CPU add trainer.accelerator=cpu.",
         )
-    if wanted > have or wanted < 1:
+    if requested > available or requested < 1:
         kind = "GPU" if on_gpu else "CPU core"
         raise UserError(
-            f"trainer.devices={wanted}, but this machine has {have} {kind}{'s' * (have != 1)}",
-            f"Use trainer.devices=1 to {have}.",
+            f"trainer.devices={requested}, but this machine has {available} {kind}{'s' * (available != 1)}",
+            f"Use trainer.devices=1 to {available}.",
         )
     if num_nodes > 1 and not launched_from_outside():
         raise UserError(
             f"trainer.num_nodes={num_nodes} needs one process per device on every machine",
             "Start ltmed train with srun or torchrun (docs/howto/devices.md has an example).",
         )
-    tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", wanted))
-    if is_slurm_task() and tasks != wanted:
+    tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", requested))
+    if is_slurm_task() and tasks != requested:
         raise UserError(
-            f"trainer.devices={wanted}, but Slurm started {tasks} tasks on this machine",
-            f"Ask Slurm for --ntasks-per-node={wanted} (hydra.launcher.tasks_per_node={wanted}).",
+            f"trainer.devices={requested}, but Slurm started {tasks} tasks on this machine",
+            f"Ask Slurm for --ntasks-per-node={requested} (hydra.launcher.tasks_per_node={requested}).",
         )
-    return "gpu" if on_gpu else "cpu", wanted
+    return "gpu" if on_gpu else "cpu", requested
 
 
 @contextmanager
 def ranks(job: dict[str, Any], devices: int) -> Iterator[None]:
     """Runs the body as local rank 0 of `devices` processes; the others run `ltmed.cli.worker` on the same job.
 
-    They end with the body, whatever ends it, and this process ends soon after any of them breaks.
+    They end with the body, however it ends, and this process ends soon after any of them fails.
     """
     if devices == 1 or launched_from_outside():
         yield
@@ -94,9 +94,9 @@ def ranks(job: dict[str, Any], devices: int) -> Iterator[None]:
         yield
         for worker in workers:
             worker.wait(timeout=60)
-    except RuntimeError as error:  # What a collective raises when the process at its other end is gone.
-        if dead := _broken(workers, patience=_DYING_SECONDS):
-            raise TrainingError(_MESSAGE.format(*dead), _HINT) from error
+    except RuntimeError as error:  # Raised by a collective when its peer process is gone.
+        if failed := _failed_worker(workers, patience=_EXIT_CODE_SECONDS):
+            raise TrainingError(_MESSAGE.format(*failed), _HINT) from error
         raise
     finally:
         done.set()
@@ -109,7 +109,7 @@ def ranks(job: dict[str, Any], devices: int) -> Iterator[None]:
 
 
 def _start(job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Starts a worker, which reads its job from stdin; the pipe stays open for as long as this process lives."""
+    """Starts a worker, which reads its job from stdin; the pipe stays open until this process ends."""
     worker = subprocess.Popen([sys.executable, "-m", "ltmed.cli.worker"], stdin=subprocess.PIPE, env=environment)
     assert worker.stdin is not None
     worker.stdin.write(json.dumps(job).encode() + b"\n")
@@ -118,18 +118,18 @@ def _start(job: dict[str, Any], environment: dict[str, str]) -> subprocess.Popen
 
 
 def _watch(workers: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
-    """Ends this process if a worker died and the body goes on: a collective without its peer may block forever."""
+    """Ends this process if a worker died while the body runs: a collective without its peer may block forever."""
     while not done.wait(0.5):
-        dead = _broken(workers)
-        if dead and not done.wait(_GRACE_SECONDS):
+        failed = _failed_worker(workers)
+        if failed and not done.wait(_GRACE_SECONDS):
             for worker in workers:
                 worker.kill()
-            print(f"error: {_MESSAGE.format(*dead)}. {_HINT}", file=sys.stderr, flush=True)
+            print(f"error: {_MESSAGE.format(*failed)}. {_HINT}", file=sys.stderr, flush=True)
             os._exit(EXIT_USER_ERROR)
 
 
-def _broken(workers: list[subprocess.Popen[bytes]], patience: float = 0.0) -> tuple[int, int] | None:
-    """Rank and exit code of the first worker that ended badly, by now or within `patience` seconds."""
+def _failed_worker(workers: list[subprocess.Popen[bytes]], patience: float = 0.0) -> tuple[int, int] | None:
+    """Rank and exit code of the first worker that failed, by now or within `patience` seconds."""
     last = time.monotonic() + patience
     while True:
         for rank, worker in enumerate(workers, 1):
@@ -149,7 +149,7 @@ def _leave_process_group() -> None:
 
 
 def end_with_parent() -> None:
-    """Ends a worker when the process at the other end of its stdin has ended, for whatever reason."""
+    """Ends a worker when the process at the other end of its stdin has ended, for any reason."""
 
     def wait() -> None:
         while os.read(0, 1024):  # Not through sys.stdin: its lock must be free when the interpreter ends.

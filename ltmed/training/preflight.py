@@ -1,4 +1,4 @@
-"""What can be known to fail in training, found out before the run has a folder."""
+"""Checks for failures in training that can be predicted before the run has a folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def require_images_fit(network: Network, image_size: int, backbone: str) -> None
     """Sends two black images through the network: only `timm_encoder` checks the image size itself.
 
     Args:
-        network: on the CPU; its state is left alone.
+        network: on the CPU; its state is not changed.
         image_size: side of the images in pixels.
         backbone: its name, for the message.
 
     Raises:
-        UserError: it cannot compute them.
+        UserError: the network fails on them.
     """
     modes = {module: module.training for module in network.modules()}
     network.eval()
@@ -42,7 +42,7 @@ def require_batch_statistics(stage: Stage, images: int) -> None:
 
     Args:
         stage: before its training.
-        images: that each statistic is computed over: those of one process, or of all with `sync_batchnorm`.
+        images: number that each statistic is computed over: those of one process, or of all with `sync_batchnorm`.
 
     Raises:
         UserError: one image, and a layer of BatchNorm in training mode.

@@ -1,4 +1,4 @@
-"""Recipes of fine-tuning, each off unless it is set: what a stage does besides what its method says.
+"""Recipes of fine-tuning, each off unless it is set: changes to the training of a stage, independent of its method.
 
 Heads first (`freeze_epochs`), other rates for other layers (`layer_decay`, `head_lr_scale`), a moving average of the
 weights (`ema`), heads that start from class means (`class_means`), batches in parts (`accumulate`), an early end
@@ -32,7 +32,7 @@ from ltmed.utils import distributed
 
 @dataclass(frozen=True)
 class Recipe:
-    """The options of one stage; `conf/config.yaml` says what they are."""
+    """The options of one stage; `conf/config.yaml` explains them."""
 
     freeze_epochs: int = 0
     head_lr_scale: float = 1.0
@@ -46,17 +46,17 @@ class Recipe:
 
 
 def recipe_of(cfg: DictConfig, stage: str) -> Recipe:
-    """The options of one stage; an option that is given as a map is off for stages that it does not name.
+    """The options of one stage; an option that is set as a map is off for stages that it does not name.
 
     Raises:
         UserError: a map names a stage that the method does not have.
     """
-    stages, found = list(cfg.method.stages), {}
+    stages, options = list(cfg.method.stages), {}
     for option in (field.name for field in fields(Recipe)):
         value = per_stage(cfg.finetune[option], stages, f"finetune.{option}")[stage]
         if value is not None:
-            found[option] = value
-    return Recipe(**found)
+            options[option] = value
+    return Recipe(**options)
 
 
 def callbacks(recipe: Recipe, monitor: str, mode: str) -> list[Callback]:
@@ -67,27 +67,27 @@ def callbacks(recipe: Recipe, monitor: str, mode: str) -> list[Callback]:
         monitor: full metric name, `stage/val/name`.
         mode: "max" or "min".
     """
-    made: list[Callback] = []
+    selected: list[Callback] = []
     if recipe.class_means is not None:
-        made.append(ClassMeans(recipe.class_means))
+        selected.append(ClassMeans(recipe.class_means))
     if recipe.freeze_epochs:
-        made.append(HeadWarmup(recipe.freeze_epochs))
+        selected.append(HeadWarmup(recipe.freeze_epochs))
     if recipe.ema is not None:
-        made.append(Ema(recipe.ema, recipe.ema_warmup))
+        selected.append(Ema(recipe.ema, recipe.ema_warmup))
     if recipe.early_stopping is not None:
-        made.append(EarlyStopping(monitor, mode=mode, patience=recipe.early_stopping, check_finite=False))
-    return made
+        selected.append(EarlyStopping(monitor, mode=mode, patience=recipe.early_stopping, check_finite=False))
+    return selected
 
 
 def require_possible(recipe: Recipe, stage: Stage, accelerator: str) -> None:
-    """Refuses, before training, what a stage cannot do.
+    """Refuses, before training, options that a stage does not support.
 
     Raises:
         UserError: in one line, with the setting.
     """
     encoder, name = stage.network.encoder, stage.context.name
     trained = {id(p) for p in stage.parameters() if p.requires_grad}
-    own = {id(p) for p in encoder.parameters()} & trained
+    encoder_parameters = {id(p) for p in encoder.parameters()} & trained
     if isinstance(encoder, Frozen):
         for option in ("freeze_epochs", "layer_decay"):
             if getattr(recipe, option):
@@ -95,16 +95,16 @@ def require_possible(recipe: Recipe, stage: Stage, accelerator: str) -> None:
                     f"finetune.{option} is about the training of the encoder, and backbone.freeze=true",
                     f"Leave out finetune.{option}, or the frozen backbone.",
                 )
-    if recipe.layer_decay is not None and own:
+    if recipe.layer_decay is not None and encoder_parameters:
         require_layers(encoder)
-    if recipe.freeze_epochs and own:
+    if recipe.freeze_epochs and encoder_parameters:
         if recipe.freeze_epochs >= stage.context.epochs:
             raise UserError(
                 f"finetune.freeze_epochs={recipe.freeze_epochs} leaves stage '{name}' of {stage.context.epochs} epochs "
                 "no epoch with a trained encoder",
                 "Use backbone.freeze=true, or fewer epochs of warm-up.",
             )
-        if own == trained:
+        if encoder_parameters == trained:
             raise UserError(
                 f"Stage '{name}' trains only the encoder: finetune.freeze_epochs leaves it nothing",
                 "Name the stages that warm up: finetune.freeze_epochs={STAGE:1}.",
@@ -133,42 +133,43 @@ def apply(recipe: Recipe, stage: Stage) -> Stage:
 class HeadWarmup(Callback):
     """Trains everything but the encoder in the first epochs; the encoder is in evaluation mode meanwhile.
 
-    With several processes the encoder's gradient is computed and dropped: DDP does not allow parameters to come and go.
+    With several processes the encoder's gradient is computed and dropped: DDP does not allow the set of trainable
+    parameters to change.
 
     Args:
-        epochs: how many.
+        epochs: number of warm-up epochs.
     """
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self._own: list[nn.Parameter] = []
+        self._parameters: list[nn.Parameter] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stores the trainable parameters of the encoder."""
-        self._own = [p for p in pl_module.network.encoder.parameters() if p.requires_grad]  # pyright: ignore
+        self._parameters = [p for p in pl_module.network.encoder.parameters() if p.requires_grad]  # pyright: ignore
 
     def _is_warming(self, trainer: Trainer) -> bool:
-        return bool(self._own) and trainer.current_epoch < self.epochs
+        return bool(self._parameters) and trainer.current_epoch < self.epochs
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freezes the encoder during the warm-up and unfreezes it afterwards."""
-        if not self._own:
+        if not self._parameters:
             return
         warming = self._is_warming(trainer)
         pl_module.network.encoder.train(not warming)  # pyright: ignore
         if not distributed.is_distributed():
-            for parameter in self._own:
+            for parameter in self._parameters:
                 parameter.requires_grad_(not warming)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Drops gradients: an optimiser skips parameters without one, including their momentum and weight decay."""
         if self._is_warming(trainer):
-            for parameter in self._own:
+            for parameter in self._parameters:
                 parameter.grad = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Unfreezes the encoder for the next stage."""
-        for parameter in self._own:
+        for parameter in self._parameters:
             parameter.requires_grad_(True)
 
 
@@ -192,8 +193,8 @@ class ClassMeans(Callback):
             return
         assert isinstance(pl_module, Stage)
         network: Any = pl_module.network
-        found = [(network.encoder(b.images), b.labels) for b in feature_pass.over_training_part(pl_module)]
-        features, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        batches = [(network.encoder(b.images), b.labels) for b in feature_pass.over_training_part(pl_module)]
+        features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
         features = features.double()
         count = distributed.all_sum(torch.tensor(float(len(features)), dtype=torch.float64, device=features.device))
         centre = distributed.all_sum(features.sum(0)) / count

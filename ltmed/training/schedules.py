@@ -36,7 +36,7 @@ def cosine(
         if not valid:
             raise UserError(f"{name} = {value} of the cosine schedule", "Give a fraction from 0 to 1.")
     warmup = round(warmup_fraction * total_steps)
-    # LambdaLR leaves the contents of a partial out of checkpoints: nothing stale comes back on resuming.
+    # LambdaLR leaves the contents of a partial out of checkpoints: resuming restores no outdated values.
     return LambdaLR(optimizer, partial(_cosine_factor, total=total_steps, warmup=warmup, final=final_fraction))
 
 

@@ -1,4 +1,4 @@
-"""What every method needs and nothing more: optimiser, normalisation, evaluation, a watch for broken losses."""
+"""The base of all stages: optimiser, normalisation, evaluation, and a check for NaN and infinite losses."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ltmed.utils.seeding import derive
 class Stage(LightningModule):
     """One `trainer.fit` of a method. Subclasses write `training_step(batch, step) -> loss`.
 
-    `self.network` is what the stage improves and hands on; `self(images)` gives its logits `[B, K]`. A
-    subclass keeps whatever else must survive a kill (queues, centres, teachers) in submodules or
+    `self.network` is trained by the stage and passed to the next one; `self(images)` gives its logits `[B, K]`. A
+    subclass keeps all other state that a resumed run needs (queues, centres, teachers) in submodules or
     persistent buffers. `evaluations` holds the results of the last validation and test.
     """
 
     needs_images: ClassVar[bool] = False
-    """Whether training changes pixels, so that kept features of a frozen encoder cannot take the images' place."""
+    """Whether training changes pixels, so that cached features of a frozen encoder cannot replace the images."""
     compares_images: ClassVar[bool] = False
     """Whether the loss of a batch is more than the mean over its images, so that it cannot be computed in parts."""
     multilabel: ClassVar[bool] = False
@@ -51,21 +51,21 @@ class Stage(LightningModule):
         self.context = context
         self.evaluations: dict[str, Evaluation] = {}
         self.register_buffer("class_counts", context.counts.clone(), persistent=False)
-        none = context.counts[0] == 0 if context.multilabel else torch.zeros(0, dtype=torch.bool)
-        self.register_buffer("unlearnable", none, persistent=False)
-        self._leaves_out = bool(none.any())
+        without_positives = context.counts[0] == 0 if context.multilabel else torch.zeros(0, dtype=torch.bool)
+        self.register_buffer("unlearnable", without_positives, persistent=False)
+        self._has_unlearnable = bool(without_positives.any())
         self.register_buffer("pixel_mean", 255 * torch.tensor(context.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", 255 * torch.tensor(context.std).view(1, 3, 1, 1), persistent=False)
         # Read every few steps only: a read per step would wait for the GPU, and even a sum costs more than the append.
         self._losses: list[Tensor] = []
         self.class_losses = ClassLosses(len(context.classes)) if context.class_losses else None
-        """For a `training_step` that knows the losses of single images: the epoch's mean of each class, if wanted."""
+        """The epoch's mean loss of each class, for a `training_step` that knows the losses of single images."""
         self._loss_sum = 0.0
         self._outputs: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @classmethod
     def figures(cls) -> dict[str, Callable[..., Any]]:
-        """Figures of what this stage alone learns: name of the file -> `(data, stage) -> Figure | None`.
+        """Figures of what only this stage learns: name of the file -> `(data, stage) -> Figure | None`.
 
         A subclass imports them inside, so that training does not import matplotlib. `data` is the finished run's
         (`ltmed.plots.run.data.RunData`), `stage` this stage's name in it; None where it has nothing to plot.
@@ -84,8 +84,8 @@ class Stage(LightningModule):
         return loss(logits, self.targets(batch.labels), self.class_counts)
 
     def targets(self, labels: Tensor) -> Tensor:
-        """What a loss is given: the labels; of several, those without a training image are unknown (NaN)."""
-        return labels.masked_fill(self.unlearnable, torch.nan) if self._leaves_out else labels
+        """The targets of a loss: the labels; of several, those without a training image are unknown (NaN)."""
+        return labels.masked_fill(self.unlearnable, torch.nan) if self._has_unlearnable else labels
 
     # --- optimisation -----------------------------------------------------------------------------------------
 
@@ -114,22 +114,22 @@ class Stage(LightningModule):
         return self.trainer.accumulate_grad_batches if self._trainer is not None else 1
 
     def begins_step(self, batch_idx: int) -> bool:
-        """Whether a batch is the first of its optimiser step: what follows the weights (a teacher) moves here only."""
+        """Whether a batch is the first of its optimiser step, when copies of the weights (a teacher) are updated."""
         return batch_idx % self.batches_per_step == 0
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Makes the gradient of an incomplete last step the mean over its batches, like that of every other step."""
-        whole = self.batches_per_step
-        rest = (self.trainer.fit_loop.batch_idx + 1) % whole
-        if rest:  # Lightning has divided the loss of each batch by the number in a whole step.
+        batches = self.batches_per_step
+        remainder = (self.trainer.fit_loop.batch_idx + 1) % batches
+        if remainder:  # Lightning has divided the loss of each batch by the number in a complete step.
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
                 if parameter.grad is not None:
-                    parameter.grad.mul_(whole / rest)
+                    parameter.grad.mul_(batches / remainder)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Stores the loss on its device, and reads it every few steps."""
-        loss, several = outputs["loss"].detach(), self.batches_per_step
-        self._losses.append(loss * several if several > 1 else loss)  # Lightning has divided it.
+        loss, batches = outputs["loss"].detach(), self.batches_per_step
+        self._losses.append(loss * batches if batches > 1 else loss)  # Lightning has divided it.
         every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if self.trainer.is_last_batch or len(self._losses) >= every:
             self._read_losses(batch_idx)
@@ -157,23 +157,27 @@ class Stage(LightningModule):
     def _read_losses(self, step: int) -> None:
         """Sums the losses since the last reading; ends the run on all ranks if one of them was NaN or infinite."""
         losses = torch.stack(self._losses)
-        broken = distributed.all_sum((~losses.isfinite()).float()).cpu()
+        non_finite = distributed.all_sum((~losses.isfinite()).float()).cpu()
         self._losses.clear()
         self._loss_sum += float(losses.double().sum())
-        if not broken.any():
+        if not non_finite.any():
             return
-        bad = step - len(losses) + 1 + int(broken.gt(0).int().argmax())
-        kept = self.context.checkpoint
-        known = f"The last good checkpoint is {kept}" if kept and kept.exists() else "No epoch was finished yet"
+        first = step - len(losses) + 1 + int(non_finite.gt(0).int().argmax())
+        checkpoint = self.context.checkpoint
+        hint = (
+            f"The last good checkpoint is {checkpoint}"
+            if checkpoint and checkpoint.exists()
+            else "No epoch was finished yet"
+        )
         raise DivergedError(
-            f"The loss became NaN or infinite in stage '{self.context.name}', epoch {self.current_epoch}, step {bad}",
-            f"{known}. Lower the learning rate (method.stages.{self.context.name}.optimizer.lr) and run again.",
+            f"The loss became NaN or infinite in stage '{self.context.name}', epoch {self.current_epoch}, step {first}",
+            f"{hint}. Lower the learning rate (method.stages.{self.context.name}.optimizer.lr) and run again.",
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the normalisation of the pixels, for runs that start from these weights."""
-        about = self.context
-        checkpoint[RUN_KEY] = {"mean": about.mean, "std": about.std, "interpolation": about.interpolation}
+        context = self.context
+        checkpoint[RUN_KEY] = {"mean": context.mean, "std": context.std, "interpolation": context.interpolation}
 
     # --- pixels -----------------------------------------------------------------------------------------------
 
@@ -193,7 +197,7 @@ class Stage(LightningModule):
     # --- evaluation -------------------------------------------------------------------------------------------
 
     def on_validation_start(self) -> None:
-        """Makes the BatchNorm statistics of all ranks one, so that every rank evaluates the same network."""
+        """Averages the BatchNorm statistics over ranks, so that every rank evaluates the same network."""
         distributed.average_batchnorm(self)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -205,11 +209,11 @@ class Stage(LightningModule):
         self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Scores the validation part; its numbers carry the stage's name."""
+        """Scores the validation part; its metrics carry the stage's name."""
         self._finish("val", f"{self.context.name}/val")
 
     def on_test_epoch_end(self) -> None:
-        """Scores the test part; no stage in the names, so that tables of all methods line up."""
+        """Scores the test part; no stage in the names, so that all methods have the same metric names."""
         self._finish("test", "test")
 
     def _finish(self, split: str, prefix: str) -> None:
@@ -220,7 +224,7 @@ class Stage(LightningModule):
         self.log_dict({f"{prefix}/{name}": value for name, value in summary.scalars().items()})
 
     def gather_evaluation(self) -> Evaluation:
-        """Joins the unpadded shards of all ranks in manifest order; every rank gets the whole."""
+        """Joins the unpadded shards of all ranks in manifest order; every rank gets all of them."""
         logits, labels, indices = (torch.cat(parts) for parts in zip(*self._outputs, strict=True))
         self._outputs.clear()
         logits, labels, indices = (distributed.gather_uneven(t) for t in (logits, labels, indices))

@@ -1,4 +1,4 @@
-"""Whether a method can learn from what the images of a data set are labelled with: one class, or several labels."""
+"""Whether a method can learn from the labels of a data set: one class per image, or several labels."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def counts_of(data: DataModule) -> Tensor:
 
 
 def require_possible(cfg: DictConfig, data: DataModule) -> None:
-    """Refuses, before anything is made, what such images do not have: a metric, or exactly one class each.
+    """Refuses, before anything is built, a metric or a stage that does not fit the labels of the data set.
 
     Args:
         cfg: of the run.
         data: the data set.
 
     Raises:
-        UserError: in one line that says why, and what runs.
+        UserError: says why, and what would run.
     """
     _require_monitor(cfg.monitor, data)
     if data.multilabel:
         for name, recipe in cfg.method.stages.items():
             module, settings = build(recipe.module), {"class_losses": cfg.class_losses}
             settings["finetune.class_means"] = recipe_of(cfg, name).class_means
-            _require_several(module, cfg.method.name, settings, data.manifest.name)
+            _require_multilabel(module, cfg.method.name, settings, data.manifest.name)
 
 
 def _require_monitor(monitor: str, data: DataModule) -> None:
@@ -63,7 +63,7 @@ def _require_monitor(monitor: str, data: DataModule) -> None:
         )
 
 
-def _require_several(module: partial[Any], method: str, settings: Mapping[str, object], dataset: str) -> None:
+def _require_multilabel(module: partial[Any], method: str, settings: Mapping[str, object], dataset: str) -> None:
     """Refuses a stage that needs exactly one class per image.
 
     Args:
@@ -72,22 +72,22 @@ def _require_several(module: partial[Any], method: str, settings: Mapping[str, o
         settings: those that need exactly one class, with their values.
         dataset: the name of the data set.
     """
-    several = f"and images of {dataset} carry several labels"
+    reason = f"and images of {dataset} carry several labels"
     if not getattr(module.func, "multilabel", False):
         raise UserError(
-            f"{module.func.__name__} of method={method} needs exactly one class per image, {several}",
+            f"{module.func.__name__} of method={method} needs exactly one class per image, {reason}",
             f"Use method=erm, alpa, asl, bce or mixup, with loss={'|'.join(multilabel_losses())}.",
         )
     loss = module.keywords.get("loss")
     if loss is not None and not is_multilabel(loss):
         name = getattr(inspect.unwrap(getattr(loss, "func", loss)), "__name__", str(loss))
         raise UserError(
-            f"The loss {name} expects exactly one class per image, {several}",
+            f"The loss {name} expects exactly one class per image, {reason}",
             f"Use one with a sigmoid per label: loss={'|'.join(multilabel_losses())}.",
         )
     for setting, value in settings.items():
         if value:
-            raise UserError(f"{setting} needs exactly one class per image, {several}", f"Leave {setting} out.")
+            raise UserError(f"{setting} needs exactly one class per image, {reason}", f"Leave {setting} out.")
 
 
 def multilabel_losses() -> list[str]:

@@ -1,4 +1,4 @@
-"""Choosing a head's tau on the validation images. Letters: N validation images, K classes.
+"""Selects a head's tau on the validation images. Letters: N validation images, K classes.
 
 A stage with such a head calls `begin` before its validation and `choose` after it, while it is fitted. Every rank sees
 all validation images and so chooses the same tau, and the checkpoint of an epoch has the tau of its own weights. What
@@ -39,7 +39,7 @@ def choose(stage: Stage, head: TauHead, outputs: Outputs) -> Outputs:
 
     Args:
         stage: that was validated, after `begin`.
-        head: gets the tau.
+        head: whose tau is set.
         outputs: of this rank's shard, at tau = 0.
 
     Returns:
@@ -53,14 +53,14 @@ def choose(stage: Stage, head: TauHead, outputs: Outputs) -> Outputs:
 
 
 def set_best_tau(head: TauHead, logits: Tensor, labels: Tensor) -> None:
-    """Tries the grid on logits at tau = 0 `[N, K]` and labels `[N]`, and leaves the best tau in the head."""
+    """Tries the grid on logits at tau = 0 `[N, K]` and labels `[N]`, and sets the head's tau to the best."""
     scores = []
     for tau in GRID:
         head.tau.fill_(tau)
         scores.append(balanced_accuracy(head.adjust(logits).argmax(1), labels, logits.shape[1]))
-    reached = torch.stack(scores).cpu()
-    # Equal but for rounding is equal: recalls of the same classes may be added up in another order.
-    head.tau.fill_(GRID[int((reached >= reached.max() - 1e-9).int().argmax())])
+    accuracies = torch.stack(scores).cpu()
+    # Values that differ by rounding are equal: recalls of the same classes may be summed in another order.
+    head.tau.fill_(GRID[int((accuracies >= accuracies.max() - 1e-9).int().argmax())])
 
 
 def balanced_accuracy(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -3,8 +3,8 @@
 A rank that stops alone leaves the others waiting in a collective. Lightning answers SIGTERM with one more collective
 inside the signal's handler, which the other ranks do not join, so that all of them hang. Here the handler raises
 `Terminated` in the main thread. The ranks that this run started end with their parent (`ltmed.training.launcher`);
-those of srun and torchrun look every second for a note that the terminated rank leaves in the store of the process
-group. A thread ends the process if it does not come to its end by itself, for instance inside a collective.
+those of srun and torchrun check every second for a note that the terminated rank leaves in the store of the process
+group. A thread ends the process if it does not end by itself, for instance inside a collective.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ltmed.utils import processes
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 _PATIENCE_SECONDS = 6.0
-"""That a terminated process may take to end by itself."""
+"""Time in which a terminated process may end by itself."""
 _POLL_SECONDS = 1.0
 _NOTE = "ltmed/terminated"
 _MESSAGE = b"\nTerminated. Finished epochs are kept; the same command continues.\n"
 
 
 _ending, _watching = threading.Event(), threading.Event()
-"""In this process: SIGTERM has come; a thread looks for notes."""
+"""In this process: SIGTERM was received; a thread checks for notes."""
 
 
 class Terminated(SystemExit):
@@ -43,7 +43,7 @@ class Terminated(SystemExit):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Lets SIGTERM end the body with `Terminated`; a handler that someone else installed before stays in place."""
+    """Lets SIGTERM end the body with `Terminated`; a handler that was installed before stays in place."""
     before = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or before not in (signal.SIG_DFL, None):
         yield
@@ -76,7 +76,7 @@ def _exit_later() -> None:
 
 
 class SigtermCallback(Callback):
-    """Puts the handler back that was in place before Lightning set its own, and starts to look for notes."""
+    """Puts the handler back that was in place before Lightning set its own, and starts to check for notes."""
 
     def __init__(self) -> None:
         self._handler = signal.getsignal(signal.SIGTERM)
@@ -122,7 +122,7 @@ def _watch_notes() -> None:
 
 
 def _watch(store: Any) -> None:
-    with suppress(Exception):  # The store is gone: the run is over, or a collective is about to say so.
+    with suppress(Exception):  # The store is gone: the run is over, or a collective is about to raise.
         while not store.check([_NOTE]):
             time.sleep(_POLL_SECONDS)
         if not _ending.is_set():

@@ -1,4 +1,4 @@
-"""One stage, one fit: its trainer, and training to the end from wherever it was stopped."""
+"""One stage, one fit: its trainer, and training that resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make_trainer(
     """A Lightning trainer with this framework's rules: own samplers, own checkpoints, no broadcast of buffers.
 
     Args:
-        node: the config group `trainer`; its own `callbacks`, if any, come before the given ones.
+        node: the config group `trainer`; its own `callbacks`, if any, come before those of `callbacks`.
         accelerator: "cpu" or "gpu".
         devices: processes on this machine.
         callbacks: the framework's.
@@ -46,33 +46,33 @@ def make_trainer(
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # Lightning's import sets it to INFO.
-    several = devices * node.num_nodes > 1
+    distributed = devices * node.num_nodes > 1
     if accelerator == "cpu":
         keep_freed_memory()
         # Otherwise threads accumulate the gradient of `prototypes[labels]` in nondeterministic order.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    if several:
+    if distributed:
         # Buffers (queues, covariances) would be sent again at every forward; stages keep them equal themselves.
         backend = "nccl" if accelerator == "gpu" else "gloo"
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, process_group_backend=backend)
-    theirs = callbacks_of(node)
-    if any(isinstance(callback, ProgressBar) for callback in theirs):
+    configured = callbacks_of(node)
+    if any(isinstance(callback, ProgressBar) for callback in configured):
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     node = without(node, "callbacks")
     with trusted():
         return build(
             node, accelerator=accelerator, devices=devices, plugins=[WholeCheckpointIO(), *_environment()],
-            callbacks=[*theirs, *callbacks, SigtermCallback()], use_distributed_sampler=False, num_sanity_val_steps=0,
-            enable_model_summary=False, enable_progress_bar=node.enable_progress_bar and sys.stdout.isatty(),
-            **arguments,
+            callbacks=[*configured, *callbacks, SigtermCallback()], use_distributed_sampler=False,
+            num_sanity_val_steps=0, enable_model_summary=False,
+            enable_progress_bar=node.enable_progress_bar and sys.stdout.isatty(), **arguments,
         )  # fmt: skip
 
 
 def _environment() -> list[Any]:
     """The cluster environment, where Lightning must not detect it by itself."""
     if not processes.is_left_to_lightning():
-        # Otherwise it takes a single task of Slurm, and the ranks that it starts, for ranks of Slurm's.
+        # Otherwise Lightning takes a single task of Slurm, and the ranks that it starts, for ranks of Slurm.
         return [LightningEnvironment()]
     if processes.is_torchrun():
         return []
@@ -81,7 +81,7 @@ def _environment() -> list[Any]:
 
 
 def callbacks_of(node: DictConfig) -> list[Callback]:
-    """Makes the callbacks of the configuration.
+    """Builds the callbacks of the configuration.
 
     Args:
         node: the config group `trainer`; its `callbacks` are a list of nodes with `_target_`, or a map of them whose
@@ -90,26 +90,26 @@ def callbacks_of(node: DictConfig) -> list[Callback]:
     Raises:
         UserError: an entry is no callback of Lightning's.
     """
-    given = node.get("callbacks")
-    nodes = list(given.values()) if isinstance(given, DictConfig) else list(given or [])
+    entries = node.get("callbacks")
+    nodes = list(entries.values()) if isinstance(entries, DictConfig) else list(entries or [])
     with trusted():  # Training is always the user's own command.
-        made = [build(one) if isinstance(one, DictConfig) else one for one in nodes]
-    for callback in made:
+        callbacks = [build(node) if isinstance(node, DictConfig) else node for node in nodes]
+    for callback in callbacks:
         if not isinstance(callback, Callback):
             raise UserError(
                 f"trainer.callbacks has an entry that is no callback of Lightning's ({type(callback).__name__})",
                 "Write +trainer.callbacks.NAME._target_=CLASS, and the settings of the class beside it.",
             )
-    return made
+    return callbacks
 
 
 def fit_stage(
     stage: Stage, data: DataModule, folder: Path, trainer: Trainer, keep: str, start: checkpoint.ResumePoint
 ) -> None:
-    """Trains `stage` to its end and loads the chosen weights; a stage that was finished before only loads them.
+    """Trains `stage` to its end and loads the selected weights; a stage that was finished before only loads them.
 
-    Afterwards `stage.network` is what the next stage gets, and `finished.json` says that the stage has ended: it is
-    written only after the chosen checkpoint has been read.
+    Afterwards `stage.network` is the input of the next stage, and `finished.json` marks the stage as ended: it is
+    written only after the selected checkpoint has been read.
 
     Args:
         stage: the module.
@@ -117,11 +117,11 @@ def fit_stage(
         folder: where the stage keeps `best.ckpt`, `last.ckpt` and `finished.json`.
         trainer: made for this stage.
         keep: "best" or "last" checkpoint.
-        start: where the stage goes on, from `stage_start`.
+        start: where the stage resumes, from `stage_start`.
 
     Raises:
         TrainingError: training ended before the last epoch.
-        DamagedCheckpointError: the chosen checkpoint cannot be read.
+        DamagedCheckpointError: the selected checkpoint cannot be read.
     """
     finished = is_finished(folder)
     if not finished:

@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     at batch 128 that takes a third of the step. The peak of memory grows by a tenth, for the gaps between blocks.
 
     Returns:
-        False where nothing was changed: another C library, or the user has settings of his own in the environment
+        False where nothing was changed: another C library, or the environment configures the allocator already
         (`MALLOC_...`, `GLIBC_TUNABLES`).
     """
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):

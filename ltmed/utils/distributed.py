@@ -46,16 +46,16 @@ def gather_equal(tensor: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """`gather_equal` whose backward sums, over ranks, what each of them wants of this rank's part."""
+    """`gather_equal` whose backward sums, over ranks, their gradients with respect to this rank's part."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        ctx.own = slice(rank() * len(tensor), (rank() + 1) * len(tensor))
+        ctx.shard = slice(rank() * len(tensor), (rank() + 1) * len(tensor))
         return gather_equal(tensor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return all_sum(gradients[0].contiguous())[ctx.own]
+        return all_sum(gradients[0].contiguous())[ctx.shard]
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def average_batchnorm(module: nn.Module) -> None:
     """Replaces the running statistics of every BatchNorm by their mean over ranks, in one collective.
 
     Buffers are not broadcast at each step (that would re-send queues and covariances too), so each rank
-    follows the statistics of its own shard; before an evaluation or a checkpoint they are made one.
+    follows the statistics of its own shard; before an evaluation or a checkpoint they are averaged.
     """
     if not is_distributed():
         return

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from ltmed.errors import UserError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-"""What file systems answer that have no locks (some network file systems)."""
+"""Errors of file systems without locks (some network file systems)."""
 _POLL_SECONDS = 0.2
 
 
@@ -78,7 +78,7 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 def require_writable(file: Path) -> None:
-    """Finds out, before the work is done, whether `whole_file` can write a file in a folder that exists.
+    """Checks, before the work is done, that `whole_file` can write a file in a folder that exists.
 
     Raises:
         UserError: it cannot.
@@ -95,7 +95,7 @@ def require_writable(file: Path) -> None:
 
 @contextmanager
 def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None = None) -> Iterator[bool]:
-    """Holds a lock between processes for the body. The operating system releases it when the process ends, however.
+    """Holds a lock between processes for the body. The operating system releases it however the process ends.
 
     Yields True; or False, after a warning, on a file system without locks, where the body runs unprotected.
 
@@ -108,7 +108,7 @@ def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None =
         filelock.Timeout: another process holds the lock and `wait` is False; a kind of OSError.
         OSError: the file cannot be made.
     """
-    # Where a file cannot be made, the library would wait for ever for one of the possible reasons to go away.
+    # Where the file cannot be created, filelock would retry for ever.
     os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
     lock = FileLock(file, poll_interval=_POLL_SECONDS)
     try:
@@ -134,12 +134,12 @@ def sync_folder(folder: Path) -> None:
     """Makes new names in `folder` outlive a power cut; Windows does so by itself and opens no folders."""
     if os.name == "nt":
         return
-    number = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # Some network file systems cannot.
-            os.fsync(number)
+            os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def _partial(file: Path) -> Path:

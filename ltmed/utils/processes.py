@@ -9,13 +9,13 @@ import socket
 def is_slurm_task() -> bool:
     """True in one of several tasks of srun; a single one is a process like any other.
 
-    SLURM_NTASKS would not do: it is also what a batch script asked for that calls this program without srun.
+    SLURM_NTASKS does not tell: a batch script that starts this program without srun has it too.
     """
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
 def is_left_to_lightning() -> bool:
-    """True if srun or torchrun started this process as one of several, whose places Lightning finds out itself."""
+    """True if srun or torchrun started this process as one of several, whose ranks Lightning determines itself."""
     return is_slurm_task() or is_torchrun()
 
 
@@ -42,7 +42,7 @@ def job() -> str:
     if is_slurm_task():
         return f"slurm {os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
     if is_torchrun():
-        # On a single machine that is all that is known of it, and other machines may have the same.
+        # On a single machine the address is the same everywhere, so the host name is added.
         address = os.environ.get("MASTER_ADDR", "")
         address = socket.gethostname() if address in ("localhost", "127.0.0.1") else address
         return f"torchrun {os.environ['TORCHELASTIC_RUN_ID']} {address}:{os.environ.get('MASTER_PORT')}"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 EVERY_SECONDS = 20.0
-"""Between two lines; whoever watches a log file should not wait longer than half a minute for a sign of life."""
+"""Between two lines: a log file should show progress at least every half minute."""
 
 
 def duration(seconds: float) -> str:
@@ -35,7 +35,7 @@ def time_left(elapsed: float, done: float, total: float) -> str:
 def heartbeat(
     describe: Callable[[], str], *, every: float = EVERY_SECONDS, to: TextIO | None = None
 ) -> Iterator[Callable[[], None]]:
-    """Prints a line every few seconds while the body runs, from a thread, so that it comes whatever the body does.
+    """Prints a line every few seconds while the body runs, from a thread, so that the body cannot delay it.
 
     Yields a function to call when the body has printed a line itself: the next one then waits its full time.
 
@@ -67,29 +67,29 @@ def heartbeat(
 
 
 @contextmanager
-def bar(title: str, total: int, wanted: bool | None = None) -> Iterator[Callable[[int], None]]:
+def bar(title: str, total: int, show: bool | None = None) -> Iterator[Callable[[int], None]]:
     """Progress over `total` items on stderr; yields the function that advances it.
 
     Args:
         title: what is being done.
         total: number of items.
-        wanted: True always shows a bar, None a bar on a terminal and lines elsewhere, False nothing.
+        show: True always shows a bar, None a bar on a terminal and lines elsewhere, False nothing.
     """
-    if wanted is False:
+    if show is False:
         yield lambda count: None
-    elif wanted or sys.stderr.isatty():
+    elif show or sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=sys.stderr.isatty()) as shown:
-            task = shown.add_task(title, total=total)
-            yield lambda count: shown.advance(task, count)
+        with Progress(*columns, console=Console(stderr=True), transient=sys.stderr.isatty()) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda count: progress.advance(task, count)
     else:
-        done, began = 0, time.monotonic()
+        done, started = 0, time.monotonic()
 
         def describe() -> str:
-            return f"{title}: {done:,} of {total:,}{time_left(time.monotonic() - began, done, total)}"
+            return f"{title}: {done:,} of {total:,}{time_left(time.monotonic() - started, done, total)}"
 
         def advance(count: int) -> None:
             nonlocal done

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
+"""First characters that a spreadsheet takes for the beginning of a formula."""
 
 
 def as_text(cell: str) -> str:
-    """A cell that no spreadsheet runs as a formula: names of files and classes may come from strangers.
+    """A cell that no spreadsheet runs as a formula: names of files and classes may come from an untrusted source.
 
     An apostrophe goes before the first letter where a spreadsheet would otherwise see a formula, as the OWASP
     describes for CSV injection. Other text, and numbers, which are not passed here, stay as they are.

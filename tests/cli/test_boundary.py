@@ -53,7 +53,7 @@ def test_config_printing_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "said"),
     [
         (["seeed=1"], "'seed'"),
         (["trainer.device=2"], "'devices'"),
@@ -65,8 +65,8 @@ def test_config_printing_imports_no_torch() -> None:
         (["loss=null"], "name of one of its choices"),
     ],
 )
-def test_misspelt_override_names_what_is_near(words: list[str], said: str, tmp_path: Path) -> None:
-    done = run_command(*words, cwd=tmp_path)
+def test_misspelt_override_names_what_is_near(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = run_command(*arguments, cwd=tmp_path)
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
@@ -84,8 +84,8 @@ def test_a_path_that_hydra_cannot_read_is_shown_quoted(value: str) -> None:
     with pytest.raises(HydraException) as caught:
         OverridesParser.create().parse_overrides([f"dataset.root={value}("])
     line = str(error_line(caught.value))
-    (word,) = shlex.split(line.partition("Quote its value: ")[2])
-    (override,) = OverridesParser.create().parse_overrides([word])
+    (argument,) = shlex.split(line.partition("Quote its value: ")[2])
+    (override,) = OverridesParser.create().parse_overrides([argument])
     assert override.value() == f"{value}("
 
 

@@ -23,7 +23,7 @@ def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
         ("-cd my/conf a=1 --config-name=other", "--config-dir my/conf --config-name other a=1"),
         ("--info defaults-tree a=1", "--info defaults-tree a=1"),
         ("~method.stages.first method=pcct", None),
-        ("epochs=2 method=erm epochs=3", None),  # Hydra takes the last, so that a script's words can be changed.
+        ("epochs=2 method=erm epochs=3", None),  # Hydra takes the last, so that a script's overrides can be changed.
         ("augment=weak augment@evaluation=none +sampler@method.stages.x.sampler=instance", None),
         ("a=1 hydra.verbose=true", "hydra.verbose=true a=1"),
     ],
@@ -40,8 +40,8 @@ def test_a_sweep_leaves_its_overrides_to_the_sweeper(given: str) -> None:
 
 
 def test_hydra_has_what_concerns_the_sweep_itself() -> None:
-    words = "-m seed=0,1 hydra/launcher=joblib runs=r trainer.devices=2 method=erm hydra.launcher.n_jobs=2"
-    arguments, given = for_hydra(words.split())
+    overrides = "-m seed=0,1 hydra/launcher=joblib runs=r trainer.devices=2 method=erm hydra.launcher.n_jobs=2"
+    arguments, given = for_hydra(overrides.split())
     assert arguments == [
         "--multirun",
         *["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "runs=r", "trainer.devices=2"],
@@ -50,11 +50,11 @@ def test_hydra_has_what_concerns_the_sweep_itself() -> None:
 
 
 def test_a_study_is_left_to_the_sweeper_and_a_cell_is_its_plain_command() -> None:
-    words = ["+lmd=table1", "row=CE", "runs=r", "method.stages.train.module.x=1"]
-    assert for_hydra(["-m", *words]) == (["--multirun", "runs=r"], tuple(words))
-    cell = next(load("lmd/table1").only("row", ["CE"]).cells(words[2:]))
-    assert for_hydra(words) == (list(cell.overrides), ())
-    rooted, _ = for_hydra([*words, "data=/d e", "--cfg", "job"])
+    arguments = ["+lmd=table1", "row=CE", "runs=r", "method.stages.train.module.x=1"]
+    assert for_hydra(["-m", *arguments]) == (["--multirun", "runs=r"], tuple(arguments))
+    cell = next(load("lmd/table1").only("row", ["CE"]).cells(arguments[2:]))
+    assert for_hydra(arguments) == (list(cell.overrides), ())
+    rooted, _ = for_hydra([*arguments, "data=/d e", "--cfg", "job"])
     assert rooted[:2] == ["--cfg", "job"]
     assert set(rooted[2:]) - set(cell.overrides) == {"dataset.root='/d e/hyper_kvasir'"}
 
@@ -71,7 +71,7 @@ def test_another_sweeper_gets_one_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "said"),
     [
         ("--foo seed=1", "no option '--foo'"),
         ("seed=0,1 --multi-run", "'--multirun'"),
@@ -94,9 +94,9 @@ def test_another_sweeper_gets_one_cell() -> None:
         ("+lmd=table1 row=LDM", "has no row 'LDM'"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_read_is_said_in_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError) as refused:
-        for_hydra(words.split())
+        for_hydra(arguments.split())
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert capsys.readouterr().err == ""

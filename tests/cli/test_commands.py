@@ -22,14 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:isic2018.*images, not 10015")
 
 
-def said(capsys, *words: str) -> str:
-    main(words)
+def said(capsys, *arguments: str) -> str:
+    main(arguments)
     return capsys.readouterr().out
 
 
-def refused(capsys, *words: str) -> str:
+def refused(capsys, *arguments: str) -> str:
     with pytest.raises(SystemExit) as ended:
-        main(words)
+        main(arguments)
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -70,7 +70,7 @@ def test_the_script_is_declared():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["chek"], "Did you mean 'check'"),
         (["check"], "Missing argument"),
@@ -83,8 +83,8 @@ def test_the_script_is_declared():
         (["fetch", "isic2018", "--rot", "x"], "--rot"),
     ],
 )
-def test_mistakes_end_in_one_line_and_two(capsys, words, message):
-    assert message in refused(capsys, *words)
+def test_mistakes_end_in_one_line_and_two(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
 
 
 def test_check_counts_groups_and_leakage(capsys, tiny_ham):

@@ -120,8 +120,8 @@ def test_a_hospital_with_one_class(capsys, run, hospital):
 )
 def test_maps_that_do_not_fit(capsys, run, hospital, text, message):
     (hospital / "map.yaml").write_text(text)
-    words = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}"]
-    assert message in refused(capsys, "evaluate", str(run), *words)
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}"]
+    assert message in refused(capsys, "evaluate", str(run), *arguments)
 
 
 def test_images_of_the_training_part_are_refused(capsys, run, hospital):
@@ -134,18 +134,18 @@ def test_images_of_the_training_part_are_refused(capsys, run, hospital):
     shutil.copy(root / used[0], hospital / "b00.png")  # An equal file under another name.
     image = cv2.imread(str(root / used[-1]))
     cv2.imwrite(str(hospital / "b01.png"), cv2.flip(image, 1))  # One that looks the same.
-    words = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}", "dataset.name=seen"]
-    error = refused(capsys, "evaluate", str(run), *words)
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}", "dataset.name=seen"]
+    error = refused(capsys, "evaluate", str(run), *arguments)
     assert "2 of the 70 images" in error
     assert "1 equal files, 1 that look the same" in error
-    said(capsys, "evaluate", str(run), *words, "--leave-out-trained", "--no-figures")
+    said(capsys, "evaluate", str(run), *arguments, "--leave-out-trained", "--no-figures")
     found = found_in(run, "seen")
     assert found["overlap"]["left_out"] == 2
     assert len(pd.read_parquet(run / "evaluations/seen/predictions.parquet")) == 68
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--by", "colour"], "no attribute 'colour'"),
         (["--metric", "acuracy"], "'accuracy'"),
@@ -155,13 +155,13 @@ def test_images_of_the_training_part_are_refused(capsys, run, hospital):
         (["dataset=manifest"], "dataset.root is not set"),
     ],
 )
-def test_mistakes_end_in_one_line(capsys, run, words, message):
-    assert message in refused(capsys, "evaluate", str(run), *words)
+def test_mistakes_end_in_one_line(capsys, run, arguments, message):
+    assert message in refused(capsys, "evaluate", str(run), *arguments)
 
 
 def test_an_attribute_of_many_values_is_refused(capsys, run, hospital):
-    words = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}"]
-    error = refused(capsys, "evaluate", str(run), *words, "dataset.columns.attribute=[image]", "--by", "image")
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}"]
+    error = refused(capsys, "evaluate", str(run), *arguments, "dataset.columns.attribute=[image]", "--by", "image")
     assert "'image' has 56 different values" in error
 
 
@@ -214,8 +214,8 @@ def test_test_labels_change_nothing_that_is_fitted(capsys, run, tmp_path):
 
 
 def test_decide_on_another_hospital_and_by_cost(capsys, run, hospital):
-    words = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", f"map={hospital / 'map.yaml'}"]
-    said(capsys, "evaluate", str(run), *words, "--no-figures")
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", f"map={hospital / 'map.yaml'}"]
+    said(capsys, "evaluate", str(run), *arguments, "--no-figures")
     (hospital / "cost.yaml").write_text("MEL: {NV: 20}\n")
     said(capsys, "decide", str(run), "--on", "clinic", "--cost", str(hospital / "cost.yaml"), "--no-figures")
     found = decided(run, "clinic")
@@ -227,7 +227,7 @@ def test_decide_on_another_hospital_and_by_cost(capsys, run, hospital):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--sensitivity", "MLE=0.9"], "'MEL'"),
         (["--sensitivity", "MEL"], "not CLASS=SHARE"),
@@ -238,9 +238,9 @@ def test_decide_on_another_hospital_and_by_cost(capsys, run, hospital):
         (["seed=3"], "seed=3"),
     ],
 )
-def test_decisions_that_cannot_be_made(capsys, run, tmp_path, words, message):
+def test_decisions_that_cannot_be_made(capsys, run, tmp_path, arguments, message):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("evaluations"))
-    if "seed=3" in words:
+    if "seed=3" in arguments:
         (copy / "validation.parquet").unlink()
-    assert message in refused(capsys, "decide", str(copy), *words)
+    assert message in refused(capsys, "decide", str(copy), *arguments)

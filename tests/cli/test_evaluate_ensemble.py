@@ -71,8 +71,8 @@ def test_copies_of_a_run_equal_it(capsys, run):
 
 
 def test_two_networks_are_their_mean(capsys, run, other):
-    for words, name in (([run], "a"), ([other], "b"), ([run, other], "both")):
-        said(capsys, "evaluate", *map(str, words), "--no-figures", "--name", name)
+    for arguments, name in (([run], "a"), ([other], "b"), ([run, other], "both")):
+        said(capsys, "evaluate", *map(str, arguments), "--no-figures", "--name", name)
     one, two = scores(run, "a"), scores(other, "b")
     assert np.abs(one - two).max() > 1e-3
     assert np.abs(scores(run, "both") - (one + two) / 2).max() < 1e-6
@@ -134,12 +134,12 @@ def test_runs_of_other_classes_are_refused(capsys, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere is not the folder of a run"),
         (["runs/backbone=tiny/fold0-seed1"], "fold0-seed1 is not the folder of a run"),
         (["dataset.root=DIR", "nowhere"], "'nowhere' comes after an override"),
     ],
 )
-def test_what_is_neither_run_nor_override(capsys, run, words, message):
-    assert message in refused(capsys, "evaluate", str(run), *words)
+def test_what_is_neither_run_nor_override(capsys, run, arguments, message):
+    assert message in refused(capsys, "evaluate", str(run), *arguments)

@@ -77,9 +77,9 @@ def hospital(tmp_path) -> Path:
 
 
 def test_another_hospital_through_a_map_of_labels(capsys, run, hospital):
-    words = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", "split=grouped",
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", "split=grouped",
              "dataset.multilabel=true", "dataset.label_columns=[dark,bright,glare,red,scar]"]  # fmt: skip
-    said(capsys, "evaluate", str(run), *words, f"map={hospital / 'map.yaml'}", "--no-figures", "--trust")
+    said(capsys, "evaluate", str(run), *arguments, f"map={hospital / 'map.yaml'}", "--no-figures", "--trust")
     found = found_in(run, "clinic")
     table = pd.read_parquet(run / "evaluations/clinic/predictions.parquet")
     given = pd.read_csv(hospital / "manifest.csv")
@@ -113,18 +113,18 @@ def test_another_hospital_through_a_map_of_labels(capsys, run, hospital):
 
 
 def test_labels_that_do_not_fit_are_refused(capsys, run, hospital):
-    words = ["dataset=manifest", f"dataset.root={hospital}", "split=grouped", "dataset.multilabel=true",
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", "split=grouped", "dataset.multilabel=true",
              "dataset.label_columns=[dark,bright,glare,scar]"]  # fmt: skip
-    assert "no class for" in refused(capsys, "evaluate", str(run), *words)
+    assert "no class for" in refused(capsys, "evaluate", str(run), *arguments)
     (hospital / "map.yaml").write_text("light: [bright, glare]\nother: [scar]\n")
-    assert "'other'" in refused(capsys, "evaluate", str(run), *words, f"map={hospital / 'map.yaml'}")
-    words = [
+    assert "'other'" in refused(capsys, "evaluate", str(run), *arguments, f"map={hospital / 'map.yaml'}")
+    arguments = [
         "dataset=manifest",
         f"dataset.root={hospital}",
         "dataset.columns.label=scar",
         "dataset.classes=[plain,scarred]",
     ]
-    assert "have one class" in refused(capsys, "evaluate", str(run), *words)
+    assert "have one class" in refused(capsys, "evaluate", str(run), *arguments)
 
 
 def test_thresholds_of_labels_are_those_of_calibrated_probabilities(capsys, run):
@@ -171,13 +171,13 @@ def test_test_labels_change_nothing_that_is_fitted(capsys, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [(["--sets", "0.9"], "--sets promises one class"), (["--cost", "COST"], "--cost chooses one class")],
 )
-def test_what_needs_one_class_per_image_is_refused(capsys, run, tmp_path, words, message):
+def test_what_needs_one_class_per_image_is_refused(capsys, run, tmp_path, arguments, message):
     (tmp_path / "cost.yaml").write_text("dark: {light: 3}\n")
-    words = [str(tmp_path / "cost.yaml") if word == "COST" else word for word in words]
-    assert message in refused(capsys, "decide", str(run), *words)
+    arguments = [str(tmp_path / "cost.yaml") if argument == "COST" else argument for argument in arguments]
+    assert message in refused(capsys, "decide", str(run), *arguments)
 
 
 def test_its_card_has_labels_points_and_subgroups(capsys, run, tmp_path):

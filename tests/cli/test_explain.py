@@ -80,7 +80,7 @@ def test_without_the_data_there_are_no_neighbours(capsys, run, images):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["RUN"], "Nothing to explain"),
         (["RUN", "images", "--errors", "3"], "stands alone"),
@@ -90,8 +90,10 @@ def test_without_the_data_there_are_no_neighbours(capsys, run, images):
         (["RUN", "images", "--neighbours", "0", "-o", "images/a.png"], "it is a file"),
     ],
 )
-def test_mistakes_end_in_one_line_and_two(capsys, run, images, words, message):
-    assert message in refused(capsys, "explain", *(str(run) if word == "RUN" else word for word in words))
+def test_mistakes_end_in_one_line_and_two(capsys, run, images, arguments, message):
+    assert message in refused(
+        capsys, "explain", *(str(run) if argument == "RUN" else argument for argument in arguments)
+    )
 
 
 def test_without_the_package_it_says_how_to_get_it(capsys, run, images, monkeypatch):

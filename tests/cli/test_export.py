@@ -30,7 +30,7 @@ def test_the_terminal_is_quiet(capfd, run, tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["RUN"], "--format is missing. Choose --format=onnx"),
         (["RUN", "--format", "onxx"], "'onnx'"),
@@ -39,7 +39,9 @@ def test_the_terminal_is_quiet(capfd, run, tmp_path, form):
         (["--format", "torch"], "Missing argument 'RUN'"),
     ],
 )
-def test_mistakes_end_in_one_line_and_two(capsys, run, tmp_path, monkeypatch, words, message):
+def test_mistakes_end_in_one_line_and_two(capsys, run, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    assert message in refused(capsys, "export", *(str(run) if word == "RUN" else word for word in words))
+    assert message in refused(
+        capsys, "export", *(str(run) if argument == "RUN" else argument for argument in arguments)
+    )

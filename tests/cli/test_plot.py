@@ -146,7 +146,7 @@ def test_maps_of_several_runs_show_progress(few, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("make", "words", "message"),
+    ("make", "arguments", "message"),
     [
         (None, ["nowhere"], "is not a folder"),
         ("empty", ["run"], "No run in"),
@@ -169,7 +169,7 @@ def test_maps_of_several_runs_show_progress(few, tmp_path, capsys, monkeypatch):
         ("run", ["--loss", "ce", "--counts", "0,1"], "--counts=0,1"),
     ],
 )
-def test_mistakes(make, words, message, tmp_path, capsys, monkeypatch):
+def test_mistakes(make, arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     if make in ("run", "unfinished"):
@@ -179,7 +179,7 @@ def test_mistakes(make, words, message, tmp_path, capsys, monkeypatch):
     if make == "unfinished":
         (tmp_path / "run" / "metrics.json").unlink()
     with pytest.raises(SystemExit) as ended:
-        main(["plot", *words])
+        main(["plot", *arguments])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -193,17 +193,17 @@ def test_losses_need_no_run(tmp_path, capsys):
 def test_a_study_is_plotted_and_what_is_missing_is_named(tmp_path, capsys, monkeypatch):
     given = {}
 
-    def table(*words) -> Table:
-        given["words"] = words
+    def table(*arguments) -> Table:
+        given["arguments"] = arguments
         run = write(tmp_path / "x", "m", scalars={"accuracy": 0.25})
         cells = {("R=1", "toy"): Cell((run,)), ("R=2", "toy"): Cell(missing=("command",))}
         return Table("A curve", ("R=1", "R=2"), ("toy",), cells, axis=Axis.read({"row": "R={x}"}, "f"))
 
     monkeypatch.setattr(study_table, "table", table)
-    words = ["runs=" + str(tmp_path / "runs"), "row=LMD"]
-    main(["plot", "lmd/curve_r", *words, "--scale", "smoke", "--metric", "accuracy"])
+    arguments = ["runs=" + str(tmp_path / "runs"), "row=LMD"]
+    main(["plot", "lmd/curve_r", *arguments, "--scale", "smoke", "--metric", "accuracy"])
     printed = capsys.readouterr()
-    assert given["words"] == ("lmd/curve_r", "smoke", tuple(words))
+    assert given["arguments"] == ("lmd/curve_r", "smoke", tuple(arguments))
     assert printed.out == f"Written: {tmp_path / 'runs/figures/lmd-curve_r.png'}\n"
     assert printed.err == "not run: R=2\n"
 

@@ -107,7 +107,7 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["predict"], "Missing argument 'RUN'"),
         (["predict", "RUN"], "Missing argument '[RUN]... IMAGES"),
@@ -125,10 +125,10 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
         (["predict", "RUN", "images", "RUN"], "comes after images"),
     ],
 )
-def test_mistakes_end_in_one_line_and_two(capsys, run, images, words, message):
+def test_mistakes_end_in_one_line_and_two(capsys, run, images, arguments, message):
     Path("list.csv").write_text("image\nimages/a.jpg\n")
     Path("folder.csv").mkdir()
-    assert message in refused(capsys, *(str(run) if word == "RUN" else word for word in words))
+    assert message in refused(capsys, *(str(run) if argument == "RUN" else argument for argument in arguments))
     assert Path("list.csv").read_text() == "image\nimages/a.jpg\n"
 
 
@@ -175,8 +175,8 @@ def test_a_full_disk_behind_stdout_is_one_line(run, images, capsys, monkeypatch)
 
 def test_a_wrong_folder_is_said_before_torch_is_imported():
     code = "import sys\nfrom ltmed.cli.main import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    for words in (["predict", "nowhere", "x.jpg"], ["export", "nowhere", "--format", "onnx"]):
-        line = [sys.executable, "-c", code, *words]
+    for arguments in (["predict", "nowhere", "x.jpg"], ["export", "nowhere", "--format", "onnx"]):
+        line = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
         assert done.returncode == 2, done.stderr
         assert done.stderr.startswith("error: nowhere is not the folder of a run (it does not exist)")

@@ -24,9 +24,9 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("words", [["--version"], ["train", "--version"]])
-def test_the_version_is_that_of_the_package(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    main(words)
+@pytest.mark.parametrize("arguments", [["--version"], ["train", "--version"]])
+def test_the_version_is_that_of_the_package(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments)
     assert capsys.readouterr().out == f"ltmed {ltmed.__version__}\n"
 
 
@@ -50,9 +50,9 @@ def test_train_is_the_program_of_run_py_from_any_folder(tmp_path: Path) -> None:
     """With options before and after settings, and an own folder of configuration files."""
     (tmp_path / "conf/loss").mkdir(parents=True)
     (tmp_path / "conf/loss/mine.yaml").write_text((ROOT / "conf/loss/ce.yaml").read_text())
-    words = ["loss=mine", "--cfg", "job", "--config-dir", "conf", "seed=7", "--package", "loss"]
-    by_module = run("-m", "ltmed", "train", *words, cwd=tmp_path)
-    by_script = run(str(ROOT / "run.py"), *words, cwd=tmp_path)
+    arguments = ["loss=mine", "--cfg", "job", "--config-dir", "conf", "seed=7", "--package", "loss"]
+    by_module = run("-m", "ltmed", "train", *arguments, cwd=tmp_path)
+    by_script = run(str(ROOT / "run.py"), *arguments, cwd=tmp_path)
     assert by_module.returncode == 0, by_module.stderr
     assert "cross_entropy" in by_module.stdout
     assert (by_module.stdout, by_module.returncode) == (by_script.stdout, by_script.returncode)
@@ -71,7 +71,7 @@ def test_own_folders_are_taken_from_the_command_line(
     given: list[str], left: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(paths.VARIABLE, "")
-    assert train._take_own_folders([word.format(tmp_path) for word in given]) == left
+    assert train._take_own_folders([argument.format(tmp_path) for argument in given]) == left
     assert paths.own_folders() == ((tmp_path,) if "{}" in "".join(given) else ())
 
 

@@ -44,7 +44,7 @@ class SmallSearch:
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A command on 144 images with a tiny network that has weights."""
     folder = tmp_path_factory.mktemp("recommend")
     write_phantom(folder / "phantom", counts=SMALL)
@@ -58,14 +58,14 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.slow
-def test_it_ends_in_a_page_and_goes_on_where_it_was_stopped(words: list[str], tmp_path: Path) -> None:
-    words = [*words, "--budget=10h"]
-    stopped = run_command(*words, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch(stop=True))
+def test_it_ends_in_a_page_and_goes_on_where_it_was_stopped(arguments: list[str], tmp_path: Path) -> None:
+    arguments = [*arguments, "--budget=10h"]
+    stopped = run_command(*arguments, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch(stop=True))
     assert stopped.code == 130
     (state,) = tmp_path.glob("here/recommend/manifest-*/state.json")
     before = json.loads(state.read_text())
     assert before["closed"] == ["probes"]  # It was stopped while it measured the cost of an epoch.
-    done = ok(run_command(*words, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch()))
+    done = ok(run_command(*arguments, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch()))
     after = json.loads(state.read_text())
     assert before["spent"] < after["spent"]
     assert before["outcomes"].items() <= after["outcomes"].items()

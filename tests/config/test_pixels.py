@@ -16,7 +16,7 @@ HALF = [0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(
-    ("words", "mean", "interpolation"),
+    ("overrides", "mean", "interpolation"),
     [
         ([], list(IMAGENET_MEAN), "bilinear"),
         ([LITE], HALF, "bicubic"),
@@ -26,8 +26,8 @@ HALF = [0.5, 0.5, 0.5]
         ([LITE, "pixels.interpolation=bilinear"], HALF, "bilinear"),
     ],
 )
-def test_who_says_it(words: list[str], mean: list[float], interpolation: str) -> None:
-    pixels = resolve_pixels(config(*words))
+def test_who_says_it(overrides: list[str], mean: list[float], interpolation: str) -> None:
+    pixels = resolve_pixels(config(*overrides))
     assert (pixels["mean"], pixels["interpolation"]) == (mean, interpolation)
 
 

@@ -21,23 +21,23 @@ STAGE = "method.stages.train"
 
 
 @cache
-def composed(*words: str) -> DictConfig:
-    """Of words that choose groups; composing is slow."""
+def composed(*overrides: str) -> DictConfig:
+    """A config with overrides that choose groups; composing is slow."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", ["run_dir=somewhere", *words])
+        return compose("config", ["run_dir=somewhere", *overrides])
 
 
-def changed(*words: str, base: DictConfig | None = None) -> DictConfig:
-    """The default config with `key=value` words, whose values are written as in a yaml file."""
+def changed(*overrides: str, base: DictConfig | None = None) -> DictConfig:
+    """The default config with `key=value` overrides, whose values are written as in a yaml file."""
     cfg = copy.deepcopy(base or composed())
-    for word in words:
-        key, _, value = word.partition("=")
+    for override in overrides:
+        key, _, value = override.partition("=")
         OmegaConf.update(cfg, key, yaml.safe_load(value), merge=False, force_add=True)
     return cfg
 
 
 @pytest.mark.parametrize(
-    "word",
+    "override",
     [
         "seed=abc", "seed=null", "seed=1.5", "seed=-1", "seed=true", "fold=abc", "fold=-1",
         "epochs=0", "epochs=-1", "epochs=1.5", "epochs=abc", "epochs={}", "epochs={train: 0}",
@@ -61,33 +61,33 @@ def changed(*words: str, base: DictConfig | None = None) -> DictConfig:
         f"{STAGE}.optimizer.lr=abc", f"{STAGE}.optimizer.lr=-1", f"{STAGE}.optimizer.momentum=abc",
     ],
 )  # fmt: skip
-def test_a_value_that_cannot_be_is_refused(word: str) -> None:
+def test_a_value_that_cannot_be_is_refused(override: str) -> None:
     base = composed("logger=wandb", "split=random", "dataset=image_folder")
     with pytest.raises(UserError) as refused:
-        validate.check(changed(word, base=base))
-    key = word.split("=")[0]
+        validate.check(changed(override, base=base))
+    key = override.split("=")[0]
     assert str(refused.value).startswith(f"{key}=") or f"{key}." in str(refused.value)
     assert str(refused.value).endswith(("?", "."))
 
 
 @pytest.mark.parametrize(
-    "word",
+    "override",
     [
         "trainer.devices=-1", "trainer.devices=auto", "trainer.devices=4", "trainer.precision=bf16-mixed",
         "epochs={train: 3}", "trainer.limit_train_batches=0.5", "trainer.deterministic=warn",
         "batch_size=1", "split.test=0.3", "dataset.head=[a, b]", "dataset.threads=3", "trainer.benchmark=null",
     ],
 )  # fmt: skip
-def test_what_is_possible_passes(word: str) -> None:
-    validate.check(changed(word, base=composed("split=random")))
+def test_what_is_possible_passes(override: str) -> None:
+    validate.check(changed(override, base=composed("split=random")))
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [["split=long_tailed", "dataset=manifest"], ["method=pcct", "~method.stages.first"], ["dataset=medmnist"]],
 )
-def test_groups_with_other_settings_pass(words: list[str]) -> None:
-    validate.check(composed(*words))
+def test_groups_with_other_settings_pass(overrides: list[str]) -> None:
+    validate.check(composed(*overrides))
     with pytest.raises(UserError, match=r"split\.inner\.folds=1"):
         validate.check(changed("split.inner.folds=1", base=composed("split=long_tailed", "dataset=manifest")))
 

@@ -13,7 +13,7 @@ OURS, NAMES = ("MEL", "NV", "AKIEC"), ("melanoma", "nevus", "actinic keratosis")
 def test_by_code_and_by_name_in_any_case():
     found = match(OURS, NAMES, ("nv", "Melanoma"), ("Nevus", "Melanoma"))
     assert found.targets.tolist() == [1, 0]
-    assert found.described == {"MEL": ["Melanoma"], "NV": ["nv"]}
+    assert found.assigned == {"MEL": ["Melanoma"], "NV": ["nv"]}
 
 
 def test_a_map_comes_before_codes():

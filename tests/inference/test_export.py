@@ -47,10 +47,10 @@ def run_file(form: str, file: Path, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("words", [*heads().values(), "backbone.name=test_vit image_size=160"])
+@pytest.mark.parametrize("overrides", [*heads().values(), "backbone.name=test_vit image_size=160"])
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
-def test_every_head_gives_the_probabilities_of_predict(form, words, tmp_path):
-    run = untrained(tmp_path / "run", *words.split())
+def test_every_head_gives_the_probabilities_of_predict(form, overrides, tmp_path):
+    run = untrained(tmp_path / "run", *overrides.split())
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(encoded(picture(number, 40, 50), "PNG"))
     files = sorted(tmp_path.glob("*.png"))
@@ -73,8 +73,8 @@ def test_all_heads_are_found():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    words = ["dataset.fit=crop", "dataset.cache_scale=1.5", "evaluation.crop=false"]
-    return untrained(tmp_path_factory.mktemp("run"), *words)
+    overrides = ["dataset.fit=crop", "dataset.cache_scale=1.5", "evaluation.crop=false"]
+    return untrained(tmp_path_factory.mktemp("run"), *overrides)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["method=erm"],
         ["method=erm", "dataset.cache_budget_gb=0", "dataset.fit=crop", "dataset.cache_scale=1.3"],
@@ -39,14 +39,14 @@ def run(tmp_path_factory) -> Path:
         ["method=erm", "pixels.mean=[0.9,0.5,0.1]", "pixels.std=[0.1,0.2,0.3]", "pixels.interpolation=bicubic"],
     ],
 )
-def test_predictions_of_the_test_part_are_those_of_the_run(words, tmp_path):
-    folder, root = trained(tmp_path, *words)
+def test_predictions_of_the_test_part_are_those_of_the_run(overrides, tmp_path):
+    folder, root = trained(tmp_path, *overrides)
     expected = pd.read_parquet(folder / "predictions.parquet")
     table = Predictor(folder, device="cpu", batch_size=7, threads=3)([root / image for image in expected["image"]])
     assert np.abs(table[PROBABILITIES].to_numpy() - expected[PROBABILITIES].to_numpy()).max() < 1e-5
     assert table["predicted"].tolist() == expected["predicted"].tolist()
     assert table["image"].tolist() == [str(root / image) for image in expected["image"]]
-    assert ("distance" in table) == ("method=pcct" in words)
+    assert ("distance" in table) == ("method=pcct" in overrides)
 
 
 def test_a_run_whose_images_were_kept_as_jpegs_has_other_pixels(tmp_path):
@@ -77,26 +77,27 @@ def test_columns_and_what_they_hold(run, tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "words", ["method=pcct", "method=decoupling_ncm", "method=decoupling_ncm method.network.classifier.metric=cosine"]
+    "overrides",
+    ["method=pcct", "method=decoupling_ncm", "method=decoupling_ncm method.network.classifier.metric=cosine"],
 )
-def test_distance_is_that_to_the_predicted_centre(words, tmp_path):
+def test_distance_is_that_to_the_predicted_centre(overrides, tmp_path):
     for number in range(5):
         (tmp_path / f"{number}.png").write_bytes(encoded(picture(number, 40, 50), "PNG"))
     files = sorted(tmp_path.glob("*.png"))
-    folder = untrained(tmp_path / "run", *words.split())
+    folder = untrained(tmp_path / "run", *overrides.split())
     predictor = Predictor(folder, device="cpu")
     table, network = predictor(files), ltmed.load(folder)
     head: Any = network.classifier
     preprocessing = predictor.preprocessing
-    centres = head.centres if "pcct" in words else head.means
-    if "cosine" in words:
+    centres = head.centres if "pcct" in overrides else head.means
+    if "cosine" in overrides:
         centres = centres / centres.norm(dim=1, keepdim=True)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     for file, row in zip(files, table.to_dict("records"), strict=True):
         pixels = torch.from_numpy(preprocessing(file.read_bytes())).permute(2, 0, 1) / 255
         embedding = network.encoder(((pixels - mean) / std)[None])[0]
-        embedding = head.embed(embedding) if "pcct" in words else embedding - head.centre
-        if "ncm" in words:
+        embedding = head.embed(embedding) if "pcct" in overrides else embedding - head.centre
+        if "ncm" in overrides:
             embedding = embedding / embedding.norm()
         distances = [float((embedding - centre).norm()) for centre in centres]
         assert row["distance"] == pytest.approx(min(distances), rel=1e-4)

@@ -134,14 +134,14 @@ def test_commands_have_the_option(clean: Path, tmp_path: Path) -> None:
     run = sent(clean, tmp_path, "backbone.extra", {"_target_": NAME})
     image = tmp_path / "a.png"
     cv2.imwrite(str(image), np.zeros((40, 40, 3), np.uint8))
-    for command, words in (
+    for command, overrides in (
         (predict_command.command, [str(run), str(image)]),
         (export_command.command, [str(run), "--format", "torch", "--output", str(tmp_path / "m.pt")]),
     ):
-        refused = CliRunner().invoke(command, words)
+        refused = CliRunner().invoke(command, overrides)
         assert isinstance(refused.exception, UntrustedTargetError)
         assert not RAN
-        CliRunner().invoke(command, [*words, "--trust"])
+        CliRunner().invoke(command, [*overrides, "--trust"])
         assert RAN
         RAN.clear()
     assert any(option.name == "trust" for option in plot_command.command.params)

@@ -100,7 +100,7 @@ def test_an_unknown_artifact_is_refused_before_anything_is_sent(tmp_path, no_acc
 def test_a_card_that_cannot_be_made_is_a_warning_and_no_artifact(tmp_path, monkeypatch):
     import importlib
 
-    from ltmed.logging.wandb_artifacts import made
+    from ltmed.logging.wandb_artifacts import artifacts_of
     from ltmed.plots.run import card_figures
 
     def fails(*_: object) -> None:
@@ -109,4 +109,7 @@ def test_a_card_that_cannot_be_made_is_a_warning_and_no_artifact(tmp_path, monke
     monkeypatch.setattr(card_figures, "write_html", fails)
     with pytest.warns(UserWarning, match="no such class"):
         importlib.import_module("ltmed.train")._write_card(tmp_path, {})
-    assert list(made(tmp_path, {"method": {"stages": {"train": {"keep": "best"}}}}, {"run": {}}, ["card"], "id")) == []
+    assert (
+        list(artifacts_of(tmp_path, {"method": {"stages": {"train": {"keep": "best"}}}}, {"run": {}}, ["card"], "id"))
+        == []
+    )

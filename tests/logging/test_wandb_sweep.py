@@ -21,10 +21,12 @@ def documented() -> dict[str, Any]:
 def command(sweep: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
     """As `wandb agent` makes it of the settings that the server has chosen."""
     utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
-    words = utils.create_sweep_command(list(sweep["command"]))
+    overrides = utils.create_sweep_command(list(sweep["command"]))
     known = utils.create_sweep_command_args({"args": {name: {"value": value} for name, value in chosen.items()}})
     known |= {"env": ["/usr/bin/env"]}
-    return [part for word in words for part in (known[word[2:-1]] if word.startswith("${") else [word])]
+    return [
+        part for override in overrides for part in (known[override[2:-1]] if override.startswith("${") else [override])
+    ]
 
 
 def test_an_agents_command_is_an_ordinary_run():

@@ -68,9 +68,9 @@ def write(
     folder.mkdir(parents=True)
     cfg = config(method, fold, seed, **(settings or {}))
     OmegaConf.save(OmegaConf.create(cfg), folder / "config.yaml")
-    words = [f"method={method}", f"dataset={dataset}", "dataset.root=/data", f"fold={fold}", f"seed={seed}"]
-    words += [] if overrides == "default" else overrides.split(",")
-    write_facts(folder, cfg, words, folder.relative_to(runs).as_posix())
+    arguments = [f"method={method}", f"dataset={dataset}", "dataset.root=/data", f"fold={fold}", f"seed={seed}"]
+    arguments += [] if overrides == "default" else overrides.split(",")
+    write_facts(folder, cfg, arguments, folder.relative_to(runs).as_posix())
     if not finished:
         return Run(folder, {})
     images = images if images is not None else [f"f{fold}/{n}.png" for n in range(len(labels))]

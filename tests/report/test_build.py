@@ -177,8 +177,8 @@ def test_unfinished_runs_are_missing_with_their_commands(tmp_path):
     alone = write(tmp_path, "proco", seed=0, finished=False)
     table = from_runs([done], [half.path, alone.path])
     start = f"ltmed train method={{}} dataset=toy dataset.root=/data{{}} runs={tmp_path} fold=0 seed={{}}"
-    words = " epochs=5 method.stages.train.optimizer.lr=1e-3"
-    assert table.cells["erm", table.columns[0]].missing == (start.format("erm", words, 1),)
+    arguments = " epochs=5 method.stages.train.optimizer.lr=1e-3"
+    assert table.cells["erm", table.columns[0]].missing == (start.format("erm", arguments, 1),)
     assert table.cells["proco", table.columns[0]].missing == tuple(start.format("proco", "", s) for s in (0, 1))
 
 

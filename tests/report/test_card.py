@@ -43,10 +43,10 @@ def test_its_figures_are_those_of_the_run(run):
     overall, by_class = _section(run, "Performance").grids
     cells = dict(overall.rows)
     test = run.metrics["test"]
-    for name, words in (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")):
+    for name, title in (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")):
         low, high = test["intervals"]["scalars"][name]
-        assert cells[words][0].text == f"{100 * test['scalars'][name]:.1f}"
-        assert cells[words][0].small == f"[{100 * low:.1f}, {100 * high:.1f}]"
+        assert cells[title][0].text == f"{100 * test['scalars'][name]:.1f}"
+        assert cells[title][0].small == f"[{100 * low:.1f}, {100 * high:.1f}]"
     assert [row for row, _ in by_class.rows] == run.classes
     assert [cells[1].text for _, cells in by_class.rows] == [f"{100 * one['recall']:.1f}" for one in test["per_class"]]
 
@@ -150,10 +150,12 @@ def test_pages(run, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [(["nowhere"], "not the folder of a run"), (["RUN", "-o", "card.pdf"], "neither .html nor .md")],
 )
-def test_mistakes_end_in_one_line(run, capsys, tmp_path, monkeypatch, words, message):
+def test_mistakes_end_in_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert message in refused(capsys, "card", *(str(run.path) if word == "RUN" else word for word in words))
+    assert message in refused(
+        capsys, "card", *(str(run.path) if argument == "RUN" else argument for argument in arguments)
+    )
     assert not Path("card.pdf").exists()

@@ -22,9 +22,9 @@ def runs(tmp_path):
     return folder
 
 
-def refused(capsys, *words) -> str:
+def refused(capsys, *arguments) -> str:
     with pytest.raises(SystemExit) as ended:
-        main(["report", *map(str, words)])
+        main(["report", *map(str, arguments)])
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")

@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from ltmed.evaluation.bootstrap import draw
-from ltmed.report.paired import Paired, PairedBootstrap, score_resamples
+from ltmed.report.paired import PairedBootstrap, PairedDifference, score_resamples
 from tests.report.factory import CLASSES, LABELS, write
 
 THIRTY = list("AAAAAAAAAAAABBBBBBBBBBBBCCCCCC")
@@ -20,9 +20,9 @@ def guesses(rng: np.random.Generator, right: float) -> list[str]:
     return [one if rng.random() < right else str(rng.choice(CLASSES)) for one in THIRTY]
 
 
-def compare(row, other, metric="balanced_accuracy", **further) -> Paired:
+def compare(row, other, metric="balanced_accuracy", **further) -> PairedDifference:
     found = PairedBootstrap(other, metric, **further)(row)
-    assert isinstance(found, Paired)
+    assert isinstance(found, PairedDifference)
     return found
 
 

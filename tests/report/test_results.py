@@ -85,11 +85,11 @@ def test_other_files_are_refused(text, tmp_path):
         report_csv.document_of_results(file)
 
 
-@pytest.mark.parametrize("words", ["--metric mcc", "--reference erm", "--format csv", "--scale smoke"])
-def test_what_needs_the_runs_is_refused(words, table, tmp_path, capsys):
+@pytest.mark.parametrize("arguments", ["--metric mcc", "--reference erm", "--format csv", "--scale smoke"])
+def test_what_needs_the_runs_is_refused(arguments, table, tmp_path, capsys):
     file = tmp_path / "results.csv"
     file.write_text(report_csv.render_results(table))
     with pytest.raises(SystemExit) as ended:
-        main(["report", str(file), *words.split()])
+        main(["report", str(file), *arguments.split()])
     assert ended.value.code == 2
     assert "needs the runs" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_signed_rank_counts_folds_once(tmp_path):
     a = {(f, s): 0.6 + f / 100 + s / 1000 for f in range(5) for s in range(3)}
     b = {(f, s): 0.5 for f in range(5) for s in range(3)}
     found = signed_rank(repeated(tmp_path, "a", a), repeated(tmp_path, "b", b), METRIC)
-    assert (found.p, found.least) == pytest.approx((2 / 2**5, 2 / 2**5)), "all five: the least that five can have"
+    assert (found.p, found.smallest_p) == pytest.approx((2 / 2**5, 2 / 2**5)), "all five: the least that five can have"
     assert (found.pairs, found.differing, found.over) == (5, 5, "folds")
     fewer = signed_rank(repeated(tmp_path / "c", "a", {k: v for k, v in a.items() if k[0] < 4}), [], METRIC)
     assert (fewer.p, fewer.pairs) == (None, 0)

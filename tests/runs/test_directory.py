@@ -23,8 +23,8 @@ CFG = OmegaConf.create(
 )
 
 
-def named(*words: str) -> str:
-    return str(run_dir_name("phantom", "erm", 1, 0, words))
+def named(*overrides: str) -> str:
+    return str(run_dir_name("phantom", "erm", 1, 0, overrides))
 
 
 def test_name_is_readable_and_in_the_order_of_the_alphabet() -> None:
@@ -106,10 +106,10 @@ def test_a_fingerprint_is_of_what_is_computed() -> None:
 
 def test_a_job_of_a_sweep_has_the_folder_of_the_plain_command() -> None:
     """Hydra's sweeper writes values anew: of 1e-3 the job sees 0.001, of false False."""
-    words = ["a=1e-3", "b=false", "c=0.10", "d={x:1,y:2}", "e=null", "+f=[1,2]", "g='a b'", "h=a/b"]
+    overrides = ["a=1e-3", "b=false", "c=0.10", "d={x:1,y:2}", "e=null", "+f=[1,2]", "g='a b'", "h=a/b"]
     parser = OverridesParser.create()
-    swept = [f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in map(parser.parse_override, words)]
-    assert swept != words
-    assert named(*swept) == named(*words)
+    swept = [f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in map(parser.parse_override, overrides)]
+    assert swept != overrides
+    assert named(*swept) == named(*overrides)
     assert named("a=1e-3") != named("a=1e-2")
     assert named("~method.stages.second") == named("~method.stages.second")

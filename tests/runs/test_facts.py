@@ -16,14 +16,14 @@ from ltmed.runs.job import Job
 
 def job(runs: Path, method: str = "erm", *overrides: str, **settings: object) -> Job:
     """A small job in the folder of its command."""
-    words = (f"method={method}", "dataset=toy", f"runs={runs}", *overrides)
+    arguments = (f"method={method}", "dataset=toy", f"runs={runs}", *overrides)
     name = ",".join(sorted(overrides)) or "default"
     cfg = {
         "seed": 0, "fold": 1, "runs": str(runs), "run_dir": str(runs / "toy" / method / name / "fold1-seed0"),
         "split": {"seed": 3, "folds": 5, "inner": {"seed": 4}}, "method": {"name": method, "stages": {"a": {"lr": 1}}},
         **settings,
     }  # fmt: skip
-    return Job.of(frozen(cfg), words, {"dataset": "toy", "split": "long_tailed", "method": method}, ["loss"])
+    return Job.of(frozen(cfg), arguments, {"dataset": "toy", "split": "long_tailed", "method": method}, ["loss"])
 
 
 def begun(*given: object, **settings: object) -> Job:

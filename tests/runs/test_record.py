@@ -155,10 +155,10 @@ def test_json_keeps_number_lists_on_a_line_and_leaves_names_alone():
 
 
 def test_git_state(tmp_path):
-    def git(*words):
+    def git(*overrides):
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
         return subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True, text=True
+            ["git", "-C", str(tmp_path), *identity, *overrides], check=True, capture_output=True, text=True
         )
 
     package = tmp_path / "package"

@@ -17,7 +17,7 @@ STUDIES = [name for name in catalogue.names() if catalogue.load(name).axis is no
 
 
 @pytest.mark.parametrize(
-    ("pattern", "name", "place"),
+    ("pattern", "name", "point"),
     [
         ("R={x}", "R=1000", (1000.0, "")),
         ("R={x}", "R=1e-4", (1e-4, "")),
@@ -30,8 +30,8 @@ STUDIES = [name for name in catalogue.names() if catalogue.load(name).axis is no
         ("m {x}", "m -0.5", (-0.5, "")),
     ],
 )
-def test_numbers_are_read_from_names(pattern, name, place):
-    assert Axis.read({"row": pattern}, "f").place(name) == place
+def test_numbers_are_read_from_names(pattern, name, point):
+    assert Axis.read({"row": pattern}, "f").point(name) == point
 
 
 def test_the_label_is_the_pattern_without_its_number_if_it_is_not_given():
@@ -60,7 +60,7 @@ def test_the_number_is_that_of_a_setting(name):
     axis = study.axis
     assert axis is not None
     names = study.rerun if axis.along == "row" else list(study.columns)
-    placed = {one: place for one in names if (place := axis.place(one))}
+    placed = {one: place for one in names if (place := axis.point(one))}
     assert len(placed) > 2
     lines = {line for _, line in placed.values()} if axis.along == "row" else set(study.rerun)
     for line in itertools.islice(sorted(lines), 2):

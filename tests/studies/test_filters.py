@@ -1,4 +1,4 @@
-"""The words after a study's name choose cells as run.py does, and missing cells come with commands that make them."""
+"""Overrides after a study's name choose cells as run.py does, and missing cells come with commands that make them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def missing(found: Table) -> list[str]:
 
 def as_run_py_has_it(command: str) -> tuple[list[str], Path]:
     """The overrides of the one job that a command is, and its folder."""
-    python, run, *words = shlex.split(command)
+    python, run, *overrides = shlex.split(command)
     assert (python, run) == ("ltmed", "train")
-    plain, _ = for_hydra(words)
+    plain, _ = for_hydra(overrides)
     return plain, job_of(plain).run_dir
 
 
@@ -38,9 +38,9 @@ def only_cell(name: str, scale: str | None, row: str, *further: str) -> Repetiti
 def test_the_command_of_a_missing_cell_makes_it_where_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LTMED_DATA", "/my data")
     (command,) = missing(table("lmd/table1", None, ["row='LMD w/o VFC'", "runs=/else where", "logger=wandb"]))
-    words, folder = as_run_py_has_it(command)
-    assert "dataset.root='/my data/hyper_kvasir'" in words
-    assert "logger=wandb" in words
+    overrides, folder = as_run_py_has_it(command)
+    assert "dataset.root='/my data/hyper_kvasir'" in overrides
+    assert "logger=wandb" in overrides
     assert folder == only_cell("lmd/table1", None, "LMD w/o VFC", "runs=/else where").run_dir
     assert folder.is_relative_to("/else where")
 
@@ -78,7 +78,7 @@ def test_filters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("override", "said"),
     [
         ("row=CD", "has no row 'CD'. Did you mean"),
         ("column=kvasir", "Did you mean 'hyper_kvasir'"),
@@ -90,9 +90,9 @@ def test_filters() -> None:
         ("row='", "cannot be read"),
     ],
 )
-def test_words_that_a_study_does_not_take(word: str, said: str) -> None:
+def test_words_that_a_study_does_not_take(override: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        table("lmd/table1", None, [word])
+        table("lmd/table1", None, [override])
 
 
 def test_a_setting_that_does_not_exist_is_refused() -> None:
@@ -122,7 +122,7 @@ def test_values_of_a_word() -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["row='a b'", "plain=1", "row='it''s'", 'x="$HOME"', "x='$(ls)!'", 'x="a\'b"', "x=a b"]
+    "override", ["row='a b'", "plain=1", "row='it''s'", 'x="$HOME"', "x='$(ls)!'", 'x="a\'b"', "x=a b"]
 )
-def test_a_line_for_a_shell_is_the_same_words(word: str) -> None:
-    assert shlex.split(shell(["python", word])) == ["python", word]
+def test_a_line_for_a_shell_is_the_same_words(override: str) -> None:
+    assert shlex.split(shell(["python", override])) == ["python", override]

@@ -75,7 +75,7 @@ def names(candidates) -> list[str]:
 
 def test_with_time_enough_every_candidate_is_probed_and_the_best_win(tmp_path):
     world = World(tmp_path)
-    probes, short, long = world.search(2000).go()
+    probes, short, long = world.search(2000).run_all()
     first = [t for t in world.ran if t.rung.name == "probes" and t.repetition == 0]
     second = [t for t in world.ran if t.rung.name == "probes" and t.repetition == 1]
     assert len({t.candidate for t in first}) == len(first) == EVERY
@@ -87,7 +87,7 @@ def test_with_time_enough_every_candidate_is_probed_and_the_best_win(tmp_path):
 
 
 def test_less_may_be_better(tmp_path):
-    *_, long = World(tmp_path).search(2000, maximise=False).go()
+    *_, long = World(tmp_path).search(2000, maximise=False).run_all()
     assert names(long.order)[0] == "c, plain"
 
 
@@ -95,7 +95,7 @@ def test_less_may_be_better(tmp_path):
 @pytest.mark.parametrize("epoch", [0.3, 2.0, 8.0])
 def test_the_budget_holds(tmp_path, total, epoch):
     world = World(tmp_path, epoch=epoch)
-    standings = world.search(total).go()
+    standings = world.search(total).run_all()
     assert world.now <= total
     assert standings[0].order
     trained = [one for one in standings[1:] if one.values]
@@ -105,21 +105,21 @@ def test_the_budget_holds(tmp_path, total, epoch):
 
 
 def test_longer_epochs_are_noticed_and_fewer_are_trained(tmp_path):
-    quick = World(tmp_path / "quick", epoch=0.5).search(700).go()
-    slow = World(tmp_path / "slow", epoch=8.0).search(700).go()
+    quick = World(tmp_path / "quick", epoch=0.5).search(700).run_all()
+    slow = World(tmp_path / "slow", epoch=8.0).search(700).run_all()
     assert quick[1].epochs > slow[1].epochs or len(quick[1].order) > len(slow[1].order)
     assert quick[2].epochs > slow[2].epochs
 
 
 def test_what_a_rung_leaves_over_goes_to_the_next(tmp_path):
-    cheap = World(tmp_path / "cheap", probe=0.1, overhead=0.1).search(1000).go()
-    dear = World(tmp_path / "dear", probe=4, overhead=0.1).search(1000).go()
+    cheap = World(tmp_path / "cheap", probe=0.1, overhead=0.1).search(1000).run_all()
+    dear = World(tmp_path / "dear", probe=4, overhead=0.1).search(1000).run_all()
     assert cheap[1].epochs >= dear[1].epochs
     assert cheap[2].epochs > dear[2].epochs
 
 
 def test_a_budget_that_is_too_short_leaves_rungs_out_and_says_so(tmp_path):
-    probes, short, long = World(tmp_path, epoch=60).search(200).go()
+    probes, short, long = World(tmp_path, epoch=60).search(200).run_all()
     assert probes.order
     assert not short.values
     assert not long.values
@@ -129,7 +129,7 @@ def test_a_budget_that_is_too_short_leaves_rungs_out_and_says_so(tmp_path):
 
 def test_probes_that_do_not_fit_are_named_and_singles_come_before_combinations(tmp_path):
     world = World(tmp_path, probe=3, overhead=1)
-    probes, *_ = world.search(200).go()
+    probes, *_ = world.search(200).run_all()
     singles = {one.candidate for one in world.ran if one.rung.name == "probes" and one.repetition == 0}
     assert probes.unfinished
     assert not set(probes.unfinished) & set(probes.values)
@@ -140,7 +140,7 @@ def test_probes_that_do_not_fit_are_named_and_singles_come_before_combinations(t
 def test_a_candidate_that_is_refused_is_left_out_with_its_combinations(tmp_path):
     world = World(tmp_path)
     world.refuses = {"b"}
-    probes, short, long = world.search(2000).go()
+    probes, short, long = world.search(2000).run_all()
     assert names(probes.refused) == ["b, plain"]
     assert not any("b" in one.label.split(", ") for one in (*probes.order, *short.order, *long.order))
     assert names(long.order)[0] == "a, x"
@@ -150,20 +150,20 @@ def test_errors_of_the_reference_end_the_search(tmp_path):
     world = World(tmp_path)
     world.refuses = {"ce"}
     with pytest.raises(UserError):
-        world.search(2000).go()
+        world.search(2000).run_all()
 
 
 @pytest.mark.parametrize("stop", [0, 1, 9, 24, 26, 30, 33])
 def test_a_stopped_search_goes_on_and_ends_alike(tmp_path, stop):
     whole = World(tmp_path / "whole")
-    expected = whole.search(2000).go()
+    expected = whole.search(2000).run_all()
     world = World(tmp_path / "parts")
     world.stop_after = stop
     with pytest.raises(KeyboardInterrupt):
-        world.search(2000).go()
+        world.search(2000).run_all()
     assert world.saved.spent == world.now
     world.stop_after = None
-    found = world.search(2000, world.saved).go()
+    found = world.search(2000, world.saved).run_all()
     assert [t.key for t in world.ran] == [t.key for t in whole.ran]
     assert [(one.epochs, one.order, one.values) for one in found] == [
         (one.epochs, one.order, one.values) for one in expected
@@ -172,9 +172,9 @@ def test_a_stopped_search_goes_on_and_ends_alike(tmp_path, stop):
 
 def test_a_finished_search_runs_nothing_again(tmp_path):
     world = World(tmp_path, probe=3)
-    first = world.search(300).go()
+    first = world.search(300).run_all()
     ran = len(world.ran)
-    again = world.search(300, world.saved).go()
+    again = world.search(300, world.saved).run_all()
     assert len(world.ran) == ran
     assert [(one.epochs, one.order, one.note == "") for one in again] == [
         (one.epochs, one.order, one.note == "") for one in first
@@ -185,10 +185,10 @@ def test_a_run_whose_folder_is_gone_is_run_again(tmp_path):
     world = World(tmp_path)
     world.stop_after = 5
     with pytest.raises(KeyboardInterrupt):
-        world.search(2000).go()
+        world.search(2000).run_all()
     (Path(world.saved.outcomes["probes/ce, plain/0"].folder) / METRICS).unlink()
     world.stop_after = None
-    world.search(2000, world.saved).go()
+    world.search(2000, world.saved).run_all()
     assert [t.key for t in world.ran].count("probes/ce, plain/0") == 2
 
 
@@ -207,7 +207,7 @@ def test_repetitions_that_not_all_have_are_not_compared(tmp_path):
 
     search = world.search(1000)
     search._run = run
-    last = next(one for one in reversed(search.go()) if one.values)
+    last = next(one for one in reversed(search.run_all()) if one.values)
     assert sorted(len(values) for values in last.values.values()) == [1] * (len(last.values) - 1) + [2]
     assert len(last.values[REFERENCE]) == 2
     assert last.compared == 1

@@ -20,8 +20,8 @@ LR = "method.stages.train.optimizer.lr"
 
 @pytest.mark.slow
 def test_a_trial_that_diverges_does_not_end_the_search(tiny: list[str], tmp_path: Path) -> None:
-    words = [*SEARCH, "hydra.sweeper.n_trials=3", f"{LR}=choice(1e30,0.01)", *tiny]
-    done = ok(run_command(*words, cwd=tmp_path))
+    overrides = [*SEARCH, "hydra.sweeper.n_trials=3", f"{LR}=choice(1e30,0.01)", *tiny]
+    done = ok(run_command(*overrides, cwd=tmp_path))
     best = yaml.safe_load((tmp_path / "runs" / "optimization_results.yaml").read_text())
     assert best["best_params"] == {LR: 0.01}
     reported = [line for line in done.err.splitlines() if line.startswith("error: ")]

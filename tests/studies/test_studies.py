@@ -35,8 +35,8 @@ FIGURES = 989
 SMALL = {"train": (24, 12, 8, 6, 5, 4, 4), "val": (2,) * 7, "test": (3,) * 7}
 
 
-def method_of(words: str) -> str | None:
-    return choice(words.split(), "method")
+def method_of(overrides: str) -> str | None:
+    return choice(overrides.split(), "method")
 
 
 def figures(paper: str) -> list[dict[str, str]]:
@@ -82,8 +82,12 @@ def test_a_figure_of_each_kind() -> None:
 
 def test_every_method_of_a_row_exists() -> None:
     studies = [load(name) for name in STUDIES]
-    rows = {row: f"{study.shared} {words}" for study in studies for row, words in study.rows.items() if words}
-    missing = {method_of(words): row for row, words in rows.items() if method_of(words) not in METHODS + PRESETS}
+    rows = {
+        row: f"{study.shared} {overrides}" for study in studies for row, overrides in study.rows.items() if overrides
+    }
+    missing = {
+        method_of(overrides): row for row, overrides in rows.items() if method_of(overrides) not in METHODS + PRESETS
+    }
     assert not missing
 
 
@@ -118,7 +122,7 @@ def test_cells_are_the_plain_runs_that_they_name(paper: str) -> None:
 
 
 def test_every_cell_of_every_study_is_a_run_at_the_scale_smoke() -> None:
-    """All have words; those are composed whose settings outside of the method may have gone with the shared words.
+    """All have overrides; cells with settings outside of the method, which shared overrides may lack, are composed.
 
     What rows set in their methods, and that there are these methods, is the same at the paper's size: see above.
     """
@@ -129,13 +133,13 @@ def test_every_cell_of_every_study_is_a_run_at_the_scale_smoke() -> None:
     assert len(cells) > 100
     seen: set[tuple[str, str]] = set()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for words in sorted(cells, key=lambda words: (-len(words), words)):
-            method = str(choice(words, "method"))
-            others = [word for word in words if not setting(word).lstrip("+~").startswith("method")]
-            parts = {(method, setting(word)) if "." in setting(word) else ("", word) for word in others}
+        for arguments in sorted(cells, key=lambda arguments: (-len(arguments), arguments)):
+            method = str(choice(arguments, "method"))
+            others = [argument for argument in arguments if not setting(argument).lstrip("+~").startswith("method")]
+            parts = {(method, setting(argument)) if "." in setting(argument) else ("", argument) for argument in others}
             if not parts <= seen:
                 seen |= parts
-                assert compose("config", list(words)).backbone
+                assert compose("config", list(arguments)).backbone
 
 
 def test_a_cell_in_two_tables_is_one_run() -> None:
@@ -159,17 +163,20 @@ def test_a_cell_in_two_tables_is_one_run() -> None:
     assert run("pcct/table3", "PCCT", "skin198", fold="2") == run("pcct/table5", "PCCT", "resnet50", fold="2")
     assert run("pcct/table3", "PCCT", "skin7") == run("pcct/table6", "Two-stage (PCCT)", "skin7")
     assert run("aduni/table1", "AdUni", "isic2018") == run("aduni/table2", "alpha=1->0.01, w/o sampling", "isic2018")
-    words = next(c.overrides for c in load("proco/table2").cells() if c.repetition["seed"] == "3")
-    assert "split.seed=3" in words
+    arguments = next(c.overrides for c in load("proco/table2").cells() if c.repetition["seed"] == "3")
+    assert "split.seed=3" in arguments
 
 
 def test_the_last_of_words_about_one_key_counts() -> None:
     study = load("lmd/table1")
-    words = study.overrides("CE", "hyper_kvasir", {"fold": "0", "seed": "1"}, ["epochs=3", "trainer.devices=2"])
-    assert [word for word in words if word.startswith(("epochs", "seed"))] == ["epochs=3", "seed=1"]
+    arguments = study.overrides("CE", "hyper_kvasir", {"fold": "0", "seed": "1"}, ["epochs=3", "trainer.devices=2"])
+    assert [argument for argument in arguments if argument.startswith(("epochs", "seed"))] == ["epochs=3", "seed=1"]
     place = ("isic2019_lt_r500", {"fold": "0", "seed": "0"})
     small = [load("lmd/curve_r", "smoke").overrides(row, *place) for row in ("R=1000", "R=50000")]
-    assert [choice(words, "method.stages.calibrate.module.virtual_per_class") for words in small] == ["1000", "200"]
+    assert [choice(arguments, "method.stages.calibrate.module.virtual_per_class") for arguments in small] == [
+        "1000",
+        "200",
+    ]
 
 
 def test_jobs_of_a_study_are_its_cells() -> None:
@@ -180,9 +187,9 @@ def test_jobs_of_a_study_are_its_cells() -> None:
     for job, cell in zip(jobs, cells, strict=True):
         assert choice(job, "dataset.root") == f"'/my data/{choice(job, 'dataset')}'"
         assert (choice(job, "logger"), choice(job, "split.seed")) == ("wandb", "7")
-        shared = [word for word in cell.overrides if not word.startswith("split.seed")]
-        assert [word for word in job if word in shared] == shared
-        assert not {word for word in job if word.startswith(("row", "column", "data=", "+proco", "study"))}
+        shared = [argument for argument in cell.overrides if not argument.startswith("split.seed")]
+        assert [argument for argument in job if argument in shared] == shared
+        assert not {argument for argument in job if argument.startswith(("row", "column", "data=", "+proco", "study"))}
 
 
 def test_chosen_cells_with_swept_settings() -> None:
@@ -197,13 +204,13 @@ def test_chosen_cells_with_swept_settings() -> None:
 
 def test_any_setting_of_a_method_may_follow_a_study(tmp_path: Path) -> None:
     """It is no setting of the default method, which a sweep is composed from before its jobs."""
-    words = ["row=ProCo", "fold=0", "method.stages.train.module.queue_reduction=sum", f"runs={tmp_path}"]
-    assert for_hydra(["-m", "+ham10000=methods", *words])[0] == ["--multirun", words[-1]]
-    (job,) = jobs_of(["+ham10000=methods", *words])
+    overrides = ["row=ProCo", "fold=0", "method.stages.train.module.queue_reduction=sum", f"runs={tmp_path}"]
+    assert for_hydra(["-m", "+ham10000=methods", *overrides])[0] == ["--multirun", overrides[-1]]
+    (job,) = jobs_of(["+ham10000=methods", *overrides])
     made = job_of(job)
     assert made.cfg.method.stages.train.module.queue_reduction == "sum"
-    assert job_of(for_hydra(["+ham10000=methods", *words])[0]).run_dir == made.run_dir
-    filters = StudyFilters(words)
+    assert job_of(for_hydra(["+ham10000=methods", *overrides])[0]).run_dir == made.run_dir
+    filters = StudyFilters(overrides)
     (cell,) = filters.narrow(load("ham10000/methods")).cells(filters.further)
     assert cell.run_dir == made.run_dir
 
@@ -264,8 +271,8 @@ def test_sweep_fills_the_table_and_skips_what_is_done(small: list[str], tmp_path
     assert {file: file.stat().st_mtime_ns for file in written} == written
     assert again.out.count("Results are in") == 2
     assert " 1/1 " not in again.out
-    words = next(c.overrides for c in load("lmd/table1", "smoke").cells(small) if c.row == "CE")
-    plain = ok(run_command(*words, cwd=tmp_path))
+    arguments = next(c.overrides for c in load("lmd/table1", "smoke").cells(small) if c.row == "CE")
+    plain = ok(run_command(*arguments, cwd=tmp_path))
     assert str(found.cells["CE", "hyper_kvasir"].runs[0].path) in plain.out.replace("\n", "")
 
 

@@ -31,8 +31,8 @@ class Launched:
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         self.jobs = job_overrides
         ended = []
-        for words, error in zip(job_overrides, self.errors, strict=True):
-            ended.append(JobReturn(words, status=JobStatus.FAILED if error else JobStatus.COMPLETED))
+        for overrides, error in zip(job_overrides, self.errors, strict=True):
+            ended.append(JobReturn(overrides, status=JobStatus.FAILED if error else JobStatus.COMPLETED))
             ended[-1].return_value = error
         return ended
 
@@ -146,9 +146,9 @@ def test_a_folder_for_the_sweep_that_cannot_be_made(tiny: list[str], tmp_path: P
 
 @pytest.mark.slow
 def test_joblib_runs_jobs_in_processes_and_their_failures_are_said_once(tiny: list[str], tmp_path: Path) -> None:
-    words = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=erm", "fold=0,9", *tiny, "epochs=1")
+    overrides = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=erm", "fold=0,9", *tiny, "epochs=1")
     # Not from the fork server: joblib's processes outlive a sweep, and only a whole interpreter ends them at its end.
-    command = [sys.executable, str(ROOT / "run.py"), *words]
+    command = [sys.executable, str(ROOT / "run.py"), *overrides]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2, done.stderr
@@ -163,7 +163,7 @@ def test_joblib_runs_jobs_in_processes_and_their_failures_are_said_once(tiny: li
 def test_optuna_searches_a_setting_of_a_cell(tiny: list[str], tmp_path: Path) -> None:
     import yaml
 
-    small = [word for word in tiny if not word.startswith(("dataset=", "image_size=", "backbone="))]
+    small = [override for override in tiny if not override.startswith(("dataset=", "image_size=", "backbone="))]
     search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "hydra.sweeper.direction=maximize")
     cell = ("+ham10000=methods", "row=ERM", "image_size=32", "epochs=1")
     lr = "method.stages.train.optimizer.lr=interval(0.01,0.02)"

@@ -24,20 +24,20 @@ def probabilities(runs: Path) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["method=erm", "loss=balanced_softmax", "sampler=class_balanced"],
         ["method=decoupling"],
         ["method=pcct"],
         ["method=probe"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda overrides: overrides[0],
 )
 def test_kept_features_give_what_the_encoder_gives_in_every_step(
-    words: list[str], tiny: list[str], tmp_path: Path
+    overrides: list[str], tiny: list[str], tmp_path: Path
 ) -> None:
     for cache in ("true", "false"):
-        ltmed.train([*tiny, *PLAIN, *words, "epochs=2", f"features.cache={cache}", f"runs={tmp_path / cache}"])
+        ltmed.train([*tiny, *PLAIN, *overrides, "epochs=2", f"features.cache={cache}", f"runs={tmp_path / cache}"])
     kept, computed = probabilities(tmp_path / "true"), probabilities(tmp_path / "false")
     assert np.abs(kept - computed).max() < 1e-5
     assert kept.std(0).min() > 1e-4, "a head that looks at its features"
@@ -58,7 +58,7 @@ def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (["method=erm", "augment=weak", "backbone.freeze=true"], "features.views=4"),
         (["method=proco", *PLAIN], "two views"),
@@ -67,15 +67,17 @@ def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tm
         (["method=lmd", "backbone.freeze=true", "features.views=2"], "e_step=false"),
     ],
 )  # fmt: skip
-def test_what_kept_features_cannot_do_is_refused(words: list[str], said: str, tiny: list[str], tmp_path: Path) -> None:
+def test_what_kept_features_cannot_do_is_refused(
+    overrides: list[str], said: str, tiny: list[str], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=said):
-        ltmed.train([*tiny, *words, "epochs=1"])
+        ltmed.train([*tiny, *overrides, "epochs=1"])
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["method=proco", "augment=weak", "features.views=2"],
         ["method=lmd", "features.views=2", "method.stages.calibrate.module.e_step=false",
@@ -84,8 +86,8 @@ def test_what_kept_features_cannot_do_is_refused(words: list[str], said: str, ti
         ["method=posthoc_logit_adjustment", "augment=none"],
         ["method=mixup", "features.cache=false"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda overrides: overrides[0],
 )  # fmt: skip
-def test_methods_on_a_frozen_encoder(words: list[str], tiny: list[str], tmp_path: Path) -> None:
-    ltmed.train([*tiny, "backbone.freeze=true", *words, "epochs=1"])
+def test_methods_on_a_frozen_encoder(overrides: list[str], tiny: list[str], tmp_path: Path) -> None:
+    ltmed.train([*tiny, "backbone.freeze=true", *overrides, "epochs=1"])
     assert np.isfinite(probabilities(tmp_path / "runs")).all()

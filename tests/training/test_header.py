@@ -44,14 +44,14 @@ main(["train", "method=proco", "dataset=phantom", "seed=3"])
 
 @pytest.mark.slow
 def test_a_run_says_what_it_is_and_where_it_is(tiny: list[str], tmp_path: Path) -> None:
-    words = [
+    overrides = [
         "method=decoupling",
         "epochs={represent:2,classify:1}",
         "method.stages.represent.batch_size=28",
         "batch_size=null",
     ]
-    words.append("method.stages.classify.batch_size=14")
-    done = ok(run_command(*tiny, *words, cwd=tmp_path, before=lines_all_the_time))
+    overrides.append("method.stages.classify.batch_size=14")
+    done = ok(run_command(*tiny, *overrides, cwd=tmp_path, before=lines_all_the_time))
     run = only_run(tmp_path / "runs")
     opening, folder, images, device, steps, *further = done.out.splitlines()
     assert opening == "run     decoupling on isic2018, fold 0, seed 0"
@@ -68,7 +68,7 @@ def test_a_run_says_what_it_is_and_where_it_is(tiny: list[str], tmp_path: Path) 
     # Of the frozen encoder, and of the end of training.
     assert "eval mode" not in done.err
     assert "Trainer" not in done.out + done.err
-    again = ok(run_command(*tiny, *words, cwd=tmp_path))
+    again = ok(run_command(*tiny, *overrides, cwd=tmp_path))
     assert "steps   " not in again.out
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

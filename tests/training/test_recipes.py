@@ -206,11 +206,11 @@ ALL = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_run_goes_on_as_if_never_stopped(name: str, tiny: list[str], tmp_path: Path) -> None:
-    words = [*tiny, "method=erm", "epochs=2", *ALL[name]]
-    straight = ltmed.train([*words, f"runs={tmp_path / 'straight'}"]).path
+    overrides = [*tiny, "method=erm", "epochs=2", *ALL[name]]
+    straight = ltmed.train([*overrides, f"runs={tmp_path / 'straight'}"]).path
     with stopped(1, 3):
-        ltmed.train(words)
-    run = ltmed.train(words).path
+        ltmed.train(overrides)
+    run = ltmed.train(overrides).path
     for file in ("best", "last"):
         assert_same_weights(weights(tmp_path / "straight", file), weights(tmp_path / "runs", file))
     assert (run / "metrics.csv").read_text() == (straight / "metrics.csv").read_text()
@@ -220,8 +220,8 @@ def test_a_run_goes_on_as_if_never_stopped(name: str, tiny: list[str], tmp_path:
 def test_a_batch_in_parts_takes_the_steps_of_the_whole(tiny: list[str], tmp_path: Path) -> None:
     """With a network without BatchNorm, whose statistics are those of a part."""
     for parts in (1, 2):
-        words = ["method=erm", "epochs=2", f"finetune.accumulate={parts}", f"runs={tmp_path / str(parts)}"]
-        ltmed.train([*tiny, "backbone=timm", "backbone.name=test_vit", *words])
+        overrides = ["method=erm", "epochs=2", f"finetune.accumulate={parts}", f"runs={tmp_path / str(parts)}"]
+        ltmed.train([*tiny, "backbone=timm", "backbone.name=test_vit", *overrides])
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     for key in one:
         assert torch.allclose(one[key].float(), two[key].float(), atol=1e-4), key
@@ -243,8 +243,8 @@ def test_adapters_are_merged_when_a_run_is_used(tiny: list[str], tiny_ham: Path)
 
 @pytest.mark.slow
 def test_a_stage_ends_early(tiny: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["method=erm", "epochs=30", "finetune.early_stopping=0", "method.stages.train.optimizer.lr=0"]
-    ltmed.train([*tiny, *words])
+    overrides = ["method=erm", "epochs=30", "finetune.early_stopping=0", "method.stages.train.optimizer.lr=0"]
+    ltmed.train([*tiny, *overrides])
     out = capsys.readouterr().out
     assert "train 2/30" in out
     assert "train 3/30" not in out

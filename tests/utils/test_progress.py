@@ -46,7 +46,7 @@ def test_without_a_terminal_the_bar_is_lines(
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith("decoding: 500 of 2,000, about ")
     assert first.endswith(" s left")
-    with progress.bar("decoding", 2000, wanted=False) as advance:
+    with progress.bar("decoding", 2000, show=False) as advance:
         advance(500)
         time.sleep(0.3)
     assert capsys.readouterr().err == ""

@@ -27,7 +27,7 @@ def alpha_curve(alpha: Sequence[float], title: str = "") -> Figure:
     """
     figure = style.new_figure(3.0)
     axes = figure.add_subplot()
-    marker = "o" if len(alpha) <= style.MOST_MARKED else None
+    marker = "o" if len(alpha) <= style.MAX_MARKED else None
     axes.plot(range(1, len(alpha) + 1), alpha, color=style.BLUE, marker=marker, ms=4)
     axes.set(xlabel="epoch", ylabel="alpha", ylim=(0, max(max(alpha), 1e-6) * 1.05), title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

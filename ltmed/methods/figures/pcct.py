@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ltmed.plots import style, titles
 from ltmed.plots.run.data import RunData
 
-MOST_NUMBERED = 15
+MAX_NUMBERED = 15
 """Classes up to which the cells have numbers."""
 
 
@@ -29,19 +29,19 @@ def distance_matrix(centres: np.ndarray, classes: Sequence[str], counts: Sequenc
 
     Args:
         centres: [K, E].
-        classes: K names, shown up to `style.MOST_NAMED` classes.
+        classes: K names, shown up to `style.MAX_NAMED` classes.
         counts: K training images, which give the order.
         title: above the figure.
     """
     order, number = style.by_size(counts), len(classes)
     centres = np.asarray(centres, dtype=float)[order]
     between = np.sqrt(np.square(centres[:, None] - centres).sum(-1))
-    side = min(9.0, 2.2 + 0.36 * number) if number <= style.MOST_NAMED else style.WIDTH
+    side = min(9.0, 2.2 + 0.36 * number) if number <= style.MAX_NAMED else style.WIDTH
     figure = style.new_figure(side, side + 1.2)
     axes = figure.add_subplot()
     image = axes.imshow(between, cmap="cividis", vmin=0, interpolation="nearest")
     figure.colorbar(image, ax=axes, label="distance", shrink=0.8, pad=0.02)
-    if number <= MOST_NUMBERED:
+    if number <= MAX_NUMBERED:
         for (row, column), value in np.ndenumerate(between):
             if row != column:
                 cell = axes.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=8, in_layout=False)

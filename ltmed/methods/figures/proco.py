@@ -33,7 +33,7 @@ def omega_per_class(
         title: above the figure.
     """
     order = style.by_size(counts)
-    named = len(classes) <= style.MOST_NAMED
+    named = len(classes) <= style.MAX_NAMED
     figure = style.new_figure(1.3 + 0.24 * len(order) if named else 4.0)
     axes = figure.add_subplot()
     handles = style.tier_handles(tiers, filled=named)

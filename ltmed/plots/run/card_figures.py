@@ -33,9 +33,9 @@ _WIDE = ("class_distribution", "recall_by_size", "operating_curves", "subgroups"
 
 
 def card_figures(run: Run, results: CardResults) -> dict[str, EmbeddedFigure]:
-    """Name -> figure, for all that `ltmed.report.card.FIGURES` places and the run has.
+    """Name -> figure, for all of `ltmed.report.card.FIGURES` that the run has.
 
-    A figure that cannot be plotted is a warning and stops no other.
+    A figure that cannot be plotted causes a warning and does not prevent others.
 
     Args:
         run: finished.
@@ -50,14 +50,14 @@ def card_figures(run: Run, results: CardResults) -> dict[str, EmbeddedFigure]:
     if single:
         metric = single[0]["metric"]
         overall = run.metrics["test"]["scalars"][metric]
-        shown = [report for report in single if report["metric"] == metric]
-        plots["subgroups"] = lambda: subgroups.forest(shown, overall)
+        reports = [report for report in single if report["metric"] == metric]
+        plots["subgroups"] = lambda: subgroups.forest(reports, overall)
     wide = (*_WIDE, "reliability") if run.multilabel else _WIDE
-    found = {}
+    embedded_figures = {}
     for name in (name for names in FIGURES.values() for name in names if name in plots):
         for figure in embedded(_CAPTIONS[name], _CAPTIONS[name], _required(plots[name]), wide=name in wide):
-            found[name] = figure
-    return found
+            embedded_figures[name] = figure
+    return embedded_figures
 
 
 def write_html(run: Run, file: Path) -> None:
@@ -83,7 +83,7 @@ def _label_reliability(results: CardResults) -> Figure:
 def _required(plot: Callable[[], Figure | None]) -> Callable[[], Figure]:
     def plotted() -> Figure:
         figure = plot()
-        assert figure is not None  # Every run of its kind has what these figures need.
+        assert figure is not None  # Every run of its kind has the data of these figures.
         return figure
 
     return plotted

@@ -12,8 +12,8 @@ from matplotlib.ticker import LogLocator
 
 from ltmed.plots import style, titles
 
-MOST_THICK = 30
-"""Classes up to which points and intervals are large."""
+MAX_THICK = 30
+"""Up to so many classes have large points and intervals."""
 _PARTS = {"val": ("D", style.GREY), "test": ("|", style.BLACK)}
 
 
@@ -23,7 +23,7 @@ def class_distribution(
 ) -> Figure:
     """Bars of training images on a logarithmic axis, largest class first, with marks for the other parts.
 
-    Up to `style.MOST_NAMED` classes are rows with their names and numbers; more are columns without names.
+    Up to `style.MAX_NAMED` classes are rows with their names and numbers; more are columns without names.
 
     Args:
         counts: images per class of the parts; "train" must be there, "val" and "test" are shown if they are.
@@ -32,7 +32,7 @@ def class_distribution(
         title: above the figure.
     """
     order = style.by_size(counts["train"])
-    return (_rows if len(classes) <= style.MOST_NAMED else _columns)(counts, classes, tiers, order, title)
+    return (_rows if len(classes) <= style.MAX_NAMED else _columns)(counts, classes, tiers, order, title)
 
 
 def _rows(
@@ -43,13 +43,13 @@ def _rows(
     axes = figure.add_subplot()
     bars = axes.barh(range(len(order)), train, height=0.72)
     for bar, k in zip(bars, order, strict=True):
-        look = style.TIERS[tiers[k]]
-        bar.set(facecolor=look.colour, hatch=look.hatch, edgecolor="white")
+        tier_style = style.TIERS[tiers[k]]
+        bar.set(facecolor=tier_style.colour, hatch=tier_style.hatch, edgecolor="white")
     top = max(max(values) for values in counts.values())
-    for place, number in enumerate(train):
+    for row, number in enumerate(train):
         # Beyond the marks of the other parts, which may lie right of the bar's end.
-        edge = max(number, *(counts[part][order[place]] for part in _PARTS if part in counts), 1)
-        axes.annotate(f"{number:,}", (edge, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
+        edge = max(number, *(counts[part][order[row]] for part in _PARTS if part in counts), 1)
+        axes.annotate(f"{number:,}", (edge, row), (6, 0), textcoords="offset points", va="center", fontsize=8)
     for part, (marker, colour) in _PARTS.items():
         if part in counts:
             values = [counts[part][k] or float("nan") for k in order]
@@ -109,12 +109,12 @@ def recall_by_size(
         counts: K training images.
         title: above the figure.
     """
-    there = [k for k in style.by_size(counts) if recall[k] is not None]
+    defined = [k for k in style.by_size(counts) if recall[k] is not None]
     figure = style.new_figure(4.2)
     axes = figure.add_subplot()
-    thin = len(there) > MOST_THICK
+    thin = len(defined) > MAX_THICK
     for name, look in style.TIERS.items():
-        members = [k for k in there if tiers[k] == name]
+        members = [k for k in defined if tiers[k] == name]
         x, y = [counts[k] for k in members], [float(recall[k] or 0) for k in members]
         bounds = [[y_k if b is None else b for b in intervals[k]] for k, y_k in zip(members, y, strict=True)]
         spread = np.abs(np.array(bounds).reshape(-1, 2).T - np.array(y))
@@ -123,8 +123,8 @@ def recall_by_size(
                     )  # fmt: skip
     size_axis(axes, counts)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04), title=title)
-    points = [(counts[k], float(recall[k] or 0)) for k in there]
-    titles.name_points(axes, points, [classes[k] for k in there], [tiers[k] for k in there])
+    points = [(counts[k], float(recall[k] or 0)) for k in defined]
+    titles.name_points(axes, points, [classes[k] for k in defined], [tiers[k] for k in defined])
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The confusion matrix: which classes are predicted for which."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from ltmed.plots import style, titles
 
-MOST_NUMBERED = 25
-"""Classes up to which the cells have numbers."""
+MAX_NUMBERED = 25
+"""Up to so many classes have numbers in their cells."""
 
 
 @style.styled
@@ -26,7 +26,7 @@ def confusion_matrix(
 
     Args:
         confusion: K x K test images, row = true class, column = predicted class; the row of an absent class is blank.
-        classes: K names, shown up to `style.MOST_NAMED` classes.
+        classes: K names, shown up to `style.MAX_NAMED` classes.
         tiers: K times "head", "medium" or "tail".
         counts: K training images, which give the order.
         title: above the figure.
@@ -35,12 +35,12 @@ def confusion_matrix(
     matrix = np.asarray(confusion, dtype=float)[np.ix_(order, order)]
     totals = matrix.sum(1, keepdims=True)
     shares = np.divide(100 * matrix, totals, out=np.full_like(matrix, np.nan), where=totals > 0)
-    side = min(10.0, 2.4 + 0.42 * number) if number <= style.MOST_NAMED else style.WIDTH
+    side = min(10.0, 2.4 + 0.42 * number) if number <= style.MAX_NAMED else style.WIDTH
     figure = style.new_figure(side, side + 1.2)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
     figure.colorbar(image, ax=axes, label="% of the true class", shrink=0.8, pad=0.02)
-    if number <= MOST_NUMBERED:
+    if number <= MAX_NUMBERED:
         _numbers(axes, shares, size=9 if number <= 10 else 6.5)
     style.matrix_ticks(axes, [classes[k] for k in order])
     _tier_lines(axes, [tiers[k] for k in order])

@@ -16,7 +16,7 @@ from ltmed.plots import style, titles
 
 @dataclass(frozen=True)
 class StageCurves:
-    """What one stage logged."""
+    """The logged curves of one stage."""
 
     name: str
     loss: Sequence[float]
@@ -24,7 +24,7 @@ class StageCurves:
     metrics: Mapping[str, Sequence[float]]
     """Validation metrics of each epoch by name."""
     selected: int | None = None
-    """The epoch whose weights the stage handed on, from 0."""
+    """The selected epoch, counted from 0."""
     rate: tuple[Sequence[float], Sequence[float]] = field(default=((), ()))
     """Epochs, fractions included, and learning rates; empty if unknown."""
 
@@ -34,7 +34,7 @@ def training_curves(stages: Sequence[StageCurves], title: str = "") -> Figure:
     """A column for each stage; validation metrics have one axis over all stages, losses and rates have their own.
 
     Args:
-        stages: in the order in which they were trained; those without a number are left out.
+        stages: in the order of training; those without logged values are left out.
         title: above the figure.
 
     Raises:
@@ -70,7 +70,7 @@ def training_curves(stages: Sequence[StageCurves], title: str = "") -> Figure:
 
 
 def _loss(axes: Axes, stage: StageCurves) -> None:
-    marker = "o" if len(stage.loss) <= style.MOST_MARKED else ""
+    marker = "o" if len(stage.loss) <= style.MAX_MARKED else ""
     axes.plot(range(1, len(stage.loss) + 1), stage.loss, color=style.BLACK, lw=1.2, marker=marker, ms=3)
     positive = [value for value in stage.loss if value > 0]
     if len(positive) == len(stage.loss) > 0 and max(positive) > 100 * min(positive):
@@ -97,13 +97,13 @@ def _metrics(axes: Axes, stage: StageCurves) -> None:
 
 
 def _share_range(axes: list[Axes]) -> None:
-    low, high = min(one.get_ylim()[0] for one in axes), max(one.get_ylim()[1] for one in axes)
-    for one in axes:
-        one.set_ylim(low, high)
+    low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(low, high)
 
 
-MOST_LINES = 12
-"""Classes up to which each has a line in the legend; of more the legend has their tiers, and the means of these."""
+MAX_LINES = 12
+"""Up to so many classes have lines in the legend; of more it lists the tiers and their means."""
 Losses = Mapping[str, Sequence[tuple[int, float]]]
 """Class code -> (epoch from 0, mean training loss)."""
 
@@ -114,7 +114,7 @@ def class_losses(
 ) -> Figure:
     """Mean training loss of each class over epochs, as in figure 2 of the AdUni paper, a panel for each stage or run.
 
-    Every panel has a scale of its own, since losses of several methods cannot be compared, but how they differ between
+    Every panel has its own scale: losses of different methods cannot be compared, but their differences between
     classes can.
 
     Args:
@@ -129,23 +129,23 @@ def class_losses(
     figure = style.new_figure(0.6 + 2.6 * rows, max(style.WIDTH, 3.2 * columns + 0.6))
     grid = figure.subplots(rows, columns, squeeze=False)
     order = style.by_size(counts)
-    few, shades = len(classes) <= MOST_LINES, style.class_shades(order, tiers)
-    for place, axes in enumerate(grid.flat):
-        if place >= len(panels):
+    few, shades = len(classes) <= MAX_LINES, style.class_shades(order, tiers)
+    for index, axes in enumerate(grid.flat):
+        if index >= len(panels):
             axes.remove()
             continue
-        name, losses = list(panels.items())[place]
+        name, losses = list(panels.items())[index]
         for k in order:
             points = losses.get(classes[k], ())
             look = style.TIERS[tiers[k]]
-            marker = look.marker if few and len(points) <= style.MOST_MARKED else ""
+            marker = look.marker if few and len(points) <= style.MAX_MARKED else ""
             x, y = [epoch + 1 for epoch, _ in points], [loss for _, loss in points]
             axes.plot(x, y, color=shades[k], lw=1.3 if few else 0.4, marker=marker, ms=3)
         if not few:
             _tier_means(axes, losses, classes, tiers)
         axes.set_ylim(0, None)
         axes.set_title(style.label(name, 60), fontsize=9)
-        axes.set_xlabel("epoch" if place + columns >= len(panels) else "")
+        axes.set_xlabel("epoch" if index + columns >= len(panels) else "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()
     for axes in grid[:, 0]:
@@ -169,7 +169,7 @@ def class_losses(
 
 def _tier_means(axes: Axes, losses: Losses, classes: Sequence[str], tiers: Sequence[str]) -> None:
     for tier, look in style.TIERS.items():
-        members = [code for code, own in zip(classes, tiers, strict=True) if own == tier]
+        members = [code for code, class_tier in zip(classes, tiers, strict=True) if class_tier == tier]
         of_epoch: dict[int, list[float]] = {}
         for epoch, loss in (point for code in members for point in losses.get(code, ())):
             of_epoch.setdefault(epoch, []).append(loss)

@@ -1,4 +1,4 @@
-"""What the figures of one run are plotted from; each file of the run is read once, when it is first needed."""
+"""The data of a run's figures; each file of the run is read once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -35,25 +35,27 @@ class RunData:
         self.tiers: list[str] = [row["tier"] for row in self.per_class]
         self.counts = list(run.metrics["split"]["counts"]["train"].values())
         """Training images of each class."""
-        about = run.metrics["run"]
-        self.title = f"{about['method']} on {about['dataset']}, fold {about['fold']}, seed {about['seed']}"
+        run_facts = run.metrics["run"]
+        self.title = (
+            f"{run_facts['method']} on {run_facts['dataset']}, fold {run_facts['fold']}, seed {run_facts['seed']}"
+        )
 
     @cached_property
     def logged(self) -> dict[str, list[tuple[int, int, float]]]:
         """metrics.csv: name -> (epoch, step, value) of each epoch."""
-        found: dict[str, list[tuple[int, int, float]]] = {}
+        series: dict[str, list[tuple[int, int, float]]] = {}
         file = self.run.path / "metrics.csv"
         try:
             with file.open(newline="", encoding="utf-8") as lines:
                 for row in csv.DictReader(lines):
                     if row["epoch"] and row["step"]:
                         numbers = int(row["epoch"]), int(row["step"]), float(row["value"])
-                        found.setdefault(row["name"], []).append(numbers)
+                        series.setdefault(row["name"], []).append(numbers)
         except FileNotFoundError:
             warnings.warn(f"{file} is missing: training curves are not plotted", stacklevel=2)
         except (ValueError, LookupError, TypeError):
             warnings.warn(f"{file} is damaged: what follows the damage is not plotted", stacklevel=2)
-        return found
+        return series
 
     def series(self, name: str) -> list[float]:
         """The values of one logged name, epoch by epoch."""
@@ -63,40 +65,40 @@ class RunData:
         """Validation metrics of each epoch of a stage: the one that selected the checkpoint, and recall by tier."""
         tiers = _TIERS_OF_LABELS if self.run.multilabel else _TIERS
         metrics = dict.fromkeys((str(self.run.config.monitor), *tiers))
-        found = {metric: self.series(f"{stage}/val/{metric}") for metric in metrics}
-        return {metric: values for metric, values in found.items() if values}
+        series = {metric: self.series(f"{stage}/val/{metric}") for metric in metrics}
+        return {metric: values for metric, values in series.items() if values}
 
     def class_losses(self, stage: str) -> dict[str, list[tuple[int, float]]]:
         """Class code -> (epoch from 0, mean training loss); empty where the run did not log them."""
         names = {code: f"{stage}/train/class_loss/{code}" for code in self.classes}
-        found = {
+        losses = {
             code: [(epoch, value) for epoch, _, value in self.logged.get(name, ())] for code, name in names.items()
         }
-        return {code: values for code, values in found.items() if values}
+        return {code: values for code, values in losses.items() if values}
 
     @cached_property
     def stages(self) -> dict[str, DictConfig]:
-        """Name -> recipe, in the order in which they were trained."""
+        """Name -> recipe, in the order of training."""
         return dict(self.run.config.method.stages)
 
     @cached_property
     def checkpoints(self) -> dict[str, dict[str, Any]]:
-        """Stage -> the checkpoint that it handed on, its tensors mapped and not read; no stage without a sound one."""
-        found = {}
+        """Stage -> its selected checkpoint, with mapped tensors; without stages whose checkpoint cannot be read."""
+        checkpoints = {}
         for name, recipe in self.stages.items():
             file = self.run.path / "stages" / name / f"{recipe.keep}.ckpt"
             if file.exists():
                 try:
-                    found[name] = read_checkpoint(file)
+                    checkpoints[name] = read_checkpoint(file)
                 except UserError as error:
                     warnings.warn(f"{error} Figures that need it are not plotted.", stacklevel=2)
-        return found
+        return checkpoints
 
     def selected_epoch(self, stage: str) -> int | None:
-        """The epoch, from 0, whose weights the stage handed on; None where its checkpoint is not there."""
+        """The selected epoch of a stage, counted from 0; None without its checkpoint."""
         return int(self.checkpoints[stage]["epoch"]) if stage in self.checkpoints else None
 
     def tensor(self, stage: str, name: str) -> Tensor | None:
-        """A tensor of the state that a stage handed on; None where there is none."""
+        """A tensor of a stage's selected checkpoint; None if there is none."""
         saved = self.checkpoints.get(stage)
         return None if saved is None else saved["state_dict"].get(name)

@@ -13,8 +13,8 @@ from ltmed.evaluation.sets import MEANING
 from ltmed.evaluation.thresholds import Scores, decision_curve
 from ltmed.plots import style
 
-MOST_BENEFIT = 0.6
-"""Largest threshold of a decision curve: beyond it acting would need more certainty than any clinic asks for."""
+MAX_THRESHOLD = 0.6
+"""Largest threshold of a decision curve; larger ones are not used in practice."""
 
 
 @style.styled
@@ -42,16 +42,23 @@ def operating_curves(test: Scores, k: int, points: Sequence[Mapping[str, Any]], 
     right.axhline(float(truth.mean()), color=style.GREY, ls=":", lw=1)
     right.set(xlabel="sensitivity", ylabel="positive predictive value", title="precision and recall")
     for number, point in enumerate(point for point in points if point["test"] is not None):
-        # Equal points lie upon each other: the first stay visible around the later ones.
-        look: dict[str, Any] = {
+        # Equal points overlap: the first stay visible around the later ones.
+        marker_style: dict[str, Any] = {
             "color": style.CYCLE[1 + number % 6], "marker": style.MARKERS[number % 9], "ms": max(4.0, 9 - 3 * number),
         }  # fmt: skip
-        found = point["test"]
+        rates = point["test"]
         name = (
             "Youden" if point["target"] is None else f"{point['criterion']} {100 * point['target']:g} % on validation"
         )
         for axes, x, y in ((left, "specificity", "sensitivity"), (right, "sensitivity", "ppv")):
-            _point(axes, found[x], found[y], look, mirrored=x == "specificity", label=name if axes is left else None)
+            _point(
+                axes,
+                rates[x],
+                rates[y],
+                marker_style,
+                mirrored=x == "specificity",
+                label=name if axes is left else None,
+            )
     for axes in (left, right):
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.grid()
@@ -60,15 +67,21 @@ def operating_curves(test: Scores, k: int, points: Sequence[Mapping[str, Any]], 
 
 
 def _point(
-    axes: Any, x: Mapping[str, Any], y: Mapping[str, Any], look: dict[str, Any], *, mirrored: bool, label: str | None
+    axes: Any,
+    x: Mapping[str, Any],
+    y: Mapping[str, Any],
+    marker_style: dict[str, Any],
+    *,
+    mirrored: bool,
+    label: str | None,
 ) -> None:
     if x["value"] is None or y["value"] is None:
         return
-    place = 1 - x["value"] if mirrored else x["value"]
+    position = 1 - x["value"] if mirrored else x["value"]
     bounds = [1 - bound for bound in reversed(x["interval"])] if mirrored else x["interval"]
-    across = [[max(0.0, place - bounds[0])], [max(0.0, bounds[1] - place)]]
-    up = [[max(0.0, y["value"] - y["interval"][0])], [max(0.0, y["interval"][1] - y["value"])]]
-    axes.errorbar([place], [y["value"]], up, across, lw=1.1, ls="", label=label, **look)
+    x_errors = [[max(0.0, position - bounds[0])], [max(0.0, bounds[1] - position)]]
+    y_errors = [[max(0.0, y["value"] - y["interval"][0])], [max(0.0, y["interval"][1] - y["value"])]]
+    axes.errorbar([position], [y["value"]], y_errors, x_errors, lw=1.1, ls="", label=label, **marker_style)
 
 
 @style.styled
@@ -78,21 +91,21 @@ def net_benefits(test: Scores, k: int, points: Sequence[Mapping[str, Any]], titl
     Args: as for `operating_curves`.
     """
     truth = test.of(k).truth
-    found = decision_curve(test, k, np.linspace(0.005, MOST_BENEFIT, 240))
+    benefits = decision_curve(test, k, np.linspace(0.005, MAX_THRESHOLD, 240))
     prevalence = float(truth.mean())
     figure = style.new_figure(3.6)
     axes = figure.add_subplot()
-    axes.plot(found["thresholds"], found["model"], color=style.BLUE, lw=1.8, label="the network")
-    axes.plot(found["thresholds"], found["all"], color=style.ORANGE, ls="--", lw=1.3, label="act on every image")
-    axes.plot(found["thresholds"], found["none"], color=style.BLACK, ls=":", lw=1.3, label="act on none")
+    axes.plot(benefits["thresholds"], benefits["model"], color=style.BLUE, lw=1.8, label="the network")
+    axes.plot(benefits["thresholds"], benefits["all"], color=style.ORANGE, ls="--", lw=1.3, label="act on every image")
+    axes.plot(benefits["thresholds"], benefits["none"], color=style.BLACK, ls=":", lw=1.3, label="act on none")
     for number, point in enumerate(point for point in points if point["threshold"] is not None):
-        if point["threshold"] < MOST_BENEFIT:
+        if point["threshold"] < MAX_THRESHOLD:
             name = "Youden" if point["target"] is None else f"{point['criterion']} {100 * point['target']:g} %"
             width = max(1.0, 3 - number)
             axes.axvline(point["threshold"], color=style.CYCLE[1 + number % 6], lw=width, label=f"threshold, {name}")
-    top = max(prevalence, float(found["model"].max()))
+    top = max(prevalence, float(benefits["model"].max()))
     axes.set(
-        xlim=(0, MOST_BENEFIT), ylim=(-0.25 * top, 1.15 * top), xlabel="threshold of the calibrated probability",
+        xlim=(0, MAX_THRESHOLD), ylim=(-0.25 * top, 1.15 * top), xlabel="threshold of the calibrated probability",
         ylabel="net benefit",
     )  # fmt: skip
     axes.grid()
@@ -111,17 +124,17 @@ def coverage_by_tier(sets: Mapping[str, Any], title: str = "") -> Figure:
     kinds = sets["kinds"]
     figure = style.new_figure(1.5 + 0.46 * len(kinds))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.4, 1))
-    for place, kind in enumerate(kinds):
+    for row, kind in enumerate(kinds):
         for offset, (tier, cell) in zip((-0.22, 0, 0.22), kind["tiers"].items(), strict=True):
             value, look = cell["coverage"]["value"], style.TIERS[tier]
             if value is None:
                 continue
             low, high = cell["coverage"]["interval"]
-            left.plot([low, high], [place + offset] * 2, color=look.colour, lw=1.3)
-            left.plot([value], [place + offset], color=look.colour, marker=look.marker, ms=6, ls="")
+            left.plot([low, high], [row + offset] * 2, color=look.colour, lw=1.3)
+            left.plot([value], [row + offset], color=look.colour, marker=look.marker, ms=6, ls="")
         size = kind["mean_size"]
-        right.barh(place, size["value"], height=0.6, color=style.GREY)
-        right.annotate(f"{size['value']:.2f}", (size["value"], place), (4, 0), textcoords="offset points", va="center")
+        right.barh(row, size["value"], height=0.6, color=style.GREY)
+        right.annotate(f"{size['value']:.2f}", (size["value"], row), (4, 0), textcoords="offset points", va="center")
     left.axvline(sets["target"], color=style.BLACK, ls="--", lw=1)
     style.class_rows(left, [f"{MEANING[kind['score']]}, {MEANING[kind['condition']]}" for kind in kinds])
     left.set(xlim=(0, 1.02), xlabel="coverage on test images, with 95 % interval")
@@ -140,21 +153,21 @@ def operating_points(points: Sequence[Mapping[str, Any]], title: str = "") -> Fi
         points: rows of class and `ltmed.evaluation.thresholds.operating_point`; those without test rates are left out.
         title: above the figure.
     """
-    shown = [point for point in points if point["test"] is not None]
-    figure = style.new_figure(1.2 + 0.27 * len(shown))
+    tested = [point for point in points if point["test"] is not None]
+    figure = style.new_figure(1.2 + 0.27 * len(tested))
     axes = figure.add_subplot()
     looks = {"sensitivity": (style.BLUE, "o", -0.14), "specificity": (style.ORANGE, "s", 0.14)}
-    for place, point in enumerate(shown):
+    for row, point in enumerate(tested):
         for name, (colour, marker, offset) in looks.items():
             cell = point["test"][name]
             if cell["value"] is None:
                 continue
-            axes.plot(cell["interval"], [place + offset] * 2, color=colour, lw=1.4)
-            axes.plot([cell["value"]], [place + offset], color=colour, marker=marker, ms=5, ls="")
+            axes.plot(cell["interval"], [row + offset] * 2, color=colour, lw=1.4)
+            axes.plot([cell["value"]], [row + offset], color=colour, marker=marker, ms=5, ls="")
     names = [
         f"{point['class']}, "
         + ("Youden" if point["target"] is None else f"{point['criterion']} {100 * point['target']:g} %")
-        for point in shown
+        for point in tested
     ]
     style.class_rows(axes, names)
     for name, (colour, marker, _) in looks.items():

@@ -1,7 +1,7 @@
 """The figures of a finished run, from its folder alone: no images and no network are needed.
 
-What every run has is plotted here. What a method has besides is declared by its stages (`ltmed.training.stage.Stage.
-figures`) and found through the stages' recorded `_target_`, so that this module knows no method.
+Figures of every run are plotted here. Figures of a method are declared by its stages (`ltmed.training.stage.Stage.
+figures`) and found through the stages' recorded `_target_`, so that this module contains no method.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ Plot = Callable[[], "Figure | None"]
 
 
 def figures(run: Run) -> dict[str, Plot]:
-    """Name -> what plots it, for all figures that need the run's folder alone.
+    """Name -> plotting function, for all figures that need the run's folder alone.
 
     Args:
         run: a finished run. Stages outside of ltmed are imported inside `ltmed.config.targets.trusted` only, as in the
             process that has just trained with them.
     """
     data = RunData(run)
-    own: dict[str, Callable[[RunData], Figure | None]]
+    of_kind: dict[str, Callable[[RunData], Figure | None]]
     if run.multilabel:
-        own = {
+        of_kind = {
             "ap_by_positives": lambda data: labels.ap_by_positives(data.run, data.title),
             "precision_recall": lambda data: labels.precision_recall(data.run, data.title),
             "co_occurrence": lambda data: labels.co_occurrence(data.run, data.title),
         }
     else:
-        own = {"confusion_matrix": _confusion, "recall_by_size": _recall, "reliability": _reliability}
+        of_kind = {"confusion_matrix": _confusion, "recall_by_size": _recall, "reliability": _reliability}
     common: dict[str, Callable[[RunData], Figure | None]] = {
         "class_distribution": _distribution,
-        **own,
+        **of_kind,
         "training_curves": _curves,
         "class_losses": _class_losses,
     }
@@ -56,7 +56,7 @@ def figures(run: Run) -> dict[str, Plot]:
 
 
 def save(run: Run, folder: Path, kind: str = "png") -> list[Path]:
-    """Writes all `figures` into a folder; one that cannot be plotted is a warning and stops no other.
+    """Writes all `figures` into a folder; one that cannot be plotted causes a warning and does not prevent others.
 
     Args:
         run: a finished run.
@@ -73,7 +73,7 @@ def save(run: Run, folder: Path, kind: str = "png") -> list[Path]:
     for name, plot in figures(run).items():
         try:
             figure = plot()
-        except Exception as error:  # A figure must never cost the numbers of a run that has just been trained.
+        except Exception as error:  # A figure must never cost the results of a run that has just been trained.
             reason = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             warnings.warn(f"no figure {name} of {run.path}: {' '.join(str(reason).split())}", stacklevel=2)
             continue
@@ -84,16 +84,16 @@ def save(run: Run, folder: Path, kind: str = "png") -> list[Path]:
 
 
 def _declared(data: RunData) -> dict[str, Plot]:
-    """The figures that the run's stages declare; of two stages with one figure the later one's."""
-    found: dict[str, Plot] = {}
+    """The figures that the run's stages declare; a later stage replaces a figure of the same name."""
+    plots: dict[str, Plot] = {}
     for stage, recipe in data.stages.items():
         try:
             declared = stage_class(str(recipe.module._target_)).figures()
         except UserError as error:
             warnings.warn(f"no figures of stage '{stage}' of {data.run.path}: {error}", stacklevel=2)
             continue
-        found.update({name: partial(plot, data, stage) for name, plot in declared.items()})
-    return found
+        plots.update({name: partial(plot, data, stage) for name, plot in declared.items()})
+    return plots
 
 
 def stage_class(target: str) -> type[Stage]:
@@ -108,16 +108,16 @@ def stage_class(target: str) -> type[Stage]:
     from ltmed.training.stage import Stage
 
     try:
-        found = known(target)
+        stage = known(target)
     except UserError:
         raise
-    except Exception as error:  # Whatever importing a module ends in.
+    except Exception as error:  # Importing a module may raise anything.
         raise UserError(
             f"'{target}' cannot be imported: {(str(error).splitlines() or [type(error).__name__])[0]}"
         ) from None
-    if not (isinstance(found, type) and issubclass(found, Stage)):
+    if not (isinstance(stage, type) and issubclass(stage, Stage)):
         raise UserError(f"'{target}' is not a stage")
-    return found
+    return stage
 
 
 def _distribution(data: RunData) -> Figure:

@@ -1,4 +1,4 @@
-"""The labels of one run whose images carry several: average precision, precision and recall, and what occurs together.
+"""The labels of a run whose images carry several: average precision, precision and recall, and co-occurrence.
 
 Letters: N test images, K labels.
 """
@@ -12,8 +12,8 @@ from ltmed.plots import style, titles
 from ltmed.plots.run.classes import size_axis
 from ltmed.runs.reader import Run
 
-MOST_NAMED_CURVES = 14
-"""Labels whose curves are drawn, those with the most training images."""
+MAX_NAMED_CURVES = 14
+"""At most so many labels have curves, those with the most training images."""
 
 
 @style.styled
@@ -26,28 +26,28 @@ def ap_by_positives(run: Run, title: str = "") -> Figure:
     """
     rows, intervals = run.metrics["test"]["per_class"], run.metrics["test"]["intervals"]["per_class"]
     counts = run.metrics["split"]["counts"]["train"]
-    there = [row for row in rows if row["ap"] is not None and counts[row["class"]] > 0]
+    scored = [row for row in rows if row["ap"] is not None and counts[row["class"]] > 0]
     figure = style.new_figure(4.2)
     axes = figure.add_subplot()
     for name, look in style.TIERS.items():
-        members = [row for row in there if row["tier"] == name]
+        members = [row for row in scored if row["tier"] == name]
         x, y = [counts[row["class"]] for row in members], np.array([row["ap"] for row in members])
         bounds = [[row["ap"] if b is None else b for b in intervals[row["class"]]["ap"]] for row in members]
         spread = np.abs(np.array(bounds).reshape(-1, 2).T - y)
         axes.errorbar(x, y, spread, ls="", marker=look.marker, color=look.colour, ms=7, lw=1.2)
         axes.plot(x, [row["prevalence"] for row in members], "_", color=style.GREY, ms=9)
-    if there:
-        size_axis(axes, [counts[row["class"]] for row in there])
+    if scored:
+        size_axis(axes, [counts[row["class"]] for row in scored])
     axes.set(xlabel="training images with the label", ylabel="average precision (-: chance)", ylim=(-0.04, 1.04))
     axes.set_title(title)
-    points = [(counts[row["class"]], float(row["ap"])) for row in there]
-    titles.name_points(axes, points, [row["class"] for row in there], [row["tier"] for row in there])
+    points = [(counts[row["class"]], float(row["ap"])) for row in scored]
+    titles.name_points(axes, points, [row["class"] for row in scored], [row["tier"] for row in scored])
     return figure
 
 
 @style.styled
 def precision_recall(run: Run, title: str = "") -> Figure:
-    """Precision against recall of the labels with the most training images, with the point of the chosen threshold.
+    """Precision against recall of the labels with the most training images, with the point of the selected threshold.
 
     Args:
         run: with several labels and its predictions.
@@ -55,10 +55,10 @@ def precision_recall(run: Run, title: str = "") -> Figure:
     """
     table, counts = run.predictions, run.metrics["split"]["counts"]["train"]
     scored = [row for row in run.metrics["test"]["per_class"] if row["ap"] is not None]
-    shown = sorted(scored, key=lambda row: -counts[row["class"]])[:MOST_NAMED_CURVES]
+    plotted = sorted(scored, key=lambda row: -counts[row["class"]])[:MAX_NAMED_CURVES]
     figure = style.new_figure(4.6)
     axes = figure.add_subplot()
-    for row in shown:
+    for row in plotted:
         targets, scores = (table[f"{kind}_{row['class']}"].to_numpy(float) for kind in ("label", "prob"))
         known = ~np.isnan(targets)
         recall, precision = curve(targets[known] == 1, scores[known])
@@ -98,11 +98,11 @@ def co_occurrence(run: Run, title: str = "") -> Figure:
     figure = style.new_figure(2.2 + 0.28 * min(len(codes), 40))
     axes = figure.add_subplot()
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
-    if len(codes) <= style.MOST_NAMED:
+    if len(codes) <= style.MAX_NAMED:
         names = list(style.labels(codes))
         axes.set_xticks(range(len(codes)), names, rotation=90, fontsize=8)
         axes.set_yticks(range(len(codes)), names, fontsize=8)
-    if len(codes) <= MOST_NAMED_CURVES:
+    if len(codes) <= MAX_NAMED_CURVES:
         for i, j in np.argwhere(~np.isnan(share)):
             colour = "white" if share[i, j] > 0.6 else "black"
             axes.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=7, color=colour)

@@ -11,15 +11,15 @@ from ltmed.evaluation.metrics import ECE_BINS
 from ltmed.plots import style
 from ltmed.runs.reader import Run
 
-MOST_LABELS = 12
-"""Labels that have a diagram of their own."""
+MAX_LABELS = 12
+"""At most so many labels have diagrams."""
 
 
 def confidences(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """The largest probability of each test image of a run, and whether its class was right.
+    """The largest probability of each test image of a run, and whether the prediction was correct.
 
     Raises:
-        FileNotFoundError: the run's predictions were left behind.
+        FileNotFoundError: the run's predictions are missing.
     """
     table = run.predictions
     confidence = table[[f"prob_{code}" for code in run.classes]].to_numpy().max(1)
@@ -84,26 +84,26 @@ def label_reliability(
     Args:
         parts: (name, probabilities [N, K]), for instance before and after a calibration.
         targets: [N, K] in {0, 1, NaN}; unknown entries take no part.
-        codes: K of the labels; at most `MOST_LABELS` of them, those with the most images, are shown.
+        codes: K of the labels; at most `MAX_LABELS` of them, those with the most images, are shown.
         title: above the figure.
     """
-    shown = np.sort(np.argsort(-(targets == 1).sum(0), kind="stable")[:MOST_LABELS])
-    across = min(4, len(shown))
-    down = -(-len(shown) // across)
-    figure = style.new_figure(0.9 + 1.9 * down)
-    grid = np.atleast_2d(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False))
-    for axes in grid.flat[len(shown) :]:
+    selected = np.sort(np.argsort(-(targets == 1).sum(0), kind="stable")[:MAX_LABELS])
+    columns = min(4, len(selected))
+    rows = -(-len(selected) // columns)
+    figure = style.new_figure(0.9 + 1.9 * rows)
+    grid = np.atleast_2d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
+    for axes in grid.flat[len(selected) :]:
         axes.set_visible(False)
-    for k, axes in zip(map(int, shown), grid.flat, strict=False):
+    for k, axes in zip(map(int, selected), grid.flat, strict=False):
         known = ~np.isnan(targets[:, k])
         axes.plot([0, 1], [0, 1], color=style.BLACK, ls="--", lw=0.8)
         for number, (name, probabilities) in enumerate(parts):
             images, mean, share = bin_confidences(probabilities[known, k], targets[known, k] == 1)
-            there = images > 0
-            look = {"color": (style.VERMILLION, style.BLUE)[number % 2], "marker": style.MARKERS[number]}
-            axes.plot(mean[there], share[there], lw=0.8, ms=0, **look)
-            axes.scatter(mean[there], share[there], s=4 + 26 * np.sqrt(images[there] / max(1, known.sum())), label=name,
-                         **look)  # fmt: skip
+            nonempty = images > 0
+            line_style = {"color": (style.VERMILLION, style.BLUE)[number % 2], "marker": style.MARKERS[number]}
+            axes.plot(mean[nonempty], share[nonempty], lw=0.8, ms=0, **line_style)
+            sizes = 4 + 26 * np.sqrt(images[nonempty] / max(1, known.sum()))
+            axes.scatter(mean[nonempty], share[nonempty], s=sizes, label=name, **line_style)
         axes.set_title(f"{style.label(codes[k])} ({int((targets[:, k] == 1).sum()):,})", fontsize=8.5)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.grid()

@@ -29,24 +29,24 @@ def forest(reports: Sequence[Mapping[str, Any]], overall: float | None, title: s
     figure = style.new_figure(1.2 + 0.26 * len(rows))
     axes = figure.add_subplot()
     names = []
-    for place, (name, group, worst) in enumerate(rows):
+    for row, (name, group, worst) in enumerate(rows):
         names.append(style.label(name))
         if group is None:
             continue
         names[-1] = f"{style.label(name)} (n = {group['images']:,})"
         if group["metric"] is None:
             # x from the left edge, y in rows.
-            place_of = axes.get_yaxis_transform()
-            axes.text(0.02, place, "too few images", color=style.GREY, fontsize=8, va="center", transform=place_of)
+            transform = axes.get_yaxis_transform()
+            axes.text(0.02, row, "too few images", color=style.GREY, fontsize=8, va="center", transform=transform)
             continue
-        look: dict[str, Any] = (
+        marker_style: dict[str, Any] = (
             {"color": style.VERMILLION, "marker": "D"} if worst else {"color": style.BLUE, "marker": "o"}
         )
         low, high = (group["metric"] if bound is None else bound for bound in group["interval"])
-        axes.plot([low, high], [place, place], color=look["color"], lw=1.4)
-        axes.plot([group["metric"]], [place], ms=5.5, ls="", **look)
+        axes.plot([low, high], [row, row], color=marker_style["color"], lw=1.4)
+        axes.plot([group["metric"]], [row], ms=5.5, ls="", **marker_style)
         axes.annotate(
-            f"{100 * group['metric']:.0f} ({100 * low:.0f} to {100 * high:.0f})", (1.02, place), fontsize=8,
+            f"{100 * group['metric']:.0f} ({100 * low:.0f} to {100 * high:.0f})", (1.02, row), fontsize=8,
             va="center", annotation_clip=False,
         )  # fmt: skip
     if overall is not None:

@@ -13,8 +13,8 @@ from ltmed.runs.reader import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_LEFT_OUT = 0.25
-"""Share of the methods that may be left out to have more folds and seeds of the others."""
+_MAX_LEFT_OUT = 0.25
+"""Share of methods that may be left out so that the others have more folds and seeds in common."""
 
 
 Repetition = tuple[Any, ...]
@@ -45,18 +45,22 @@ def comparisons(runs: Sequence[Run]) -> Iterator[Comparison]:
         for column in table.columns
     }
     for column, cells in columns.items():
-        alike = alike_runs(cells)
-        if alike is None:
+        comparable = comparable_runs(cells)
+        if comparable is None:
             continue
         end = "-" + style.file_name(column) if len(columns) > 1 else ""
-        title = f"{column}: {alike.repetitions}"
-        yield Comparison(f"methods_per_class_f1{end}", f1_by_class(alike, title, alike.note), alike.left_out)
+        title = f"{column}: {comparable.repetitions}"
+        yield Comparison(
+            f"methods_per_class_f1{end}", f1_by_class(comparable, title, comparable.note), comparable.left_out
+        )
         if table.multilabel(column):
             continue
-        yield Comparison(f"methods_recall_by_size{end}", recall_by_size(alike, title, alike.note), alike.left_out)
+        yield Comparison(
+            f"methods_recall_by_size{end}", recall_by_size(comparable, title, comparable.note), comparable.left_out
+        )
 
 
-class AlikeRuns(NamedTuple):
+class ComparableRuns(NamedTuple):
     """Runs of several methods with equal folds and seeds."""
 
     runs: dict[str, list[Run]]
@@ -79,8 +83,8 @@ class AlikeRuns(NamedTuple):
         return [row["class"] for row in rows], [row["tier"] for row in rows], _training_images(first)
 
 
-def alike_runs(cells: Mapping[str, Sequence[Run]]) -> AlikeRuns | None:
-    """The runs of one protocol that methods may be compared by; None where fewer than two methods have any.
+def comparable_runs(cells: Mapping[str, Sequence[Run]]) -> ComparableRuns | None:
+    """The runs of one protocol that methods can be compared by; None where fewer than two methods have any.
 
     Args:
         cells: method -> its runs.
@@ -88,20 +92,20 @@ def alike_runs(cells: Mapping[str, Sequence[Run]]) -> AlikeRuns | None:
     cells = {row: runs for row, runs in cells.items() if runs}
     if len(cells) < 2:
         return None
-    chosen, repetitions = _alike(cells)
-    return AlikeRuns(chosen, repetitions, _left_out(cells, chosen)) if len(chosen) > 1 else None
+    selected, repetitions = _comparable(cells)
+    return ComparableRuns(selected, repetitions, _left_out(cells, selected)) if len(selected) > 1 else None
 
 
-def f1_by_class(alike: AlikeRuns, title: str = "", note: str = "", width: float = style.WIDTH) -> Figure:
+def f1_by_class(comparable: ComparableRuns, title: str = "", note: str = "", width: float = style.WIDTH) -> Figure:
     """F1 of every class, method beside method."""
-    values = {row: mean_by_class(runs, "f1") for row, runs in alike.runs.items()}
-    return side_by_side.scores(values, *alike.per_class, title=title, note=note, width=width)
+    values = {row: mean_by_class(runs, "f1") for row, runs in comparable.runs.items()}
+    return side_by_side.scores(values, *comparable.per_class, title=title, note=note, width=width)
 
 
-def recall_by_size(alike: AlikeRuns, title: str = "", note: str = "", width: float = style.WIDTH) -> Figure:
+def recall_by_size(comparable: ComparableRuns, title: str = "", note: str = "", width: float = style.WIDTH) -> Figure:
     """Recall of the classes from large to small, method beside method."""
-    values = {row: mean_by_class(runs, "recall") for row, runs in alike.runs.items()}
-    return side_by_side.recall_by_size(values, *alike.per_class, title=title, note=note, width=width)
+    values = {row: mean_by_class(runs, "recall") for row, runs in comparable.runs.items()}
+    return side_by_side.recall_by_size(values, *comparable.per_class, title=title, note=note, width=width)
 
 
 def run_titles(runs: Sequence[Run]) -> dict[str, Run]:
@@ -109,66 +113,72 @@ def run_titles(runs: Sequence[Run]) -> dict[str, Run]:
     from ltmed.report.build import from_runs
 
     table = from_runs(runs)
-    named = {
+    titles_by_path = {
         run.path: row if len(table.columns) == 1 else f"{row}, {column}"
         for (row, column), cell in table.cells.items()
         for run in cell.runs
     }
     titles = {}
     for run in runs:
-        title = named.get(run.path, str(run.path))
-        if list(named.values()).count(title) > 1:
+        title = titles_by_path.get(run.path, str(run.path))
+        if list(titles_by_path.values()).count(title) > 1:
             title += f", fold {run.division.fold}, seed {run.seed}"
         titles[title if title not in titles else f"{title} ({run.path})"] = run
     return titles
 
 
-def shared(have: Sequence[frozenset[Repetition]]) -> frozenset[Repetition]:
+def shared(repetitions: Sequence[frozenset[Repetition]]) -> frozenset[Repetition]:
     """The repetitions over which methods are averaged: most runs in total, with few methods left out.
 
     Args:
-        have: the repetitions of each method.
+        repetitions: the repetitions of each method.
 
     Returns:
-        repetitions that at least three in four methods have all of; where there are none, those that most have.
+        repetitions that at least three in four methods have in full; if there are none, those that most methods have.
     """
-    candidates = {*have, *(one & other for one, other in combinations(set(have), 2)), frozenset.intersection(*have)}
-    candidates |= {frozenset([repetition]) for repetition in frozenset.union(*have)}
-    number = {one: sum(one <= other for other in have) for one in candidates if one}
-    nearly_all = [one for one in number if number[one] >= (1 - _MOST_LEFT_OUT) * len(have)]
+    candidates = {
+        *repetitions,
+        *(first & second for first, second in combinations(set(repetitions), 2)),
+        frozenset.intersection(*repetitions),
+    }
+    candidates |= {frozenset([repetition]) for repetition in frozenset.union(*repetitions)}
+    number = {
+        candidate: sum(candidate <= of_method for of_method in repetitions) for candidate in candidates if candidate
+    }
+    nearly_all = [candidate for candidate in number if number[candidate] >= (1 - _MAX_LEFT_OUT) * len(repetitions)]
     if nearly_all:
         # Of equal ones the earliest folds, so that the choice does not depend on an order of sets.
         return min(nearly_all, key=lambda one: (-number[one] * len(one), -number[one], sorted(one)))
     return min(number, key=lambda one: (-number[one], -len(one), sorted(one)))
 
 
-def _alike(cells: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], str]:
+def _comparable(cells: Mapping[str, Sequence[Run]]) -> tuple[dict[str, list[Run]], str]:
     """Runs of the same folds and seeds for each method that has them, and which these are."""
     for parts in (3, 2):
-        have = [frozenset(_repetition(run)[:parts] for run in runs) for runs in cells.values()]
-        chosen = shared(have)
+        repetitions = [frozenset(_repetition(run)[:parts] for run in runs) for runs in cells.values()]
+        selected = shared(repetitions)
         compared = {
-            row: [run for run in runs if _repetition(run)[:parts] in chosen]
-            for (row, runs), mine in zip(cells.items(), have, strict=True)
-            if chosen <= mine
+            row: [run for run in runs if _repetition(run)[:parts] in selected]
+            for (row, runs), of_method in zip(cells.items(), repetitions, strict=True)
+            if selected <= of_method
         }
         if len(compared) > 1:
             break
-    return compared, ("mean of " if len(chosen) > 1 or parts == 2 else "") + _describe(chosen)
+    return compared, ("mean of " if len(selected) > 1 or parts == 2 else "") + _describe(selected)
 
 
-def _describe(chosen: frozenset[Repetition]) -> str:
-    divisions, folds = {one[:2] for one in chosen}, sorted({one[0] for one in chosen})
-    seeds = sorted({one[2] for one in chosen if len(one) == 3})
+def _describe(selected: frozenset[Repetition]) -> str:
+    divisions, folds = {one[:2] for one in selected}, sorted({one[0] for one in selected})
+    seeds = sorted({one[2] for one in selected if len(one) == 3})
     parts = [_numbers("fold", folds)]
     if len(divisions) > len(folds):
         parts.append(f"{len(divisions)} divisions")
     if not seeds:
         parts.append("whatever seeds each has")
-    elif len(divisions) * len(seeds) == len(chosen):
+    elif len(divisions) * len(seeds) == len(selected):
         parts.append(_numbers("seed", seeds))
     else:
-        parts = [f"fold {fold} seed {seed}" for fold, _, seed in sorted(chosen)]
+        parts = [f"fold {fold} seed {seed}" for fold, _, seed in sorted(selected)]
     return ", ".join(parts)
 
 
@@ -176,23 +186,23 @@ def _repetition(run: Run) -> Repetition:
     return int(run.metrics["run"]["fold"]), run.metrics["split"]["hash"], int(run.metrics["run"]["seed"])
 
 
-def _numbers(word: str, numbers: Sequence[int]) -> str:
-    return f"{word}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+def _numbers(noun: str, numbers: Sequence[int]) -> str:
+    return f"{noun}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _left_out(cells: Mapping[str, Sequence[Run]], compared: dict[str, list[Run]]) -> str:
     """Whole methods by name, then the number of other runs; the folders are in the report."""
     methods = [row for row in cells if row not in compared]
-    more = sum(len(cells[row]) - len(group) for row, group in compared.items())
+    further = sum(len(cells[row]) - len(group) for row, group in compared.items())
     parts = [f"{', '.join(methods)} (other folds or seeds)"] if methods else []
-    return "; ".join([*parts, *([f"{more} run{'s' * (more > 1)} of other folds or seeds"] if more else [])])
+    return "; ".join([*parts, *([f"{further} run{'s' * (further > 1)} of other folds or seeds"] if further else [])])
 
 
 def mean_by_class(runs: Collection[Run], metric: str) -> list[float | None]:
     """The mean of a metric of each class, over the runs that define it."""
     columns = zip(*([row[metric] for row in run.metrics["test"]["per_class"]] for run in runs), strict=True)
-    known = ([value for value in column if value is not None] for column in columns)
-    return [sum(values) / len(values) if values else None for values in known]
+    defined = ([value for value in column if value is not None] for column in columns)
+    return [sum(values) / len(values) if values else None for values in defined]
 
 
 def _training_images(runs: Iterable[Run]) -> list[int]:

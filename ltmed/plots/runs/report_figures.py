@@ -1,4 +1,4 @@
-"""The figures of an HTML report: for each column its classes, method beside method, and what each method confuses."""
+"""The figures of an HTML report: the classes of each column, method beside method, and the confusions of methods."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ltmed.runs.reader import Run
 
 NARROW = 4.2
 """Inches of figures for narrow screens."""
-MOST_ROWS = 8
-"""Methods of a column whose confusion and reliability are shown."""
+MAX_ROWS = 8
+"""At most so many methods of a column have confusion matrices and reliability diagrams."""
 
 
 class _Row(NamedTuple):
@@ -51,7 +51,7 @@ class _Row(NamedTuple):
 def report_figures(table: Table) -> list[FigureGroup]:
     """Recall by class size and F1 by class, confusion matrices and reliability diagrams of every column.
 
-    A figure that cannot be plotted (predictions that were left behind, say) is a warning and stops no other.
+    A figure that cannot be plotted (for instance without predictions) causes a warning and does not prevent others.
 
     Args:
         table: of finished runs.
@@ -63,17 +63,17 @@ def report_figures(table: Table) -> list[FigureGroup]:
         if not rows:
             continue
         if table.multilabel(column):
-            if found := tuple(_of_labels(rows)):
-                groups.append(FigureGroup(f"Labels: {column}", found))
+            if figures := tuple(_of_labels(rows)):
+                groups.append(FigureGroup(f"Labels: {column}", figures))
             continue
         title = f"Classes: {column}"
-        if found := tuple(_by_class(rows)):
-            groups.append(FigureGroup(title, found))
-        best = sorted(rows, key=lambda row: -(mean(values(row.runs, table.metrics[0])) or 0))[:MOST_ROWS]
-        note = f"The {MOST_ROWS} best of {len(rows)} methods." if len(rows) > MOST_ROWS else ""
-        if found := tuple(figure for row in best for figure in _of_row(row)):
+        if figures := tuple(_by_class(rows)):
+            groups.append(FigureGroup(title, figures))
+        best = sorted(rows, key=lambda row: -(mean(values(row.runs, table.metrics[0])) or 0))[:MAX_ROWS]
+        note = f"The {MAX_ROWS} best of {len(rows)} methods." if len(rows) > MAX_ROWS else ""
+        if figures := tuple(figure for row in best for figure in _of_row(row)):
             groups.append(
-                FigureGroup(f"Confusion and reliability: {column}", found, note, folded=len(table.columns) > 1)
+                FigureGroup(f"Confusion and reliability: {column}", figures, note, folded=len(table.columns) > 1)
             )
     return groups
 
@@ -87,8 +87,8 @@ def _of_labels(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
 
 def _by_class(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
     codes = f"{len(rows[0].codes)} classes"
-    alike = comparisons.alike_runs({row.name: row.runs for row in rows})
-    if alike is None:
+    comparable = comparisons.comparable_runs({row.name: row.runs for row in rows})
+    if comparable is None:
         row = rows[0]
         plot = partial(_recall, row)
         yield from embedded(f"{row.title}: recall of each class", f"Recall of {codes} by size", plot, wide=True)
@@ -96,22 +96,22 @@ def _by_class(rows: Sequence[_Row]) -> Iterator[EmbeddedFigure]:
         plot = partial(side_by_side.scores, f1, row.codes, row.tiers, row.counts)
         yield from embedded(f"{row.title}: F1 of each class", f"F1 of {codes}", plot, wide=True, narrow=NARROW)
         return
-    end = f", {alike.repetitions}" + (f"; {alike.note}" if alike.note else "")
-    # Of more methods the figures are tables and panels, which cannot be made narrower.
-    narrow = NARROW if len(alike.runs) <= side_by_side.MOST_TOGETHER else None
+    end = f", {comparable.repetitions}" + (f"; {comparable.note}" if comparable.note else "")
+    # For more methods the figures are tables and panels, which cannot be narrower.
+    narrow = NARROW if len(comparable.runs) <= side_by_side.MAX_TOGETHER else None
     for name, plot in (("Recall", comparisons.recall_by_size), ("F1", comparisons.f1_by_class)):
-        description = f"{name} of {codes} for {len(alike.runs)} methods"
-        plot = partial(plot, alike)
+        description = f"{name} of {codes} for {len(comparable.runs)} methods"
+        plot = partial(plot, comparable)
         yield from embedded(f"{name} of each class{end}", description, plot, wide=True, narrow=narrow)
 
 
 def _recall(row: _Row) -> Figure:
     first, *others = row.runs
     if others:
-        found = {row.name: comparisons.mean_by_class(row.runs, "recall")}
-        return side_by_side.recall_by_size(found, row.codes, row.tiers, row.counts)
+        recalls = {row.name: comparisons.mean_by_class(row.runs, "recall")}
+        return side_by_side.recall_by_size(recalls, row.codes, row.tiers, row.counts)
     test = first.metrics["test"]
-    recall = [one["recall"] for one in test["per_class"]]
+    recall = [row_of_class["recall"] for row_of_class in test["per_class"]]
     bounds = [test["intervals"]["per_class"][code]["recall"] for code in row.codes]
     return classes.recall_by_size(recall, bounds, row.codes, row.tiers, row.counts)
 

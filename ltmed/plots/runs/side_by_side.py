@@ -16,22 +16,22 @@ from matplotlib.ticker import LogLocator
 from ltmed.plots import fonts, style, titles
 from ltmed.plots.run.classes import size_axis
 
-MOST_TOGETHER = 10
-"""Methods up to which they share axes; more have a row of a table, or a panel, each."""
-MOST_BARS = 80
-"""Beyond so many bars each method is a mark in the row of its class."""
-MOST_JOINED = 30
-"""Classes up to which a line has a point for each; more are summarised by the means of equal groups."""
-MOST_NUMBERED = 15
-"""Classes up to which the cells of a table have numbers."""
+MAX_TOGETHER = 10
+"""Up to so many methods share axes; more have a table row or a panel each."""
+MAX_BARS = 80
+"""With more bars each method is a mark in the row of its class."""
+MAX_JOINED = 30
+"""Up to so many classes have points on a line; more are summarised by the means of equal groups."""
+MAX_NUMBERED = 15
+"""Up to so many classes have numbers in the cells of a table."""
 _GROUPS = 8
-_LONGEST, _LONGEST_CLASS = 60, 24
+_MAX_METHOD_LENGTH, _MAX_CLASS_LENGTH = 60, 24
 """Letters of the name of a method (with its settings), and of a class."""
 _SMALL = 7.0
 _AND = "  "
 """Between the name of a class and its number of images."""
 _WIDEST_CELL = 0.8
-_OTHERS = "#D0D0D0"
+_OTHERS_COLOUR = "#D0D0D0"
 Values = Mapping[str, Sequence[float | None]]
 """For each method a score of 0 to 1 of each class, None where undefined."""
 
@@ -51,7 +51,7 @@ def scores(
 
     Args:
         values: for each method K scores.
-        classes: K names; of more than `style.MOST_NAMED` the lowest are shown.
+        classes: K names; of more than `style.MAX_NAMED` the lowest are shown.
         tiers: K times "head", "medium" or "tail".
         counts: K training images.
         metric: what the scores are.
@@ -61,14 +61,15 @@ def scores(
     """
     table = _table(values)
     order = [k for k in style.by_size(counts) if np.isfinite(table[:, k]).any()]
-    shown = set(sorted(order, key=lambda k: np.nanmean(table[:, k]))[: style.MOST_NAMED])
-    rule = f"the {len(shown)} lowest of {len(classes)} classes" if len(order) > len(shown) else "classes"
-    order = [k for k in order if k in shown]
+    selected = set(sorted(order, key=lambda k: np.nanmean(table[:, k]))[: style.MAX_NAMED])
+    rule = f"the {len(selected)} lowest of {len(classes)} classes" if len(order) > len(selected) else "classes"
+    order = [k for k in order if k in selected]
     caption = f"{rule} and their training images: {style.signs(tiers)}"
-    named = _class_names(classes, tiers, counts, order)
-    if len(values) > MOST_TOGETHER:
-        return _heatmap(list(values), table, order, named, f"{caption}; mean: over all classes", metric, title, note)
-    return _rows(list(values), table[:, order], named, caption, metric, title, note, width)
+    class_names = _class_names(classes, tiers, counts, order)
+    if len(values) > MAX_TOGETHER:
+        caption += "; mean: over all classes"
+        return _heatmap(list(values), table, order, class_names, caption, metric, title, note)
+    return _rows(list(values), table[:, order], class_names, caption, metric, title, note, width)
 
 
 def _table(values: Values) -> np.ndarray:
@@ -78,45 +79,45 @@ def _table(values: Values) -> np.ndarray:
 def _class_names(
     classes: Sequence[str], tiers: Sequence[str], counts: Sequence[int], order: Sequence[int]
 ) -> list[str]:
-    names = style.labels((classes[k] for k in order), _LONGEST_CLASS)
+    names = style.labels((classes[k] for k in order), _MAX_CLASS_LENGTH)
     return [f"{style.TIERS[tiers[k]].sign} {name}{_AND}{counts[k]:,}" for name, k in zip(names, order, strict=True)]
 
 
-def _upright(named: Sequence[str], inches: float, size: float) -> tuple[list[str], float, float]:
+def _upright(class_names: Sequence[str], inches: float, size: float) -> tuple[list[str], float, float]:
     """Names for the ticks of an x axis, their rotation and their height in inches: in two lines if these have room."""
-    lines = [name.replace(_AND, "\n") for name in named]
+    lines = [name.replace(_AND, "\n") for name in class_names]
     if max(fonts.width(line, size) for line in lines) < inches - 0.06:
         return lines, 0, 2.6 * size / 72
-    return list(named), 90, max(fonts.width(name, size) for name in named)
+    return list(class_names), 90, max(fonts.width(name, size) for name in class_names)
 
 
 def _rows(
     methods: list[str],
     table: np.ndarray,
-    named: list[str],
+    class_names: list[str],
     caption: str,
     metric: str,
     title: str,
     note: str,
     width: float,
 ) -> Figure:
-    bars = table.size <= MOST_BARS
-    figure = style.new_figure(1.1 + len(named) * (0.12 + 0.13 * len(methods) if bars else 0.24), width)
+    bars = table.size <= MAX_BARS
+    figure = style.new_figure(1.1 + len(class_names) * (0.12 + 0.13 * len(methods) if bars else 0.24), width)
     axes = figure.add_subplot()
     handles = []
-    for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
-        places = np.arange(len(row))
+    for number, (name, row) in enumerate(zip(style.labels(methods, _MAX_METHOD_LENGTH), table, strict=True)):
+        rows = np.arange(len(row))
         if bars:
             height = 0.84 / len(methods)
             looks: dict[str, Any] = {"facecolor": _colour(number), "hatch": style.HATCHES[number % len(style.HATCHES)]}
             looks |= {"edgecolor": "white", "lw": 0.4}
-            axes.barh(places + (number - (len(methods) - 1) / 2) * height, row, height=height, **looks)
+            axes.barh(rows + (number - (len(methods) - 1) / 2) * height, row, height=height, **looks)
             handles.append(Patch(label=name, **looks))
         else:
-            axes.plot(row, places, ls="", label=name, ms=5, alpha=0.85, **style.line_look(number))
+            axes.plot(row, rows, ls="", label=name, ms=5, alpha=0.85, **style.line_look(number))
             handles.append(axes.lines[-1])
     axes.set(xlim=(-0.01 if bars else -0.03, 1.03), xlabel=metric)
-    style.class_rows(axes, named)
+    style.class_rows(axes, class_names)
     axes.grid(visible=not bars, axis="y")
     figure.supxlabel(titles.wrap(caption, width - 0.3, 8), fontsize=8)
     titles.legend(figure, handles, title, note)
@@ -128,29 +129,29 @@ def _colour(number: int) -> str:
 
 
 def _heatmap(
-    methods: list[str], table: np.ndarray, order: list[int], named: list[str], caption: str, metric: str, title: str,
-    note: str,
+    methods: list[str], table: np.ndarray, order: list[int], class_names: list[str], caption: str, metric: str,
+    title: str, note: str,
 ) -> Figure:  # fmt: skip
     """Rows of methods by their mean over all classes, which is the first column."""
     means = np.nanmean(table, 1)
     best = np.argsort(-means, kind="stable")
-    shown = np.column_stack([means, table[:, order]])[best]
-    names = style.labels([methods[row] for row in best], _LONGEST)
-    numbered = len(order) <= MOST_NUMBERED
+    sorted_table = np.column_stack([means, table[:, order]])[best]
+    names = style.labels([methods[row] for row in best], _MAX_METHOD_LENGTH)
+    numbered = len(order) <= MAX_NUMBERED
     size, cell = 8.0, 0.2
     if numbered:
-        lines = max(fonts.width(name.replace(_AND, "\n"), size) + 0.08 for name in named)
+        lines = max(fonts.width(name.replace(_AND, "\n"), size) + 0.08 for name in class_names)
         cell = max(0.52, lines if lines < _WIDEST_CELL else 0)
     beside = max(fonts.width(name, size) for name in names)
-    named, rotation, below = _upright(named, cell, size)
+    class_names, rotation, below = _upright(class_names, cell, size)
     figure = style.new_figure(1.0, max(6.0, beside + cell * (1 + len(order)) + 1.4))
     caption = titles.wrap(caption, figure.get_figwidth() - 0.3, 8)
     height = 0.2 * len(names) + below + 0.6 + 0.14 * (1 + caption.count("\n"))
     figure.set_figheight(height + titles.title_height(figure, title, note))
     axes = figure.add_subplot()
-    image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    image = axes.imshow(sorted_table, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     figure.colorbar(image, ax=axes, label=metric, shrink=min(1.0, 3 / height), pad=0.02)
-    for (row, column), value in np.ndenumerate(shown):
+    for (row, column), value in np.ndenumerate(sorted_table):
         if np.isfinite(value) and (numbered or column == 0):
             tint = "white" if value > 0.65 else "black"
             axes.text(
@@ -158,7 +159,7 @@ def _heatmap(
                 fontsize=_SMALL, in_layout=False,
             )  # fmt: skip
     axes.set_yticks(range(len(names)), names, fontsize=size)
-    axes.set_xticks(range(1 + len(order)), ["mean", *named], rotation=rotation, fontsize=size)
+    axes.set_xticks(range(1 + len(order)), ["mean", *class_names], rotation=rotation, fontsize=size)
     axes.axvline(0.5, color="white", lw=3)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -177,10 +178,10 @@ def recall_by_size(
     note: str = "",
     width: float = style.WIDTH,
 ) -> Figure:
-    """Recall of the classes from large to small: what each method gives the tail and takes from the head.
+    """Recall of the classes from large to small: the trade of each method between head and tail.
 
-    Up to `MOST_TOGETHER` methods are lines in common axes; more have a panel each, best mean first, in which the other
-    methods are grey. Classes are named on the axis at equal distances; more than `MOST_JOINED` have no names, and lines
+    Up to `MAX_TOGETHER` methods are lines in common axes; more have a panel each, best mean first, in which the other
+    methods are grey. Classes are named on the axis at equal distances; more than `MAX_JOINED` have no names, and lines
     through the means of groups of classes against the training images.
 
     Args:
@@ -195,31 +196,32 @@ def recall_by_size(
     table = _table(recall)
     order = [k for k in style.by_size(counts) if np.isfinite(table[:, k]).any()]
     sizes, table = [counts[k] for k in order], table[:, order]
-    named = _class_names(classes, tiers, counts, order) if len(order) <= MOST_JOINED else None
-    caption = f"classes and their training images: {style.signs(tiers)}" if named else "training images of the class"
-    if len(recall) > MOST_TOGETHER:
-        return _panels(list(recall), table, sizes, named, caption, title, note)
-    return _lines(list(recall), table, sizes, named, caption, title, note, width)
+    class_names = _class_names(classes, tiers, counts, order) if len(order) <= MAX_JOINED else None
+    prefix = "classes and their training images: "
+    caption = prefix + style.signs(tiers) if class_names else "training images of the class"
+    if len(recall) > MAX_TOGETHER:
+        return _panels(list(recall), table, sizes, class_names, caption, title, note)
+    return _lines(list(recall), table, sizes, class_names, caption, title, note, width)
 
 
 def _lines(
-    methods: list[str], table: np.ndarray, sizes: list[int], named: list[str] | None, caption: str, title: str,
+    methods: list[str], table: np.ndarray, sizes: list[int], class_names: list[str] | None, caption: str, title: str,
     note: str, width: float,
 ) -> Figure:  # fmt: skip
     below, rotation = 0.3, 0.0
-    if named:
-        named, rotation, below = _upright(named, (width - 0.7) / len(named), 8)
+    if class_names:
+        class_names, rotation, below = _upright(class_names, (width - 0.7) / len(class_names), 8)
     figure = style.new_figure(3.4 + below, width)
     axes = figure.add_subplot()
     handles = []
-    for number, (name, row) in enumerate(zip(style.labels(methods, _LONGEST), table, strict=True)):
-        look, line = style.line_look(number), ("-", "--")[number // len(style.CYCLE)]
-        if named is None:
-            axes.plot(sizes, row, ls="", ms=3, alpha=0.25, mec="none", **look)
-        x, y = _curve(row, sizes, named is not None)
-        (curve,) = axes.plot(x, y, ls=line, ms=5, lw=1.2, label=name, **look)
+    for number, (name, row) in enumerate(zip(style.labels(methods, _MAX_METHOD_LENGTH), table, strict=True)):
+        line_style, line = style.line_look(number), ("-", "--")[number // len(style.CYCLE)]
+        if class_names is None:
+            axes.plot(sizes, row, ls="", ms=3, alpha=0.25, mec="none", **line_style)
+        x, y = _curve(row, sizes, class_names is not None)
+        (curve,) = axes.plot(x, y, ls=line, ms=5, lw=1.2, label=name, **line_style)
         handles.append(curve)
-    _class_axis(axes, sizes, named, 8, rotation)
+    _class_axis(axes, sizes, class_names, 8, rotation)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04))
     axes.set_xlabel(titles.wrap(caption, width - 0.7, 8), fontsize=8)
     titles.legend(figure, handles, title, note)
@@ -227,72 +229,67 @@ def _lines(
 
 
 def _curve(row: np.ndarray, sizes: list[int], each: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Places and recalls of every class, or the means of groups of classes against the geometric means of sizes."""
-    there = np.flatnonzero(np.isfinite(row))
+    """Positions and recalls of every class, or the means of groups of classes against the geometric means of sizes."""
+    defined = np.flatnonzero(np.isfinite(row))
     if each:
-        return there, row[there]
-    groups = [part for part in np.array_split(there, _GROUPS) if len(part)]
+        return defined, row[defined]
+    groups = [part for part in np.array_split(defined, _GROUPS) if len(part)]
     x = [np.exp(np.log(np.asarray(sizes, float)[part]).mean()) for part in groups]
     return np.array(x), np.array([row[part].mean() for part in groups])
 
 
-def _class_axis(axes: Axes, sizes: list[int], named: list[str] | None, size: float, rotation: float) -> None:
-    if named is None:
+def _class_axis(axes: Axes, sizes: list[int], class_names: list[str] | None, size: float, rotation: float) -> None:
+    if class_names is None:
         size_axis(axes, sizes)
         axes.set_xlim(max(sizes) * 1.4, min(sizes) / 1.4)  # Large classes on the left, as in the other figures.
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if max(sizes) < 300 * min(sizes) else (1,)))
         axes.tick_params(which="minor", length=0)
         return
-    axes.set_xticks(range(len(named)), named, rotation=rotation, fontsize=size)
-    axes.set_xlim(-0.5, len(named) - 0.5)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=rotation, fontsize=size)
+    axes.set_xlim(-0.5, len(class_names) - 0.5)
     axes.grid()
 
 
 def _panels(
-    methods: list[str],
-    table: np.ndarray,
-    sizes: list[int],
-    named: list[str] | None,
-    caption: str,
-    title: str,
+    methods: list[str], table: np.ndarray, sizes: list[int], class_names: list[str] | None, caption: str, title: str,
     note: str,
-) -> Figure:
+) -> Figure:  # fmt: skip
     means = np.nanmean(table, 1)
     best = np.argsort(-means, kind="stable")
     total = 8.0
     # Names below a panel need an eighth of an inch each.
-    columns = max(1, min(4, int((total - 0.6) / (0.2 + 0.125 * len(named or ())))))
+    columns = max(1, min(4, int((total - 0.6) / (0.2 + 0.125 * len(class_names or ())))))
     inches = (total - 0.6) / columns - 0.15
-    cut = style.labels([methods[row] for row in best], _LONGEST)
-    heads = [titles.wrap(f"{name}: {means[row]:.2f}", inches, _SMALL) for name, row in zip(cut, best, strict=True)]
+    labels = style.labels([methods[row] for row in best], _MAX_METHOD_LENGTH)
+    heads = [titles.wrap(f"{name}: {means[row]:.2f}", inches, _SMALL) for name, row in zip(labels, best, strict=True)]
     rows = -(-len(best) // columns)
     below, rotation = 0.3, 0.0
-    if named:
-        named, rotation, below = _upright(named, inches / len(named), _SMALL)
+    if class_names:
+        class_names, rotation, below = _upright(class_names, inches / len(class_names), _SMALL)
     figure = style.new_figure(1.0, total)
     handles = [
         Line2D([], [], color=style.BLUE, marker="o", ms=3, lw=1.4, label="the method named above, with its mean"),
-        Line2D([], [], color=_OTHERS, lw=0.8, label="the other methods"),
+        Line2D([], [], color=_OTHERS_COLOUR, lw=0.8, label="the other methods"),
     ]
     heights = rows * (0.85 + 0.13 * max(1 + head.count("\n") for head in heads))
     figure.set_figheight(heights + below + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    curves = [_curve(row, sizes, named is not None) for row in table]
-    behind = [np.column_stack(curve) for curve in curves]
-    for place, axes in enumerate(grid.flat):
-        if place >= len(best):
+    curves = [_curve(row, sizes, class_names is not None) for row in table]
+    curves_of_others = [np.column_stack(curve) for curve in curves]
+    for index, axes in enumerate(grid.flat):
+        if index >= len(best):
             axes.remove()
             continue
-        axes.add_collection(LineCollection(behind, colors=_OTHERS, linewidths=0.5))
-        axes.plot(*curves[best[place]], color=style.BLUE, marker="o", ms=3, lw=1.4)
-        _class_axis(axes, sizes, named, _SMALL, rotation)
+        axes.add_collection(LineCollection(curves_of_others, colors=_OTHERS_COLOUR, linewidths=0.5))
+        axes.plot(*curves[best[index]], color=style.BLUE, marker="o", ms=3, lw=1.4)
+        _class_axis(axes, sizes, class_names, _SMALL, rotation)
         axes.set(ylim=(-0.05, 1.05), yticks=(0, 0.5, 1), xlabel="")
-        axes.set_title(heads[place], fontsize=_SMALL)
+        axes.set_title(heads[index], fontsize=_SMALL)
         axes.tick_params(labelsize=_SMALL, length=2)
-        if place + columns < len(best):
+        if index + columns < len(best):
             axes.tick_params(labelbottom=False)
         # Above an empty panel there is room for them, which the rows need not make.
-        axes.xaxis.set_in_layout(place // columns == rows - 1)
+        axes.xaxis.set_in_layout(index // columns == rows - 1)
     figure.supylabel("recall", fontsize=8)
     figure.supxlabel(caption, fontsize=8)
     titles.legend(figure, handles, title, note)

@@ -23,8 +23,8 @@ from ltmed.studies.axis import Axis as StudyAxis
 HOURS = "hours of training"
 _PANEL = 3.4
 """Inches of a panel's width."""
-_MOST_LISTED = 6
-"""Cells that the note names; of more it says how many they are."""
+_MAX_LISTED = 6
+"""Up to so many cells are named in the note; of more it gives the number."""
 
 
 class _Point(NamedTuple):
@@ -64,14 +64,14 @@ def study_figure(table: Table) -> Figure:
         UserError: no cell of the study has a finished run or a published value.
     """
     hours = (HOURS,) if table.axis is not None and table.axis.hours else ()
-    known = [metric for metric in (*table.metrics, *hours) if any(_values(table, metric))]
-    if not known:
+    measured = [metric for metric in (*table.metrics, *hours) if any(_values(table, metric))]
+    if not measured:
         raise UserError(
             f"No run of '{table.title}' is finished, and no value of it is published",
             "ltmed report lists the commands of the missing runs.",
         )
     fonts.require([table.title, *table.rows, *table.columns])
-    return _plot(table, known, _note(table, missing_cells(table)))
+    return _plot(table, measured, _note(table, missing_cells(table)))
 
 
 def missing_cells(table: Table) -> list[str]:
@@ -94,11 +94,11 @@ def _values(table: Table, metric: str) -> Iterator[bool]:
 
 
 def _note(table: Table, missing: Sequence[str]) -> str:
-    """What a reader of the figure must know: the error bars, and what is not in it."""
+    """The note of the figure: its error bars, and missing cells."""
     notes = ["bars: standard deviation"] if any(len(cell.runs) > 1 for cell in table.cells.values()) else []
     if missing:
-        shown = "; ".join(missing) if len(missing) <= _MOST_LISTED else f"{len(missing)} of {len(table.cells)} cells"
-        notes.append(f"not run: {shown}")
+        listed = "; ".join(missing) if len(missing) <= _MAX_LISTED else f"{len(missing)} of {len(table.cells)} cells"
+        notes.append(f"not run: {listed}")
     if partial := sum(bool(cell.runs and cell.missing) for cell in table.cells.values()):
         notes.append(f"hollow centre: {partial} cell{'s' * (partial > 1)} with missing repetitions")
     return "; ".join(notes)
@@ -119,11 +119,11 @@ def _measure(metric: str) -> Callable[[Run], float | None]:
 
 
 def _point(cell: Cell, metric: str, x: float) -> _Point | None:
-    found = collect(cell.runs, _measure(metric))
-    centre = mean(found)
+    values = collect(cell.runs, _measure(metric))
+    centre = mean(values)
     if centre is None:
         return None
-    units = list(independent(found)[0].values())
+    units = list(independent(values)[0].values())
     std = float(np.std(units, ddof=1)) if len(units) > 1 else None
     return _Point(x, centre, std, bool(cell.missing))
 
@@ -131,8 +131,8 @@ def _point(cell: Cell, metric: str, x: float) -> _Point | None:
 def _published(cell: Cell, metric: str, x: float) -> _Point | None:
     tier, _, kind = metric.partition("_")
     key = (kind, tier) if tier in ("head", "medium", "tail") else (metric, "all")
-    found = (one for one in cell.published if (one.metric, one.part) == key)
-    return next((_Point(x, one.mean, one.std, False) for one in found), None)
+    matches = (value for value in cell.published if (value.metric, value.part) == key)
+    return next((_Point(x, value.mean, value.std, False) for value in matches), None)
 
 
 # --- against a parameter --------------------------------------------------------------------------------------
@@ -144,20 +144,20 @@ def _curves(table: Table, metrics: Sequence[str], note: str) -> Figure:
     panels = _panels(table, axis, metrics)
     single = all(len(lines) == 1 for panel in panels for lines in _with_points(panel))
     # Of one curve the metrics are lines of one panel; several curves have a panel for each metric.
-    shown = [metric for metric in metrics if metric != HOURS]
-    groups = [shown] if single and shown else [[metric] for metric in shown]
+    scores = [metric for metric in metrics if metric != HOURS]
+    groups = [scores] if single and scores else [[metric] for metric in scores]
     groups += [[HOURS]] * (HOURS in metrics)
     rows, columns = (len(groups), len(panels)) if len(panels) > 1 else (1, len(groups))
     figure = style.new_figure(0.5 + 2.5 * rows, max(style.WIDTH, 0.6 + _PANEL * columns))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=len(panels) == 1 and rows > 1)
     labels = list(dict.fromkeys(label for panel in panels for lines in panel.lines.values() for label in lines))
     names = table.rows if axis.along == "row" else table.columns
-    places = sorted({placed[0] for name in names if (placed := axis.place(name))})
+    values = sorted({point[0] for name in names if (point := axis.point(name))})
     handles: dict[str, Any] = {}
     cells = [(group, panel) for group in groups for panel in panels]
     for axes, (group, panel) in zip(grid.flat, cells, strict=True):
-        _panel(axes, panel, group, labels, style.metric_looks(shown), places, handles)
-        _parameter_axis(axes, places, axis, (figure.get_figwidth() - 0.6) / columns)
+        _panel(axes, panel, group, labels, style.metric_looks(scores), values, handles)
+        _parameter_axis(axes, values, axis, (figure.get_figwidth() - 0.6) / columns)
         if len(panels) > 1:
             axes.set_title(panel.title, fontsize=9)
         axes.set_ylabel(", ".join(map(metric_name, group)) if len(group) == 1 else "")
@@ -167,8 +167,8 @@ def _curves(table: Table, metrics: Sequence[str], note: str) -> Figure:
 
 def _with_points(panel: _Panel) -> Iterator[list[_Line]]:
     for lines in panel.lines.values():
-        if found := [line for line in lines.values() if line.points or line.published]:
-            yield found
+        if lines_with_points := [line for line in lines.values() if line.points or line.published]:
+            yield lines_with_points
 
 
 def _panels(table: Table, axis: StudyAxis, metrics: Sequence[str]) -> list[_Panel]:
@@ -180,28 +180,28 @@ def _panels(table: Table, axis: StudyAxis, metrics: Sequence[str]) -> list[_Pane
         for (row, column), cell in table.cells.items():
             if by_row and column != title:
                 continue
-            placed = axis.place(row if by_row else column)
-            label = row if placed is None else (placed[1] or "") if by_row else row
+            point = axis.point(row if by_row else column)
+            label = row if point is None else (point[1] or "") if by_row else row
             for metric in metrics:
-                _add(panel.lines[metric].setdefault(label, _Line(label)), cell, metric, placed)
+                _add(panel.lines[metric].setdefault(label, _Line(label)), cell, metric, point)
         panels.append(panel)
     return panels
 
 
-def _add(line: _Line, cell: Cell, metric: str, placed: tuple[float, str] | None) -> None:
-    point = _point(cell, metric, placed[0] if placed else 0)
-    if placed is None:
+def _add(line: _Line, cell: Cell, metric: str, position: tuple[float, str] | None) -> None:
+    point = _point(cell, metric, position[0] if position else 0)
+    if position is None:
         line.level = point.mean if point else line.level
         return
     if point:
         line.points.append(point)
-    if published := _published(cell, metric, placed[0]):
+    if published := _published(cell, metric, position[0]):
         line.published.append(published)
 
 
 def _panel(
     axes: Axes, panel: _Panel, group: Sequence[str], labels: Sequence[str], looks: dict[str, dict[str, Any]],
-    places: Sequence[float], handles: dict[str, Any],
+    values: Sequence[float], handles: dict[str, Any],
 ) -> None:  # fmt: skip
     """Draws the lines of a group of metrics, and collects one entry of the legend for each kind of line."""
     together = len(group) > 1
@@ -213,7 +213,7 @@ def _panel(
                 level = axes.axhline(line.level, color=look["color"], lw=1, ls=(0, (1, 1.5)), label=name)
                 handles.setdefault(name, level)
                 continue
-            _points(axes, line, places, look)
+            _points(axes, line, values, look)
             if line.points:
                 handles.setdefault(name, Line2D([], [], ms=5, label=name, **look))
             if line.published:
@@ -225,15 +225,15 @@ def _hollow(look: dict[str, Any]) -> dict[str, Any]:
     return {"color": look["color"], "marker": look["marker"], "mfc": "white", "ms": 7, "ls": ":", "lw": 0.8}
 
 
-def _points(axes: Axes, line: _Line, places: Sequence[float], look: dict[str, Any]) -> None:
+def _points(axes: Axes, line: _Line, values: Sequence[float], look: dict[str, Any]) -> None:
     published, points = sorted(line.published), sorted(line.points)
     if published:
         axes.errorbar(*_arrays(published), capsize=2, elinewidth=0.7, **_hollow(look))
     if points:
         # The line has a gap where a cell was not run.
-        found = {point.x: point for point in points}
+        by_x = {point.x: point for point in points}
         nothing = _Point(np.nan, np.nan, None, False)
-        axes.errorbar(*_arrays([found.get(x, nothing) for x in places]), capsize=3, elinewidth=1, ms=5, **look)
+        axes.errorbar(*_arrays([by_x.get(x, nothing) for x in values]), capsize=3, elinewidth=1, ms=5, **look)
     if partial := [point for point in points if point.partial]:
         axes.plot(*_arrays(partial)[:2], ls="", marker=".", ms=3, color="white", zorder=5)
 
@@ -242,14 +242,14 @@ def _arrays(points: Sequence[_Point]) -> tuple[list[float], list[float], list[fl
     return [p.x for p in points], [p.mean for p in points], [p.std or 0 for p in points]
 
 
-def _parameter_axis(axes: Axes, places: Sequence[float], axis: StudyAxis, inches: float) -> None:
+def _parameter_axis(axes: Axes, values: Sequence[float], axis: StudyAxis, inches: float) -> None:
     """All values of the study are on the axis, those without a run as well."""
-    texts = [f"{place:,g}" if abs(place) < 1e6 else f"{place:.0e}" for place in places]
-    if axis.log and places and places[0] > 0:
+    texts = [f"{value:,g}" if abs(value) < 1e6 else f"{value:.0e}" for value in values]
+    if axis.log and values and values[0] > 0:
         axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     upright = sum(fonts.width(text, 9) + 0.1 for text in texts) < inches - 0.6
-    axes.set_xticks(places, texts, rotation=0 if upright else 45)
+    axes.set_xticks(values, texts, rotation=0 if upright else 45)
     axes.set_xlabel(axis.label)
     axes.margins(x=0.06)
     axes.grid()
@@ -267,18 +267,20 @@ def _rows(table: Table, metrics: Sequence[str], note: str) -> Figure:
     figure = style.new_figure(0.9 + 0.24 * len(rows), max(style.WIDTH, beside + 2.4 * len(metrics) + 0.4))
     grid = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     handles: dict[str, Any] = {}
-    apart = np.linspace(-0.25, 0.25, len(table.columns)) if len(table.columns) > 1 else [0.0]
+    shifts = np.linspace(-0.25, 0.25, len(table.columns)) if len(table.columns) > 1 else [0.0]
     for axes, metric in zip(grid, metrics, strict=True):
-        for number, (column, shift) in enumerate(zip(table.columns, apart, strict=True)):
+        for number, (column, shift) in enumerate(zip(table.columns, shifts, strict=True)):
             look = {**style.line_look(number), "ls": ""}
-            for place, row in enumerate(rows):
+            for number_of_row, row in enumerate(rows):
                 cell = table.cells.get((row, column), Cell())
                 for kind, point in (("published", _published(cell, metric, 0)), ("", _point(cell, metric, 0))):
                     if point is None:
                         continue
                     marks = {**_hollow(look), "ls": ""} if kind else {**look, "ms": 5}
                     text = ", ".join(filter(None, (column, kind)))
-                    axes.errorbar([point.mean], [place + float(shift)], xerr=[point.std or 0], elinewidth=1, **marks)
+                    axes.errorbar(
+                        [point.mean], [number_of_row + float(shift)], xerr=[point.std or 0], elinewidth=1, **marks
+                    )
                     handles.setdefault(text, Line2D([], [], label=text, **marks))
         style.class_rows(axes, names)
         axes.grid(axis="y")

@@ -1,4 +1,4 @@
-"""Figures with their intervals as cells, and what stands in place of a figure that does not exist."""
+"""Metrics with their intervals as cells, and placeholders for undefined ones."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ def share(value: float | None, interval: Sequence[float | None] | None = None) -
     """Percent with one decimal, its interval below; a dash where it is undefined."""
     if value is None:
         return FormattedCell("-", mark=MISSING)
-    known = interval is not None and None not in interval
-    return FormattedCell(percent(value), " to ".join(percent(bound or 0) for bound in interval or ()) if known else "")
+    has_interval = interval is not None and None not in interval
+    return FormattedCell(
+        percent(value), " to ".join(percent(bound or 0) for bound in interval or ()) if has_interval else ""
+    )
 
 
 def number(value: float | None, interval: Sequence[float | None] | None = None, digits: int = 3) -> FormattedCell:
     """A number with some decimals, its interval below; a dash where it is undefined."""
     if value is None:
         return FormattedCell("-", mark=MISSING)
-    known = interval is not None and None not in interval
-    small = " to ".join(f"{bound:.{digits}f}" for bound in interval or ()) if known else ""
+    has_interval = interval is not None and None not in interval
+    small = " to ".join(f"{bound:.{digits}f}" for bound in interval or ()) if has_interval else ""
     return FormattedCell(f"{value:.{digits}f}", small)
 
 
@@ -32,7 +34,7 @@ def count(value: int | None) -> FormattedCell:
 
 
 def text(content: str) -> FormattedCell:
-    """Words."""
+    """Plain text."""
     return FormattedCell(content)
 
 
@@ -51,51 +53,52 @@ def document(title: str, grids: Iterable[Grid], warnings: Iterable[str] = (), no
     return Document(title, tuple(warnings), tuple(grids), (), (), tuple(notes))
 
 
-def calibration_grids(found: dict[str, Any]) -> list[Grid]:
+def calibration_grids(results: dict[str, Any]) -> list[Grid]:
     """Tables of `ltmed.evaluation.calibrated.calibration`, or of several labels of `...label_calibration`."""
     from ltmed.evaluation import calibrated, calibrated_labels
 
-    labels = "platt" in found
+    labels = "platt" in results
     meaning = calibrated_labels.MEANING if labels else calibrated.MEANING
-    notes = _label_notes(found) if labels else _notes(found)
+    notes = _label_notes(results) if labels else _notes(results)
     rows = [
-        (text, [number(found[when][name]["value"], found[when][name]["interval"]) for when in ("before", "after")])
+        (text, [number(results[when][name]["value"], results[when][name]["interval"]) for when in ("before", "after")])
         for name, text in meaning.items()
     ]
-    return [grid("Calibration", ("before", "after"), rows, notes), _labels(found) if labels else _classes(found)]
+    return [grid("Calibration", ("before", "after"), rows, notes), _labels(results) if labels else _classes(results)]
 
 
-def _notes(found: dict[str, Any]) -> list[str]:
-    few = ", ".join(f"{code} ({images})" for code, images in found["few"].items())
+def _notes(results: dict[str, Any]) -> list[str]:
+    few = ", ".join(f"{code} ({images})" for code, images in results["few"].items())
     notes = [
-        f"Temperature {found['temperature']:.3f}, fitted on {found['validation_images']:,} validation images; lower is "
-        "better in every row."
+        f"Temperature {results['temperature']:.3f}, fitted on {results['validation_images']:,} validation images; "
+        "lower is better in every row."
     ]
     return notes + ([f"Fewer than 20 validation images, pooled by class below: {few}."] if few else [])
 
 
-def _label_notes(found: dict[str, Any]) -> list[str]:
-    few = ", ".join(f"{code} ({images})" for code, images in found["few"].items())
+def _label_notes(results: dict[str, Any]) -> list[str]:
+    few = ", ".join(f"{code} ({images})" for code, images in results["few"].items())
     notes = [
-        f"A slope and an offset for each label (Platt 1999), fitted on {found['validation_images']:,} validation "
+        f"A slope and an offset for each label (Platt 1999), fitted on {results['validation_images']:,} validation "
         "images; lower is better in every row."
     ]
     if few:
         notes.append(f"Fewer than 20 validation images with the label or without it, so that they share one: {few}.")
-    if found["reversed"]:
-        named = ", ".join(found["reversed"])
-        notes.append(f"Validation images without the label have the larger probabilities; offset only: {named}.")
+    if results["reversed"]:
+        labels = ", ".join(results["reversed"])
+        notes.append(f"Validation images without the label have the larger probabilities; offset only: {labels}.")
     return notes
 
 
-def _classes(found: dict[str, Any]) -> Grid:
+def _classes(results: dict[str, Any]) -> Grid:
     rows = [
-        (row["class"], [count(row["images"]), number(row["before"]), number(row["after"])]) for row in found["classes"]
+        (row["class"], [count(row["images"]), number(row["before"]), number(row["after"])])
+        for row in results["classes"]
     ]
     return grid("Calibration error by class", ("images", "before", "after"), rows)
 
 
-def _labels(found: dict[str, Any]) -> Grid:
+def _labels(results: dict[str, Any]) -> Grid:
     names = {"ece": "ECE", "brier": "Brier", "nll": "NLL"}
     rows = [
         (
@@ -109,7 +112,7 @@ def _labels(found: dict[str, Any]) -> Grid:
                 ),
             ],
         )
-        for row in found["classes"]
+        for row in results["classes"]
     ]
     headings = ["images", *(f"{text} {when}" for text in names.values() for when in ("before", "after"))]
     return grid("Calibration by label", headings, rows)

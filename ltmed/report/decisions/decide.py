@@ -15,35 +15,35 @@ _RATES = ("sensitivity", "specificity", "ppv", "npv")
 _UNKNOWN: dict[str, Any] = {"value": None, "interval": None}
 
 
-def decision_document(found: dict[str, Any], classes: Sequence[str]) -> Document:
+def decision_document(results: dict[str, Any], classes: Sequence[str]) -> Document:
     """Operating points, decisions by cost, sets and calibration.
 
     Args:
-        found: decisions.json, see `ltmed.inference.decide.decide_run`.
+        results: decisions.json, see `ltmed.inference.decide.decide_run`.
         classes: K codes.
     """
-    grids = [point_grid(found["points"])]
-    if found["costs"] is not None:
-        grids += _costs(found["costs"], classes)
-    if found["sets"] is not None:
-        grids += _sets(found["sets"], classes, elsewhere="" if found["own"] else found["on"])
-    grids += calibration_grids(found["calibration"])
+    grids = [point_grid(results["points"])]
+    if results["costs"] is not None:
+        grids += _costs(results["costs"], classes)
+    if results["sets"] is not None:
+        grids += _sets(results["sets"], classes, elsewhere="" if results["own"] else results["on"])
+    grids += calibration_grids(results["calibration"])
     notes = [
-        f"Intervals of 95 %: {found['resamples']:,} bootstrap resamples of {found['unit']}s; where a rate rests on "
+        f"Intervals of 95 %: {results['resamples']:,} bootstrap resamples of {results['unit']}s; where a rate rests on "
         "fewer than 30 of them, or is 0 or 100 %, joined with the exact binomial interval. Thresholds are of "
         "calibrated probabilities.",
     ]
-    title = f"Decisions with {found['run']['name']} on {found['on']}: {found['images']:,} images"
-    return document(title, grids, few_validation_images(found["points"]), notes)
+    title = f"Decisions with {results['run']['name']} on {results['on']}: {results['images']:,} images"
+    return document(title, grids, few_validation_images(results["points"]), notes)
 
 
 def few_validation_images(points: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """A warning where thresholds rest on hardly any image."""
+    """A warning where thresholds are based on very few images."""
     few = {row["class"]: row["validation"]["positives"] for row in points if row["few"]}
     if few:
-        named = ", ".join(f"{code} ({images})" for code, images in few.items())
+        listed = ", ".join(f"{code} ({images})" for code, images in few.items())
         yield (
-            f"Fewer than {FEW_POSITIVES} validation images: {named}. Thresholds of these classes are hardly more than "
+            f"Fewer than {FEW_POSITIVES} validation images: {listed}. Thresholds of these classes are hardly more than "
             "a guess."
         )
 
@@ -52,15 +52,15 @@ def point_grid(points: Sequence[dict[str, Any]]) -> Grid:
     """A table of rows of `ltmed.evaluation.thresholds.operating_point`."""
     rows = []
     for row in points:
-        wanted = "Youden" if row["target"] is None else f"{row['criterion']} {percent(row['target'])}"
-        label = f"{row['class']}, {wanted}"
+        criterion = "Youden" if row["target"] is None else f"{row['criterion']} {percent(row['target'])}"
+        label = f"{row['class']}, {criterion}"
         validation = row["validation"]
         if row["threshold"] is None:
             cells = [count(validation["positives"]), FormattedCell(f"none: {row['reason']}"), *[share(None)] * 6]
             rows.append((label, cells))
             continue
-        aimed = "specificity" if row["criterion"] == "specificity" else "sensitivity"
-        attained = validation[aimed]
+        rate = "specificity" if row["criterion"] == "specificity" else "sensitivity"
+        attained = validation[rate]
         test = row["test"] or {"positives": 0, **dict.fromkeys(_RATES, _UNKNOWN)}
         rows.append(
             (
@@ -110,9 +110,9 @@ def _costs(costs: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
 
 
 def _sets(sets: dict[str, Any], classes: Sequence[str], elsewhere: str) -> list[Grid]:
-    promise = "so that its coverage is promised on average"
+    guarantee = "so that its coverage is promised on average"
     if elsewhere:
-        promise += f" for images like those of the validation part, which {elsewhere} need not be"
+        guarantee += f" for images like those of the validation part, which {elsewhere} need not be"
     tiers = list(sets["kinds"][0]["tiers"])
     rows, by_class = [], []
     for kind in sets["kinds"]:
@@ -133,12 +133,12 @@ def _sets(sets: dict[str, Any], classes: Sequence[str], elsewhere: str) -> list[
                 ],
             )
         )
-        each = [
-            FormattedCell(shown.text + ("*" if row["own"] else ""), shown.small, shown.mark)
+        cells_of_classes = [
+            FormattedCell(cell.text + ("*" if row["own"] else ""), cell.small, cell.mark)
             for row in kind["classes"]
-            for shown in [share(row["coverage"]["value"], row["coverage"]["interval"])]
+            for cell in [share(row["coverage"]["value"], row["coverage"]["interval"])]
         ]
-        by_class.append((label, each))
+        by_class.append((label, cells_of_classes))
     headings = [f"{code} ({images})" for code, images in zip(classes, sets["validation"], strict=True)]
     return [
         grid(
@@ -150,6 +150,6 @@ def _sets(sets: dict[str, Any], classes: Sequence[str], elsewhere: str) -> list[
         ),
         grid(
             "Coverage by class (validation images)", headings, by_class,
-            [f"* the class has a threshold of its own, {promise}."],
+            [f"* the class has a threshold of its own, {guarantee}."],
         ),
     ]  # fmt: skip

@@ -14,38 +14,38 @@ from ltmed.report.model import Document, Grid
 _NUMBERS = ("quadratic_kappa", "mcc", "ece", "macro_ece")
 
 
-def evaluation_document(found: dict[str, Any]) -> Document:
+def evaluation_document(results: dict[str, Any]) -> Document:
     """Warnings, metrics beside the internal test, classes, calibration and subgroups.
 
     Args:
-        found: evaluation.json, see `ltmed.inference.evaluate.evaluate_run`.
+        results: evaluation.json, see `ltmed.inference.evaluate.evaluate_run`.
     """
-    data = found["data"]
-    grids = [_metrics(found), _classes(found)]
-    if found["calibration"] is not None:
-        grids += calibration_grids(found["calibration"])
-    grids += subgroup_grids(found["subgroups"])
+    data = results["data"]
+    grids = [_metrics(results), _classes(results)]
+    if results["calibration"] is not None:
+        grids += calibration_grids(results["calibration"])
+    grids += subgroup_grids(results["subgroups"])
     where = "its own test part" if data["own"] else data["dataset"]
-    title = f"{_predicted_by(found)} on {where}: {data['images']:,} images"
-    unit = found["test"]["intervals"]
+    title = f"{_predicted_by(results)} on {where}: {data['images']:,} images"
+    unit = results["test"]["intervals"]
     notes = [
         f"Intervals of 95 %: {unit['resamples']:,} bootstrap resamples of {unit['units']:,} {unit['unit']}s. "
         "Figures in percent, but kappa, MCC and calibration."
     ]
-    if len(found["members"]["runs"]) > 1:
-        notes.append("Mean probability of " + ", ".join(found["members"]["runs"]) + ".")
-    return document(title, grids, _warnings(found), notes)
+    if len(results["members"]["runs"]) > 1:
+        notes.append("Mean probability of " + ", ".join(results["members"]["runs"]) + ".")
+    return document(title, grids, _warnings(results), notes)
 
 
-def _predicted_by(found: dict[str, Any]) -> str:
-    members, name = found["members"], str(found["run"]["name"])
+def _predicted_by(results: dict[str, Any]) -> str:
+    members, name = results["members"], str(results["run"]["name"])
     number = len(members["runs"])
     views = "" if members["tta"] == "none" else f", views {members['tta']}"
     return (name if number == 1 else f"Ensemble of {number} runs, {name} the first") + views
 
 
-def _warnings(found: dict[str, Any]) -> Iterator[str]:
-    overlap, data = found["overlap"], found["data"]
+def _warnings(results: dict[str, Any]) -> Iterator[str]:
+    overlap, data = results["overlap"], results["data"]
     if overlap is not None and not overlap["checked"]:
         yield f"Not checked whether the run was trained on these images: {overlap['reason']}"
     if overlap is not None and overlap["left_out"]:
@@ -55,73 +55,75 @@ def _warnings(found: dict[str, Any]) -> Iterator[str]:
         )
     if data["dropped"]:
         yield "Left out by the map: " + ", ".join(f"{code} ({images:,})" for code, images in data["dropped"].items())
-    if found["test"]["absent"]:
+    if results["test"]["absent"]:
         yield (
-            f"{'No image with (or none without)' if _labels(found) else 'No image of'} "
-            f"{', '.join(found['test']['absent'])}: averages are over the other classes, also those of the internal "
+            f"{'No image with (or none without)' if _labels(results) else 'No image of'} "
+            f"{', '.join(results['test']['absent'])}: averages are over the other classes, also those of the internal "
             "test here."
         )
-    reproduced = found["reproduces"]
+    reproduced = results["reproduces"]
     if reproduced is not None and not reproduced["exact"]:
         yield (
             f"The numbers differ from metrics.json, by at most {reproduced['largest_difference']:.2g}: another "
             "machine, device or version computed them."
         )
-    if found["calibration"] is None:
-        yield f"No calibration: {found['calibration_missing']}"
-    if other := found["other"]:
-        sure = "" if other["auroc"] is None else f"; AUROC of the largest probability against them {other['auroc']:.3f}"
-        named = ", ".join(f"{code} {images:,}" for code, images in other["predicted"].items() if images)
-        yield f"{other['images']:,} images of none of the classes, in no other number: predicted as {named}{sure}."
+    if results["calibration"] is None:
+        yield f"No calibration: {results['calibration_missing']}"
+    if other := results["other"]:
+        auroc = (
+            "" if other["auroc"] is None else f"; AUROC of the largest probability against them {other['auroc']:.3f}"
+        )
+        classes = ", ".join(f"{code} {images:,}" for code, images in other["predicted"].items() if images)
+        yield f"{other['images']:,} images of none of the classes, in no other number: predicted as {classes}{auroc}."
 
 
-def _metrics(found: dict[str, Any]) -> Grid:
-    own, again = found["data"]["own"], found["reproduces"]
-    alone = len(found["members"]["runs"]) == 1
-    before = "metrics.json" if own else "internal test"
-    if not alone or found["members"]["tta"] != "none":
-        before = f"{'first' if own else before + ', first'} run alone" if not alone else f"{before}, one view"
-    columns = {before: found["internal"], "evaluated" if own else found["data"]["dataset"]: found["test"]}
+def _metrics(results: dict[str, Any]) -> Grid:
+    own, reproduced = results["data"]["own"], results["reproduces"]
+    alone = len(results["members"]["runs"]) == 1
+    reference = "metrics.json" if own else "internal test"
+    if not alone or results["members"]["tta"] != "none":
+        reference = f"{'first' if own else reference + ', first'} run alone" if not alone else f"{reference}, one view"
+    columns = {reference: results["internal"], "evaluated" if own else results["data"]["dataset"]: results["test"]}
     columns = {name: part for name, part in columns.items() if part is not None}
-    if again is not None and again["exact"]:
-        del columns[before]
+    if reproduced is not None and reproduced["exact"]:
+        del columns[reference]
     rows = []
-    for name in scalars_of(_labels(found)):
+    for name in scalars_of(_labels(results)):
         if all(part["scalars"].get(name) is None for part in columns.values()):
             continue
         show = number if name in _NUMBERS else share
         cells = [show(part["scalars"].get(name), part["intervals"]["scalars"].get(name)) for part in columns.values()]
         rows.append((metric_name(name), cells))
     rows.append(("images", [count(part["images"]) for part in columns.values()]))
-    equal = ["Equal to metrics.json in every number."] if again is not None and again["exact"] else []
+    equal = ["Equal to metrics.json in every number."] if reproduced is not None and reproduced["exact"] else []
     return grid("Metrics", columns, rows, equal)
 
 
-def _labels(found: dict[str, Any]) -> bool:
-    return "thresholds" in found["test"]
+def _labels(results: dict[str, Any]) -> bool:
+    return "thresholds" in results["test"]
 
 
-def _classes(found: dict[str, Any]) -> Grid:
-    own, internal = found["data"]["own"], found["internal"]
-    shown = {"ap": "AP", "auroc": "AUROC", "recall": "recall", "precision": "precision"} if _labels(found) else {
+def _classes(results: dict[str, Any]) -> Grid:
+    own, internal = results["data"]["own"], results["internal"]
+    columns = {"ap": "AP", "auroc": "AUROC", "recall": "recall", "precision": "precision"} if _labels(results) else {
         "recall": "recall", "precision": "precision", "auroc": "AUROC",
     }  # fmt: skip
-    first = next(iter(shown))
-    before = {row["class"]: row for row in internal["per_class"]} if internal else {}
-    intervals = found["test"]["intervals"]["per_class"]
+    first = next(iter(columns))
+    internal_rows = {row["class"]: row for row in internal["per_class"]} if internal else {}
+    intervals = results["test"]["intervals"]["per_class"]
     rows = []
-    for row in found["test"]["per_class"]:
+    for row in results["test"]["per_class"]:
         code = row["class"]
-        known = [] if own else [share(before.get(code, {}).get(first))]
-        cells = [*known, *(share(row[name], intervals[code][name]) for name in shown)]
-        theirs = found["data"]["classes"].get(code, [])
-        label = code if own or theirs in ([], [code]) else f"{code} = {' + '.join(theirs)}"
+        internal_cells = [] if own else [share(internal_rows.get(code, {}).get(first))]
+        cells = [*internal_cells, *(share(row[name], intervals[code][name]) for name in columns)]
+        mapped = results["data"]["classes"].get(code, [])
+        label = code if own or mapped in ([], [code]) else f"{code} = {' + '.join(mapped)}"
         rows.append((f"{label} ({row['tier']})", [count(row["support"]), *cells]))
-    headings = ["images", *([] if own else [f"internal {shown[first]}"]), *shown.values()]
-    notes = ["Recall and precision at the run's own thresholds, of the largest F1 on validation."] * _labels(found)
-    bounds = [intervals[row["class"]][name] for row in found["test"]["per_class"] for name in shown]
+    headings = ["images", *([] if own else [f"internal {columns[first]}"]), *columns.values()]
+    notes = ["Recall and precision at the run's own thresholds, of the largest F1 on validation."] * _labels(results)
+    bounds = [intervals[row["class"]][name] for row in results["test"]["per_class"] for name in columns]
     if any(low is not None and low == high for low, high in bounds):
         notes.append(
             "Resampling hits alone (or misses alone) gives the same again: 0 to 0 and 100 to 100 are no bounds."
         )
-    return grid("Labels" if _labels(found) else "Classes", headings, rows, notes)
+    return grid("Labels" if _labels(results) else "Classes", headings, rows, notes)

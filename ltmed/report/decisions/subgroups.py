@@ -23,7 +23,9 @@ def subgroup_grids(reports: Iterable[dict[str, Any]]) -> list[Grid]:
             by_class.setdefault((report["attribute"], name), []).append(report)
         else:
             grids.append(_single(report))
-    return grids + [_of_classes(attribute, name, those) for (attribute, name), those in by_class.items()]
+    return grids + [
+        _of_classes(attribute, name, reports_of_metric) for (attribute, name), reports_of_metric in by_class.items()
+    ]
 
 
 def _single(report: dict[str, Any]) -> Grid:
@@ -45,10 +47,10 @@ def _single(report: dict[str, Any]) -> Grid:
         low, high = gap["interval"]
         between = "" if None in (low, high) else f" (95 % {percent(low)} to {percent(high)})"
         p = gap["simultaneous_p"]
-        chance = "" if p is None else f"; permuted over all subgroups {p_value(p)}"
+        p_text = "" if p is None else f"; permuted over all subgroups {p_value(p)}"
         notes.append(
             f"Worst: {gap['worst']}. Largest gap {percent(gap['difference'])}, {gap['best']} over {gap['worst']}"
-            f"{between}{chance}. The interval is of this pair, which was chosen for its gap."
+            f"{between}{p_text}. The interval is of this pair, which was chosen for its gap."
         )
     if report["metric"] in _AVERAGES:
         notes.append("Averages are over the classes that a subgroup has, which may differ.")
@@ -61,11 +63,11 @@ def _of_classes(attribute: str, name: str, reports: Sequence[dict[str, Any]]) ->
     rows = []
     for report in reports:
         gap = report["gap"]
-        further = [share(None), number(None)]
+        gap_cells = [share(None), number(None)]
         if gap is not None:
-            further = [share(gap["difference"], gap["interval"]), number(gap["simultaneous_p"])]
+            gap_cells = [share(gap["difference"], gap["interval"]), number(gap["simultaneous_p"])]
         cells = [share(group["metric"], group["interval"]) for group in report["subgroups"]]
-        rows.append((report["metric"].partition(":")[2], [*cells, *further]))
+        rows.append((report["metric"].partition(":")[2], [*cells, *gap_cells]))
     notes = [
         f"Withheld where a subgroup has fewer than {LEAST_IMAGES} images, or fewer than {LEAST_OF_CLASS} with the "
         "class or without it. p: share of permutations of the attribute with a gap as large, not corrected for "

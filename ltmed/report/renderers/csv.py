@@ -36,7 +36,7 @@ RESULT_COLUMNS = (
     "high95",
 )  # fmt: skip
 _HINT = "ltmed report --format results writes such files."
-_BESIDE = {False: ("macro_f1", "accuracy", "macro_auroc"), True: ("macro_auroc", "macro_f1", "micro_f1")}
+_FURTHER_METRICS = {False: ("macro_f1", "accuracy", "macro_auroc"), True: ("macro_auroc", "macro_f1", "micro_f1")}
 _TIERS = ("head", "medium", "tail")
 
 
@@ -64,7 +64,7 @@ def _status(cell: Cell, line: dict[str, object]) -> str:
 
 
 def _written(value: object) -> object:
-    """Floats without the noise of binary arithmetic (0.4662, not 0.46619999999999995), and text that is no formula."""
+    """Floats without rounding errors (0.4662, not 0.46619999999999995), and text that is no formula."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -94,38 +94,50 @@ def _lines(table: Table, cell: Cell) -> Iterator[dict[str, object]]:
         tier, _, kind = metric.partition("_") if tiered else ("all", "", metric)
         key = (kind, tier)
         yield {"metric": key[0], "part": tier, **_summary(cell, metric), **_published(cell, printed.pop(key, None))}
-    for code, metric, ours, runs in _classes(cell):
-        found = {"metric": metric, "part": code, "mean": ours, "runs": runs}
-        yield {**found, **_published(cell, printed.pop((metric, code), None))}
-    for (metric, part), one in printed.items():
-        yield {"metric": metric, "part": part, "mean": figure(cell, one), "unmeasured": True, **_published(cell, one)}
+    for code, metric, measured, runs in _classes(cell):
+        line = {"metric": metric, "part": code, "mean": measured, "runs": runs}
+        yield {**line, **_published(cell, printed.pop((metric, code), None))}
+    for (metric, part), value in printed.items():
+        yield {
+            "metric": metric,
+            "part": part,
+            "mean": figure(cell, value),
+            "unmeasured": True,
+            **_published(cell, value),
+        }
 
 
 def _summary(cell: Cell, metric: str) -> dict[str, object]:
-    one = summary(cell.runs, metric)
-    if one is None:
+    figures = summary(cell.runs, metric)
+    if figures is None:
         return {}
-    return {"mean": one.mean, "std": one.std, "low95": one.low, "high95": one.high, "interval": one.interval}
+    return {
+        "mean": figures.mean,
+        "std": figures.std,
+        "low95": figures.low,
+        "high95": figures.high,
+        "interval": figures.interval,
+    }
 
 
 def _classes(cell: Cell) -> Iterator[tuple[str, str, float | None, int]]:
-    """(class, metric, mean as of the other figures, how many runs define it)."""
+    """(class, metric, mean as for the other metrics, number of runs that define it)."""
     for position, code in enumerate(cell.runs[0].classes if cell.runs else ()):
         for metric in PER_LABEL if cell.runs[0].multilabel else PER_CLASS:
-            found = collect(cell.runs, lambda run, at=position, of=metric: run.metrics["test"]["per_class"][at][of])
-            yield code, metric, mean(found), len(found)
+            values = collect(cell.runs, lambda run, at=position, of=metric: run.metrics["test"]["per_class"][at][of])
+            yield code, metric, mean(values), len(values)
 
 
-def _published(cell: Cell, one: Published | None) -> dict[str, object]:
-    if one is None:
+def _published(cell: Cell, value: Published | None) -> dict[str, object]:
+    if value is None:
         return {}
-    ours = figure(cell, one)
-    difference = None if ours is None else ours - one.mean
-    return {"published": one.mean, "published_std": one.std, "difference": difference}
+    measured = figure(cell, value)
+    difference = None if measured is None else measured - value.mean
+    return {"published": value.mean, "published_std": value.std, "difference": difference}
 
 
-def _join(found: Iterable) -> str:
-    return " ".join(map(str, sorted(found)))
+def _join(items: Iterable) -> str:
+    return " ".join(map(str, sorted(items)))
 
 
 # --- single runs ------------------------------------------------------------------------------------------------------
@@ -146,12 +158,19 @@ def _result_lines(table: Table) -> Iterator[list[object]]:
         for row in table.rows:
             cell = table.cells.get((row, column))
             for run in cell.runs if cell else ():
-                about, split, test = run.metrics["run"], run.metrics["split"], run.metrics["test"]
-                place = [row, column, about["dataset"], about["method"], about["fold"], about["seed"]]
-                place += [split["name"], split["hash"], run.metrics["git"]["commit"] or "unknown"]
+                run_facts, split, test = run.metrics["run"], run.metrics["split"], run.metrics["test"]
+                key_fields = [
+                    row,
+                    column,
+                    run_facts["dataset"],
+                    run_facts["method"],
+                    run_facts["fold"],
+                    run_facts["seed"],
+                ]
+                key_fields += [split["name"], split["hash"], run.metrics["git"]["commit"] or "unknown"]
                 for metric, value in test["scalars"].items():
                     low, high = test["intervals"]["scalars"].get(metric) or (None, None)
-                    yield [*place, metric, *("" if one is None else one for one in (value, low, high))]
+                    yield [*key_fields, metric, *("" if number is None else number for number in (value, low, high))]
 
 
 @dataclass(frozen=True)
@@ -198,32 +217,38 @@ def _read(file: Path) -> dict[str, dict[str, _Runs]]:
             for line in lines:
                 if line["value"] == "":
                     continue
-                value, low, high = (float(line[key]) if line[key] else None for key in ("value", "low95", "high95"))
+                value, low, high = (float(line[name]) if line[name] else None for name in ("value", "low95", "high95"))
                 assert value is not None
                 runs = columns.setdefault(line["column"], {}).setdefault(line["row"], {})
-                place = (line["fold"], line["seed"], line["split_hash"])
-                runs.setdefault(place, {})[line["metric"]] = _Result(value, low, high)
+                key = (line["fold"], line["seed"], line["split_hash"])
+                runs.setdefault(key, {})[line["metric"]] = _Result(value, low, high)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}", _HINT) from None
     return columns
 
 
 def _grid(column: str, rows: dict[str, _Runs]) -> Grid:
-    several = any(METRICS[True][0] in run for runs in rows.values() for run in runs.values())
-    main = METRICS[several][0]
+    multilabel = any(METRICS[True][0] in run for runs in rows.values() for run in runs.values())
+    main = METRICS[multilabel][0]
     ordered = sorted(rows.items(), key=lambda item: -(_mean_of(list(item[1].values()), main) or 0))
-    headings = ("runs", metric_name(main), "95 % interval", *map(metric_name, _BESIDE[several]), " / ".join(_TIERS))
-    lines = [(row, tuple(map(FormattedCell, _cells(list(runs.values()), several)))) for row, runs in ordered]
+    headings = (
+        "runs",
+        metric_name(main),
+        "95 % interval",
+        *map(metric_name, _FURTHER_METRICS[multilabel]),
+        " / ".join(_TIERS),
+    )
+    lines = [(row, tuple(map(FormattedCell, _cells(list(runs.values()), multilabel)))) for row, runs in ordered]
     return Grid(column, headings, tuple(lines))
 
 
-def _cells(runs: Sequence[dict[str, _Result]], several: bool) -> Iterator[str]:
+def _cells(runs: Sequence[dict[str, _Result]], multilabel: bool) -> Iterator[str]:
     yield str(len(runs))
-    yield _spread(runs, METRICS[several][0])
-    yield _interval(runs, METRICS[several][0])
-    for metric in _BESIDE[several]:
+    yield _spread(runs, METRICS[multilabel][0])
+    yield _interval(runs, METRICS[multilabel][0])
+    for metric in _FURTHER_METRICS[multilabel]:
         yield _spread(runs, metric)
-    recalls = (_mean_of(runs, metric) for metric in TIERS[several])
+    recalls = (_mean_of(runs, metric) for metric in TIERS[multilabel])
     yield " / ".join("-" if recall is None else f"{recall:.2f}" for recall in recalls)
 
 
@@ -245,11 +270,11 @@ def _spread(runs: Sequence[dict[str, _Result]], metric: str) -> str:
 
 def _interval(runs: Sequence[dict[str, _Result]], main: str) -> str:
     """Student's over the runs; of a single one its own."""
-    found = [run[main] for run in runs if main in run]
-    if len(found) == 1:
-        low, high = found[0].low, found[0].high
+    results = [run[main] for run in runs if main in run]
+    if len(results) == 1:
+        low, high = results[0].low, results[0].high
     else:
-        low, high = t_interval([one.value for one in found]) if found else (None, None)
+        low, high = t_interval([result.value for result in results]) if results else (None, None)
     if low is None or high is None:
         return "-"
     return f"{max(low, LOWEST[main]):.3f} to {min(high, 1.0):.3f}"

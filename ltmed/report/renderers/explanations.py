@@ -10,8 +10,8 @@ from ltmed.report.renderers.html import fill
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A small PNG with what is said of it."""
+class CaptionedImage:
+    """A small PNG with its caption."""
 
     caption: str
     png: bytes
@@ -23,28 +23,28 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Explained:
-    """One image, with where the network saw evidence."""
+class ExplainedImage:
+    """One image with its maps of evidence."""
 
     title: str
     facts: tuple[tuple[str, str], ...]
     """(term, sentence) pairs."""
-    pictures: tuple[Picture, ...]
+    figures: tuple[CaptionedImage, ...]
     """The image, then its maps."""
     probabilities: tuple[tuple[str, float, bool], ...]
     """(class, probability, whether it is the labelled one), the most probable first."""
-    neighbours: tuple[Picture, ...]
+    neighbours: tuple[CaptionedImage, ...]
     """The nearest training images."""
     error: str = ""
     """Why the image cannot be read; everything else is empty then."""
 
 
-def render(title: str, images: Sequence[Explained], notes: Sequence[str]) -> str:
+def render(title: str, images: Sequence[ExplainedImage], notes: Sequence[str]) -> str:
     """The whole page; `explanations.html` beside this file is its template.
 
     Args:
         title: of the page.
-        images: in the order in which they are shown.
+        images: in the order of the page.
         notes: how to read the page.
     """
     return fill("explanations.html", title=title, images=images, notes=notes)

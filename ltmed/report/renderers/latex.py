@@ -25,7 +25,7 @@ def render(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is; a number's minus is a real one."""
+    """Text that LaTeX prints as it is; a number's sign is a minus."""
     text = "".join(SPECIAL.get(sign, sign) for sign in text)
     return re.sub(r"(?<![\w.)}-])-(?=\d)", "$-$", text)
 
@@ -39,8 +39,8 @@ def _lines(document: Document) -> Iterator[str]:
         yield from ("", *_table(grid))
     for column, facts in document.facts:
         yield from ("", f"% Protocol: {column}", *(f"% {term}: {sentence}" for term, sentence in facts))
-    for place, commands in document.missing:
-        yield from (f"% missing: {place}", *(f"%   {command}" for command in commands))
+    for cell, commands in document.missing:
+        yield from (f"% missing: {cell}", *(f"%   {command}" for command in commands))
     yield from ("", *(f"% {note}" for note in document.notes))
 
 
@@ -77,17 +77,17 @@ def _wrapped(text: str) -> list[str]:
     return formatting.wrap(text, formatting.width(COMFORT, text))
 
 
-def _cell(shown: FormattedCell) -> str:
-    mark = MARKS.get(shown.mark, "{}")
-    text = [mark.format(escape(line)) for line in _wrapped(shown.text) if line]
-    small = _wrapped(shown.small) if shown.small else []
+def _cell(cell: FormattedCell) -> str:
+    mark = MARKS.get(cell.mark, "{}")
+    text = [mark.format(escape(line)) for line in _wrapped(cell.text) if line]
+    small = _wrapped(cell.small) if cell.small else []
     return _stacked("t", [*text, *(f"{{\\scriptsize {escape(line)}}}" for line in small)])
 
 
-def _stacked(place: str, lines: Sequence[str]) -> str:
+def _stacked(position: str, lines: Sequence[str]) -> str:
     """Lines in one cell of a table, with its first (t) or last (b) on the row's own line."""
     if len(lines) < 2:
         return "".join(lines)
     # As in _row, an empty group keeps a bracket from being the argument of the line break before it.
     text = r" \\{}".join(lines)
-    return rf"\begin{{tabular}}[{place}]{{@{{}}r@{{}}}}{text}\end{{tabular}}"
+    return rf"\begin{{tabular}}[{position}]{{@{{}}r@{{}}}}{text}\end{{tabular}}"

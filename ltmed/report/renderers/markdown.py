@@ -37,8 +37,8 @@ def _lines(document: Document) -> Iterator[str]:
         yield ""
     if document.missing:
         yield from ("## Missing", "")
-    for place, commands in document.missing:
-        yield from (f"{escape(place)}:", "", *(f"    {command}" for command in commands), "")
+    for cell, commands in document.missing:
+        yield from (f"{escape(cell)}:", "", *(f"    {command}" for command in commands), "")
     if document.ranked:
         yield "**Best** and <ins>second best</ins> of a column."
     yield from map(escape, document.notes)
@@ -58,6 +58,6 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(shown: FormattedCell) -> str:
-    text = MARKS.get(shown.mark, "{}").format(escape(shown.text)) if shown.text else ""
-    return "<br>".join([text, *map(escape, shown.small.splitlines())])
+def _cell(cell: FormattedCell) -> str:
+    text = MARKS.get(cell.mark, "{}").format(escape(cell.text)) if cell.text else ""
+    return "<br>".join([text, *map(escape, cell.small.splitlines())])

@@ -31,7 +31,7 @@ def render(document: Document) -> str:
 
 
 def show(document: Document, console: Console) -> None:
-    """Prints it; figures keep their signs where styles are lost."""
+    """Prints a document; marks are also signs, for output without styles."""
     console.print(Text(document.title, style="bold"))
     for warning in document.warnings:
         console.print(Text(f"! {warning}", style="yellow"))
@@ -52,8 +52,8 @@ def show(document: Document, console: Console) -> None:
             console.print(Text(f"{term}: {sentence}"))
     if document.missing:
         console.print(Text("\nMissing", style="bold"))
-    for place, commands in document.missing:
-        console.print(Text(place))
+    for cell, commands in document.missing:
+        console.print(Text(cell))
         for command in commands:
             console.print(Text(f"  {command}"), soft_wrap=True)
     ranked = ["¹ best, ² second best of a column."] if document.ranked else []
@@ -78,16 +78,16 @@ def _table(grid: Grid) -> Table:
         widths.append(_width(heading, [cells[number] for _, cells in grid.rows]))
         table.add_column(Text("\n".join(formatting.wrap(heading, widths[-1]))), justify="right", no_wrap=True)
     for row, cells in grid.rows:
-        shown = (_cell(cell, wide) for cell, wide in zip(cells, widths, strict=True))
-        table.add_row(Text("\n".join(formatting.wrap(row, LABEL))), *shown)
+        texts = (_cell(cell, wide) for cell, wide in zip(cells, widths, strict=True))
+        table.add_row(Text("\n".join(formatting.wrap(row, LABEL))), *texts)
     return table
 
 
-def _cell(shown: FormattedCell, width: int) -> Text:
-    sign = SIGNS.get(shown.mark, "")
-    text = Text("\n".join(formatting.wrap(shown.text, width - len(sign))), style=STYLES.get(shown.mark, ""))
+def _cell(cell: FormattedCell, width: int) -> Text:
+    sign = SIGNS.get(cell.mark, "")
+    text = Text("\n".join(formatting.wrap(cell.text, width - len(sign))), style=STYLES.get(cell.mark, ""))
     text.append(sign, style="not underline")
-    if shown.small:
-        small = "\n".join(formatting.wrap(shown.small, width))
+    if cell.small:
+        small = "\n".join(formatting.wrap(cell.small, width))
         text.append(f"\n{small}", style="dim not bold not underline")
     return text

@@ -1,1 +1,1 @@
-"""What happens at fixed moments of a stage: checkpoints, progress, records, averages of the weights, pruned trials."""
+"""Callbacks of a stage: checkpoints, progress, records, averages of the weights, pruned trials."""

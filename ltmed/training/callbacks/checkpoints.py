@@ -16,8 +16,8 @@ from ltmed.runs.checkpoint import BEST, LAST, ResumePoint, read, write
 class EpochCheckpoints(Checkpoint):
     """Saves `best.ckpt`, by the monitored validation metric, and then `last.ckpt` after every epoch.
 
-    The state knows no path, unlike that of Lightning's ModelCheckpoint, which forgets its best epoch when the folder of
-    the run was moved. The order matters: `best` is set before either file is written, and a run that is killed between
+    The state contains no path, unlike that of Lightning's ModelCheckpoint, which loses its best epoch when the run's
+    folder was moved. The order matters: `best` is set before either file is written, and a run that is killed between
     the two repeats its epoch and decides as if it had never been killed. Lightning calls it after all other callbacks,
     so that their states are those of the same epoch.
 
@@ -30,7 +30,7 @@ class EpochCheckpoints(Checkpoint):
     def __init__(self, folder: Path, monitor: str, mode: str) -> None:
         self.folder, self.monitor, self.sign = folder, monitor, {"max": 1.0, "min": -1.0}[mode]
         self.best: float | None = None
-        """Score of `best.ckpt`, of which more is better; -inf for an undefined metric; None before the first epoch."""
+        """Score of `best.ckpt`, larger is better; -inf for an undefined metric; None before the first epoch."""
         self.stopped_early = False
         """Whether a callback of Lightning's class EarlyStopping chose this epoch as the last one."""
 
@@ -40,15 +40,15 @@ class EpochCheckpoints(Checkpoint):
         return type(self).__qualname__
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """The state that a resumed run needs."""
         return {"best": self.best, "stopped_early": self.stopped_early}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the state of the epoch that training resumes from."""
+        """Restores the state of the epoch that training resumes from."""
         self.best, self.stopped_early = state_dict["best"], state_dict["stopped_early"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the epoch; all ranks do as the first one decides."""
+        """Saves the epoch; the first rank decides for all."""
         value = self.sign * float(trainer.callback_metrics[self.monitor])
         score = -math.inf if math.isnan(value) else value
         better = trainer.strategy.broadcast(self.best is None or score > self.best)
@@ -61,12 +61,12 @@ class EpochCheckpoints(Checkpoint):
 
 
 def was_stopped_early(start: ResumePoint) -> bool:
-    """Whether early stopping ended the stage with the epoch of this checkpoint, so that nothing is left to train."""
+    """Whether early stopping ended the stage with the epoch of this checkpoint, so that the stage is complete."""
     return bool(start.callbacks.get(EpochCheckpoints.__qualname__, {}).get("stopped_early"))
 
 
 class WholeCheckpointIO(CheckpointIO):
-    """Lightning's way to the disk, through `ltmed.runs.checkpoint`.
+    """Lightning's reading and writing of checkpoints, through `ltmed.runs.checkpoint`.
 
     Its own writes to the temporary folder and copies from there, which is torn by a kill or a full disk if that is
     another file system.

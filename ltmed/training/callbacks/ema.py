@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what is evaluated, saved and handed on (timm's `ModelEmaV3`)."""
+"""A moving average of the weights, which is evaluated, saved and passed to the next stage (timm's `ModelEmaV3`)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RAW = "weights_behind_the_average"
 class Ema(Callback):
     """Averages the network's weights after every step: average <- d average + (1 - d) weights.
 
-    The first step copies, as in timm. Parameters and the running statistics of BatchNorm are averaged; other buffers of
-    the network (class means, a chosen tau) are found in validation, under the averaged weights, and stay as they are.
-    The state dict of a checkpoint has the average, so that whatever reads it later does; the weights themselves, from
-    which training goes on, stand beside it.
+    The first step copies, as in timm. Parameters and the running statistics of BatchNorm are averaged. Other buffers of
+    the network (class means, a selected tau) are not: they are computed in validation, with the averaged weights.
+    The state dict of a checkpoint holds the average, so that every reader gets it; the weights themselves, from
+    which training continues, are stored beside it.
 
     Args:
         decay: d.
@@ -33,16 +33,16 @@ class Ema(Callback):
         self._steps = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Starts from the weights that the stage was given."""
+        """Starts from the initial weights of the stage."""
         if stage == TrainerFn.FITTING:
             self.average = {name: tensor.detach().clone() for name, tensor in averaged(pl_module.network)}  # pyright: ignore
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Follows the network to its device."""
+        """Moves the average to the network's device."""
         self.average = {name: tensor.to(pl_module.device) for name, tensor in self.average.items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Counts on; only now Lightning has the number of steps of a checkpoint."""
+        """Sets the step counter; only now Lightning has restored the number of steps of a checkpoint."""
         self._steps = trainer.global_step
 
     @torch.no_grad()
@@ -53,17 +53,17 @@ class Ema(Callback):
         if trainer.global_step == self._steps:
             return
         self._steps = trainer.global_step
-        now = [tensor.detach() for _, tensor in averaged(pl_module.network)]  # pyright: ignore
-        torch._foreach_lerp_(list(self.average.values()), now, 1 - self.weight(self._steps))  # pyright: ignore
+        current = [tensor.detach() for _, tensor in averaged(pl_module.network)]  # pyright: ignore
+        torch._foreach_lerp_(list(self.average.values()), current, 1 - self.weight(self._steps))  # pyright: ignore
 
     def weight(self, step: int) -> float:
-        """Of the old average at a step, which count from 1."""
+        """Weight of the old average at a step, counted from 1."""
         if step <= 1:
             return 0.0
         return min(self.decay, 1 - step ** (-2 / 3)) if self.warmup else self.decay
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the average into the network; the stage then makes its BatchNorm statistics one for all ranks."""
+        """Puts the average into the network; the stage then averages its BatchNorm statistics over ranks."""
         if trainer.state.fn == TrainerFn.FITTING:
             distributed.average_batchnorm(pl_module)
             self._swap(pl_module)
@@ -76,20 +76,20 @@ class Ema(Callback):
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:
         for name, tensor in averaged(pl_module.network):  # pyright: ignore
-            kept = self.average[name]
+            average = self.average[name]
             before = tensor.detach().clone()
-            tensor.copy_(kept)
-            kept.copy_(before)
+            tensor.copy_(average)
+            average.copy_(before)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """The average takes the place of the weights."""
+        """Replaces the weights by the average."""
         state = checkpoint["state_dict"]
         checkpoint[_RAW] = {name: state[f"network.{name}"] for name in self.average}
         state.update({f"network.{name}": tensor.clone() for name, tensor in self.average.items()})
 
     @torch.no_grad()
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Training goes on from the weights, and the average from itself."""
+        """Restores the weights for training, and the average."""
         for name, tensor in averaged(pl_module.network):  # pyright: ignore
             self.average[name].copy_(checkpoint["state_dict"][f"network.{name}"])
             tensor.copy_(checkpoint[_RAW][name])

@@ -28,7 +28,7 @@ class PruneTrial(Callback):
     def __init__(self, pruner: optuna.pruners.BasePruner) -> None:
         self.pruner = pruner
         self._trial: optuna.Trial | None = None
-        self._before = 0
+        self._first_epoch = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finds the trial of this job, on the first rank.
@@ -41,21 +41,21 @@ class PruneTrial(Callback):
         storage, name, overrides = _search()
         self._trial = find_trial(storage, name, overrides, self.pruner)
         values = self._trial.study.trials[self._trial.number].intermediate_values
-        self._before = max(values, default=-1) + 1  # Stages follow each other.
+        self._first_epoch = max(values, default=-1) + 1  # Stages follow each other.
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reports the epoch; all ranks end with the first one.
 
         Raises:
-            PrunedError: the trial is not worth going on with.
+            PrunedError: the pruner stops the trial.
         """
         value = float(trainer.callback_metrics[_monitor(trainer)])
         stop = False
         if self._trial is not None:
-            self._trial.report(value, self._before + trainer.current_epoch)
+            self._trial.report(value, self._first_epoch + trainer.current_epoch)
             stop = self._trial.should_prune()
             if stop:
-                self._trial.set_user_attr("pruned_epoch", self._before + trainer.current_epoch + 1)
+                self._trial.set_user_attr("pruned_epoch", self._first_epoch + trainer.current_epoch + 1)
         if trainer.strategy.broadcast(stop):
             raise PrunedError(value, trainer.current_epoch + 1)
 
@@ -69,7 +69,7 @@ def find_trial(
         storage: of the study.
         name: of the study.
         overrides: of the job, `key=value`.
-        pruner: that its values are compared by.
+        pruner: the pruner that compares its values.
 
     Raises:
         UserError: there is none.
@@ -78,30 +78,33 @@ def find_trial(
 
     study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    mine = [trial for trial in running if {f"{key}={value}" for key, value in trial.params.items()} <= set(overrides)]
-    if not mine:
+    matching = [
+        trial for trial in running if {f"{key}={value}" for key, value in trial.params.items()} <= set(overrides)
+    ]
+    if not matching:
         raise UserError(f"The study '{name}' has no running trial with these parameters", f"Search with {_EXAMPLE}.")
-    return optuna.trial.Trial(study, mine[-1]._trial_id)
+    return optuna.trial.Trial(study, matching[-1]._trial_id)
 
 
 def _search() -> tuple[Any, str, list[str]]:
     """Storage, name and overrides of this job of a search.
 
     Raises:
-        UserError: it is none, or jobs cannot find their trial.
+        UserError: this is no job of a search, or jobs cannot find their trial.
     """
     from hydra.core.hydra_config import HydraConfig
 
-    chosen: Any = HydraConfig.get() if HydraConfig.initialized() else None
-    if chosen is None or "optuna" not in str(chosen.sweeper.get("_target_", "")):
+    hydra_config: Any = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra_config is None or "optuna" not in str(hydra_config.sweeper.get("_target_", "")):
         raise UserError("callbacks=prune is for the trials of a search", f"Search with -m {_EXAMPLE}.")
-    if chosen.sweeper.storage is None or chosen.sweeper.study_name is None:
+    if hydra_config.sweeper.storage is None or hydra_config.sweeper.study_name is None:
         raise UserError("callbacks=prune compares a trial with others, which it needs to find", f"Add {_EXAMPLE}.")
-    return chosen.sweeper.storage, chosen.sweeper.study_name, list(chosen.overrides.task)
+    return hydra_config.sweeper.storage, hydra_config.sweeper.study_name, list(hydra_config.overrides.task)
 
 
 def _monitor(trainer: Trainer) -> str:
-    """The metric that chooses the checkpoint."""
+    """The metric that selects the checkpoint."""
     from ltmed.training.callbacks.checkpoints import EpochCheckpoints
 
-    return next(one.monitor for one in trainer.callbacks if isinstance(one, EpochCheckpoints))  # pyright: ignore
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    return next(callback.monitor for callback in callbacks if isinstance(callback, EpochCheckpoints))

@@ -1,4 +1,4 @@
-"""What a stage records besides its metrics: the learning rates of every epoch, and what its epochs took."""
+"""Records of a stage besides its metrics: the learning rates and durations of its epochs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LearningRates(Callback):
 class Durations(Callback):
     """Writes the seconds of each epoch, the device and the peak of memory into the run's record.
 
-    An epoch counts from the end of the one before, or from the start of the fit: preparation, passes over the data,
+    An epoch counts from the end of the one before, or from the start of the fit: preparation, feature passes,
     validation and checkpoints are part of it. Epochs of an earlier start of the run keep their seconds.
 
     Args:

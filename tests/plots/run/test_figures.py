@@ -25,9 +25,9 @@ def test_class_distribution(many, tmp_path):
     counts = {"train": many.counts, "val": [1] * len(many.counts), "test": [0] * len(many.counts)}
     figure = saved(classes.class_distribution(counts, many.classes, many.tiers, "title"), tmp_path)
     bars = figure.axes[0].patches
-    lengths = [bar.get_height() if len(bars) > style.MOST_NAMED else bar.get_width() for bar in bars]  # pyright: ignore
+    lengths = [bar.get_height() if len(bars) > style.MAX_NAMED else bar.get_width() for bar in bars]  # pyright: ignore
     assert lengths == sorted(many.counts, reverse=True)
-    assert len(set(row_names(figure))) == len(many.classes) or len(bars) > style.MOST_NAMED
+    assert len(set(row_names(figure))) == len(many.classes) or len(bars) > style.MAX_NAMED
 
 
 def test_confusion_matrix(many, tmp_path):
@@ -37,17 +37,17 @@ def test_confusion_matrix(many, tmp_path):
     diagonal = [np.nan if many.recall[k] is None else 100 * many.recall[k] for k in order]
     np.testing.assert_allclose(np.ma.filled(shares, np.nan).diagonal(), diagonal)
     assert np.isnan(shares[list(order).index(len(order) - 1)]).all()
-    assert len(row_names(figure)) == (len(order) if len(order) <= style.MOST_NAMED else 0)
+    assert len(row_names(figure)) == (len(order) if len(order) <= style.MAX_NAMED else 0)
 
 
 @pytest.mark.parametrize("number", [2, 9])
 def test_bars_of_several_methods(many, number, tmp_path):
     values = {f"method {i}": [None if r is None else r * (i + 1) / 10 for r in many.recall] for i in range(number)}
     figure = saved(side_by_side.scores(values, many.classes, many.tiers, many.counts), tmp_path)
-    rows = min(len(many.classes) - 1, style.MOST_NAMED)  # One class is undefined.
+    rows = min(len(many.classes) - 1, style.MAX_NAMED)  # One class is undefined.
     assert len(row_names(figure)) == rows
     axes = figure.axes[0]
-    if number * rows <= side_by_side.MOST_BARS:
+    if number * rows <= side_by_side.MAX_BARS:
         shown = [bar.get_width() for bar in axes.patches]  # pyright: ignore[reportAttributeAccessIssue]
     else:
         shown = [x for line in axes.lines for x in np.asarray(line.get_xdata())]
@@ -140,14 +140,14 @@ def test_feature_maps_of_several_runs_are_panels(many, number, tmp_path):
     assert [axes.get_title() for axes in figure.axes] == [f"run {i}" for i in range(number)]
     for axes, panel in zip(figure.axes, panels, strict=True):
         shown = np.concatenate([np.asarray(c.get_offsets()) for c in axes.collections])
-        assert {tuple(point) for point in shown.tolist()} == {tuple(point) for point in panel.places.tolist()}
+        assert {tuple(point) for point in shown.tolist()} == {tuple(point) for point in panel.positions.tolist()}
     require_readable(figure)
 
 
 def test_chosen_classes_are_told_apart_by_colour_though_they_are_of_one_tier(tmp_path):
     classes, tiers = list("abcde"), ["head", "tail", "tail", "tail", "tail"]
     panels = [features.Points("", np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 4 + 1)]
-    figure = saved(features.feature_map(panels, classes, tiers, [90, 5, 4, 3, 2], chosen=[1, 2, 3, 4]), tmp_path)
+    figure = saved(features.feature_map(panels, classes, tiers, [90, 5, 4, 3, 2], selected=[1, 2, 3, 4]), tmp_path)
     colours = [to_rgb(c.get_facecolor()[0]) for c in figure.axes[0].collections]
     assert len(set(colours)) == 4
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{code} (tail)" for code in "bcde"]
@@ -163,7 +163,7 @@ def test_losses_by_class(many, tmp_path):
     order = style.by_size(many.counts)
     np.testing.assert_allclose(lines[order.index(0)], [[e + 1, loss] for e, loss in losses[many.classes[0]]])
     means = figure.axes[0].lines[len(many.classes) :]
-    assert len(means) == (0 if len(many.classes) <= curves.MOST_LINES else 3)
+    assert len(means) == (0 if len(many.classes) <= curves.MAX_LINES else 3)
     if means:
         tail = [k for k, tier in enumerate(many.tiers) if tier == "tail" and many.classes[k] in losses and k]
         expected = np.mean([1 + k / 10 - 1 / 5 for k in tail])
@@ -183,7 +183,7 @@ def test_embedding_keeps_clusters_apart_and_is_repeatable():
 
 def test_choice_of_images_spares_small_classes():
     labels = np.repeat([0, 1, 2], [1000, 50, 1])
-    chosen = features.choose_images(labels, most=120)
+    chosen = features.choose_images(labels, limit=120)
     counts = np.bincount(labels[chosen])
     assert counts[2] == 1
     assert counts[1] == 50

@@ -14,8 +14,8 @@ from ltmed.runs.reader import read_run
 
 @pytest.mark.slow
 def test_a_run_plots_itself_and_its_features(tiny, tmp_path, capsys):
-    words = [*tiny, "method=aduni", "epochs=2", "figures=true", "class_losses=true"]
-    folder = ltmed.train(words).path
+    overrides = [*tiny, "method=aduni", "epochs=2", "figures=true", "class_losses=true"]
+    folder = ltmed.train(overrides).path
     capsys.readouterr()
     assert "figures" not in str(folder.relative_to(tmp_path / "runs"))
     plotted = {file.stem for file in (folder / "figures").glob("*.png")}

@@ -11,7 +11,7 @@ import pytest
 
 from ltmed.cli.main import main
 from ltmed.plots.runs import report_figures as module
-from ltmed.plots.runs.report_figures import MOST_ROWS, report_figures
+from ltmed.plots.runs.report_figures import MAX_ROWS, report_figures
 from ltmed.report.build import from_runs
 from tests.report.factory import METRIC, write
 
@@ -60,11 +60,11 @@ def test_joined_runs_are_summed(tmp_path, monkeypatch):
 
 
 def test_of_many_methods_the_best_have_matrices_and_it_is_said(tmp_path):
-    runs = [write(tmp_path, f"m{i}", scalars={METRIC: i / 20}) for i in range(MOST_ROWS + 2)]
+    runs = [write(tmp_path, f"m{i}", scalars={METRIC: i / 20}) for i in range(MAX_ROWS + 2)]
     *_, group = report_figures(from_runs(runs))
-    assert group.figures[0].caption == f"m{MOST_ROWS + 1}: confusion"
-    assert len(group.figures) == 2 * MOST_ROWS
-    assert str(MOST_ROWS) in group.note
+    assert group.figures[0].caption == f"m{MAX_ROWS + 1}: confusion"
+    assert len(group.figures) == 2 * MAX_ROWS
+    assert str(MAX_ROWS) in group.note
 
 
 def test_several_columns_are_folded(tmp_path):

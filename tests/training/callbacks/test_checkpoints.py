@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_costs_epochs_and_no_bit(damaged: str, tmp_path: Pa
             fit(folder, scores)
         assert not is_finished(folder)
         return
-    with pytest.warns(UserWarning, match=r"last.ckpt is damaged: training goes on from best.ckpt, epoch 2"):
+    with pytest.warns(UserWarning, match=r"last.ckpt is damaged: training continues from best.ckpt, epoch 2"):
         resumed = fit(folder, scores)
     assert_same(weights(resumed), weights(straight))
     assert_same(*(checkpoint.read(f / "last.ckpt")["state_dict"] for f in (folder, tmp_path / "straight")))
