@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[RUN]... [OVERRIDES]...")
+@click.argument("arguments", nargs=-1, metavar="[RUN]... [OVERRIDES]...")
 @click.option("--by", metavar="NAME[,NAME]", help="Attributes for metrics of subgroups, for instance sex,age.")
 @click.option(
     "--metric",
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--trust", is_flag=True, help="Also build classes that are not part of ltmed: runs their author's code.")
 def command(
     run: Path,
-    overrides: tuple[str, ...],
+    arguments: tuple[str, ...],
     by: str | None,
     metrics: tuple[str, ...],
     tta: str,
@@ -59,7 +59,7 @@ def command(
     trained on are refused. Several RUNs of the same classes are an ensemble: probabilities are the mean over its
     members. Results go into RUN/evaluations/NAME, of an ensemble in its first run.
     """
-    runs, settings = _runs_and_overrides(run, overrides)
+    runs, settings = _runs_and_overrides(run, arguments)
     overrides = tuple(override for override in settings if not override.startswith("map="))
     maps = [Path(override.removeprefix("map=")).expanduser() for override in settings if override.startswith("map=")]
     if len(maps) > 1:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from ltmed.errors import UserError
 
 PROGRAM = ("ltmed", "train")
-"""The beginning of printed commands; `python run.py` would work in a checkout only."""
+"""The beginning of printed commands, which work with and without a checkout."""
 
 
 def setting(override: str) -> str:
