@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives every large block back to the system when it is freed. The activations of a training step are
     such blocks: each step gets them anew, and the system clears every page of them first. With MobileNet-like networks
-    at batch 128 that takes a third of the step. The peak of memory grows by a tenth, for the gaps between blocks.
+    at batch 128 that takes two fifths of the step. The peak of memory grows by 10 to 17 %, for the gaps between blocks.
 
     Returns:
         False where nothing was changed: another C library, or the environment configures the allocator already
