@@ -37,8 +37,8 @@ class Entry:
 
     @cached_property
     def settings(self) -> Settings:
-        """All settings that change the run's results; None counts as missing, as in runs that lack the key."""
-        return {key: value for key, value in identity(self.run.config).items() if value is not None}
+        """All settings that change the run's results."""
+        return identity(self.run.config)
 
     @property
     def dataset(self) -> str:
@@ -71,7 +71,8 @@ class Entry:
         images = {
             key: value
             for key, value in self.settings.items()
-            if key.startswith(("split.", "dataset."))
+            if value is not None  # The key may be newer than the run; that the images are the same, the hash says.
+            and key.startswith(("split.", "dataset."))
             and key not in (*_READING, *_LOCATION_OF_A_DATASET, "split.of", *self.run.split_seeds)
         }
         labels = {"several labels": True} if self.finished and self.run.multilabel else {}

@@ -17,6 +17,7 @@ _OF_A_CLASS = {"f1": "F1", "auroc": "AUROC"}
 _UNBROKEN = re.compile(r"without \S+ \S+|\[[^\]]*\]|\([^)]*\)|\S+ ± \S+|p [=<] \S+")
 """Text without line breaks: intervals, brackets, figures with their deviation, p values."""
 Settings = dict[str, Any]
+_MISSING = object()
 """Flat `{dotted key: value}`, as `ltmed.runs.directory.identity` gives it."""
 Widths = Callable[[str, Sequence[FormattedCell]], float]
 """(heading, cells) of a column -> its width."""
@@ -83,17 +84,11 @@ def division_names(divisions: Iterable[Division], among: Iterable[Division]) -> 
 def distinguishing_keys(groups: Sequence[Sequence[Settings]]) -> list[str]:
     """The keys that distinguish all different settings of each group; settings of two groups need not differ.
 
-    A setting that is None counts as missing. Greedy: the key that separates most of what is not yet distinguished comes
-    first, of equals one that all settings have (`loss` rather than an argument of one of the losses), nearest to the
-    top of the configuration, a choice, the shortest. Keys that follow from another one (`augment.crop.size` from
-    `image_size`) are thus left out.
+    Greedy: the key that separates most of what is not yet distinguished comes first, of equals one that all settings
+    have (`loss` rather than an argument of one of the losses), nearest to the top of the configuration, a choice, the
+    shortest. Keys that follow from another one (`augment.crop.size` from `image_size`) are thus left out.
     """
-    pairs = [
-        (one, other)
-        for group in groups
-        for one, other in combinations(group, 2)
-        if any(_differ(key, one, other) for key in {**one, **other})
-    ]
+    pairs = [pair for group in groups for pair in combinations(group, 2) if pair[0] != pair[1]]
     settings_of_pairs = [settings for pair in pairs for settings in pair]
 
     def order(key: str) -> tuple[bool, int, bool, int, str]:
@@ -120,7 +115,7 @@ def settings_text(settings: Settings, keys: Sequence[str]) -> str:
 
 
 def _differ(key: str, one: Settings, other: Settings) -> bool:
-    return one.get(key) != other.get(key)
+    return one.get(key, _MISSING) != other.get(key, _MISSING)
 
 
 def _short(key: str, settings: Settings) -> str:
@@ -137,7 +132,9 @@ def _value(key: str, settings: Settings) -> str:
     below = {k.removeprefix(f"{key}."): v for k, v in settings.items() if k.startswith(f"{key}.")}
     if below:  # One value for all in one run, a map in another.
         return "{" + ", ".join(f"{k}: {v}" for k, v in below.items()) + "}"
-    value = settings.get(key)
+    if key not in settings:
+        return "unset"
+    value = settings[key]
     if isinstance(value, str):
         return value.rpartition(".")[2] if value.startswith(("ltmed.", "torch.", "lightning.")) else value
     if isinstance(value, float):

@@ -47,12 +47,18 @@ def test_other_splits_are_other_columns(tmp_path, other):
     assert sorted(len(cell.runs) for cell in table.cells.values()) == [1, 1]
 
 
-def test_a_setting_that_is_none_is_one_that_is_missing(tmp_path):
-    unset = {"split.val_seed": None, "dataset.head": None, "trainer.gradient_clip_val": None}
+def test_a_setting_of_the_split_that_is_none_makes_no_column(tmp_path):
+    unset = {"split.val_seed": None, "dataset.head": None}
     table = from_runs([write(tmp_path, "erm"), write(tmp_path, "erm", 1, settings=unset)])
     assert (len(table.rows), len(table.columns)) == (1, 1)
     (cell,) = separate(table).cells.values()
     assert len(cell.runs) == 2
+
+
+def test_none_is_another_setting_of_a_method_than_none_at_all(tmp_path):
+    """Where the key is missing, the default of the signature holds."""
+    runs = [write(tmp_path / "a", "erm"), write(tmp_path / "b", "erm", settings={"method.gamma": None})]
+    assert from_runs(runs).rows == ("erm (gamma=null)", "erm (gamma=unset)")
 
 
 def test_a_row_with_another_hash_of_a_fold_has_its_own_column(tmp_path):
@@ -165,7 +171,7 @@ def test_labels_are_short():
     assert settings_text(other, ["a.second.lr"]) == "second.lr=0.001"
     assert settings_text({"epochs.first": 1, "epochs.second": 2}, ["epochs"]) == "epochs={first: 1, second: 2}"
     assert distinguishing_keys([[one], [other]]) == distinguishing_keys([[one, dict(one)]]) == []
-    assert distinguishing_keys([[one, {**one, "unset": None}]]) == [], "and it comes to an end"
+    assert distinguishing_keys([[one, {**one, "gamma": None}]]) == ["gamma"]
     ce, alpa = {"module.loss._target_": "ltmed.ce"}, {"module.loss._target_": "ltmed.alpa", "module.loss.beta": 1.0}
     assert settings_text(ce, distinguishing_keys([[ce, alpa]])) == "loss=ce", "beta also tells them apart"
 
