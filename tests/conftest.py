@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests import economy
-from tests.harness import TINY, make_tiny_ham
 
 ROOT = Path(__file__).resolve().parents[1]
 
 economy.apply()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with long tests come first: at the end no process waits for another one's last test."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:
@@ -39,6 +44,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_ham(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A HAM10000 folder of 138 small images."""
+    from tests.harness import make_tiny_ham  # Here: the process that only hands out tests needs no torch.
+
     root = tmp_path_factory.mktemp("data") / "ham"
     make_tiny_ham(root)
     return root
@@ -47,4 +54,6 @@ def tiny_ham(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny(tiny_ham: Path, tmp_path: Path) -> list[str]:
     """Overrides of a run that takes seconds, with its results and cache in a folder of its own."""
+    from tests.harness import TINY
+
     return [*TINY, f"dataset.root={tiny_ham}", f"runs={tmp_path / 'runs'}", f"cache_dir={tmp_path / 'cache'}"]

@@ -46,10 +46,9 @@ def run_file(form: str, file: Path, images: np.ndarray) -> np.ndarray:
         return load(file)(torch.from_numpy(images)).numpy()
 
 
-@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("overrides", [*heads().values(), "backbone.name=test_vit image_size=160"])
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
-def test_every_head_gives_the_probabilities_of_predict(form, overrides, tmp_path):
+def test_every_head_gives_the_probabilities_of_predict(overrides, tmp_path):
     run = untrained(tmp_path / "run", *overrides.split())
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(encoded(picture(number, 40, 50), "PNG"))
@@ -57,13 +56,14 @@ def test_every_head_gives_the_probabilities_of_predict(form, overrides, tmp_path
     predictor = Predictor(run, device="cpu")
     expected = predictor(files)[PROBABILITIES].to_numpy()
     assert np.ptp(expected, axis=0).max() > 1e-3, "a test that sees the images"
-    file, difference = export(run, form)
-    assert file == run / f"model{FORMATS[form].suffix}"
-    assert difference <= 1e-4
     pixels = np.stack([predictor.preprocessing(image.read_bytes()) for image in files])
     images = (pixels.transpose(0, 3, 1, 2) / 255).astype(np.float32)
-    for size in (1, 3):
-        assert np.abs(run_file(form, file, images[:size]) - expected[:size]).max() < 1e-4
+    for form in FORMATS:
+        file, difference = export(run, form)
+        assert file == run / f"model{FORMATS[form].suffix}"
+        assert difference <= 1e-4, form
+        for size in (1, 3):
+            assert np.abs(run_file(form, file, images[:size]) - expected[:size]).max() < 1e-4, form
 
 
 def test_all_heads_are_found():
