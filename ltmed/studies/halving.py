@@ -153,7 +153,7 @@ class Search:
             for rung in self.plan.rungs:
                 share += rung.share
                 end = share * self.budget.total
-                standings.append(self._screen(rung, end) if rung.least is None else self._train(rung, end, standings))
+                standings.append(self._train(rung, end, standings) if rung.min_epochs else self._screen(rung, end))
                 if rung.name not in self.state.closed:
                     self.state.closed.append(rung.name)
         finally:
@@ -221,7 +221,7 @@ class Search:
             rung, len(best), self.plan.repetitions, _PLANNED_SHARE * (end - self.budget.spent), epoch, overhead
         )
         if not number or epochs <= (last.epochs or 0):
-            min_epochs = max(rung.least or 1, (last.epochs or 0) + 1)
+            min_epochs = max(rung.min_epochs or 1, (last.epochs or 0) + 1)
             need = 2 * self.plan.repetitions * (min_epochs * epoch + overhead) / _PLANNED_SHARE
             standing.note = (
                 f"{min_epochs} epochs of two candidates would take about {need:.0f} s, and "
@@ -289,7 +289,7 @@ class Search:
         prefix, outcomes = f"{trial.rung.name}/", self.state.outcomes
         keys = [key for key in outcomes if key.startswith(prefix) and not key.endswith("/timing")]
         seconds = [outcomes[key].seconds for key in keys]
-        if trial.rung.least is None:
+        if trial.rung.min_epochs is None:
             seconds = seconds[1:]
         return statistics.median(seconds) if seconds else 0.0
 

@@ -24,12 +24,12 @@ class Rung:
     """Of the budget."""
     keep: int | None
     """Number of candidates that enter, beside the reference; None for all."""
-    least: int | None = None
+    min_epochs: int | None = None
     """Smallest number of epochs of a run; None where the overrides fix it."""
-    most: int | None = None
+    max_epochs: int | None = None
     """Largest number of epochs of a run."""
-    few: tuple[str, ...] = ()
-    """In place of `overrides` where there are few training images; empty: the same."""
+    overrides_small: tuple[str, ...] = ()
+    """In place of `overrides` on a small data set (see `Plan.small_below`); empty: the same."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,14 +57,16 @@ class Plan:
     vary: tuple[str, ...]
     repetitions: int
     rungs: tuple[Rung, ...]
-    many: int = 0
-    """Training images; with fewer, rungs have their overrides for few."""
+    small_below: int = 0
+    """A data set with fewer training images is small: rungs then have their `overrides_small`."""
 
     def fitting(self, images: int) -> Plan:
-        """The plan for so many training images."""
-        if images >= self.many:
+        """The plan for this number of training images."""
+        if images >= self.small_below:
             return self
-        return replace(self, rungs=tuple(replace(rung, overrides=rung.few or rung.overrides) for rung in self.rungs))
+        return replace(
+            self, rungs=tuple(replace(rung, overrides=rung.overrides_small or rung.overrides) for rung in self.rungs)
+        )
 
 
 def read() -> Plan:
@@ -74,10 +76,10 @@ def read() -> Plan:
     plain: Any = OmegaConf.to_container(OmegaConf.load(study_file(FILE)))
     rungs = []
     for name, node in plain["rungs"].items():
-        least, most = node.get("epochs") or (None, None)
-        overrides, few = (tuple(node.get(key, "").split()) for key in ("overrides", "few"))
-        rungs.append(Rung(name, node["title"], overrides, node["share"], node["keep"], least, most, few))
-    return Plan(tuple(plain["vary"]), int(plain["repetitions"]), tuple(rungs), int(plain["many"]))
+        min_epochs, max_epochs = node.get("epochs") or (None, None)
+        overrides, small = (tuple(node.get(key, "").split()) for key in ("overrides", "overrides_small"))
+        rungs.append(Rung(name, node["title"], overrides, node["share"], node["keep"], min_epochs, max_epochs, small))
+    return Plan(tuple(plain["vary"]), int(plain["repetitions"]), tuple(rungs), int(plain["small_below"]))
 
 
 def single_changes(reference: Candidate, groups: Mapping[str, Iterable[str]]) -> list[Candidate]:
@@ -119,10 +121,10 @@ def affordable(
 ) -> tuple[int, int]:
     """How many candidates a rung can have, and for how many epochs.
 
-    All candidates stay if each then has the least number of epochs; else fewer are trained that long.
+    All candidates stay if each then has `min_epochs`; otherwise fewer are trained that long.
 
     Args:
-        rung: with `least` and `most`.
+        rung: with `min_epochs` and `max_epochs`.
         candidates: that could come, without the reference.
         repetitions: of each.
         seconds: that the rung may take.
@@ -132,13 +134,13 @@ def affordable(
     Returns:
         (candidates without the reference, epochs); (0, 0) if not even one can be compared with the reference.
     """
-    assert rung.least is not None
-    assert rung.most is not None
+    assert rung.min_epochs is not None
+    assert rung.max_epochs is not None
     for number in range(candidates, 0, -1):
         seconds_of_run = seconds / ((number + 1) * repetitions)
         epochs = math.floor((seconds_of_run - overhead) / epoch + 1e-9)
-        if epochs >= rung.least:
-            return number, min(epochs, rung.most)
+        if epochs >= rung.min_epochs:
+            return number, min(epochs, rung.max_epochs)
     return 0, 0
 
 

@@ -33,9 +33,9 @@ class SmallSearch:
         few = {"loss": ("balanced_softmax", "ce", "ldam", "logit_adjusted"), "sampler": ("class_balanced", "instance")}
         probes, short, long = plan.rungs
         small = (
-            replace(probes, overrides=("method=probe", "epochs=1"), few=()),
-            replace(short, keep=2, least=1, most=1),
-            replace(long, keep=1, least=2, most=2),
+            replace(probes, overrides=("method=probe", "epochs=1"), overrides_small=()),
+            replace(short, keep=2, min_epochs=1, max_epochs=1),
+            replace(long, keep=1, min_epochs=2, max_epochs=2),
         )
         rungs.read = lambda: replace(plan, rungs=small)
         paths.choices = lambda group: {name: known(group)[name] for name in few.get(group, known(group))}

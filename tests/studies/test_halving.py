@@ -24,8 +24,8 @@ PLAN = Plan(
     2,
     (
         Rung("probes", "probes", (), 0.2, None),
-        Rung("short", "short", (), 0.3, 3, least=2, most=10),
-        Rung("long", "long", (), 0.5, 2, least=4, most=100),
+        Rung("short", "short", (), 0.3, 3, min_epochs=2, max_epochs=10),
+        Rung("long", "long", (), 0.5, 2, min_epochs=4, max_epochs=100),
     ),
 )
 
@@ -99,7 +99,7 @@ def test_the_budget_holds(tmp_path, total, epoch):
     assert world.now <= total
     assert standings[0].order
     trained = [one for one in standings[1:] if one.values]
-    assert all(one.epochs >= one.rung.least for one in trained)
+    assert all(one.epochs >= one.rung.min_epochs for one in trained)
     for earlier, later in itertools.pairwise(trained):
         assert later.epochs > earlier.epochs
 

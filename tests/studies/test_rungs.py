@@ -20,17 +20,17 @@ def of(loss: str, sampler: str) -> Candidate:
 def test_the_file_of_rungs_grows_in_cost_and_uses_the_whole_budget():
     plan = read()
     assert sum(rung.share for rung in plan.rungs) == pytest.approx(1)
-    assert plan.rungs[0].least is None
-    assert all(rung.least and rung.most and rung.keep for rung in plan.rungs[1:])
+    assert plan.rungs[0].min_epochs is None
+    assert all(rung.min_epochs and rung.max_epochs and rung.keep for rung in plan.rungs[1:])
     assert [rung.keep for rung in plan.rungs[1:]] == sorted((rung.keep for rung in plan.rungs[1:]), reverse=True)
     assert all(choices(group) for group in plan.vary)
 
 
 def test_few_images_have_smaller_batches():
     plan = read()
-    assert plan.fitting(plan.many) == plan
-    fewer = plan.fitting(plan.many - 1)
-    assert fewer.rungs[0].overrides == plan.rungs[0].few != plan.rungs[0].overrides
+    assert plan.fitting(plan.small_below) == plan
+    fewer = plan.fitting(plan.small_below - 1)
+    assert fewer.rungs[0].overrides == plan.rungs[0].overrides_small != plan.rungs[0].overrides
     assert fewer.rungs[1:] == plan.rungs[1:]
 
 
@@ -51,7 +51,7 @@ def test_the_most_promising_combinations_come_first_and_those_of_what_cannot_run
 
 
 def test_what_a_rung_can_afford():
-    rung = Rung("short", "short", (), 0.3, 5, least=2, most=10)
+    rung = Rung("short", "short", (), 0.3, 5, min_epochs=2, max_epochs=10)
     # (5 + 1) x 2 runs of 3 epochs of 10 s and 5 s besides: 12 x 35 s.
     assert affordable(rung, 5, 2, 420, 10, 5) == (5, 3)
     assert affordable(rung, 5, 2, 419, 10, 5) == (5, 2)
@@ -62,12 +62,12 @@ def test_what_a_rung_can_afford():
 
 
 def test_every_affordable_plan_keeps_to_its_time():
-    rung = Rung("short", "short", (), 0.3, 5, least=2, most=10)
+    rung = Rung("short", "short", (), 0.3, 5, min_epochs=2, max_epochs=10)
     for seconds, epoch, overhead in itertools.product((50, 333, 1000, 5000), (0.5, 7, 60), (0, 3, 40)):
         number, epochs = affordable(rung, 5, 2, seconds, epoch, overhead)
         if number:
             assert (number + 1) * 2 * (epochs * epoch + overhead) <= seconds + 1e-6
-            assert rung.least <= epochs <= rung.most
+            assert rung.min_epochs <= epochs <= rung.max_epochs
 
 
 def test_ranks():
