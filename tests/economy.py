@@ -44,7 +44,8 @@ def _remembered_defaults(create: Callable[..., Any]) -> Callable[..., Any]:
         overrides = Overrides(repo=repo, overrides_list=overrides_list)
         settings = {id(override) for override in overrides.config_overrides}
         choices = tuple(override.input_line for override in overrides_list if id(override) not in settings)
-        key = (config_name, choices, prepend_hydra, skip_missing)
+        sources = tuple(str(source) for source in repo.get_sources())
+        key = (sources, config_name, choices, prepend_hydra, skip_missing)
         if not _is_ours(repo):
             return create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
         if key not in known:
@@ -58,13 +59,13 @@ def _remembered_defaults(create: Callable[..., Any]) -> Callable[..., Any]:
 
 def _remembered_merge(merge: Callable[..., Any]) -> Callable[..., Any]:
     """Those files, read and merged."""
-    known: dict[str, Any] = {}
+    known: dict[Any, Any] = {}
 
     @functools.wraps(merge)
     def remembered(self: Any, defaults: Any, repo: Any) -> Any:
         if not _is_ours(repo):
             return merge(self, defaults, repo)
-        key = repr(defaults)
+        key = (tuple(str(source) for source in repo.get_sources()), repr(defaults))
         if key not in known:
             known[key] = merge(self, defaults, repo)
         return copy.deepcopy(known[key])

@@ -28,7 +28,7 @@ from hydra import compose, initialize_config_dir
 
 # Here and not at the first command: another test may start the server before.
 multiprocessing.set_forkserver_preload(
-    ["lightning.pytorch", "timm", "torchvision", "pandas", "pyarrow.parquet", "cv2", "ltmed.cli.train", "tests.warm"]
+    ["lightning.pytorch", "timm", "torchvision", "pandas", "pyarrow.parquet", "cv2", "tests.warm"]
 )
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -153,7 +153,7 @@ class Search:
             for rung in self.plan.rungs:
                 share += rung.share
                 end = share * self.budget.total
-                standings.append(self._train(rung, end, standings) if rung.min_epochs else self._screen(rung, end))
+                standings.append(self._screen(rung, end) if rung.is_screening else self._train(rung, end, standings))
                 if rung.name not in self.state.closed:
                     self.state.closed.append(rung.name)
         finally:
@@ -289,7 +289,7 @@ class Search:
         prefix, outcomes = f"{trial.rung.name}/", self.state.outcomes
         keys = [key for key in outcomes if key.startswith(prefix) and not key.endswith("/timing")]
         seconds = [outcomes[key].seconds for key in keys]
-        if trial.rung.min_epochs is None:
+        if trial.rung.is_screening:
             seconds = seconds[1:]
         return statistics.median(seconds) if seconds else 0.0
 

@@ -31,6 +31,11 @@ class Rung:
     overrides_small: tuple[str, ...] = ()
     """In place of `overrides` on a small data set (see `Plan.small_below`); empty: the same."""
 
+    @property
+    def is_screening(self) -> bool:
+        """Whether its overrides fix the number of epochs."""
+        return self.min_epochs is None
+
 
 @dataclass(frozen=True, order=True)
 class Candidate:
