@@ -16,8 +16,9 @@ from ltmed.config.overrides import choice
 from ltmed.config.validate import check
 from ltmed.nn.centres import CentreHead
 from ltmed.nn.heads import EmbeddedLinear
-from ltmed.studies.catalogue import load, names
+from ltmed.studies.catalogue import names
 from tests.harness import ROOT
+from tests.studies.named import load
 from tests.test_presets import composed
 
 PAPERS = ("pcct", "proco", "aduni", "lmd", "alpa")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
-from functools import lru_cache, partial
+from functools import cache, partial
 from io import BytesIO
 from unittest import mock
 
@@ -28,13 +29,13 @@ COUNTS = (60, 20, 8)
 
 
 def composed(*overrides: str) -> DictConfig:
-    return _composed(*overrides).copy()  # What is built from it resolves its references in place.
+    return pickle.loads(_composed(*overrides))  # A copy: what is built from it resolves its references in place.
 
 
-@lru_cache
-def _composed(*overrides: str) -> DictConfig:
+@cache
+def _composed(*overrides: str) -> bytes:
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        return compose("config", list(overrides))
+        return pickle.dumps(compose("config", list(overrides)))
 
 
 def pieces(cfg: DictConfig, epochs: int = 4) -> tuple[Stage, Sampler]:

@@ -94,15 +94,17 @@ def used_groups(cfg: DictConfig) -> tuple[str, ...]:
         cfg: as composed, with its interpolations.
     """
     before = OmegaConf.to_container(cfg.method, resolve=True)
+    other = cfg.copy()
+    OmegaConf.set_readonly(other, False)
 
     def matters(group: str) -> bool:
-        other = cfg.copy()
-        OmegaConf.set_readonly(other, False)
         other[group] = {"_target_": "another choice"}
         try:
             return OmegaConf.to_container(other.method, resolve=True) != before
         except OmegaConfBaseException:  # The method reads a setting that only the replaced choice has.
             return True
+        finally:
+            other[group] = cfg[group]
 
     return tuple(group for group in OPTIONAL_GROUPS if group in cfg and matters(group))
 

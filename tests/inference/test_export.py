@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import timm
 import torch
 
 from ltmed.errors import UserError
@@ -20,6 +21,7 @@ from ltmed.inference.export import FORMATS, METADATA, export, load_export
 from ltmed.inference.predictor import Predictor
 from tests.data.images import encoded, picture
 from tests.harness import METHODS, PRESETS, ROOT
+from tests.methods.small import Encoder
 from tests.trained_runs import CODES, untrained
 
 PROBABILITIES = [f"prob_{code}" for code in CODES]
@@ -46,7 +48,18 @@ def run_file(form: str, file: Path, images: np.ndarray) -> np.ndarray:
         return load(file)(torch.from_numpy(images)).numpy()
 
 
-@pytest.mark.parametrize("overrides", [*heads().values(), "backbone.name=test_vit image_size=160"])
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives all networks an encoder of one layer: a real one takes the exporter seconds."""
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: Encoder())
+
+
+@pytest.fixture(autouse=True)
+def small_unless_the_test_is_about_the_encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "backbone" not in request.node.name:
+        small(monkeypatch)
+
+
+@pytest.mark.parametrize("overrides", [*heads().values(), "backbone=tiny", "backbone.name=test_vit image_size=160"])
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
 def test_every_head_gives_the_probabilities_of_predict(overrides, tmp_path):
     run = untrained(tmp_path / "run", *overrides.split())
@@ -74,7 +87,9 @@ def test_all_heads_are_found():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     overrides = ["dataset.fit=crop", "dataset.cache_scale=1.5", "evaluation.crop=false"]
-    return untrained(tmp_path_factory.mktemp("run"), *overrides)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        small(monkeypatch)
+        return untrained(tmp_path_factory.mktemp("run"), *overrides)
 
 
 @pytest.fixture

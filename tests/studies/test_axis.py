@@ -12,8 +12,9 @@ from ltmed.errors import UserError
 from ltmed.runs.directory import flatten
 from ltmed.studies import catalogue
 from ltmed.studies.axis import Axis
+from tests.studies.named import load
 
-STUDIES = [name for name in catalogue.names() if catalogue.load(name).axis is not None]
+STUDIES = [name for name in catalogue.names() if load(name).axis is not None]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_the_papers_curves_have_one():
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_number_is_that_of_a_setting(name):
     """Of the first, the second and the last point: one setting has the number of the name in all of them."""
-    study = catalogue.load(name)
+    study = load(name)
     axis = study.axis
     assert axis is not None
     names = study.rerun if axis.along == "row" else list(study.columns)

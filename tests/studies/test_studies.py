@@ -22,11 +22,11 @@ from ltmed.report.study_table import table
 from ltmed.runs.directory import run_dir_name
 from ltmed.runs.job import job_of
 from ltmed.studies import catalogue
-from ltmed.studies.catalogue import load
 from ltmed.studies.filters import StudyFilters
 from ltmed.studies.study import Study
 from ltmed.studies.sweeper import jobs_of
 from tests.harness import METHODS, PRESETS, ROOT, ok, run_command
+from tests.studies.named import load
 
 PAPERS = ("pcct", "proco", "aduni", "lmd", "alpa")
 STUDIES = catalogue.names()
@@ -101,7 +101,7 @@ def test_a_study_is_merged_as_hydra_would() -> None:
     for name in ("lmd/table1", "pcct/table4", "alpa/table5"):
         with initialize_config_dir(str(ROOT / "experiments"), version_base="1.3"):
             cfg = compose(name)
-        assert Study(cfg.get(name.split("/")[0], cfg).study).__dict__ == load(name).__dict__
+        assert Study(cfg.get(name.split("/")[0], cfg).study).__dict__ == catalogue.load(name).__dict__
 
 
 @pytest.mark.parametrize("paper", PAPERS)
