@@ -26,6 +26,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from tests import economy
+
+economy.apply_to_training()
 # Here and not at the first command: another test may start the server before.
 multiprocessing.set_forkserver_preload(
     ["lightning.pytorch", "timm", "torchvision", "pandas", "pyarrow.parquet", "cv2", "tests.warm"]
@@ -40,7 +43,7 @@ PRESETS = [name for name, has_stages in _METHODS.items() if not has_stages]
 TINY = (
     "dataset=isic2018",
     "image_size=32",
-    "backbone=tiny",
+    "backbone=smallest",
     "batch_size=14",
     "trainer.accelerator=cpu",
     "figures=false",

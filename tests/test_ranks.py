@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ltmed.runs.job import job_of
+from ltmed.runs.job import Job, job_of
 from ltmed.train import train
 from tests.harness import (
     METHODS,
@@ -53,21 +53,19 @@ class Dump:
 class TrainEach:
     """Trains one method after another in this process, which is a rank, as a sweep would."""
 
-    methods: tuple[str, ...]
-    overrides: tuple[str, ...]
+    jobs: tuple[Job, ...]
     folder: Path
 
     def __call__(self) -> None:
         from ltmed.cli.boundary import tidy_output
-        from ltmed.runs.job import job_of
         from ltmed.train import train
 
         tidy_output()
-        for method in self.methods:
-            folder = self.folder / method
+        for job in self.jobs:
+            folder = self.folder / job.name.method
             folder.mkdir(exist_ok=True)
             Dump(folder)()
-            train(job_of([*self.overrides, f"method={method}", "trainer.devices=2", *QUICK.get(method, [])]))
+            train(job)
 
 
 DISTRIBUTED = [name for name in METHODS if name != "probe"]  # Cached features: one process.
@@ -80,13 +78,13 @@ PARTS = 4
 @pytest.mark.parametrize("part", range(PARTS))
 def test_two_ranks_end_alike_and_test_every_image_once(part: int, tiny: list[str], tmp_path: Path) -> None:
     methods = DISTRIBUTED[part::PARTS]
-    overrides = (*tiny, "epochs=1")
-    first, second = run_ranks(TrainEach(tuple(methods), overrides, tmp_path), tmp_path, timeout=560)
+    overrides = [*tiny, "epochs=1"]
+    jobs = {name: job_of([*overrides, f"method={name}", "trainer.devices=2", *QUICK.get(name, [])]) for name in methods}
+    first, second = run_ranks(TrainEach(tuple(jobs.values()), tmp_path), tmp_path, timeout=560)
     expected = ("warning: isic2018: ", "Another process is decoding ")
     assert not [line for line in ok(first).err.splitlines() if not line.startswith(expected)]
     assert not ok(second).out
-    for method in methods:
-        job = job_of([*overrides, f"method={method}", *QUICK.get(method, [])])
+    for method, job in jobs.items():
         for stage in job.cfg.method.stages:
             assert f"{stage} 1/1" in first.out, method
             assert_same_weights(*(torch.load(tmp_path / method / f"{stage}{rank}.pt") for rank in range(2)))
@@ -98,7 +96,7 @@ def test_two_ranks_end_alike_and_test_every_image_once(part: int, tiny: list[str
             continue
         # One process that tests the same weights finds the same numbers.
         (job.run_dir / "metrics.json").unlink()
-        train(job)
+        train(job_of([*overrides, f"method={method}", *QUICK.get(method, [])]))
         alone = json.loads((job.run_dir / "metrics.json").read_text())
         assert found["test"]["confusion"] == alone["test"]["confusion"]
         for name, value in found["test"]["scalars"].items():
@@ -130,7 +128,7 @@ def test_sweep_with_two_ranks(tiny: list[str], tmp_path: Path) -> None:
     overrides = [*SWEEP, *tiny, "epochs=1"]
     ok(run_command(*overrides, cwd=tmp_path, before=_single_slurm_task, timeout=380))
     runs = sorted(str(file.parent.relative_to(tmp_path / "runs")) for file in (tmp_path / "runs").rglob("metrics.json"))
-    place = "backbone=tiny,batch_size=14,epochs=1,image_size=32"
+    place = "backbone=smallest,batch_size=14,epochs=1,image_size=32"
     assert runs == [f"isic2018/erm/{place}/fold0-seed{seed}" for seed in (0, 1)]
     allowed = {"runs", "cache", "stdout.txt", "stderr.txt"}
     assert {path.name for path in tmp_path.iterdir()} <= allowed, "stray files beside the runs"

@@ -114,7 +114,7 @@ def test_a_finished_run_is_only_reported(tiny: list[str], tmp_path: Path) -> Non
 def test_results_of_a_run(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
     done = ok(run_command(*tiny, "method=erm", "epochs=2", cwd=tmp_path))
     run = only_run(tmp_path / "runs")
-    assert run == tmp_path / "runs/isic2018/erm/backbone=tiny,batch_size=14,epochs=2,image_size=32/fold0-seed0"
+    assert run == tmp_path / "runs/isic2018/erm/backbone=smallest,batch_size=14,epochs=2,image_size=32/fold0-seed0"
     found = json.loads((run / "metrics.json").read_text())
     predictions = pd.read_parquet(run / "predictions.parquet")
     accuracy = (predictions["label"] == predictions["predicted"]).mean()

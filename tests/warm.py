@@ -22,7 +22,10 @@ with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "conf"), ve
     hydra = GlobalHydra.instance().hydra
     assert hydra
     for mode in (RunMode.RUN, RunMode.MULTIRUN):
-        for choices in (["dataset=isic2018", "backbone=tiny"], ["dataset=isic2018", "backbone=tiny", "method=erm"]):
+        for choices in (
+            ["dataset=isic2018", "backbone=smallest"],
+            ["dataset=isic2018", "backbone=smallest", "method=erm"],
+        ):
             hydra.compose_config("config", choices, mode)
 # Without this the first full collection in every forked process visits, and so copies, all objects of the libraries:
 # a quarter of the time of a short run.

@@ -59,7 +59,9 @@ def small_unless_the_test_is_about_the_encoder(request: pytest.FixtureRequest, m
         small(monkeypatch)
 
 
-@pytest.mark.parametrize("overrides", [*heads().values(), "backbone=tiny", "backbone.name=test_vit image_size=160"])
+@pytest.mark.parametrize(
+    "overrides", [*heads().values(), "backbone=tiny", "backbone=tiny backbone.name=test_vit image_size=160"]
+)
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
 def test_every_head_gives_the_probabilities_of_predict(overrides, tmp_path):
     run = untrained(tmp_path / "run", *overrides.split())

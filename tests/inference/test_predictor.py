@@ -26,7 +26,7 @@ PROBABILITIES = [f"prob_{code}" for code in CODES]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    return untrained(tmp_path_factory.mktemp("run"), "method=erm")
+    return untrained(tmp_path_factory.mktemp("run"), "method=erm", "backbone=tiny")  # A network that sees a turn.
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from tests.harness import ROOT, ok, only_run, run_command
 def lines_all_the_time() -> None:
     from ltmed.training.callbacks import progress
 
-    progress.EpochLines.__init__.__defaults__ = (0.05,)  # pyright: ignore[reportFunctionMemberAccess]
+    progress.EpochLines.__init__.__defaults__ = (0.0,)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def test_the_first_lines_come_before_anything_slow(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import ltmed
 from ltmed.errors import UserError
 from tests.harness import METHODS, QUICK
 
-SMALL = ["image_size=32", "backbone=tiny", "batch_size=14", "epochs=1", "trainer.accelerator=cpu", "figures=false"]
+SMALL = ["image_size=32", "backbone=smallest", "batch_size=14", "epochs=1", "trainer.accelerator=cpu", "figures=false"]
 
 
 def write(root: Path, training: list[int]) -> None:
