@@ -28,6 +28,8 @@ def apply() -> None:
     # Most tests compose a configuration, often with the same choices of groups: a sixth of all their time.
     for place, name, remembered in REMEMBERED:
         setattr(place, name, remembered(getattr(place, name)))
+    # Before each composition Hydra copies its repository, whose parts it replaces and never changes.
+    ConfigRepository.__deepcopy__ = lambda self, _: copy.copy(self)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def apply_to_training() -> None:

@@ -13,6 +13,8 @@ from hydra.types import RunMode
 import ltmed
 import tests.economy
 
+gc.disable()
+
 for module in pkgutil.walk_packages(ltmed.__path__, "ltmed."):
     if module.name != "ltmed.__main__":
         importlib.import_module(module.name)
@@ -29,6 +31,7 @@ with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "conf"), ve
             hydra.compose_config("config", choices, mode)
 # Without this the first full collection in every forked process visits, and so copies, all objects of the libraries:
 # a quarter of the time of a short run.
+gc.enable()
 gc.collect()
 gc.freeze()
 atexit.register(gc.unfreeze)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from ltmed.errors import UserError
 from ltmed.runs import checkpoint
 from ltmed.runs.checkpoint import DamagedCheckpointError, ResumePoint, resume_point
-from tests.harness import ROOT, small_disk
+from tests.harness import run_process, small_disk
 
 
 def state(epoch: int = 0, size: int = 1000) -> dict[str, Any]:
@@ -78,22 +77,25 @@ def test_a_full_disk_keeps_the_old_one_and_nothing_goes_elsewhere(
     assert not list(elsewhere.iterdir())
 
 
-KILLED = """
-import os, pathlib, signal, sys, torch
-from ltmed.runs import checkpoint
-file = pathlib.Path(sys.argv[1])
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(*((os, "fsync", die) if sys.argv[2] == "fsync" else (pathlib.Path, "replace", die)))
-checkpoint.write(file, {"epoch": 2, "state_dict": {"w": torch.full((1000,), 2.0)}})
-"""
+@dataclass(frozen=True)
+class WriteAndDie:
+    """Kills its own process in the middle of writing a checkpoint."""
+
+    file: Path
+    call: str
+
+    def __call__(self) -> None:
+        def die(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(*((os, "fsync", die) if self.call == "fsync" else (Path, "replace", die)))
+        checkpoint.write(self.file, state(2))
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_kill_during_the_write_keeps_the_old_one(call: str, small: Path) -> None:
+def test_a_kill_during_the_write_keeps_the_old_one(call: str, small: Path, tmp_path: Path) -> None:
     checkpoint.write(small / "last.ckpt", state(1))
-    done = subprocess.run([sys.executable, "-c", KILLED, str(small / "last.ckpt"), call], cwd=ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert run_process(WriteAndDie(small / "last.ckpt", call), tmp_path).code == -signal.SIGKILL
     assert resume_point(small).epochs == 2
     assert [path.name for path in small.iterdir()] == ["last.ckpt"], "what was being written is removed"
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
-import subprocess
-import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 from PIL import Image
 
 from ltmed.data.cache.images import open_cache
+from ltmed.data.manifest import Manifest
 from ltmed.data.readers import _files, _walk
 from ltmed.data.readers._files import class_folders, scan, walk
 from ltmed.data.readers.image_folder import ImageFolder
@@ -22,9 +27,9 @@ from ltmed.errors import UserError
 from tests.data.images import difference, encoded, folder_of, jpegs, picture, squashed
 from tests.data.readers.test_image_folder import read as read_folder
 from tests.data.readers.test_manifest_reader import read as read_table
+from tests.harness import ok, run_process
 
 S = 32
-ROOT = Path(__file__).resolve().parents[3]
 BUDGETS = [20, 0]
 NAMES = [
     "it's.jpg", 'say "x".jpg', "a b  c.jpg", "[1](2){3}.jpg", "nævus ö.jpg", "母斑.jpg", "a,b;c.jpg", "50%.jpg",
@@ -157,47 +162,42 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         list(walk(tmp_path))
 
 
-BUILDER = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from ltmed.data.cache import build
-from ltmed.data.cache.images import open_cache
-from ltmed.data.manifest import Manifest
-decode, decoded = build.decode_square, []
-def counting(*given):
-    decoded.append(0)
-    time.sleep(0.05)
-    return decode(*given)
-build.decode_square = counting
-start, root, folder, *images = sys.argv[1:]
-manifest = Manifest("toy", Path(root), tuple(images), np.zeros(len(images), int), ("a",), ("A",))
-print("ready", flush=True)
-sys.stdin.readline()
-pixels = open_cache(manifest, 32, folder, budget_gb=float(start), threads=2).pixels
-print(len(decoded), sum(int(pixels[row].sum()) for row in range(len(images))))
-"""
+@dataclass(frozen=True)
+class Build:
+    """Opens a cache at the same time as another process, and prints how many images it decoded, and their sum."""
+
+    both: Any
+    """A barrier."""
+    manifest: Manifest
+    folder: Path
+    budget: float
+
+    def __call__(self) -> None:
+        from ltmed.data.cache import build
+
+        decode, decoded = build.decode_square, []
+
+        def counting(*given: Any) -> Any:
+            decoded.append(0)
+            time.sleep(0.05)
+            return decode(*given)
+
+        build.decode_square = counting
+        self.both.wait(60)
+        pixels = open_cache(self.manifest, S, self.folder, budget_gb=self.budget, threads=2).pixels
+        print(len(decoded), sum(int(pixels[row].sum()) for row in range(len(self.manifest))))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_two_processes_that_build_one_cache_at_once_decode_once(tmp_path, budget):
     manifest, folder = jpegs(tmp_path / "data", number=20), tmp_path / "cache"
-    command = [sys.executable, "-c", BUILDER, str(budget), str(manifest.root), str(folder), *manifest.images]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    builders = [
-        subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    for builder in builders:
-        assert builder.stdout is not None
-        assert builder.stdout.readline() == "ready\n"
-    for builder in builders:
-        assert builder.stdin is not None
-        builder.stdin.write("go\n")
-        builder.stdin.flush()
-    answers = [builder.communicate(timeout=60)[0].split() for builder in builders]
-    assert [builder.returncode for builder in builders] == [0, 0]
+    builder = Build(multiprocessing.get_context("forkserver").Barrier(2), manifest, folder, budget)
+    places = [tmp_path / "one", tmp_path / "two"]
+    for place in places:
+        place.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        answers = [ok(done).out.split() for done in pool.map(partial(run_process, builder), places)]
     assert sorted(int(count) for count, _ in answers) == [0, 20]
     assert answers[0][1] == answers[1][1]
     assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
