@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 from pathlib import Path
@@ -27,11 +28,7 @@ def pytest_collection_finish() -> None:
     gc.enable()
     gc.collect()
     gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    """Gives them back, so that extension modules find nothing leaked at the end."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # So that extension modules find nothing leaked; after pytest's own five collections.
 
 
 @pytest.fixture(scope="session")
