@@ -27,7 +27,8 @@ from ltmed.studies.filters import StudyFilters
 from ltmed.studies.sweeper import jobs_of
 from tests.harness import ROOT
 
-_DOCS = [page for page in (ROOT / "docs").rglob("*.md") if not {"generated", "results"} & {*page.parts}]
+_MADE = {"generated", "results"}
+_DOCS = [page for page in (ROOT / "docs").rglob("*.md") if not _MADE & {*page.relative_to(ROOT).parts}]
 """Without those that are copied or generated when the documentation is built."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *_DOCS, *(ROOT / "experiments").glob("*/README.md")]
 CONFIGS = [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "experiments").rglob("*.yaml")]
@@ -70,7 +71,8 @@ def commands(lines: Iterator[str]) -> Iterator[tuple[str, ...]]:
         if not line.startswith(("ltmed ", "python run.py ", *LAUNCHERS)):
             continue
         arguments = shlex.split(line.replace("python run.py", "ltmed train"), comments=True)
-        arguments = arguments[arguments.index("ltmed") + 1 :]
+        program = next(place for place, argument in enumerate(arguments) if argument in ("ltmed", "ltmed.cli"))
+        arguments = arguments[program + 1 :]
         if ">" in arguments:
             arguments = arguments[: arguments.index(">")]
         yield tuple(argument for argument in arguments if argument != "...")

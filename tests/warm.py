@@ -16,7 +16,7 @@ import tests.economy
 gc.disable()
 
 for module in pkgutil.walk_packages(ltmed.__path__, "ltmed."):
-    if module.name != "ltmed.__main__":
+    if not module.name.endswith(".__main__"):
         importlib.import_module(module.name)
 tests.economy.apply()
 # What nearly every forked command begins with: Hydra looks for its plugins and reads the files of these choices.

@@ -16,7 +16,9 @@ SMALL = {"train": (30, 20, 15, 12, 10, 8, 7), "val": (4,) * 7, "test": (6,) * 7}
 def test_the_demo_compares_three_methods_and_names_its_report(tmp_path: Path) -> None:
     write_phantom(tmp_path / "phantom", counts=SMALL)
     arguments = [f"dataset.root={tmp_path}/phantom", "epochs=1", "batch_size=14", "cache_dir=cache", "figures=false"]
-    done = ok(run_command("demo", *arguments, "runs=here", "trainer=cpu", cwd=tmp_path, program="ltmed/__main__.py"))
+    done = ok(
+        run_command("demo", *arguments, "runs=here", "trainer=cpu", cwd=tmp_path, program="ltmed/cli/__main__.py")
+    )
     table = done.out[done.out.index("Recall in percent") :].splitlines()
     assert table[0].split() == ["Recall", "in", "percent", "head", "medium", "tail", "all", "classes"]
     for row, name in zip(table[1:4], ("ERM", "Balanced softmax", "Decoupling, cRT"), strict=True):

@@ -60,12 +60,12 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.slow
 def test_it_ends_in_a_page_and_goes_on_where_it_was_stopped(arguments: list[str], tmp_path: Path) -> None:
     arguments = [*arguments, "--budget=10h"]
-    stopped = run_command(*arguments, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch(stop=True))
+    stopped = run_command(*arguments, cwd=tmp_path, program="ltmed/cli/__main__.py", before=SmallSearch(stop=True))
     assert stopped.code == 130
     (state,) = tmp_path.glob("here/recommend/manifest-*/state.json")
     before = json.loads(state.read_text())
     assert before["closed"] == ["probes"]  # It was stopped while it measured the cost of an epoch.
-    done = ok(run_command(*arguments, cwd=tmp_path, program="ltmed/__main__.py", before=SmallSearch()))
+    done = ok(run_command(*arguments, cwd=tmp_path, program="ltmed/cli/__main__.py", before=SmallSearch()))
     after = json.loads(state.read_text())
     assert before["spent"] < after["spent"]
     assert before["outcomes"].items() <= after["outcomes"].items()
@@ -79,7 +79,7 @@ def test_it_ends_in_a_page_and_goes_on_where_it_was_stopped(arguments: list[str]
     assert state.with_name("recommendation.html").is_file()
     # The command that it prints is that of a run which is there: it only reports.
     (command,) = (line.strip() for line in done.out.splitlines() if line.startswith("    ltmed train "))
-    again = ok(run_command(*shlex.split(command)[1:], cwd=tmp_path, program="ltmed/__main__.py"))
+    again = ok(run_command(*shlex.split(command)[1:], cwd=tmp_path, program="ltmed/cli/__main__.py"))
     finished = {str(Path(one["folder"])) for one in after["outcomes"].values()}
     assert again.out.strip().splitlines()[-1].removeprefix("Results are in ") in finished
     # All repetitions of a candidate are tested on the same images, and chosen on others.

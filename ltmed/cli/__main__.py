@@ -1,4 +1,4 @@
-"""`python -m ltmed`: the command `ltmed`."""
+"""`python -m ltmed.cli`: the command `ltmed`."""
 
 from ltmed.cli.main import main
 
