@@ -169,7 +169,7 @@ def study(runner: Runner) -> None:
             break
         if runner.step("study", row, _train([*words, f"row='{row}'"])) is not None:
             kept = [word for word in words if not word.startswith(("+ham", "+scale"))]
-            report = [sys.executable, "-m", "ltmed", "report", "ham10000/pretrained", *kept, "--format", "results"]
+            report = [sys.executable, "-m", "ltmed.cli", "report", "ham10000/pretrained", *kept, "--format", "results"]
             scale = ["--scale", "smoke"] if runner.options.toy else []
             runner.step("study", "results", [*report, *scale, "--output", str(runner.options.out / "results.csv")])
 

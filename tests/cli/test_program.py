@@ -51,7 +51,7 @@ def test_train_is_the_program_of_run_py_from_any_folder(tmp_path: Path) -> None:
     (tmp_path / "conf/loss").mkdir(parents=True)
     (tmp_path / "conf/loss/mine.yaml").write_text((ROOT / "conf/loss/ce.yaml").read_text())
     arguments = ["loss=mine", "--cfg", "job", "--config-dir", "conf", "seed=7", "--package", "loss"]
-    by_module = run("-m", "ltmed", "train", *arguments, cwd=tmp_path)
+    by_module = run("-m", "ltmed.cli", "train", *arguments, cwd=tmp_path)
     by_script = run(str(ROOT / "run.py"), *arguments, cwd=tmp_path)
     assert by_module.returncode == 0, by_module.stderr
     assert "cross_entropy" in by_module.stdout
