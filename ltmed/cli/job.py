@@ -6,6 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ltmed.cli.boundary import one_line_errors
+from ltmed.config.compose import with_added_choices
 from ltmed.config.data_root import require_root
 from ltmed.config.paths import conf
 from ltmed.errors import DivergedError, PrunedError, UserError
@@ -25,6 +26,7 @@ def run_job(cfg: DictConfig) -> float | None:
             from ltmed.training import header
 
             overrides, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
+            cfg = with_added_choices(cfg, overrides)
             _require_direction(cfg.monitor)
             header.announce(cfg, str(choices["dataset"]), folder_of(cfg, overrides, choices))
 

@@ -10,6 +10,7 @@ import click
 import ltmed
 from ltmed.cli import command_line
 from ltmed.cli.boundary import one_line_errors
+from ltmed.cli.configuration import print_configuration
 from ltmed.cli.help import help_screen
 from ltmed.config.paths import add_own_folder
 from ltmed.errors import UserError
@@ -52,7 +53,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "python run.py")
         from ltmed.studies.sweeper import JobSweeper
 
         search_path.register()
-        sys.argv[1:], JobSweeper.overrides = command_line.for_hydra(arguments)  # Hydra reads sys.argv.
+        of_hydra, JobSweeper.overrides = command_line.for_hydra(arguments)
+        line = command_line.parse(of_hydra)
+        if line.options.get("cfg") == "job" and not {"config_name", "config_path"} & set(line.options):
+            print_configuration(line)
+            return
+        sys.argv[1:] = of_hydra  # Hydra reads them there.
         run_job()
         search.report_failed_trials()
 

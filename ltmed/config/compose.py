@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ltmed.config.overrides import setting
 from ltmed.config.paths import choices, conf
 from ltmed.errors import UserError, suggest
 
@@ -38,13 +40,51 @@ def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
             del cfg["hydra"]
-        return cfg, choices
+        return with_added_choices(cfg, overrides), choices
 
     if GlobalHydra.instance().is_initialized():  # Inside a job, with the same folder of configs.
         return composed()
     search_path.register()
     with initialize_config_dir(str(conf()), version_base="1.3"):
         return composed()
+
+
+def with_added_choices(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The composed configuration with every added choice as it is in its file.
+
+    Hydra merges `+sampler@method.stages.NAME.sampler=class_balanced` into what `${sampler}` stands for there, whose
+    settings would remain.
+
+    Args:
+        cfg: as Hydra composed it, with or without `hydra`; it is not changed.
+        overrides: that it was composed from.
+    """
+    packages = [match[1] for text in overrides if (match := re.fullmatch(r"\+\w+@(\w+[.][\w.]+)=[\w/]+", text))]
+    if not packages:
+        return cfg
+    from hydra import compose as hydra_compose
+    from omegaconf import OmegaConf, open_dict
+
+    apart = hydra_compose("config", [_moved(override, packages) for override in overrides])
+    changed = cfg.copy()
+    with open_dict(changed):
+        for number, package in enumerate(packages):
+            OmegaConf.update(changed, package, apart[_place(number)], merge=False)
+    return changed
+
+
+def _place(number: int) -> str:
+    return f"_added_{number}"
+
+
+def _moved(override: str, packages: Sequence[str]) -> str:
+    """The override for a key at the top in place of one of `packages`: nothing else is merged into that."""
+    key = setting(override)
+    name = key.lstrip("+~").rpartition("@")[2]
+    for number, package in enumerate(packages):
+        if name == package or name.startswith(package + "."):
+            return key.removesuffix(name) + _place(number) + name.removeprefix(package) + override.removeprefix(key)
+    return override
 
 
 def reader(name: str) -> type[DataModule]:
