@@ -44,12 +44,18 @@ def _config_error_line(error: BaseException) -> str:
     from omegaconf import DictConfig
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+    from ltmed.config.resolve import OPTIONAL_GROUPS
+
     cause = error.__cause__
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
         path, _, leaf = str(cause.full_key).rpartition(".")
         where = f" in '{path}'" if path else ""
         if not path and (keys := _keys_ending_in(cause.parent_node, leaf)):
             return f"There is no setting '{leaf}'. Did you mean {' or '.join(keys[:3])}?"
+        group = path.rpartition(".")[2]
+        if group in OPTIONAL_GROUPS and not cause.parent_node:  # An interpolation, such as ${sampler}.
+            own = f"+{group}@{path}=NAME"
+            return f"{path} is the common {group}. Set {group}.{leaf}, or add {own} for one of its own."
         return f"There is no setting '{leaf}'{where}. {suggest(leaf, map(str, cause.parent_node))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, choice = error.missing_cfg_file.rpartition("/")

@@ -59,6 +59,13 @@ def _or_map(kind: Kind) -> Kind:
     )
 
 
+def _choice_of(group: str, key: str) -> Kind:
+    return Kind(
+        lambda value: not isinstance(value, dict) or "_target_" in value,
+        f"complete: set {group}.NAME=VALUE for all stages, or add +{group}@method.stages.STAGE.{key}=NAME",
+    )
+
+
 _FLAG = Kind(lambda value: type(value) is bool, "true or false")
 _TEXT = Kind(lambda value: isinstance(value, str) and bool(value.strip()), "a name")
 _PATH = Kind(_TEXT.fits, "a path (an empty one may be an unset variable of the shell; 2026 is written ./2026)")
@@ -103,6 +110,9 @@ _SPLIT = {
     "fixed_test": _FLAG,
 }
 _STAGE = {
+    "sampler": _choice_of("sampler", "sampler"),
+    "augment": _choice_of("augment", "augment"),
+    "module.loss": _choice_of("loss", "module.loss"),
     "epochs": _whole(1),
     "batch_size": _or_null(_whole(1)),
     "views": _whole(1, 2),

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from ltmed.config import validate
 from ltmed.config.compose import compose_with_choices
-from ltmed.config.resolve import frozen, require_used, resolve, to_plain, used_groups
+from ltmed.config.resolve import frozen, require_own, require_used, resolve, to_plain, used_groups
 from ltmed.config.targets import trusted
 from ltmed.runs.directory import distinguishing_settings, fingerprint, flatten, run_dir_name
 
@@ -120,6 +120,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
     selected = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     used = used_groups(cfg)
     require_used(cfg.method.name, overrides, used)
+    require_own(cfg, overrides)
     with trusted():  # The user wrote this command, so it may build any class.
         validate.check(cfg)
         return Job.of(resolve(cfg, folder_of(cfg, overrides, choices)), overrides, selected, used)

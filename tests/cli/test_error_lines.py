@@ -25,6 +25,10 @@ from tests.cli.test_commands import refused
         (["+lmd=tabel3"], "Did you mean 'lmd/table3'"),
         (["~method"], "method=NAME"),
         (["seed=0,1"], "Add -m"),
+        (
+            ["method=lmd", "method.stages.represent.sampler.q=1"],
+            "Set sampler.q, or add +sampler@method.stages.represent.sampler=NAME",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, errors
 
 from ltmed.config.compose import compose
-from ltmed.config.resolve import OPTIONAL_GROUPS, require_used, resolve, resolve_precision, used_groups
+from ltmed.config.resolve import OPTIONAL_GROUPS, require_own, require_used, resolve, resolve_precision, used_groups
 from ltmed.errors import UserError
 from tests.harness import METHODS, ROOT
 
@@ -99,3 +99,34 @@ def test_choices_with_a_use_pass() -> None:
     cfg = compose(["method=lmd", "augment@weak_augment=weak"])
     overrides = ["augment@weak_augment=weak", "augment@evaluation=none", "sampler=instance", "method.stages.x.loss=1"]
     require_used(cfg.method.name, overrides, used_groups(cfg))
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        (
+            "~method.stages.represent.sampler.q",
+            "~sampler.q for all stages, or give this one its own with +sampler@method.stages.represent.sampler=NAME.",
+        ),
+        ("~method.stages.calibrate.augment.vertical_flip", "Write ~weak_augment.vertical_flip for all stages, or"),
+        ("~method.stages.calibrate.augment.vertical_flip.p", "Write ~weak_augment.vertical_flip.p for all stages, or"),
+    ],
+)
+def test_nothing_is_removed_from_a_common_choice_in_the_name_of_one_stage(override: str, hint: str) -> None:
+    overrides = ["method=lmd", "sampler=class_balanced", override]
+    with pytest.raises(UserError) as refused:
+        require_own(compose(overrides), overrides)
+    assert str(refused.value).startswith(f"{override} would remove it from ")
+    assert hint in str(refused.value)
+
+
+def test_what_a_stage_has_for_itself_may_be_removed() -> None:
+    own = "method.stages.represent.sampler"
+    for overrides in (
+        ["method=lmd", "sampler=class_balanced", "~sampler.q", "~method.stages.represent.schedule", "~method.stages"],
+        ["method=lmd", "sampler=class_balanced", f"+sampler@{own}=square_root", f"~{own}.q"],
+    ):
+        require_own(compose(overrides), overrides)
+    assert compose(["method=lmd", f"+sampler@{own}=square_root", f"~{own}.q"]).method.stages.represent.sampler == {
+        "_target_": "ltmed.data.samplers.single.PowerSampler", "_partial_": True,
+    }  # fmt: skip

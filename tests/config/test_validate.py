@@ -58,6 +58,7 @@ def changed(*overrides: str, base: DictConfig | None = None) -> DictConfig:
         "trainer.log_every_n_steps=0", "trainer.benchmark=sometimes", "trainer.enable_progress_bar=1",
         "backbone.name=???", "backbone.pretrained=maybe", "backbone.weights=''",
         "method.stages=null", f"{STAGE}.epochs=0", f"{STAGE}.batch_size=0", f"{STAGE}.views=3", f"{STAGE}.keep=both",
+        f"{STAGE}.sampler={{q: 1}}", f"{STAGE}.augment={{}}", f"{STAGE}.module.loss={{gamma: 1}}",
         f"{STAGE}.optimizer.lr=abc", f"{STAGE}.optimizer.lr=-1", f"{STAGE}.optimizer.momentum=abc",
     ],
 )  # fmt: skip
