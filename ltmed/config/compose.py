@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ltmed.config.overrides import setting
@@ -29,24 +30,30 @@ def compose_with_choices(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[
         HydraException: an override that cannot be read, or names what does not exist.
     """
     from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import open_dict
 
-    from ltmed.config import search_path
-
-    def composed() -> tuple[DictConfig, Mapping[str, str | None]]:
+    with _hydra():
         cfg = hydra_compose("config", list(overrides), return_hydra_config=True)
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
             del cfg["hydra"]
         return with_added_choices(cfg, overrides), choices
 
-    if GlobalHydra.instance().is_initialized():  # Inside a job, with the same folder of configs.
-        return composed()
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Where Hydra's `compose` has this package's configurations; inside a job it has them already."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from ltmed.config import search_path
+
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
     search_path.register()
     with initialize_config_dir(str(conf()), version_base="1.3"):
-        return composed()
+        yield
 
 
 def with_added_choices(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -56,7 +63,7 @@ def with_added_choices(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     settings would remain.
 
     Args:
-        cfg: as Hydra composed it, with or without `hydra`; it is not changed.
+        cfg: as Hydra composed it; it is not changed.
         overrides: that it was composed from.
     """
     packages = [match[1] for text in overrides if (match := re.fullmatch(r"\+\w+@(\w+[.][\w.]+)=[\w/]+", text))]
@@ -65,7 +72,8 @@ def with_added_choices(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     from hydra import compose as hydra_compose
     from omegaconf import OmegaConf, open_dict
 
-    apart = hydra_compose("config", [_moved(override, packages) for override in overrides])
+    with _hydra():
+        apart = hydra_compose("config", [_moved(override, packages) for override in overrides])
     changed = cfg.copy()
     with open_dict(changed):
         for number, package in enumerate(packages):
