@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +129,11 @@ def require_used(method: str, overrides: Sequence[str], used: Sequence[str]) -> 
             )
 
 
-def require_own(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def require_own(composed: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Refuses to remove a setting by way of an interpolation: it would be missing wherever that is referred to.
 
     Args:
-        cfg: as composed, with its interpolations.
+        composed: plain, with its interpolations.
         overrides: that it was composed from.
 
     Raises:
@@ -142,16 +142,14 @@ def require_own(cfg: DictConfig, overrides: Sequence[str]) -> None:
     for override in overrides:
         if not override.startswith("~"):
             continue
-        node, path = cfg, setting(override)[1:].split(".")
+        node: Any = composed
+        path = setting(override)[1:].split(".")
         for depth, key in enumerate(path[:-1], 1):
-            if not isinstance(node, DictConfig) or key not in node:
-                break
-            if OmegaConf.is_interpolation(node, key):
-                common = str(OmegaConf.to_container(node, resolve=False)[key]).strip("${}")  # pyright: ignore
-                package, rest = ".".join(path[:depth]), ".".join(path[depth:])
+            node = node.get(key) if isinstance(node, Mapping) else None
+            if isinstance(node, str) and node.startswith("${"):
+                common, package, rest = node.strip("${}"), ".".join(path[:depth]), ".".join(path[depth:])
                 own = f", or give this one its own with +{key}@{package}=NAME" if key in OPTIONAL_GROUPS else ""
                 raise UserError(
                     f"{override} would remove it from {common} too, which {package} refers to",
                     f"Write ~{common}.{rest} for all stages{own}.",
                 )
-            node = node[key]

@@ -59,13 +59,6 @@ def _or_map(kind: Kind) -> Kind:
     )
 
 
-def _choice_of(group: str, key: str) -> Kind:
-    return Kind(
-        lambda value: not isinstance(value, dict) or "_target_" in value,
-        f"complete: set {group}.NAME=VALUE for all stages, or add +{group}@method.stages.STAGE.{key}=NAME",
-    )
-
-
 _FLAG = Kind(lambda value: type(value) is bool, "true or false")
 _TEXT = Kind(lambda value: isinstance(value, str) and bool(value.strip()), "a name")
 _PATH = Kind(_TEXT.fits, "a path (an empty one may be an unset variable of the shell; 2026 is written ./2026)")
@@ -110,9 +103,6 @@ _SPLIT = {
     "fixed_test": _FLAG,
 }
 _STAGE = {
-    "sampler": _choice_of("sampler", "sampler"),
-    "augment": _choice_of("augment", "augment"),
-    "module.loss": _choice_of("loss", "module.loss"),
     "epochs": _whole(1),
     "batch_size": _or_null(_whole(1)),
     "views": _whole(1, 2),
@@ -239,6 +229,9 @@ def check(cfg: DictConfig) -> None:
         )
     for key in ("epochs", "batch_size"):
         per_stage(cfg[key], list(cfg.method.stages), key)
+    for key, group in (("sampler", "sampler"), ("augment", "augment"), ("module.loss", "loss")):
+        for name, node in _matching(plain, f"method.stages.*.{key}".split(".")):
+            _require_choice(name, node, group)
     for name, recipe in cfg.method.stages.items():
         _check_optimizer(f"method.stages.{name}.optimizer", recipe.optimizer)
 
@@ -259,6 +252,15 @@ def _matching(node: Any, parts: Sequence[str], path: str = "") -> Iterator[tuple
 def _as_written(value: Any) -> str:
     """A value as it is written on the command line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _require_choice(key: str, node: Any, group: str) -> None:
+    """Refuses settings without what they belong to: they replaced the `${sampler}` of a stage."""
+    if isinstance(node, dict) and "_target_" not in node:
+        raise UserError(
+            f"{key}={_as_written(node)} is not possible",
+            f"Set {group}.NAME=VALUE for all stages, or add +{group}@{key}=NAME for one of its own.",
+        )
 
 
 def _check_optimizer(key: str, node: DictConfig) -> None:

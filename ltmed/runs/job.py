@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config import validate
 from ltmed.config.compose import compose_with_choices
@@ -120,7 +120,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
     selected = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     used = used_groups(cfg)
     require_used(cfg.method.name, overrides, used)
-    require_own(cfg, overrides)
+    require_own(cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=False)), overrides)
     with trusted():  # The user wrote this command, so it may build any class.
         validate.check(cfg)
         return Job.of(resolve(cfg, folder_of(cfg, overrides, choices)), overrides, selected, used)

@@ -115,7 +115,7 @@ def test_choices_with_a_use_pass() -> None:
 def test_nothing_is_removed_from_a_common_choice_in_the_name_of_one_stage(override: str, hint: str) -> None:
     overrides = ["method=lmd", "sampler=class_balanced", override]
     with pytest.raises(UserError) as refused:
-        require_own(compose(overrides), overrides)
+        require_own(OmegaConf.to_container(compose(overrides)), overrides)
     assert str(refused.value).startswith(f"{override} would remove it from ")
     assert hint in str(refused.value)
 
@@ -126,7 +126,7 @@ def test_what_a_stage_has_for_itself_may_be_removed() -> None:
         ["method=lmd", "sampler=class_balanced", "~sampler.q", "~method.stages.represent.schedule", "~method.stages"],
         ["method=lmd", "sampler=class_balanced", f"+sampler@{own}=square_root", f"~{own}.q"],
     ):
-        require_own(compose(overrides), overrides)
+        require_own(OmegaConf.to_container(compose(overrides)), overrides)
     assert compose(["method=lmd", f"+sampler@{own}=square_root", f"~{own}.q"]).method.stages.represent.sampler == {
         "_target_": "ltmed.data.samplers.single.PowerSampler", "_partial_": True,
     }  # fmt: skip
