@@ -66,11 +66,13 @@ def with_added_choices(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         cfg: as Hydra composed it; it is not changed.
         overrides: that it was composed from.
     """
-    packages = [match[1] for text in overrides if (match := re.fullmatch(r"\+\w+@(\w+[.][\w.]+)=[\w/]+", text))]
+    from omegaconf import OmegaConf, open_dict
+
+    added = [match[1] for text in overrides if (match := re.fullmatch(r"\+\w+@([\w.]+)=.+", text))]
+    packages = [package for package in added if "." in package and OmegaConf.select(cfg, package) is not None]
     if not packages:
         return cfg
     from hydra import compose as hydra_compose
-    from omegaconf import OmegaConf, open_dict
 
     with _hydra():
         apart = hydra_compose("config", [_moved(override, packages) for override in overrides])

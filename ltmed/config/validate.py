@@ -211,7 +211,8 @@ def check(cfg: DictConfig) -> None:
 
     Raises:
         UserError: names the first such setting of the table and what it may be, a setting of Lightning's trainer that
-            would have no effect, a stage that the method does not have, a `monitor_mode` that would select the worst
+            would have no effect, a stage that the method does not have, settings of a stage without the sampler,
+            augmentation or loss that they belong to, a `monitor_mode` that would select the worst
             epoch, or an optimiser that cannot be made.
     """
     plain: Any = OmegaConf.to_container(cfg, resolve=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from ltmed.config.compose import compose
-from ltmed.config.paths import choices
+from ltmed.config.paths import VARIABLE, choices
 from ltmed.runs.job import job_of
 
 SAMPLERS = ["instance", "class_balanced", "class_batches", "effective_number", "instance_and_balanced"]
@@ -53,3 +54,16 @@ def test_a_run_is_given_the_added_choice() -> None:
         ["method=lmd", "dataset=phantom", "sampler=class_balanced", "+sampler@method.stages.calibrate.sampler=instance"]
     )
     assert job.cfg.method.stages.calibrate.sampler == in_file("sampler", "instance")
+
+
+def test_a_package_of_the_users_own_stays() -> None:
+    cfg = compose(["method=lmd", "+sampler@method.mine.sampler=square_root"])
+    assert cfg.method.mine.sampler == in_file("sampler", "square_root")
+
+
+def test_an_added_choice_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sampler").mkdir()
+    (tmp_path / "sampler/my-own.yaml").write_text("_target_: mine\nrate: 2\n")
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    cfg = compose(["method=lmd", "sampler=class_balanced", "+sampler@method.stages.calibrate.sampler=my-own"])
+    assert cfg.method.stages.calibrate.sampler == {"_target_": "mine", "rate": 2}

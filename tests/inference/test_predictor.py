@@ -43,9 +43,8 @@ def test_predictions_of_the_test_part_are_those_of_the_run(overrides, tmp_path):
     folder, root = trained(tmp_path, *overrides)
     expected = pd.read_parquet(folder / "predictions.parquet")
     table = Predictor(folder, device="cpu", batch_size=7, threads=3)([root / image for image in expected["image"]])
-    assert (
-        np.abs(table[PROBABILITIES].to_numpy() - expected[PROBABILITIES].to_numpy()).max() < 1e-4
-    )  # The batches are others: float32 rounds differently.
+    # The batches are others, and float32 rounds differently in them: up to 2e-5 was seen on one processor.
+    assert np.abs(table[PROBABILITIES].to_numpy() - expected[PROBABILITIES].to_numpy()).max() < 1e-4
     assert table["predicted"].tolist() == expected["predicted"].tolist()
     assert table["image"].tolist() == [str(root / image) for image in expected["image"]]
     assert ("distance" in table) == ("method=pcct" in overrides)
