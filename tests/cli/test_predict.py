@@ -141,19 +141,24 @@ def test_an_unfinished_run(capsys, run, tmp_path, images):
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_ctrl_c_leaves_no_half_file(capsys, run, images, monkeypatch, name):
     predict = Predictor._predict
-    calls = []
+    calls, arrived = [], threading.Event()
 
     def interrupted(self, pixels):
         calls.append(len(pixels))
         if len(calls) == 2:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            time.sleep(0.2)
+            assert arrived.wait(30)
+            time.sleep(0.5)  # The main thread cancels what is left.
         return predict(self, pixels)
+
+    def handler(*_):
+        arrived.set()
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(Predictor, "_predict", interrupted)
     Path("results").mkdir()
     # A shell's background jobs, and so perhaps these tests, are started with Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(SystemExit) as ended:
             main(["predict", str(run), "images", "--batch-size", "1", "--threads", "1", "--output", f"results/{name}"])
