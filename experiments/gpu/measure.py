@@ -1,4 +1,4 @@
-"""Runs that are stopped or timed, and the order of a study's rows: `python measure.py stopped|speed|rows OVERRIDES`.
+"""Runs that are stopped, timed or in two processes on one device: `python measure.py stopped|speed|ranks OVERRIDES`.
 
 Parts of run.py beside this file, each in a process of its own.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,28 +28,40 @@ def stopped(words: list[str]) -> None:
 
 
 def measured(words: list[str]) -> None:
-    """Prints images a second of the last epoch, from its second step on, and of the bare loop on its last batch."""
+    """Prints images a second of the last epoch, from its second step on, and of the bare loop on its last batch.
+
+    `waited` is the share of the time between two steps: the next batch, its copy and its normalisation.
+    """
     import torch
 
     from ltmed.training.callbacks.recorders import Durations
 
-    clock: dict[str, float] = {}
+    clock = {"waited": 0.0}
 
     def now() -> float:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter()
 
+    def step_begins(callback, trainer, module, batch, batch_idx) -> None:
+        if "begun" in clock:
+            clock["waited"] += time.perf_counter() - clock["ended"]
+
     def step_ended(callback, trainer, module, outputs, batch, batch_idx) -> None:
         if module.current_epoch != trainer.max_epochs - 1:
             return
         if batch_idx == 0:
-            clock["begun"] = now()
+            clock["begun"] = clock["ended"] = now()
         elif trainer.is_last_batch:
             ours = batch_idx * len(batch.images) / (now() - clock["begun"])
+            waited = clock["waited"] / (time.perf_counter() - clock["begun"])
             bare = _bare(trainer, module, batch, batch_idx, now)
-            print(f"RESULT: {json.dumps(_rates(ours, bare, batch))}", flush=True)
+            threads = trainer.train_dataloader._stream.pace.threads
+            rates = {**_rates(ours, bare, batch), "waited": round(waited, 3), "threads": threads}
+            print(f"RESULT: {json.dumps(rates)}", flush=True)
+        clock["ended"] = time.perf_counter()
 
+    Durations.on_train_batch_start = step_begins  # pyright: ignore
     Durations.on_train_batch_end = step_ended  # pyright: ignore
     _command(words)
 
@@ -78,24 +92,28 @@ def _rates(ours: float, bare: float, batch) -> dict[str, float]:
     return {"images_per_s": round(ours, 1), "bare": round(bare, 1), "ratio": round(ours / bare, 3), "views": views}
 
 
-def rows(words: list[str]) -> None:
-    """Prints the rows of a study, those with fewest epochs times views first."""
-    from ltmed.config.compose import compose
-    from ltmed.studies import catalogue
-    from ltmed.studies.filters import StudyFilters
+def ranks(words: list[str]) -> None:
+    """A run in two processes on the same device, as torchrun starts them on two machines, over gloo.
 
-    name, further = catalogue.split_study(words)
-    assert name is not None
-    filters = StudyFilters(further)
-    cost: dict[str, int] = {}
-    for cell in filters.select(catalogue.load(name, filters.scale)).cells(filters.further):
-        cfg = compose(cell.overrides)
-        given = cfg.epochs if not isinstance(cfg.epochs, int) else dict.fromkeys(cfg.method.stages, cfg.epochs)
-        cost[cell.row] = sum(
-            (given or {}).get(stage, recipe.epochs) * recipe.views for stage, recipe in cfg.method.stages.items()
-        )
-    for row in sorted(cost, key=lambda row: cost[row]):
-        print(f"ROW: {row}")
+    NCCL refuses a device that is shared.
+    """
+    if "RANK" not in os.environ:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+        common |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "ranks"}
+        own = [sys.executable, *sys.argv]
+        both = [subprocess.Popen(own, env={**os.environ, **common, "RANK": r, "GROUP_RANK": r}) for r in ("0", "1")]
+        sys.exit(max(process.wait() for process in both))
+    from lightning.pytorch.strategies import DDPStrategy
+
+    from ltmed.training import trainer
+
+    def over_gloo(**settings: object) -> DDPStrategy:
+        return DDPStrategy(**{**settings, "process_group_backend": "gloo"})  # pyright: ignore
+
+    trainer.DDPStrategy = over_gloo  # pyright: ignore
+    _command(words)
 
 
 def _command(words: Sequence[str]) -> None:
@@ -105,4 +123,4 @@ def _command(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    {"stopped": stopped, "speed": measured, "rows": rows}[sys.argv[1]](sys.argv[2:])
+    {"stopped": stopped, "speed": measured, "ranks": ranks}[sys.argv[1]](sys.argv[2:])

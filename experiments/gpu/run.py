@@ -1,9 +1,9 @@
 """Everything that needs a GPU, in one call of nine minutes: `python experiments/gpu/run.py --out DIR`.
 
-Sections in order, each with a time limit, each in processes of its own; what one leaves over goes to the next, and a
-failure in one does not stop the others. Every result is written when it is there: `results.jsonl` has one line for each
-step, `log/` what it printed. `--toy` runs all of it small, on a CPU. README.md beside this file says how to prepare a
-machine without a network.
+Sections in order, each with a time limit, each step in a process of its own; what one leaves over goes to the next, and
+a failure in one does not stop the others. Every result is written when it is there: `results.jsonl` has one line for
+each step, `log/` what it printed, `runs.tar.gz` the runs of the studies without their weights. `--toy` runs all of it
+small, on a CPU. README.md beside this file says how to prepare a machine without a network.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from runner import ROOT, Options, Runner  # pyright: ignore[reportImplicitRelativeImport]
+
 MEASURE = [sys.executable, str(Path(__file__).resolve().with_name("measure.py"))]
-"""What a step runs in a process of its own, where it is no plain run: `stopped`, `speed` or `rows`, and overrides."""
+"""What a step runs in a process of its own, where it is no plain run: `stopped`, `speed` or `ranks`, and overrides."""
 METHODS = ("proco", "pcct", "aduni", "lmd", "alpa")
 TESTS = ("tests/losses/test_every_loss.py", "tests/data/loading/test_ring.py")
 """What skips without CUDA, and only that: `CHOSEN`."""
 CHOSEN = "weights_are_where_the_counts_are or copies_to_a_gpu"
-LIMITS = {"versions": 20, "tests": 50, "steps": 80, "epochs": 120, "speed": 120, "study": 540}
-"""Seconds that a section may take, if the whole has as many left; in proportion where --seconds is not 540."""
+LIMITS = {
+    "versions": 40, "tests": 50, "steps": 90, "epochs": 120, "ranks": 60, "speed": 240, "search": 200, "study": 150,
+    "study224": 540, "all": 540,
+}  # fmt: skip
+"""Seconds that a section may take, if the whole has as many left; in proportion where --seconds is more than 540."""
+STUDY, LONG = "ham10000/pretrained", "ham10000/pretrained_224"
 VERSIONS = """
 import sys, torch, lightning, timm, numpy, cv2
 print(sys.version)
@@ -35,77 +38,6 @@ for package in (torch, lightning, timm, numpy, cv2): print(package.__name__, pac
 print("cuda", torch.version.cuda, torch.cuda.is_available(), torch.cuda.device_count())
 if torch.cuda.is_available(): print(torch.cuda.get_device_name(0), torch.cuda.is_bf16_supported())
 """
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of the command line."""
-
-    out: Path
-    toy: bool
-    data: str | None
-    total: float
-
-    @property
-    def trainer(self) -> list[str]:
-        """Device and precision of every run."""
-        device = ["trainer=cpu"] if self.toy else ["trainer=gpu"]
-        return [*device, "figures=false", "trainer.enable_progress_bar=false", f"runs={self.out}/runs"]
-
-    @property
-    def images(self) -> list[str]:
-        """The data set of steps, epochs and speed."""
-        chosen = ["dataset=phantom"] if self.data is None else ["dataset=isic2018", f"dataset.root={self.data}"]
-        size = "image_size=32" if self.toy else "image_size=224"
-        return [*chosen, size, *self.trainer]
-
-
-class Runner:
-    """Runs steps in time, and writes down how they went."""
-
-    def __init__(self, options: Options) -> None:
-        self.options, self.begun, self.end = options, time.monotonic(), 0.0
-        (options.out / "log").mkdir(parents=True, exist_ok=True)
-
-    def section(self, name: str) -> None:
-        """Starts the clock of a section."""
-        now = time.monotonic()
-        limit = LIMITS[name] * self.options.total / 540
-        self.end = min(now + limit, self.begun + self.options.total)
-        print(f"== {name}: until {self.end - self.begun:.0f} s", flush=True)
-
-    def step(self, section: str, name: str, command: Sequence[str], expected: tuple[int, ...] = (0,)) -> str | None:
-        """Runs a command until the section ends; returns what it printed, or None if it failed or had no time."""
-        left = self.end - time.monotonic()
-        log = self.options.out / "log" / f"{section}-{name.replace('/', '_').replace(' ', '_')}.txt"
-        if left < 2:
-            self._note(section, name, "no time", 0.0)
-            return None
-        begun = time.monotonic()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with log.open("w") as opened:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=opened, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            try:
-                code: int | None = process.wait(left)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                code = None
-        how = "time limit" if code is None else "ok" if code in expected else f"exit code {code}"
-        text = log.read_text(errors="replace")
-        self._note(section, name, how, time.monotonic() - begun, text)
-        return text if how == "ok" else None
-
-    def _note(self, section: str, name: str, how: str, seconds: float, text: str = "") -> None:
-        found = [json.loads(line[8:]) for line in text.splitlines() if line.startswith("RESULT: ")]
-        line = {"section": section, "step": name, "how": how, "seconds": round(seconds, 1), "found": found}
-        with (self.options.out / "results.jsonl").open("a") as opened:
-            opened.write(json.dumps(line) + "\n")
-        last = "" if how == "ok" else f": {next(iter(reversed(text.strip().splitlines())), '')[:200]}"
-        shown = "".join(f"; {one}" for one in found)
-        print(f"{section} / {name}: {how}, {seconds:.1f} s{shown}{last}", flush=True)
 
 
 def _train(words: Sequence[str]) -> list[str]:
@@ -128,19 +60,27 @@ def tests(runner: Runner) -> None:
 
 def steps(runner: Runner) -> None:
     """One training step of each method, with whatever follows it: validation, test, results."""
-    for method in METHODS:
-        words = [f"method={method}", *runner.options.images, *_small(runner.options, method), "epochs=1"]
-        runner.step("steps", method, _train([*words, "+trainer.limit_train_batches=1"]))
+    one = ["epochs=1", "+trainer.limit_train_batches=1", *_shared(runner.options)]
+    runner.together("steps", ((method, _train([*_small(runner.options, method), *one])) for method in METHODS))
 
 
 def epochs(runner: Runner) -> None:
     """Each method is stopped in its second epoch and continued by the same command: one epoch before, one after."""
-    for method in METHODS:
-        words = [f"method={method}", *runner.options.images, *_small(runner.options, method), "epochs=2"]
-        # 143: SIGTERM, as of a scheduler.
-        stopped = runner.step("epochs", f"{method} stopped", [*MEASURE, "stopped", *words], (143,))
-        if stopped is not None:
-            runner.step("epochs", f"{method} resumed", _train(words))
+    words = {method: [*_small(runner.options, method), "epochs=2", *_shared(runner.options)] for method in METHODS}
+    # The exit code of a run that a scheduler stops with SIGTERM is 143.
+    runner.together(
+        "epochs", ((f"{method} stopped", [*MEASURE, "stopped", *words[method]]) for method in METHODS), (143,)
+    )
+    runner.together("epochs", ((f"{method} resumed", _train(words[method])) for method in METHODS))
+
+
+def ranks(runner: Runner) -> None:
+    """Two steps of each method in two processes on one card, over gloo: collectives, queues, sums of covariances."""
+    two = ["epochs=1", "+trainer.limit_train_batches=2", "trainer.num_nodes=2", "trainer.devices=1"]
+    two += _shared(runner.options)
+    runner.together(
+        "ranks", ((method, [*MEASURE, "ranks", *_small(runner.options, method), *two]) for method in METHODS)
+    )
 
 
 def speed(runner: Runner) -> None:
@@ -148,43 +88,94 @@ def speed(runner: Runner) -> None:
     networks = ("tiny",) if runner.options.toy else ("resnet50", "convnext_base")
     for network in networks:
         for method in ("erm", "proco"):  # One view, two views.
-            words = [f"method={method}", *runner.options.images, f"backbone={network}", "epochs=2"]
-            words += ["augment=weak", "batch_size=64"]
-            runner.step("speed", f"{network} {method}", [*MEASURE, "speed", *words])
+            words = [f"method={method}", *runner.options.images, f"backbone={network}", "augment=weak", "batch_size=64"]
+            runner.step("speed", f"{network} {method}", [*MEASURE, "speed", *words, "epochs=2"])
 
 
-def study(runner: Runner) -> None:
-    """Rows of the pretrained study at 224 px, those of least work first, as many as there is time for."""
-    words = ["+ham10000=pretrained", "fold=0", *runner.options.trainer]
-    if runner.options.toy:
-        words += ["+scale=smoke"]
-    elif runner.options.data is None:
-        print("study: left out, since --data does not say where HAM10000 is", flush=True)
-        return
-    else:
-        words += ["image_size=224", f"dataset.root={runner.options.data}"]
-    listed = runner.step("study", "order", [*MEASURE, "rows", *words])
-    for row in [line[5:] for line in (listed or "").splitlines() if line.startswith("ROW: ")]:
-        if time.monotonic() > runner.end - 2:
-            break
-        if runner.step("study", row, _train([*words, f"row='{row}'"])) is not None:
-            kept = [word for word in words if not word.startswith(("+ham", "+scale"))]
-            report = [sys.executable, "-m", "ltmed.cli", "report", "ham10000/pretrained", *kept, "--format", "results"]
-            scale = ["--scale", "smoke"] if runner.options.toy else []
-            runner.step("study", "results", [*report, *scale, "--output", str(runner.options.out / "results.csv")])
+class Studies:
+    """The pretrained study: a search of the learning rates on fold 0, its other folds, and the study at 224 px."""
+
+    def __init__(self) -> None:
+        self.rates: dict[str, str] = {}
+        """Row -> the rate that validation chose."""
+
+    def search(self, runner: Runner) -> None:
+        """Three rates for each row on fold 0; the best on the validation images is the row's."""
+        import cells  # pyright: ignore[reportImplicitRelativeImport]
+
+        words = [*_words(runner.options), "fold=0"]
+        rows = cells.rows(STUDY, words)
+        tried = {(row.name, rate): row.cells(words, rate)[0] for rate_of in zip(*(r.trials for r in rows), strict=True)
+                 for row, rate in zip(rows, rate_of, strict=True)}  # fmt: skip
+        runner.together("search", ((f"{row} {rate}", _train(cell.overrides)) for (row, rate), cell in tried.items()))
+        for row in rows:
+            found = {
+                rate: round(cells.validation(tried[row.name, rate].run_dir), 4)
+                for rate in row.trials
+                if (tried[row.name, rate].run_dir / "metrics.json").is_file()
+            }
+            if found:
+                self.rates[row.name] = max(found, key=lambda rate: found[rate])
+            measured = {"row": row.name, "validation": found, "chosen": self.rates.get(row.name)}
+            runner.note("search", f"{row.name} chosen", "ok", 0.0, f"RESULT: {json.dumps(measured)}")
+
+    def study(self, runner: Runner) -> None:
+        """Folds 1 and 2 of every row, at its rate; at toy scale there is fold 0 only."""
+        folds = ["fold=0"] if runner.options.toy else ["fold=1", "fold=2"]
+        self._run("study", STUDY, runner, _words(runner.options), folds)
+
+    def study224(self, runner: Runner) -> None:
+        """Rows of the study at 224 px, those of least work first, as many as there is time for."""
+        precision = [] if runner.options.toy else ["trainer=gpu"]
+        self._run("study224", LONG, runner, [*_words(runner.options), *precision], ["fold=0"])
+
+    def _run(self, section: str, study: str, runner: Runner, words: list[str], folds: Sequence[str]) -> None:
+        import cells  # pyright: ignore[reportImplicitRelativeImport]
+
+        chosen = [
+            cell
+            for fold in folds
+            for row in cells.rows(study, [*words, fold])
+            for cell in row.cells([*words, fold], self.rates.get(row.name))
+        ]
+        runner.together(section, ((f"{cell.row} {cell.repetition['fold']}", _train(cell.overrides)) for cell in chosen))
+
+
+def _words(options: Options) -> list[str]:
+    """Overrides of every run of a study: the default precision, which is float32, so that CPUs have the same runs."""
+    words = ["figures=false", "trainer.enable_progress_bar=false", f"runs={options.out}/studies"]
+    if options.toy:
+        return [*words, "trainer=cpu", "+scale=smoke", "row=ERM,PCCT,LMD"]
+    assert options.data is not None
+    return [*words, "trainer.accelerator=gpu", *_shared(options), f"dataset.root={options.data}"]
+
+
+def _shared(options: Options) -> list[str]:
+    """Settings of runs that share a device: cuDNN's search for the fastest algorithms would be slow and of no use."""
+    return ["trainer.benchmark=false", "dataset.threads=2"] if options.jobs > 1 else []
 
 
 def _small(options: Options, method: str) -> list[str]:
-    """At toy scale: a network and numbers that a CPU manages; else ResNet-50."""
+    """A run of one method; at toy scale with a network and numbers that a CPU manages, else ResNet-50."""
+    words = [f"method={method}", *options.images]
     if not options.toy:
-        return ["backbone=resnet50"]
+        return [*words, "backbone=resnet50"]
     quick = {"lmd": ["method.stages.calibrate.module.virtual_per_class=200"]}.get(method, [])
-    return ["backbone=tiny", "batch_size=140", *quick]
+    return [*words, "backbone=tiny", "batch_size=140", *quick]
+
+
+def _archive(out: Path) -> None:
+    """The runs of the studies as one file, without weights and pictures."""
+    with tarfile.open(out / "runs.tar.gz", "w:gz") as archive:
+        for file in sorted((out / "studies").rglob("*")):
+            if file.is_file() and file.suffix not in (".ckpt", ".png", ".lock"):
+                archive.add(file, file.relative_to(out))
 
 
 def _sections() -> Iterator[tuple[str, object]]:
-    yield from (("versions", versions), ("tests", tests), ("steps", steps), ("epochs", epochs), ("speed", speed))
-    yield "study", study
+    yield from (("versions", versions), ("tests", tests), ("steps", steps), ("epochs", epochs), ("ranks", ranks))
+    studies = Studies()
+    yield from (("speed", speed), ("search", studies.search), ("study", studies.study), ("study224", studies.study224))
 
 
 def main() -> None:
@@ -193,18 +184,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--data", help="folder of HAM10000; without it phantom, and no study")
     parser.add_argument("--toy", action="store_true", help="everything small, on a CPU")
-    parser.add_argument("--seconds", type=float, default=540, help="in all (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=[*LIMITS], default=[*LIMITS], help="sections")
+    parser.add_argument("--seconds", type=float, default=LIMITS["all"], help="in all (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=[*LIMITS][:-1], default=[*LIMITS][:-1], help="sections")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=max(1, cores * 3 // 4), help="processes (default: %(default)s)")
     given = parser.parse_args()
-    runner = Runner(Options(given.out.resolve(), given.toy, given.data, given.seconds))
+    sys.path.append(str(ROOT))  # ltmed need not be installed.
+    options = Options(given.out.resolve(), given.toy, given.data, given.seconds, given.jobs)
+    runner = Runner(options, LIMITS)
     for name, section in _sections():
         if name not in given.only:
+            continue
+        if name in ("search", "study", "study224") and not given.toy and given.data is None:
+            print(f"{name}: left out, since --data does not say where HAM10000 is", flush=True)
             continue
         runner.section(name)
         try:
             section(runner)  # pyright: ignore
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {error}", flush=True)
+        if (options.out / "studies").is_dir():
+            _archive(options.out)
     print(f"{time.monotonic() - runner.begun:.0f} s; results in {given.out}", flush=True)
 
 

@@ -71,7 +71,8 @@ class DataModule(LightningDataModule):
             `ltmed.data.cache.intensity.Intensity`.
         cache_budget_gb: a cache with more gigabytes (10^9 bytes) of raw pixels stores JPEGs instead.
         on_bad_image: `error` stops with a list of all unreadable images; `skip` excludes them with a warning.
-        threads: decoding and augmentation threads; None takes one per core that this process may use.
+        threads: decoding and augmentation threads; None takes as many as keep up with the training, at most one per
+            core that this process may use.
         workers: processes that load batches instead of threads, for augmentations in pure Python; 0 for none.
         head: class codes of the head group; None applies the rule of `ltmed.evaluation.tiers`.
         tail: class codes of the tail group, likewise.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ import torch
 from ltmed.data.augment import Augmentation
 from ltmed.data.batch import Batch
 from ltmed.data.cache.images import ImageCache
+from ltmed.data.loading.pace import Pace
 from ltmed.data.loading.ring import Ring
 from ltmed.data.loading.workers import Step, in_processes
 from ltmed.data.samplers.single import EpochAware, Sampler, shard
@@ -51,7 +53,8 @@ class TrainLoader(EpochAware):
         seed: of the augmentation.
         rank: this process's number.
         world: number of processes; each gets an equal slice of every batch.
-        threads: None takes one per usable core, divided among the processes of this machine.
+        threads: None takes as many as keep up with the consumer, at most one per usable core, divided among the
+            processes of this machine.
         workers: processes that load the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
         parts: number of parts of each batch of this process (gradient accumulation).
@@ -89,7 +92,14 @@ class TrainLoader(EpochAware):
                 f"{len(augments)} augmentations for {views} views of an image",
                 "Give one for all views, or one for each.",
             )
-        self._stream = _Stream(cache, augments, per_process, threads or _threads(world), pin_memory, workers)
+        self._stream = _Stream(
+            cache,
+            augments,
+            per_process,
+            _pace(threads, world),
+            pin_memory,
+            workers,
+        )
 
     def __len__(self) -> int:
         return self._sampler.steps * self.parts
@@ -117,7 +127,8 @@ class EvalLoader:
         batch_size: images in a batch of this process; the last one may be smaller.
         rank: this process's number.
         world: number of processes.
-        threads: None takes one per usable core, divided among the processes of this machine.
+        threads: None takes as many as keep up with the consumer, at most one per usable core, divided among the
+            processes of this machine.
         workers: processes that load the batches instead of threads; 0 for none.
         pin_memory: page-lock the batches, for a CUDA device.
         key: of the random streams.
@@ -140,7 +151,14 @@ class EvalLoader:
     ) -> None:
         self.rows, self.labels = rows[rank::world], labels[rank::world]
         self.batch_size, self.key = batch_size, key
-        self._stream = _Stream(cache, [augment], batch_size, threads or _threads(world), pin_memory, workers)
+        self._stream = _Stream(
+            cache,
+            [augment],
+            batch_size,
+            _pace(threads, world),
+            pin_memory,
+            workers,
+        )
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -167,7 +185,7 @@ class _Stream:
         cache: ImageCache,
         augments: list[Augmentation],
         batch: int,
-        threads: int,
+        pace: Pace,
         pin_memory: bool,
         workers: int,
     ) -> None:
@@ -178,8 +196,7 @@ class _Stream:
             )
         (side,) = sides
         self.pixels = cache.pixels
-        self.augments, self.threads, self.workers = augments, threads, workers
-        self.chunk = max(1, min(_CHUNK, batch // threads))
+        self.augments, self.pace, self.workers = augments, pace, workers
         self.ring = Ring((len(augments), batch, side, side, 3), _RING, pin_memory)
 
     def run(self, steps: Iterable[Step], key: int) -> Iterator[Batch]:
@@ -192,20 +209,25 @@ class _Stream:
     def _run_threads(self, steps: Iterable[Step], key: int) -> Iterator[Batch]:
         keep_opencv_sequential()
         steps, stop, pending = iter(steps), threading.Event(), deque[_Pending]()
-        # Threads of a pool end with the interpreter, even if an unfinished iterator is still referenced.
-        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="ltmed-loader")
+        pools = _Pools(self.pace)
         try:
-            pending.extend(self._begin(pool, step, key, stop) for step in islice(steps, _AHEAD))
+            pending.extend(self._begin(pools, step, key, stop) for step in islice(steps, _AHEAD))
+            left = None
             while pending:
+                asked = time.perf_counter()
                 for task in pending[0].tasks:
                     task.result()
-                pending.extend(self._begin(pool, step, key, stop) for step in islice(steps, 1))
+                if left is not None:  # Before the first batch everybody waits.
+                    self.pace.record(time.perf_counter() - asked, asked - left)
+                pending.extend(self._begin(pools, step, key, stop) for step in islice(steps, 1))
                 if len(pending) == 1:
-                    pool.shutdown()  # A consumer that counts batches never resumes after the last one.
-                yield self._finish(pending.popleft())
+                    pools.shutdown()  # A consumer that counts batches never resumes after the last one.
+                batch = self._finish(pending.popleft())
+                left = time.perf_counter()
+                yield batch
         finally:
             stop.set()
-            pool.shutdown(cancel_futures=True)
+            pools.shutdown(cancel_futures=True)
 
     def _make(self, step: Step, key: int) -> Batch:
         """A whole batch, filled by the calling thread."""
@@ -213,9 +235,10 @@ class _Stream:
         self._fill(buffer, step, slice(0, len(step.rows)), key, threading.Event())
         return self._finish(_Pending(buffer, step, []))
 
-    def _begin(self, pool: ThreadPoolExecutor, step: Step, key: int, stop: threading.Event) -> _Pending:
-        buffer, number = self.ring.take(), len(step.rows)
-        parts = [slice(start, min(start + self.chunk, number)) for start in range(0, number, self.chunk)]
+    def _begin(self, pools: _Pools, step: Step, key: int, stop: threading.Event) -> _Pending:
+        buffer, number, pool = self.ring.take(), len(step.rows), pools.current
+        chunk = max(1, min(_CHUNK, self.ring.shape[1] // self.pace.threads))
+        parts = [slice(start, min(start + chunk, number)) for start in range(0, number, chunk)]
         return _Pending(buffer, step, [pool.submit(self._fill, buffer, step, part, key, stop) for part in parts])
 
     def _fill(self, buffer: np.ndarray, step: Step, part: slice, key: int, stop: threading.Event) -> None:
@@ -236,6 +259,29 @@ class _Stream:
             indices=torch.tensor(pending.step.rows),
             views=views[1, :number] if len(self.augments) == 2 else None,
         )
+
+
+class _Pools:
+    """Threads in the number that the pace asks for; those of before finish what they have."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace, self._size = pace, 0
+        # Threads of a pool end with the interpreter, even if an unfinished iterator is still referenced.
+        self._pools: list[ThreadPoolExecutor] = []
+
+    @property
+    def current(self) -> ThreadPoolExecutor:
+        """The pool for the next batch."""
+        if self._size != self._pace.threads:
+            self.shutdown(wait=False)
+            self._size = self._pace.threads
+            self._pools.append(ThreadPoolExecutor(self._size, thread_name_prefix="ltmed-loader"))
+        return self._pools[-1]
+
+    def shutdown(self, wait: bool = True, cancel_futures: bool = False) -> None:
+        """Ends the threads of all pools."""
+        for pool in self._pools:
+            pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class _RandomStreams:
@@ -259,6 +305,8 @@ class _RandomStreams:
         return self._generator
 
 
-def _threads(world: int) -> int:
-    """One thread per core, divided among the processes of this machine (LOCAL_WORLD_SIZE, else all)."""
-    return usable_cores(int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+def _pace(threads: int | None, world: int) -> Pace:
+    """At most one thread per core, divided among the processes of this machine (LOCAL_WORLD_SIZE, else all)."""
+    if threads:
+        return Pace(threads, fixed=True)
+    return Pace(usable_cores(int(os.environ.get("LOCAL_WORLD_SIZE", world))))
