@@ -92,14 +92,7 @@ class TrainLoader(EpochAware):
                 f"{len(augments)} augmentations for {views} views of an image",
                 "Give one for all views, or one for each.",
             )
-        self._stream = _Stream(
-            cache,
-            augments,
-            per_process,
-            _pace(threads, world),
-            pin_memory,
-            workers,
-        )
+        self._stream = _Stream(cache, augments, per_process, _pace(threads, world), pin_memory, workers)
 
     def __len__(self) -> int:
         return self._sampler.steps * self.parts
@@ -151,14 +144,7 @@ class EvalLoader:
     ) -> None:
         self.rows, self.labels = rows[rank::world], labels[rank::world]
         self.batch_size, self.key = batch_size, key
-        self._stream = _Stream(
-            cache,
-            [augment],
-            batch_size,
-            _pace(threads, world),
-            pin_memory,
-            workers,
-        )
+        self._stream = _Stream(cache, [augment], batch_size, _pace(threads, world), pin_memory, workers)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -222,9 +208,8 @@ class _Stream:
                 pending.extend(self._begin(pools, step, key, stop) for step in islice(steps, 1))
                 if len(pending) == 1:
                     pools.shutdown()  # A consumer that counts batches never resumes after the last one.
-                batch = self._finish(pending.popleft())
                 left = time.perf_counter()
-                yield batch
+                yield self._finish(pending.popleft())  # Held nowhere else, so that its buffer is soon free.
         finally:
             stop.set()
             pools.shutdown(cancel_futures=True)
