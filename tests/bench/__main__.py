@@ -21,6 +21,7 @@ from tests.bench import (
     bench_proco,
     bench_scale,
     bench_splits,
+    bench_threads,
     bench_training,
     bench_views,
 )
@@ -36,6 +37,7 @@ def main() -> None:
         "predict": bench_predict.main, "features": bench_features.main,
         "scale": bench_scale.main, "splits": bench_splits.main,
         "multilabel": bench_multilabel.main, "allocator": bench_allocator.main,
+        "threads": bench_threads.main,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", choices=[*benches, []], default=list(benches))
