@@ -31,7 +31,9 @@ def run_job(cfg: DictConfig) -> float | None:
             header.announce(cfg, str(choices["dataset"]), folder_of(cfg, overrides, choices))
 
             from ltmed.train import train  # Imports torch.
+            from ltmed.training.termination import end_with_sweep
 
+            end_with_sweep()
             try:
                 return train(plan(cfg, overrides, choices))
             except PrunedError as pruned:

@@ -15,6 +15,7 @@ from ltmed.cli.help import help_screen
 from ltmed.config.paths import add_own_folder
 from ltmed.errors import UserError
 from ltmed.studies import search
+from ltmed.utils.processes import announce_program
 
 
 class _Untouched(click.Command):
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python run.py")
             print_configuration(line)
             return
         sys.argv[1:] = of_hydra  # Hydra reads them there.
+        announce_program()
         run_job()
         search.report_failed_trials()
 

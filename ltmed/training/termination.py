@@ -4,7 +4,8 @@ A rank that stops alone leaves the others waiting in a collective. Lightning ans
 inside the signal's handler, which the other ranks do not join, so that all of them hang. Here the handler raises
 `Terminated` in the main thread. The ranks that this run started end with their parent (`ltmed.training.launcher`);
 those of srun and torchrun check every second for a note that the terminated rank leaves in the store of the process
-group. A thread ends the process if it does not end by itself, for instance inside a collective.
+group. A thread ends the process if it does not end by itself, for instance inside a collective. Jobs of a sweep that
+run in processes of their own (joblib's launcher) end with the sweep, however that ended: nobody would wait for them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _NOTE = "ltmed/terminated"
 _MESSAGE = b"\nTerminated. Finished epochs are kept; the same command continues.\n"
 
 
-_ending, _watching = threading.Event(), threading.Event()
-"""In this process: SIGTERM was received; a thread checks for notes."""
+_ending, _watching, _following = threading.Event(), threading.Event(), threading.Event()
+"""In this process: SIGTERM was received; a thread checks for notes; a thread checks the sweep."""
 
 
 class Terminated(SystemExit):
@@ -127,3 +128,17 @@ def _watch(store: Any) -> None:
             time.sleep(_POLL_SECONDS)
         if not _ending.is_set():
             os._exit(EXIT_TERMINATED)
+
+
+def end_with_sweep() -> None:
+    """Sends this process SIGTERM when the sweep that started it has ended; once in each process of a launcher."""
+    if not processes.has_program_as_parent() or _following.is_set():
+        return
+    _following.set()
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

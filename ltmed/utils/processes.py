@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
+_PROGRAM = "LTMED_PROGRAM"
+"""Environment variable: process number of the `ltmed train` that was called."""
+
 
 def is_slurm_task() -> bool:
     """True in one of several tasks of srun; a single one is a process like any other.
@@ -35,6 +38,16 @@ def is_first_process() -> bool:
         if name in os.environ:
             return int(os.environ[name]) == 0
     return True
+
+
+def announce_program() -> None:
+    """Tells the processes that launchers start from here for the jobs of a sweep which process they belong to."""
+    os.environ[_PROGRAM] = str(os.getpid())
+
+
+def has_program_as_parent() -> bool:
+    """True in a process that a launcher, such as joblib's, started from `ltmed train` on this machine."""
+    return os.environ.get(_PROGRAM) == str(os.getppid())
 
 
 def job() -> str:

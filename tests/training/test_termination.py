@@ -15,6 +15,7 @@ from ltmed.methods.erm import ERM
 from ltmed.nn.heads import Linear
 from ltmed.training import termination
 from ltmed.training.termination import SigtermCallback, Terminated, terminable
+from ltmed.utils import processes
 from tests.harness import run_process
 from tests.methods.small_decoupling import Data, make, trainer_for
 
@@ -104,3 +105,44 @@ def test_a_forked_worker_ends_quietly(tmp_path: Path) -> None:
     """Those of `dataset.workers` inherit the handler."""
     done = run_process(forked, tmp_path)
     assert (done.code, done.out, done.err) == (0, "143\n", "")
+
+
+def killed_sweep() -> None:
+    """Ends as kill -9 ends a sweep, while a job of it runs in a process of its own."""
+    processes.announce_program()
+    if os.fork() == 0:
+        termination.end_with_sweep()
+        try:
+            with terminable():
+                Path("job.txt").write_text("running\n")
+                time.sleep(60)
+        except Terminated:
+            Path("job.txt").write_text("terminated\n")
+            os._exit(0)
+    wait_for(Path("job.txt"), "running\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for(file: Path, text: str) -> None:
+    deadline = time.monotonic() + 30
+    while not file.exists() or file.read_text() != text:
+        assert time.monotonic() < deadline, f"{file} is not {text!r}"
+        time.sleep(0.05)
+
+
+def test_a_job_in_a_process_of_its_own_ends_with_the_sweep(tmp_path: Path) -> None:
+    """It would otherwise train on, hold the run's folder, and share the machine with the sweep that continues it."""
+    assert run_process(killed_sweep, tmp_path).code == -signal.SIGKILL
+    wait_for(tmp_path / "job.txt", "terminated\n")
+
+
+@pytest.mark.parametrize("program", [None, "1"])
+def test_only_processes_that_a_launcher_started_watch_the_sweep(
+    program: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable reaches jobs on other machines (submitit) and programs that a run starts, too."""
+    monkeypatch.delenv("LTMED_PROGRAM", raising=False)
+    if program:
+        monkeypatch.setenv("LTMED_PROGRAM", program)
+    termination.end_with_sweep()
+    assert not termination._following.is_set()
