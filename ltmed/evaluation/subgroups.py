@@ -15,6 +15,7 @@ import numpy as np
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
 from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.permutations import p_of_largest_difference, permuted_attribute
 from ltmed.evaluation.scalars import better, require_metric
 from ltmed.evaluation.scoring import scorer_of
 
@@ -52,7 +53,10 @@ class Gap:
     interval: list[float]
     """[low, high], paired bootstrap: both subgroups from the same resamples."""
     simultaneous_p: float
-    """Share of permutations of the attribute over groups whose largest difference is at least as large."""
+    """Share of permutations of the attribute whose largest difference is at least as large
+    (`ltmed.evaluation.permutations`); NaN where there are too few."""
+    no_p: str
+    """Why there is no p, or empty."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def by_subgroup(
         thresholds: `[K]` of several labels, from validation images.
         groups: int64 `[N]`, images that are resampled together; None for single images.
         resamples: R.
-        permutations: of the attribute over groups, for the p value of the largest gap; 0 leaves it NaN.
+        permutations: of the attribute, for the p value of the largest gap; with 0 there is none.
         seed: of resamples and permutations.
 
     Returns:
@@ -154,7 +158,7 @@ def by_subgroup(
     for weights in resample_weights(members, resamples, seed):
         for name in large:
             resampled[name].append(scorer(weights * masks[name]))
-    permuted = _permuted(scorer, masks, large, members, permutations, seed)
+    permuted: dict[tuple[str, ...], tuple[np.ndarray, dict[str, np.ndarray]]] = {}
     reports = []
     for metric in metrics:
         reported = [name for name in large if scorer.is_reported(metric, masks[name])]
@@ -169,7 +173,12 @@ def by_subgroup(
         )  # fmt: skip
         withheld = len(values) - sum(int(masks[name].sum()) for name in reported)
         scored = {name: scores[name][metric] for name in reported if not np.isnan(scores[name][metric])}
-        gap = _gap(metric, scored, samples, permuted[metric][:, [large.index(name) for name in scored]])
+        gap = None
+        if len(compared := tuple(scored)) > 1:
+            if compared not in permuted:
+                permuted[compared] = _permuted(scorer, [masks[name] for name in compared], members, permutations, seed)
+            codes, values_of = permuted[compared]
+            gap = _gap(metric, scored, samples, codes, values_of[metric])
         reports.append(SubgroupReport(attribute, metric, subgroups, withheld, gap))
     return reports
 
@@ -207,43 +216,33 @@ class _SelectedMetrics:
         return min(positive.sum(), negative.sum()) >= MIN_IMAGES_OF_CLASS
 
 
-def _gap(metric: str, scored: dict[str, float], samples: dict[str, np.ndarray], permuted: np.ndarray) -> Gap | None:
-    """The largest difference; `permuted` `[P, S]` has the metric of the scored subgroups for each permutation."""
-    if len(scored) < 2:
-        return None
+def _gap(
+    metric: str, scored: dict[str, float], samples: dict[str, np.ndarray], codes: np.ndarray, permuted: np.ndarray
+) -> Gap:
+    """The largest difference; `codes` and `permuted` as `_permuted` gives them."""
     sign = -1 if better(metric.partition(":")[0]) == "min" else 1
     ranked = sorted(scored, key=lambda name: sign * scored[name])
     worst, best = ranked[0], ranked[-1]
     difference = sign * (scored[best] - scored[worst])
-    p = float("nan")
-    if len(permuted):
-        spread = np.fmax.reduce(permuted, 1) - np.fmin.reduce(permuted, 1)
-        p = (1 + int((spread >= difference - 1e-12).sum())) / (len(permuted) + 1)
-    return Gap(best, worst, difference, percentile_interval(sign * (samples[best] - samples[worst])), p)
+    interval = percentile_interval(sign * (samples[best] - samples[worst]))
+    return Gap(best, worst, difference, interval, *p_of_largest_difference(difference, permuted, codes))
 
 
 def _permuted(
-    scorer: _SelectedMetrics,
-    masks: dict[str, np.ndarray],
-    names: list[str],
-    members: np.ndarray,
-    permutations: int,
-    seed: int,
-) -> dict[str, np.ndarray]:
-    """Each metric `[P, S]` after permuting the attribute over groups; a group has the attribute of its first image."""
-    rng = np.random.default_rng(seed)
-    code = np.full(len(members), -1)
-    for k, name in enumerate(names):
-        code[masks[name]] = k
-    units, first_rows = np.unique(members, return_index=True)
-    first = code[first_rows]
-    permuted: dict[str, list[np.ndarray]] = {metric: [] for metric in scorer.metrics}
-    for _ in range(permutations if len(names) > 1 else 0):
-        shuffled = rng.permutation(first)[np.searchsorted(units, members)]
-        values = scorer(np.stack([(shuffled == k) for k in range(len(names))]).astype(float))
-        for metric in scorer.metrics:
-            permuted[metric].append(values[metric])
-    return {metric: np.stack(rows) if rows else np.empty((0, len(names))) for metric, rows in permuted.items()}
+    scorer: _SelectedMetrics, masks: Sequence[np.ndarray], members: np.ndarray, permutations: int, seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Permuted attributes of the images of S subgroups, `[P, n]`, and each metric `[P, S]` with them."""
+    stacked = np.stack(masks)
+    # Images of no compared subgroup (unknown, few) take no part: they may be harder than the others.
+    images = np.flatnonzero(stacked.any(0))
+    codes = permuted_attribute(stacked[:, images].argmax(0).astype(np.int8), members[images], permutations, seed)
+    values = {metric: np.empty((permutations, len(masks))) for metric in scorer.metrics}
+    weights = np.zeros(stacked.shape)
+    for number, row in enumerate(codes):
+        weights[:, images] = row == np.arange(len(masks))[:, None]
+        for metric, scores in scorer(weights).items():
+            values[metric][number] = scores
+    return codes, values
 
 
 def _order(name: str) -> tuple[int, float, str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from ltmed.errors import UserError
 from ltmed.evaluation.metrics import Evaluation
-from ltmed.evaluation.subgroups import by_subgroup, categories
+from ltmed.evaluation.subgroups import SubgroupReport, by_subgroup, categories
+from ltmed.report.decisions.subgroups import subgroup_grids
+from ltmed.runs.record import without_nan
 
 TIERS = {"head": [0], "medium": [1], "tail": [2]}
 
@@ -86,6 +91,59 @@ def test_groups_are_resampled_whole() -> None:
         assert a.metric == pytest.approx(b.metric)
         assert a.interval == pytest.approx(b.interval)
         assert a.units == b.units
+
+
+def eyes(seed: int, right_of_left: float) -> float:
+    """The p value of the gap between eyes, the left one first in each of 100 patients; right ones are 70 % right."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(rng.integers(0, 3, 100), 2)
+    eye = np.array(["left", "right"] * 100, dtype=object)
+    right = rng.random(200) < np.where(eye == "left", right_of_left, 0.7)
+    scores = torch.eye(3)[np.where(right, labels, (labels + 1) % 3)]
+    evaluation = Evaluation(scores, torch.tensor(labels), torch.arange(200), ("a", "b", "c"))
+    (actual,) = by_subgroup(evaluation, TIERS, eye, attribute="eye", groups=np.arange(200) // 2, resamples=2,
+                            permutations=39, seed=seed)  # fmt: skip
+    assert actual.gap is not None
+    return actual.gap.simultaneous_p
+
+
+def test_an_attribute_that_varies_within_groups_has_a_p_of_its_effect() -> None:
+    without = np.array([eyes(seed, 0.7) for seed in range(40)])
+    assert kstest(without, "uniform").pvalue > 0.01
+    assert (without <= 0.05).sum() <= 6  # Binomial(40, 0.05) exceeds 6 once in 290 times.
+    assert max(eyes(seed, 0.3) for seed in range(5)) <= 0.05
+
+
+def test_images_of_no_compared_subgroup_take_no_part_in_permutations() -> None:
+    site = np.array(["arm", "leg", None], dtype=object)[np.random.default_rng(1).integers(0, 3, 600)]
+    evaluation = made(600, site == "leg")
+    known = np.flatnonzero(site != None)  # noqa: E711
+    alone = Evaluation(
+        evaluation.probabilities[known], evaluation.labels[known], torch.arange(len(known)), ("a", "b", "c")
+    )
+    (one,), (other,) = (
+        by_subgroup(e, TIERS, values, attribute="site", metrics=["accuracy"], resamples=2, permutations=40)
+        for e, values in ((evaluation, site), (alone, site[known]))
+    )
+    assert one.gap is not None
+    assert other.gap is not None
+    assert one.gap.simultaneous_p == other.gap.simultaneous_p
+
+
+def test_an_attribute_that_hardly_can_be_permuted_has_no_p_but_a_reason() -> None:
+    site = np.array(["arm"] * 60 + ["leg"] * 60, dtype=object)
+    halves = np.repeat([0, 1], 60)
+    (actual,) = by_subgroup(made(120, np.zeros(120, bool)), TIERS, site, attribute="site", groups=halves, resamples=10)
+    assert actual.gap is not None
+    assert np.isnan(actual.gap.simultaneous_p)
+    assert "2 differ" in actual.gap.no_p
+    assert any("no p value: of 200 permutations" in note for note in notes_of(actual))
+
+
+def notes_of(report: SubgroupReport) -> tuple[str, ...]:
+    """The notes below the table on the page."""
+    (grid,) = subgroup_grids([without_nan(asdict(report))])
+    return grid.notes
 
 
 def test_values_as_subgroups() -> None:

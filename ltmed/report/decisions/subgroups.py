@@ -47,7 +47,7 @@ def _single(report: dict[str, Any]) -> Grid:
         low, high = gap["interval"]
         between = "" if None in (low, high) else f" (95 % {percent(low)} to {percent(high)})"
         p = gap["simultaneous_p"]
-        p_text = "" if p is None else f"; permuted over all subgroups {p_value(p)}"
+        p_text = f"; no p value: {gap['no_p']}" if p is None else f"; permuted over all subgroups {p_value(p)}"
         notes.append(
             f"Worst: {gap['worst']}. Largest gap {percent(gap['difference'])}, {gap['best']} over {gap['worst']}"
             f"{between}{p_text}. The interval is of this pair, which was chosen for its gap."
@@ -73,4 +73,7 @@ def _of_classes(attribute: str, name: str, reports: Sequence[dict[str, Any]]) ->
         "class or without it. p: share of permutations of the attribute with a gap as large, not corrected for "
         f"{len(reports)} classes."
     ]
+    notes += dict.fromkeys(
+        f"No p value: {gap['no_p']}." for report in reports if (gap := report["gap"]) and gap["no_p"]
+    )
     return grid(f"{metric_name(name)} of each class by {attribute}", [*values, "largest gap", "p"], rows, notes)
