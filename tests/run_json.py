@@ -24,7 +24,8 @@ def write_facts(run: Path, config: Any, overrides: Sequence[str] = (), folder: s
         facts: other values than those of a run of erm on phantom images.
     """
     cfg = OmegaConf.create(config)
-    seeds = {k: v for k, v in flatten({"split": config.get("split", {})}).items() if k.endswith(".seed")}
+    split = flatten({"split": config.get("split", {})})
+    seeds = {k: v for k, v in split.items() if k.endswith((".seed", ".val_seed")) and v is not None}
     known = {
         "choices": {"dataset": "toy", "split": "grouped", "method": config["method"]["name"]},
         "uses": ["loss", "sampler", "augment"],

@@ -10,7 +10,7 @@ from typing import Any
 
 from ltmed.errors import UserError
 from ltmed.report.columns import Entry, by_protocol, protocol_name
-from ltmed.report.formatting import distinguishing_keys, settings_text
+from ltmed.report.formatting import distinguishing_keys, settings_text, split_seed
 from ltmed.report.model import Cell, Table
 from ltmed.report.rerun import command
 from ltmed.runs.reader import Run
@@ -42,9 +42,7 @@ def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str =
         candidates = [label for label, group in by_column.items() if _same_protocol(entry, group[0])]
         # Of several columns (split seeds that no row connects) the one that has its split seeds.
         candidates.sort(
-            key=lambda label: all(
-                other.division.split_seeds != entry.division.split_seeds for other in by_column[label]
-            )
+            key=lambda label: all(other.division.seeds != entry.division.seeds for other in by_column[label])
         )
         unplaced += not candidates
         for label in candidates[:1]:
@@ -133,10 +131,10 @@ def _column_labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
 
 def _split_seeds(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:
     """The suffix that distinguishes `group` from the others of `alike`, if they differ in split seeds."""
-    seeds = [{entry.division.split_seeds for entry in other} for other in alike]
+    seeds = [{entry.division.seeds for entry in other} for other in alike]
     if len(seeds) < 2 or any(len(values) > 1 for values in seeds) or len(set(map(frozenset, seeds))) == 1:
         return ""
-    return f", split seed {'/'.join(map(str, group[0].division.split_seeds))}"
+    return f", split seed {split_seed(group[0].division)}"
 
 
 def _hashes(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:

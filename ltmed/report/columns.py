@@ -19,7 +19,8 @@ from functools import cached_property
 
 from ltmed.report.formatting import Settings
 from ltmed.runs.directory import identity
-from ltmed.runs.reader import Division, Run
+from ltmed.runs.division import Division, Seeds
+from ltmed.runs.reader import Run
 
 _READING = (
     "dataset.image_size", "dataset.cache_scale", "dataset.cache_budget_gb", "dataset.fit", "dataset.on_bad_image",
@@ -114,14 +115,14 @@ def by_protocol(entries: Sequence[Entry], *, declared: bool) -> list[list[Entry]
 
 def _joined(group: Sequence[Entry]) -> list[list[Entry]]:
     """Parts whose split seeds are connected by rows that were run with several of them."""
-    seeds_of_row: dict[str, set[tuple[int, ...]]] = {}
+    seeds_of_row: dict[str, set[Seeds]] = {}
     for entry in group:
-        seeds_of_row.setdefault(entry.row, set()).add(entry.division.split_seeds)
-    parts: list[set[tuple[int, ...]]] = []
+        seeds_of_row.setdefault(entry.row, set()).add(entry.division.seeds)
+    parts: list[set[Seeds]] = []
     for seeds in seeds_of_row.values():
         separate = [part for part in parts if not part & seeds]
         parts = [*separate, seeds.union(*(part for part in parts if part & seeds))]
-    return [[entry for entry in group if entry.division.split_seeds in part] for part in sorted(parts, key=min)]
+    return [[entry for entry in group if entry.division.seeds in part] for part in sorted(parts, key=min)]
 
 
 def _agreeing(group: Sequence[Entry]) -> list[list[Entry]]:

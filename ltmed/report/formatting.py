@@ -11,7 +11,7 @@ from typing import Any
 
 from ltmed.logging.console import DISPLAY_NAMES
 from ltmed.report.model import FormattedCell, Grid
-from ltmed.runs.reader import Division
+from ltmed.runs.division import Division
 
 _OF_A_CLASS = {"f1": "F1", "auroc": "AUROC"}
 _UNBROKEN = re.compile(r"without \S+ \S+|\[[^\]]*\]|\([^)]*\)|\S+ ± \S+|p [=<] \S+")
@@ -62,20 +62,21 @@ def number_list(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def split_seed(seeds: tuple[int, ...]) -> str:
-    """The split seeds of one division."""
-    return "/".join(map(str, seeds))
+def split_seed(division: Division) -> str:
+    """The split seeds of one division, those that do not choose its test images by name: `0`, `0/val_seed=1`."""
+    others = (f"{key.removeprefix('split.')}={value}" for key, value in division.other_seeds)
+    return "/".join([*(str(value) for _, value in division.split_seeds), *others])
 
 
 def division_names(divisions: Iterable[Division], among: Iterable[Division]) -> str:
     """`folds 1, 2`: what distinguishes `divisions` among all those of a column."""
     divisions, among = sorted(divisions), set(among)
-    if len({division.split_seeds for division in among}) < 2:
+    if len({division.seeds for division in among}) < 2:
         return f"fold{'s' * (len(divisions) > 1)} {number_list([division.fold for division in divisions])}"
     if len({division.fold for division in among}) < 2:
-        seeds = ", ".join(split_seed(division.split_seeds) for division in divisions)
+        seeds = ", ".join(split_seed(division) for division in divisions)
         return f"split seed{'s' * (len(divisions) > 1)} {seeds}"
-    return ", ".join(f"fold {division.fold} of split seed {split_seed(division.split_seeds)}" for division in divisions)
+    return ", ".join(f"fold {division.fold} of split seed {split_seed(division)}" for division in divisions)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from ltmed.evaluation.bootstrap import CHUNK_VALUES, resample_weights
 from ltmed.evaluation.metrics import Evaluation, count_scores, mean_of_defined
 from ltmed.evaluation.scoring import scorer_of
 from ltmed.report.statistics import LEVEL
-from ltmed.runs.reader import Division, Run
+from ltmed.runs.division import Division
+from ltmed.runs.reader import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +69,12 @@ class PairedBootstrap:
 
     def __call__(self, row: Sequence[Run]) -> PairedDifference | str:
         """The difference of `row` to the reference, or why they cannot be compared."""
-        shared = frozenset(run.division for run in row) & {run.division for run in self.reference}
+        shared = frozenset(run.division.tested for run in row) & {run.division.tested for run in self.reference}
         if not shared:
             return "no fold in common"
         try:
             if shared not in self._reference_scores:
-                images = _Images([run for run in self.reference if run.division in shared])
+                images = _Images([run for run in self.reference if run.division.tested in shared])
                 self._reference_scores[shared] = images, self._scores(self.reference, images)
             images, reference_scores = self._reference_scores[shared]
             if not images.match(row):
@@ -95,9 +96,10 @@ class PairedBootstrap:
         """`[1 + R]`: the row's figure, then the same in each resample."""
         by_division: dict[Division, list[np.ndarray]] = {}
         for run in runs:
-            if run.division in images.members:
-                scores = score_resamples(run, self.metric, images.members[run.division], images.weights(self))
-                by_division.setdefault(run.division, []).append(scores)
+            part = run.division.tested
+            if part in images.members:
+                scores = score_resamples(run, self.metric, images.members[part], images.weights(self))
+                by_division.setdefault(part, []).append(scores)
         return mean_of_defined(np.stack([mean_of_defined(np.stack(seeds, 1)) for seeds in by_division.values()], 1))
 
 
@@ -109,7 +111,7 @@ class _Images:
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        first = {run.division: run for run in reversed(runs)}
+        first = {run.division.tested: run for run in reversed(runs)}
         self.unit: str | None = runs[0].metrics["split"]["group"]
         self.tested = {division: _tested(run) for division, run in first.items()}
         groups = [
@@ -128,8 +130,8 @@ class _Images:
         return all(
             np.array_equal(values, expected)
             for run in runs
-            if run.division in self.tested
-            for values, expected in zip(_tested(run), self.tested[run.division], strict=True)
+            if run.division.tested in self.tested
+            for values, expected in zip(_tested(run), self.tested[run.division.tested], strict=True)
         )
 
     def weights(self, bootstrap: PairedBootstrap) -> np.ndarray:

@@ -9,7 +9,8 @@ from ltmed.report.columns import protocol_name
 from ltmed.report.formatting import division_names, duration, number_list, split_seed
 from ltmed.report.model import FormattedCell, Grid, Table
 from ltmed.report.statistics import basis, has_others, lacking
-from ltmed.runs.reader import Division, Run
+from ltmed.runs.division import Division
+from ltmed.runs.reader import Run
 
 
 def folds(runs: Iterable[Run]) -> set[int]:
@@ -22,9 +23,9 @@ def seeds(runs: Iterable[Run]) -> set[int]:
     return {run.metrics["run"]["seed"] for run in runs}
 
 
-def split_seeds(runs: Iterable[Run]) -> set[tuple[int, ...]]:
-    """The seeds that the runs' images were split with."""
-    return {run.division.split_seeds for run in runs}
+def split_seeds(runs: Iterable[Run]) -> set[str]:
+    """The seeds that the runs' images were split with, of each division as text."""
+    return {split_seed(run.division) for run in runs}
 
 
 def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
@@ -49,10 +50,9 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
         ("tiers", f"{runs[0].metrics['tiers']['rule']} ({_tiers(runs[0])})"),
         ("intervals of single runs", f"{intervals['resamples']:,} resamples of {intervals['unit']}s"),
     ]
-    if len(seeds_of_splits := sorted(split_seeds(runs))) > 1:
-        terms.insert(
-            4, ("split seeds", f"{', '.join(map(split_seed, seeds_of_splits))}: each divides the images differently")
-        )
+    if len(split_seeds(runs)) > 1:
+        names = dict.fromkeys(split_seed(division) for division in sorted(first, key=lambda one: one.seeds))
+        terms.insert(4, ("split seeds", f"{', '.join(names)}: each divides the images differently"))
     if parts[0].get("imbalance"):
         imbalance = parts[0]["imbalance"]
         terms.append(
@@ -75,7 +75,7 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
             yield column, f"a single run of {listed}; another seed may change the order"
         needed = basis(cell.runs for cell in cells.values())
         if any(lacking(cell.runs, needed) or has_others(cell.runs, needed) for cell in cells.values()):
-            common = division_names(needed, [run.division for run in runs]) if needed else "nothing"
+            common = division_names(needed, [run.division.tested for run in runs]) if needed else "nothing"
             yield column, f"rows have different repetitions; ranks are of {common}, which most rows have"
         commits = {run.metrics["git"]["commit"] for run in runs}
         if len(commits) > 1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ltmed.config.overrides import PROGRAM, last_of_each, quoted, setting, shell
-from ltmed.runs.reader import Division, Run
+from ltmed.runs.division import Division
+from ltmed.runs.reader import Run
 
 
 def command(run: Run, division: Division, seed: int) -> str:
@@ -14,8 +15,11 @@ def command(run: Run, division: Division, seed: int) -> str:
     It has the overrides of the run's own command. `runs` is the run's current location, relative to the working folder.
     A folder that was chosen with `run_dir`, or renamed since, is named for the run itself only.
     """
-    seeds = zip(run.split_seeds.items(), division.split_seeds, strict=True)
-    last = {key: f"{key}={value}" for (key, recorded), value in seeds if recorded != value}
+    last: dict[str, str] = {}
+    if division.seeds != run.division.seeds:
+        # A seed that the division lacks follows another one, as null says.
+        values = {**dict.fromkeys(run.split_seeds, "null"), **dict(division.seeds)}
+        last = {key: f"{key}={value}" for key, value in values.items() if value != run.split_seeds.get(key)}
     last |= {"fold": f"fold={division.fold}", "seed": f"seed={seed}"}
     overrides = [
         override for override in run.overrides if setting(override).lstrip("+") not in (*last, "runs", "run_dir")

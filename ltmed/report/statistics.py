@@ -1,13 +1,14 @@
 """Mean, spread and tests over the repetitions of a row.
 
-Repetitions are divisions (folds, and splits with another seed) and seeds of the training. Seeds of one division
-share their test images and most of their training, so a cell with several divisions counts them as its independent
-units, each the mean over its seeds; only a cell with one division counts its seeds. Every statistic of a cell
-(mean, deviation, interval, difference to a paper, signed-rank test) is of these units.
+Repetitions are divisions (folds, and splits with another seed) and seeds of the training. Runs with the same test
+images share most of their training, whether they differ in the training's seed or in the validation images
+(`split.val_seed`). So a cell with several test parts counts them as its independent units, each the mean over its runs;
+only a cell with one test part counts its runs ("seeds"). Every statistic of a cell (mean, deviation, interval,
+difference to a paper, signed-rank test) is of these units.
 
-Folds differ in how hard they are, so rows are ranked on the divisions (folds, random splits) that more than half of
-them have, and with as many seeds as more than half of them have; seeds of one division are as good as each other. A row
-that lacks some is shown and not ranked. A row with divisions of its own is ranked on those that the others have too.
+Folds differ in how hard they are, so rows are ranked on the test parts (folds, random splits) that more than half of
+them have, and with as many runs as more than half of them have; runs of one test part are as good as each other. A row
+that lacks some is shown and not ranked. A row with test parts of its own is ranked on those that the others have too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import numpy as np
 
 from ltmed.evaluation.scalars import LOWEST
 from ltmed.report.formatting import division_names
-from ltmed.runs.reader import Division, Run
+from ltmed.runs.division import Division
+from ltmed.runs.reader import Run
 
 LEVEL = 0.95
 
@@ -32,7 +34,7 @@ MIN_PAIRS = 5
 Values = dict[tuple[Division, int], float]
 """(division, seed) -> value."""
 Basis = Mapping[Division, int]
-"""Division -> the number of runs that a ranked row must have."""
+"""Test part (`Division.tested`) -> the number of runs that a ranked row must have."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,14 @@ def summary(runs: Sequence[Run], metric: str) -> Summary | None:
 
 
 def independent(values: Values) -> tuple[dict[Any, float], str]:
-    """Division -> mean over its seeds, or seed -> value where there is only one division; and which it is."""
-    divisions = {division for division, _ in values}
-    if len(divisions) > 1:
-        units = {
-            one: float(np.mean([v for (division, _), v in values.items() if division == one])) for one in divisions
-        }
-        splits = {division.split_seeds for division in divisions}
-        return dict(sorted(units.items())), "splits" if len(splits) > 1 else "folds"
-    return {seed: value for (_, seed), value in sorted(values.items())}, "seeds"
+    """Test part -> mean over its runs, or run's seeds -> value where there is only one test part; and which it is."""
+    of_part: dict[Division, list[float]] = {}
+    for (division, _), value in values.items():
+        of_part.setdefault(division.tested, []).append(value)
+    if len(of_part) > 1:
+        units = {part: float(np.mean(numbers)) for part, numbers in sorted(of_part.items())}
+        return units, "splits" if len({part.split_seeds for part in units}) > 1 else "folds"
+    return {(division.other_seeds, seed): value for (division, seed), value in sorted(values.items())}, "seeds"
 
 
 def t_interval(numbers: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -126,16 +127,16 @@ def t_interval(numbers: Sequence[float], level: float = LEVEL) -> tuple[float, f
 
 
 def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> SignedRank:
-    """Wilcoxon's test of `metric` over the divisions that both rows have; over the seeds, where there is one.
+    """Wilcoxon's test of `metric` over the test parts that both rows have; over the seeds, where there is one.
 
     Equal pairs say nothing about the order and are left out, as in Wilcoxon's paper.
     """
     from scipy import stats
 
     row_values, other_values = values(row, metric), values(other, metric)
-    shared = {division for division, _ in row_values} & {division for division, _ in other_values}
+    shared = {division.tested for division, _ in row_values} & {division.tested for division, _ in other_values}
     (left, over), (right, _) = (
-        independent({r: v for r, v in data.items() if r[0] in shared}) for data in (row_values, other_values)
+        independent({r: v for r, v in data.items() if r[0].tested in shared}) for data in (row_values, other_values)
     )
     pairs = [left[key] - right[key] for key in sorted(left.keys() & right.keys())]
     differing = [pair for pair in pairs if abs(pair) > 1e-12]  # Means of equal numbers may differ in the last digit.
@@ -146,8 +147,8 @@ def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> Signed
 
 
 def basis(rows: Iterable[Sequence[Run]]) -> Basis:
-    """The divisions that the rows of a column are ranked on; rows without runs are ignored."""
-    counts = [Counter(run.division for run in runs) for runs in rows if runs]
+    """The test parts that the rows of a column are ranked on; rows without runs are ignored."""
+    counts = [Counter(run.division.tested for run in runs) for runs in rows if runs]
     needed: dict[Division, int] = {}
     for division in sorted({division for count in counts for division in count}):
         typical = sorted((count[division] for count in counts), reverse=True)[len(counts) // 2]
@@ -158,7 +159,7 @@ def basis(rows: Iterable[Sequence[Run]]) -> Basis:
 
 def lacking(runs: Sequence[Run], needed: Basis) -> str:
     """The reason why a row is not ranked; empty if it is."""
-    counts = Counter(run.division for run in runs)
+    counts = Counter(run.division.tested for run in runs)
     if not needed:
         return "most rows have other folds"
     if missing := [division for division in needed if not counts[division]]:
@@ -170,10 +171,10 @@ def lacking(runs: Sequence[Run], needed: Basis) -> str:
 
 
 def has_others(runs: Sequence[Run], needed: Basis) -> bool:
-    """Whether a row has divisions that it is not ranked on."""
-    return any(run.division not in needed for run in runs)
+    """Whether a row has test parts that it is not ranked on."""
+    return any(run.division.tested not in needed for run in runs)
 
 
 def ranked_mean(runs: Iterable[Run], metric: str, needed: Basis) -> float | None:
     """The mean that a row is ranked by."""
-    return mean({key: value for key, value in values(runs, metric).items() if key[0] in needed})
+    return mean({key: value for key, value in values(runs, metric).items() if key[0].tested in needed})

@@ -8,23 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ltmed.errors import UserError
 from ltmed.runs import facts, record
-from ltmed.runs.directory import CONFIG, DamagedRunError
+from ltmed.runs.directory import CONFIG, DamagedRunError, flatten
+from ltmed.runs.division import Division, division_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
-
-
-class Division(NamedTuple):
-    """Identifies the parts of a run's data within a protocol: all runs of one division have the same test images."""
-
-    fold: int
-    split_seeds: tuple[int, ...]
-    """The values of `Run.split_seeds`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,10 @@ class Run:
     @cached_property
     def division(self) -> Division:
         """The fold, and the seeds that the images were divided with."""
-        return Division(int(self.config.fold), tuple(self.split_seeds.values()))
+        from omegaconf import OmegaConf
+
+        split = OmegaConf.to_container(self.config.split) if "split" in self.config else {}
+        return division_of(int(self.config.fold), self.split_seeds, flatten({"split": split}))
 
     @property
     def seed(self) -> int:

@@ -114,6 +114,22 @@ def test_another_kind_of_split_is_never_a_repetition(tmp_path):
     assert len(from_runs(runs).columns) == 2
 
 
+def test_a_row_without_a_repetition_of_other_validation_images_has_its_command(tmp_path):
+    """Of the two repetitions, one has no val_seed: it is null, as `ltmed recommend` leaves it."""
+    unset, other = {"split.val_seed": None}, {"split.val_seed": 1}
+    both = [
+        write(tmp_path, "erm", seed=0, split_hash="a", settings=unset),
+        write(tmp_path, "erm", seed=1, split_hash="b", overrides="split.val_seed=1", settings=other),
+    ]
+    late = write(tmp_path, "rs", seed=1, split_hash="b", overrides="split.val_seed=1", settings=other)
+    table = from_runs([*both, write(tmp_path, "proco", split_hash="a", settings=unset), late])
+    missing = {row: table.cells[row, table.columns[0]].missing for row in table.rows}
+    start = (
+        f"ltmed train method={{}} dataset=toy dataset.root=/data runs={tmp_path} split.val_seed={{}} fold=0 seed={{}}"
+    )
+    assert missing == {"erm": (), "proco": (start.format("proco", 1, 1),), "rs": (start.format("rs", "null", 0),)}
+
+
 def test_split_seeds_that_no_row_shares_stay_apart(tmp_path):
     table = from_runs([redrawn(tmp_path, "erm", 0), redrawn(tmp_path, "proco", 1)])
     assert table.columns == ("toy, grouped, 5 folds, split seed 0", "toy, grouped, 5 folds, split seed 1")

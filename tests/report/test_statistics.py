@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ltmed.report.statistics import signed_rank, summary
+from ltmed.report.statistics import basis, lacking, signed_rank, summary
 from tests.report.factory import write
 
 METRIC = "balanced_accuracy"
@@ -121,3 +121,76 @@ def test_equal_pairs_do_not_count(tmp_path):
 def test_six_folds_in_favour_of_one(tmp_path):
     a, b = ({(f, 0): base + f * step for f in range(6)} for base, step in ((0.6, 0.02), (0.5, 0.01)))
     assert signed_rank(repeated(tmp_path, "a", a), repeated(tmp_path, "b", b), METRIC).p == pytest.approx(2 / 2**6)
+
+
+OFFICIAL, OF_FILE = "ltmed.data.splits.protocols.official", "ltmed.data.splits.split_file.from_file"
+
+
+def over(tmp_path, method, key, values, target="ltmed.data.splits.protocols.grouped"):
+    """(fold, split seed) -> value, of runs whose split has this seed under `key`."""
+    return [
+        write(
+            tmp_path, method, f, overrides=f"{key}={s}", scalars={METRIC: value}, split_hash=f"{f}-{s}",
+            settings={key: s, "split._target_": target},
+        )
+        for (f, s), value in values.items()
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("split.val_seed", "ltmed.data.splits.protocols.grouped"),
+        ("split.seed", OFFICIAL),
+        ("split.seed", OF_FILE),
+        ("split.inner.val_seed", "ltmed.data.splits.imbalance.long_tailed"),
+        ("split.seed", "ltmed.data.splits.imbalance.long_tailed"),
+    ],
+)
+def test_seeds_that_keep_the_test_images_are_averaged_as_seeds_of_the_training_are(tmp_path, key, target):
+    """Five folds with two validation parts each are five units, not ten."""
+    hard, gain = (0.60, 0.70, 0.62, 0.75, 0.66), (0.01, 0.03, 0.02, 0.05, 0.015)
+    a, b = (
+        over(tmp_path, name, key, {(f, s): hard[f] + of * gain[f] + s / 500 for f in range(5) for s in (0, 1)}, target)
+        for name, of in (("a", 1), ("b", 0))
+    )
+    one = summary(b, METRIC)
+    assert one
+    units = [value + 0.001 for value in hard]
+    assert (one.low, one.high) == pytest.approx(stats.t.interval(0.95, 4, np.mean(units), stats.sem(units)))
+    found = signed_rank(a, b, METRIC)
+    assert (found.pairs, found.over) == (5, "folds")
+    assert found.p == pytest.approx(2 / 2**5)
+
+
+def test_seeds_that_choose_the_test_images_are_units(tmp_path):
+    drawn = over(tmp_path, "a", "split.seed", {(0, 0): 0.5, (0, 1): 0.7})
+    whole = "ltmed.data.splits.imbalance.long_tailed"
+    before = [
+        write(
+            tmp_path, "b", overrides=f"s{s}", scalars={METRIC: 0.5},
+            settings={"split.seed": s, "split._target_": whole, "split.fixed_test": False},
+        )
+        for s in range(5)
+    ]  # fmt: skip
+    assert signed_rank(drawn, drawn, METRIC).over == signed_rank(before, before, METRIC).over == "splits"
+
+
+def test_validation_seeds_of_one_test_part_are_paired_by_both_seeds(tmp_path):
+    runs = over(tmp_path, "a", "split.val_seed", {(0, s): 0.5 + s / 10 for s in (0, 1, 2)})
+    one = summary(runs, METRIC)
+    assert one
+    assert (one.mean, one.std, one.count) == (pytest.approx(0.6), pytest.approx(0.1), 3)
+    found = signed_rank(runs, runs[1:], METRIC)
+    assert (found.pairs, found.over) == (2, "seeds")
+
+
+def test_a_row_without_a_validation_seed_lacks_runs_and_no_fold(tmp_path):
+    full, few = (
+        over(tmp_path, name, "split.val_seed", {(f, s): 0.5 for f in (0, 1) for s in seeds})
+        for name, seeds in (("a", (None, 1)), ("b", (None,)))
+    )
+    needed = basis([full, full, few])
+    assert {part.fold: number for part, number in needed.items()} == {0: 2, 1: 2}
+    assert lacking(few, needed) == "1 of 2 runs"
+    assert not lacking(full, needed)

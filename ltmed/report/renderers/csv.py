@@ -22,7 +22,7 @@ from ltmed.errors import UserError
 from ltmed.evaluation.scalars import LOWEST, PER_CLASS, PER_LABEL, scalars_of
 from ltmed.report import protocol
 from ltmed.report.comparison import figure
-from ltmed.report.formatting import metric_name, split_seed
+from ltmed.report.formatting import metric_name
 from ltmed.report.model import METRICS, TIERS, Cell, Document, FormattedCell, Grid, Published, Table
 from ltmed.report.statistics import collect, mean, summary, t_interval
 from ltmed.utils.spreadsheets import as_text
@@ -78,7 +78,7 @@ def _of_cell(cell: Cell) -> dict[str, object]:
         "runs": len(cell.runs),
         "missing": len(cell.missing),
         "folds": _join(protocol.folds(cell.runs)),
-        "split_seeds": _join(map(split_seed, protocol.split_seeds(cell.runs))),
+        "split_seeds": _join(protocol.split_seeds(cell.runs)),
         "seeds": _join(protocol.seeds(cell.runs)),
         "split": first.get("name", ""),
         "split_hashes": _join({run.metrics["split"]["hash"] for run in cell.runs}),
