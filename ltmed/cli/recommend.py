@@ -18,8 +18,9 @@ from ltmed.errors import UserError
 if TYPE_CHECKING:
     from ltmed.runs.job import Job
     from ltmed.runs.reader import Run
-    from ltmed.studies.halving import Outcome, Standing, State, Trial
+    from ltmed.studies.halving import Standing
     from ltmed.studies.rungs import Candidate, Rung
+    from ltmed.studies.trials import Outcome, State, Trial
 
 BACKBONE = "efficientnet_lite0"
 """The network with pretrained weights that needs no hub."""
@@ -63,7 +64,7 @@ class _Recommend:
 
     Raises:
         UserError: an override that the search sets itself, a network without pretrained weights, data that cannot be
-            read or have several labels an image.
+            read or have several labels an image. `run` raises it for results on other data in the same folders.
     """
 
     def __init__(self, overrides: Sequence[str], total: float, backbone: str | None) -> None:
@@ -78,11 +79,12 @@ class _Recommend:
         _require_weights(first, backbone)
         self.monitor = str(first.cfg.monitor)
         self.reference = rungs.Candidate(tuple((group, str(first.facts["choices"][group])) for group in self.plan.vary))
-        self.repetitions = self._repetitions(first)
+        self.root = first.cfg.dataset.root
+        self.repetitions, self.splits = self._repetitions(first)
         self.computed: dict[str, str] = {}
         """Fingerprint of a run -> label of its candidate."""
         self.dataset = first.name.dataset
-        self.folder = Path(str(first.cfg.runs), "recommend", f"{self.dataset}-{self._identity()}")
+        self.folder = Path(str(first.cfg.runs), "recommend", f"{self.dataset}-{self._identity(first)}")
 
     def run(self) -> None:
         """Searches, and writes the page."""
@@ -104,11 +106,13 @@ class _Recommend:
         from ltmed.config.paths import choices
         from ltmed.evaluation.scalars import better
         from ltmed.studies.budget import Budget
-        from ltmed.studies.halving import Search, State
+        from ltmed.studies.halving import Search
+        from ltmed.studies.trials import State
         from ltmed.utils.files import write_atomic
 
         file = self.folder / _STATE
         state = State.from_json(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else State()
+        state.require_splits(self.splits, self.root)
         self.computed = {outcome.fingerprint: key.split("/")[1] for key, outcome in state.outcomes.items()}
         budget = Budget(self.total, state.spent)
         click.echo(f"reference {self.reference.label}; what runs print is in {self.folder / _LOG}")
@@ -137,7 +141,7 @@ class _Recommend:
 
     def _trial(self, trial: Trial) -> Outcome:
         from ltmed.runs.reader import read_run
-        from ltmed.studies.halving import Outcome
+        from ltmed.studies.trials import Outcome, recorded_split, require_split
         from ltmed.train import train
 
         started = time.monotonic()
@@ -152,16 +156,19 @@ class _Recommend:
             label = self.computed.setdefault(fingerprint, trial.candidate.label)
             if label != trial.candidate.label:
                 raise UserError(f"it computes the same as {label}")
+        split = self.splits[trial.repetition]
+        require_split(job.run_dir, recorded_split(job.run_dir), split, self.root)
         with self._quiet():
             train(job)
         run = read_run(job.run_dir)
         assert run is not None
+        require_split(job.run_dir, run.metrics["split"]["hash"], split, self.root)  # The data may change meanwhile.
         epoch_seconds = [seconds for stage in run.facts["stages"].values() for seconds in stage["epochs"]]
         # Only the first steps are slow: a timing leaves the first epoch out.
         counted = epoch_seconds[1:] if trial.timing else epoch_seconds
         wall = max(time.monotonic() - started - (sum(epoch_seconds) - sum(counted)), 0.0)
         value = run.metrics["val"]["scalars"][self.monitor]
-        return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), fingerprint)
+        return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), fingerprint, split)
 
     def _part(self, job: Job) -> tuple[float, int]:
         """The part of an epoch that its cost is measured with, and the batches of it."""
@@ -180,11 +187,13 @@ class _Recommend:
         ):
             yield
 
-    def _repetitions(self, first: Job) -> list[list[str]]:
-        """The overrides of each repetition: another seed and, where the split draws them, other validation images.
+    def _repetitions(self, first: Job) -> tuple[list[list[str]], list[str]]:
+        """Overrides of each repetition (another seed and, where the split draws them, other validation images), and
+        the hash of its split.
 
         The data are read for it, so that the plan can follow their number.
         """
+        from ltmed.config.instantiate import build
         from ltmed.runs.dataset import open_dataset
 
         data = open_dataset(first.cfg, first.run_dir)
@@ -201,19 +210,25 @@ class _Recommend:
         self.images = len(data.split.train)
         self.plan = self.plan.fitting(self.images)
         repetitions: list[list[str]] = [[]]
+        splits = [data.digest]
         for number in range(1, self.plan.repetitions):
             overrides = [f"seed={number}"]
             if "val_seed" in first.cfg.split:
                 overrides.append(f"split.val_seed={int(first.cfg.split.seed) + number}")
             repetitions.append(overrides)
-        return repetitions
+            cfg = self._job([*self.plan.rungs[0].overrides, *overrides]).cfg
+            splits.append(build(cfg.split)(data.manifest, cfg.fold).digest(data.manifest))
+        return repetitions, splits
 
-    def _identity(self) -> str:
-        """A digest that is equal for the same search in other folders."""
+    def _identity(self, first: Job) -> str:
+        """A digest that is equal for the same search on the same images, also in other folders."""
         from ltmed.runs.directory import without_location
 
-        overrides = [*sorted(without_location(self.shared)), str(self.plan), str(self.total)]
-        return hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:8]
+        parts = [
+            *sorted(without_location(self.shared)), str(first.facts["fingerprint"]), *self.splits, str(self.plan),
+            str(self.total),
+        ]  # fmt: skip
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
     # --- the page -----------------------------------------------------------------------------------------------------
 
@@ -236,7 +251,7 @@ class _Recommend:
 
     def _runs(self, final: Standing, candidate: Candidate, state: State) -> list[Run]:
         from ltmed.runs.reader import read_run
-        from ltmed.studies.halving import Trial
+        from ltmed.studies.trials import Trial
 
         runs = []
         for repetition in range(len(final.values[candidate])):

@@ -11,8 +11,9 @@ from ltmed.report.model import BEST, MISSING, SECOND, Document, FormattedCell, G
 from ltmed.report.paired import PairedBootstrap, PairedDifference
 from ltmed.runs.reader import Run
 from ltmed.studies.budget import Budget
-from ltmed.studies.halving import Standing, State
+from ltmed.studies.halving import Standing
 from ltmed.studies.rungs import Candidate, mean_of
+from ltmed.studies.trials import State
 
 _MAX_LISTED = 10
 """At most so many candidates of a rung are listed; the others are counted."""

@@ -11,79 +11,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ltmed.errors import UserError
 from ltmed.runs.directory import METRICS
 from ltmed.studies.budget import Budget
 from ltmed.studies.rungs import Candidate, Plan, Rung, affordable, combinations, mean_of, ranked, single_changes
+from ltmed.studies.trials import OtherDataError, Outcome, State, Trial
 
 _FIRST_SHARE = 2 / 3
 """Share of the first rung's time for the first repetition; at most half of the candidates have a second one."""
 _PLANNED_SHARE = 0.9
 """Share of a rung's time that is planned for, since the cost of runs varies."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run."""
-
-    folder: str
-    value: float | None
-    """Of the metric that decides, on validation images; None where it is undefined."""
-    seconds: float
-    """Duration of the call."""
-    training: float
-    """Duration of its epochs when they were trained."""
-    epochs: float
-    """Number of these epochs; may be a part of one for a timing."""
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A run of the search, finished or not."""
-
-    rung: Rung
-    candidate: Candidate
-    repetition: int
-    epochs: int | None
-    """None: as the rung's overrides say."""
-    timing: bool = False
-    """An epoch, or a part of one, that measures the cost of others and takes no part in the comparison."""
-
-    @property
-    def key(self) -> str:
-        """Its name among the outcomes."""
-        kind = "timing" if self.timing else str(self.repetition)
-        return f"{self.rung.name}/{self.candidate.label}/{kind}"
-
-
-@dataclass
-class State:
-    """What is saved of a search between calls of its command."""
-
-    spent: float = 0.0
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    """rung/candidate -> why it cannot be run."""
-    epochs: dict[str, int] = field(default_factory=dict)
-    entrants: dict[str, list[str]] = field(default_factory=dict)
-    """Rung -> labels of its candidates; likewise `epochs`, the number that was decided on."""
-    closed: list[str] = field(default_factory=list)
-    """Rungs that have ended."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For a file; `from_json` reads it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> State:
-        """The state that `to_json` described."""
-        outcomes = {key: Outcome(**outcome) for key, outcome in saved["outcomes"].items()}
-        return cls(**{**saved, "outcomes": outcomes})
 
 
 @dataclass
@@ -146,6 +86,7 @@ class Search:
 
         Raises:
             UserError: the reference cannot be run.
+            OtherDataError: a run is on other data.
         """
         standings: list[Standing] = []
         share = 0.0
@@ -259,7 +200,7 @@ class Search:
         try:
             outcome = self._finished_or_run(trial)
         except UserError as error:
-            if trial.candidate == self.reference:
+            if trial.candidate == self.reference or isinstance(error, OtherDataError):
                 raise
             self.state.refused[key] = standing.refused[trial.candidate] = error.message
             standing.values.pop(trial.candidate, None)

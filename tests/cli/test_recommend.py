@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +15,12 @@ import timm
 import torch
 
 from ltmed.cli.main import main
+from ltmed.cli.recommend import _Recommend
 from ltmed.data.phantom import write_phantom
-from tests.harness import SignalAt, ok, run_command
+from tests.harness import Finished, SignalAt, ok, run_command
 
 SMALL = {"train": (40, 30, 20, 16, 14, 12, 12), "val": (4,) * 7, "test": (6,) * 7}
+OTHER = {"train": (20,) * 7, "val": (8,) * 7, "test": (9,) * 7}
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class SmallSearch:
     """Makes the search of a new process a small one, and perhaps stops it when it trains for a long time."""
 
     stop: bool = False
+    probes_only: bool = False
+    """Two probes, each twice, and nothing else."""
 
     def __call__(self) -> None:
         from ltmed.config import paths
@@ -37,6 +43,8 @@ class SmallSearch:
             replace(short, keep=2, min_epochs=1, max_epochs=1),
             replace(long, keep=1, min_epochs=2, max_epochs=2),
         )
+        if self.probes_only:
+            few["loss"], few["sampler"], small = ("balanced_softmax", "ce"), ("instance",), small[:1]
         rungs.read = lambda: replace(plan, rungs=small)
         paths.choices = lambda group: {name: known(group)[name] for name in few.get(group, known(group))}
         if self.stop:
@@ -91,6 +99,78 @@ def test_it_ends_in_a_page_and_goes_on_where_it_was_stopped(arguments: list[str]
         splits.add(found["split"]["hash"])
     assert len(tests) == 1
     assert len(splits) == 2
+
+
+def on(arguments: list[str], root: Path, *more: str) -> list[str]:
+    """The command for other data."""
+    return [f"dataset.root={root}" if one.startswith("dataset.root=") else one for one in arguments] + list(more)
+
+
+def relabel_one(root: Path) -> None:
+    """Gives the first image of the table another label: as many images, under the same names."""
+    (table,) = root.glob("*.csv")
+    with table.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    column = header.index("label")
+    rows[0][column] = next(row[column] for row in rows if row[column] != rows[0][column])
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def test_a_search_is_that_of_its_images_and_of_nothing_else(arguments, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = Path(next(one for one in arguments if one.startswith("dataset.root=")).partition("=")[2])
+
+    def folder(where: Path, *more: str, budget: float = 3600) -> Path:
+        return _Recommend(on(arguments[2:], where, *more), budget, "tiny").folder
+
+    shutil.copytree(root, moved := tmp_path / "moved")
+    write_phantom(other := tmp_path / "other", counts=OTHER)
+    first = folder(root)
+    assert folder(moved) == first
+    assert folder(moved, "trainer.log_every_n_steps=7") == first
+    assert folder(moved, budget=7200) != first
+    assert folder(moved, "image_size=48") != first
+    assert folder(other) != first
+    relabel_one(moved)
+    assert folder(moved) != first
+
+
+@pytest.mark.slow
+def test_results_on_other_images_are_refused(arguments: list[str], tmp_path: Path) -> None:
+    def recommend(root: Path, budget: str = "10h") -> Finished:
+        given = on(arguments, root, f"--budget={budget}")
+        return run_command(*given, cwd=tmp_path, program="ltmed/cli/__main__.py", before=SmallSearch(probes_only=True))
+
+    def refused(done: Finished) -> str:
+        assert done.code == 2, done.err
+        (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+        assert "holds a run on the split" in line
+        assert "runs=DIR" in line
+        return line
+
+    root, moved, other = tmp_path / "data", tmp_path / "moved", tmp_path / "other"
+    write_phantom(root, counts=SMALL)
+    write_phantom(other, counts=OTHER)
+    ok(recommend(root))
+    (file,) = tmp_path.glob("here/recommend/*/state.json")
+    state = json.loads(file.read_text())
+    hashes = [json.loads(Path(tmp_path, one["folder"], "metrics.json").read_text())["split"]["hash"]
+              for one in state["outcomes"].values()]  # fmt: skip
+    assert [one["split"] for one in state["outcomes"].values()] == hashes
+    assert len(set(hashes)) == 2
+    # Other images in the same folder of runs, also for another budget.
+    assert f"but {other} now gives" in refused(recommend(other))
+    assert f"but {other} now gives" in refused(recommend(other, "9h"))
+    # Moved, it is the same search and runs nothing again.
+    root.rename(moved)
+    assert "repetition" not in ok(recommend(moved)).out
+    assert json.loads(file.read_text())["outcomes"] == state["outcomes"]
+    # Other content in the same place; another budget would have reused the runs.
+    relabel_one(moved)
+    assert f"but {moved} now gives" in refused(recommend(moved))
+    assert f"but {moved} now gives" in refused(recommend(moved, "9h"))
+    assert json.loads(file.read_text())["outcomes"] == state["outcomes"]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import pytest
 from ltmed.errors import UserError
 from ltmed.runs.directory import METRICS
 from ltmed.studies.budget import Budget
-from ltmed.studies.halving import Outcome, Search, State, Trial
+from ltmed.studies.halving import Search
 from ltmed.studies.rungs import Candidate, Plan, Rung
+from ltmed.studies.trials import OtherDataError, Outcome, State, Trial
 
 GROUPS = {"loss": ["ce", "a", "b", "c", "d"], "sampler": ["plain", "x", "y"]}
 REFERENCE = Candidate((("loss", "ce"), ("sampler", "plain")))
@@ -57,8 +58,10 @@ class World:
         value = 0.5 + sum(WORTH[name] for name in names) + noise
         if trial.timing:  # A quarter of an epoch.
             self.now -= 0.75 * training
-            return Outcome(str(place), value, 0.25 * training + self.overhead, 0.25 * training, 0.25, trial.key)
-        return Outcome(str(place), value, training + self.overhead, training, trial.epochs or 20, trial.key)
+            return Outcome(
+                str(place), value, 0.25 * training + self.overhead, 0.25 * training, 0.25, trial.key, "split"
+            )
+        return Outcome(str(place), value, training + self.overhead, training, trial.epochs or 20, trial.key, "split")
 
     def search(self, total: float, state: State | None = None, maximise: bool = True) -> Search:
         def save(known: State) -> None:
@@ -151,6 +154,23 @@ def test_errors_of_the_reference_end_the_search(tmp_path):
     world.refuses = {"ce"}
     with pytest.raises(UserError):
         world.search(2000).run_all()
+
+
+def test_a_run_on_other_data_ends_the_search_and_is_not_held_against_its_candidate(tmp_path):
+    world = World(tmp_path)
+    plain = world.run
+
+    def run(trial: Trial) -> Outcome:
+        if trial.candidate.label == "b, plain":
+            raise OtherDataError("other data")
+        return plain(trial)
+
+    search = world.search(2000)
+    search._run = run
+    with pytest.raises(OtherDataError):
+        search.run_all()
+    assert not world.saved.refused
+    assert list(world.saved.outcomes) == ["probes/ce, plain/0", "probes/a, plain/0"]
 
 
 @pytest.mark.parametrize("stop", [0, 1, 9, 24, 26, 30, 33])
