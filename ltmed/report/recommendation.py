@@ -53,9 +53,10 @@ class Recommendation:
     def verdict(self) -> str:
         """One sentence on the expected gain of the recommended command."""
         if self.chosen == self.reference:
+            nothing = "No candidate with as many repetitions" if self._has_better() else "Nothing that was tried"
             return (
-                f"Nothing that was tried has a better {metric_name(self.metric)} on the validation images than the "
-                f"reference ({self.reference.label}): stay with it."
+                f"{nothing} has a better {metric_name(self.metric)} on the validation images than the reference "
+                f"({self.reference.label}): stay with it."
             )
         gain = self.gain(self.chosen)
         if isinstance(gain, str):
@@ -69,6 +70,15 @@ class Recommendation:
             return f"Expected gain: {figures}."
         return f"Not better than noise: {figures}. The reference may be as good; a larger budget or more data may tell."
 
+    def _has_better(self) -> bool:
+        """Whether a candidate of any rung, perhaps with fewer repetitions, has a better mean than the chosen one."""
+        best = _quality(self.final.compared_values(self.chosen), self.metric)
+        return any(
+            _quality(standing.compared_values(candidate), self.metric) > best
+            for standing in self.standings
+            for candidate in standing.order
+        )
+
 
 def final_standing(standings: Sequence[Standing], metric: str) -> Standing:
     """The rung that is recommended from: of those that compared any, the one whose best has the best validation figure.
@@ -76,19 +86,21 @@ def final_standing(standings: Sequence[Standing], metric: str) -> Standing:
     A short fine-tuning may be worse than a probe. Figures are over the repetitions that the best of all rungs have; of
     equals the later rung is meant.
     """
-    from ltmed.evaluation.scalars import better
-
     compared = [standing for standing in standings if len(standing.order) > 1]
     if not compared:
         return next(standing for standing in reversed(standings) if standing.order)
-    sign = -1 if better(metric) == "min" else 1
-    repetitions = min(len(standing.values[standing.order[0]]) for standing in compared)
+    best = [standing.compared_values(standing.order[0]) for standing in compared]
+    repetitions = min(len(values) for values in best)
+    qualities = [(_quality(values[:repetitions], metric), index) for index, values in enumerate(best)]
+    return compared[max(qualities)[1]]
 
-    def quality(index: int) -> tuple[float, int]:
-        mean = mean_of(compared[index].values[compared[index].order[0]][:repetitions])
-        return (-math.inf if mean is None else sign * mean), index
 
-    return compared[max(range(len(compared)), key=quality)]
+def _quality(values: Sequence[float | None], metric: str) -> float:
+    """Their mean, with the sign by which more is better; -inf if it is undefined."""
+    from ltmed.evaluation.scalars import better
+
+    mean = mean_of(values)
+    return -math.inf if mean is None else -mean if better(metric) == "min" else mean
 
 
 def _is_gain(difference: PairedDifference, metric: str) -> bool:
@@ -153,9 +165,9 @@ def page(
 
 def _worse_rungs(recommendation: Recommendation) -> Iterator[str]:
     """Later rungs that cost more and are not better."""
-    final_values = recommendation.final.values[recommendation.chosen]
+    final_values = recommendation.final.compared_values(recommendation.chosen)
     for standing in recommendation.standings[recommendation.standings.index(recommendation.final) + 1 :]:
-        values = standing.values[standing.order[0]] if len(standing.order) > 1 else []
+        values = standing.compared_values(standing.order[0]) if len(standing.order) > 1 else []
         repetitions = min(len(final_values), len(values))
         mean, final_mean = mean_of(values[:repetitions]), mean_of(final_values[:repetitions])
         if mean is not None and final_mean is not None:
@@ -170,6 +182,12 @@ def _warnings(recommendation: Recommendation) -> Iterator[str]:
     for standing in recommendation.standings:
         if standing.note:
             yield f"{standing.rung.title} was left out: {standing.note}. A larger --budget has room for it."
+        if standing.is_cut_short:
+            number = "the first one" if standing.compared == 1 else f"the first {standing.compared}"
+            yield (
+                f"{standing.rung.title}: the budget ended before all repetitions were trained, so candidates are "
+                f"compared on {number} alone. A larger --budget has room for them."
+            )
         if standing.unfinished:
             yield f"{standing.rung.title}: no time for {_listed(standing.unfinished)}."
         if standing.refused:

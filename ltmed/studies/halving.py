@@ -38,6 +38,8 @@ class Standing:
     """Best first."""
     compared: int | None = None
     """Number of repetitions of each candidate that were compared; None: all of them."""
+    is_cut_short: bool = False
+    """Whether the time ended before all candidates that were to be repeated had been; `compared` is a number then."""
     refused: dict[Candidate, str] = field(default_factory=dict)
     unfinished: list[Candidate] = field(default_factory=list)
     """Candidates without time for even one repetition."""
@@ -46,7 +48,11 @@ class Standing:
 
     def mean(self, candidate: Candidate) -> float | None:
         """Over the repetitions that were compared."""
-        return mean_of(self.values.get(candidate, ())[: self.compared])
+        return mean_of(self.compared_values(candidate))
+
+    def compared_values(self, candidate: Candidate) -> list[float | None]:
+        """One for each repetition that was compared."""
+        return self.values.get(candidate, [])[: self.compared]
 
 
 class Search:
@@ -121,9 +127,14 @@ class Search:
             self._attempt(standing, Trial(rung, candidate, 0, None), first)
         for repetition in range(1, self.plan.repetitions):
             better = ranked(standing.values, self.maximise)[: math.ceil(len(standing.values) / 2)]
-            for candidate in dict.fromkeys([self.reference, *better]):
+            repeated = dict.fromkeys([self.reference, *better])
+            for candidate in repeated:
                 if len(standing.values[candidate]) == repetition:
                     self._attempt(standing, Trial(rung, candidate, repetition, None), end)
+            # `ranked` puts more repetitions first, which is fair only if everyone who earned this one had it.
+            if any(len(standing.values.get(candidate, ())) == repetition for candidate in repeated):
+                standing.compared, standing.is_cut_short = repetition, True
+                break
         return self._closed(standing)
 
     # --- later rungs: the best of the one before ----------------------------------------------------------------------
@@ -142,6 +153,7 @@ class Search:
                     self._attempt(standing, Trial(rung, candidate, repetition, standing.epochs), limit)
         # If time ran out before every candidate was repeated, only the repetitions that all have are compared.
         standing.compared = min((len(values) for values in standing.values.values()), default=None)
+        standing.is_cut_short = standing.compared is not None and standing.compared < self.plan.repetitions
         return self._closed(standing)
 
     def _decide(self, rung: Rung, end: float, before: Sequence[Standing], standing: Standing) -> bool:
@@ -235,7 +247,7 @@ class Search:
         return statistics.median(seconds) if seconds else 0.0
 
     def _closed(self, standing: Standing) -> Standing:
-        compared = {candidate: values[: standing.compared] for candidate, values in standing.values.items()}
+        compared = {candidate: standing.compared_values(candidate) for candidate in standing.values}
         standing.order = ranked(compared, self.maximise)
         standing.unfinished = [candidate for candidate in standing.unfinished if candidate not in standing.values]
         return standing

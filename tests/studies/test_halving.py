@@ -87,6 +87,7 @@ def test_with_time_enough_every_candidate_is_probed_and_the_best_win(tmp_path):
     assert names(long.order) == ["b, x", "a, x", "ce, plain"]
     assert all(len(values) == 2 for values in (*short.values.values(), *long.values.values()))
     assert not probes.unfinished
+    assert not any(one.is_cut_short for one in (probes, short, long))
 
 
 def test_less_may_be_better(tmp_path):
@@ -231,5 +232,50 @@ def test_repetitions_that_not_all_have_are_not_compared(tmp_path):
     assert sorted(len(values) for values in last.values.values()) == [1] * (len(last.values) - 1) + [2]
     assert len(last.values[REFERENCE]) == 2
     assert last.compared == 1
+    assert last.is_cut_short
     assert last.order[-1] == REFERENCE
     assert last.mean(REFERENCE) == pytest.approx(0.5)
+
+
+def screened(folder: Path, total: float):
+    """The standing of five probes of 10 s each; the repetition takes away what b seemed to be."""
+    worth = {"ce": (0.5, 0.5), "b": (0.9, 0.05), "c": (0.8, 0.8), "d": (0.7, 0.7), "e": (0.4, 0.4)}
+    now = [0.0]
+
+    def run(trial: Trial) -> Outcome:
+        now[0] += 10
+        place = folder / trial.key
+        place.mkdir(parents=True)
+        (place / METRICS).write_text("{}")
+        value = worth[trial.candidate.label][trial.repetition]
+        return Outcome(str(place), value, 10, 9, 20, trial.key, "split")
+
+    search = Search(
+        Plan(("loss",), 2, PLAN.rungs[:1]), Candidate((("loss", "ce"),)), {"loss": list(worth)}, run=run,
+        budget=Budget(total, clock=lambda: now[0]), state=State(), save=lambda state: None,
+    )  # fmt: skip
+    (standing,) = search.run_all()
+    return standing, {one.label: values for one, values in standing.values.items()}
+
+
+def test_a_repetition_that_the_time_cuts_short_decides_nothing(tmp_path):
+    """The reference is repeated first; that alone must not put it before candidates that had no time for it."""
+    standing, values = screened(tmp_path, 390)
+    assert values == {"ce": [0.5, 0.5], "b": [0.9, 0.05], "c": [0.8], "d": [0.7], "e": [0.4]}
+    assert standing.is_cut_short
+    assert names(standing.order) == ["b", "c", "d", "ce", "e"]
+    assert [standing.mean(one) for one in standing.order] == [0.9, 0.8, 0.7, 0.5, 0.4]
+
+
+def test_a_repetition_that_could_not_begin_is_cut_short_too(tmp_path):
+    standing, values = screened(tmp_path, 145)
+    assert values == {"ce": [0.5], "b": [0.9]}
+    assert standing.is_cut_short
+    assert names(standing.order) == ["b", "ce"]
+
+
+def test_a_whole_repetition_decides(tmp_path):
+    standing, values = screened(tmp_path, 450)
+    assert {label for label, repeated in values.items() if len(repeated) == 2} == {"ce", "b", "c", "d"}
+    assert not standing.is_cut_short
+    assert names(standing.order) == ["c", "d", "ce", "b", "e"]
