@@ -121,6 +121,7 @@ def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: 
         recipes.require_possible(recipes.recipe_of(cfg, name), stage, accelerator)
         loaders.append(data.train_loader(0, world))
         images = loaders[-1].images_per_process
+        stage.require_batch(images)
         preflight.require_batch_statistics(stage, images * (world if cfg.trainer.get("sync_batchnorm") else 1))
     data.compute_features(loaders)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import replace
 from functools import cache, partial
 from io import BytesIO
 from unittest import mock
@@ -19,6 +20,7 @@ from ltmed.config.instantiate import build
 from ltmed.data.batch import Batch
 from ltmed.data.samplers.single import Sampler
 from ltmed.errors import UserError
+from ltmed.nn.adapters import Adapted
 from ltmed.nn.network import Network
 from ltmed.training.context import StageContext
 from ltmed.training.stage import Stage
@@ -134,6 +136,21 @@ def test_goes_on_from_a_checkpoint_as_if_never_stopped(preset: str) -> None:
     resumed = torch.load(BytesIO(run_epochs(stage, sampler, cfg, range(2, 3), saved)), weights_only=True)
     assert_same_weights(straight["stage"], resumed["stage"])
     assert straight["schedule"] == resumed["schedule"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_adapters_are_all_that_a_method_trains_of_an_encoder(method: str) -> None:
+    """A stage that unfreezes what an earlier one froze must not unfreeze the weights below the adapters."""
+    pytest.importorskip("peft")
+    cfg = composed(f"method={method}")
+    network = Network(Adapted(Encoder(), 2, targets=["0"]), num_classes=len(COUNTS), **build(cfg.method.network))
+    for name, recipe in cfg.method.stages.items():
+        told = replace(
+            context(len(COUNTS)), name=str(name), counts=torch.tensor(COUNTS), optimizer=build(recipe.optimizer)
+        )
+        stage = build(recipe.module)(network=network, context=told)
+        trained = [key for key, parameter in stage.network.encoder.named_parameters() if parameter.requires_grad]
+        assert all("lora_" in key for key in trained), name
 
 
 CHOICES = {

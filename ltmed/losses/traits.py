@@ -2,8 +2,8 @@
 
 `beta` of `class_balanced_ce` makes class weights, that of `alpa` is the weight of negatives. A loss with the former
 meaning is marked with `@class_weighted` where it is defined; one whose `scale` is that of the head's cosines with
-`@of_scaled_cosines`; one that takes several labels per image with `@multilabel`. No list of losses has to be
-maintained.
+`@of_scaled_cosines`; one that takes several labels per image with `@multilabel`; one that compares the images of a
+batch with `@of_whole_batch`. No list of losses has to be maintained.
 """
 
 from __future__ import annotations
@@ -45,6 +45,17 @@ def multilabel(function: Function) -> Function:
     return function
 
 
+def of_whole_batch(function: Function) -> Function:
+    """Marks a loss that compares the images of a batch, so that it cannot be computed in parts."""
+    function.__dict__["of_whole_batch"] = True
+    return function
+
+
+def is_of_whole_batch(loss: Callable[..., Any] | None) -> bool:
+    """Whether the loss, which may be a `partial`, is marked with `of_whole_batch`; False for None."""
+    return getattr(_function(loss), "of_whole_batch", False)
+
+
 def is_multilabel(loss: Callable[..., Any]) -> bool:
     """Whether the loss, which may be a `partial`, is marked with `multilabel`."""
     return getattr(_function(loss), "multilabel", False)
@@ -82,7 +93,7 @@ def require_scale(loss: Callable[..., Any], classifier: nn.Module) -> None:
         )
 
 
-def _function(loss: Callable[..., Any]) -> Any:
+def _function(loss: Callable[..., Any] | None) -> Any:
     while isinstance(loss, partial):
         loss = loss.func
     return loss

@@ -18,10 +18,11 @@ from torch import Tensor
 from ltmed.errors import require_between
 from ltmed.losses.precision import full_precision
 from ltmed.losses.sigmoid import targets
-from ltmed.losses.traits import multilabel
+from ltmed.losses.traits import multilabel, of_whole_batch
 
 
 @multilabel
+@of_whole_batch
 @full_precision
 def two_way(
     logits: Tensor,

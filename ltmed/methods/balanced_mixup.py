@@ -46,6 +46,14 @@ class BalancedMixUp(ERM):
         super().__init__(network, context, loss=loss)
         self.lambda_distribution = lambda_distribution(f"method.stages.{context.name}.module.alpha", alpha, 1.0)
 
+    def require_batch(self, images: int) -> None:
+        """Raises UserError if a process's part of a batch would divide a pair."""
+        if images % 2:
+            raise UserError(
+                f"Pairs of images would be divided: a process has {images} images at a time",
+                "Set batch_size, which counts pairs, to a multiple of processes x finetune.accumulate.",
+            )
+
     def on_fit_start(self) -> None:
         """Raises UserError unless the sampler is a `PairedSampler`."""
         sampler = self.trainer.datamodule.stage_data.sampler  # pyright: ignore[reportAttributeAccessIssue]
@@ -57,11 +65,7 @@ class BalancedMixUp(ERM):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. 2 for one batch of 2 B images."""
-        if len(batch.labels) % 2:
-            raise UserError(
-                f"Pairs of images would be divided: a process has {len(batch.labels)} images of a batch",
-                "Set batch_size, which counts pairs, to a multiple of the number of processes.",
-            )
+        self.require_batch(len(batch.labels))
         lam = sample_lambda(self.lambda_distribution)
         images, _ = mixup(batch.images[1::2], batch.images[0::2], lam)
         return mixed_loss(self.loss, self(images), batch.labels[1::2], batch.labels[0::2], lam, self.class_counts)

@@ -58,6 +58,8 @@ class Flatten(Stage):
         UserError: a classifier that is not linear, or an option out of range.
     """
 
+    compares_images = True
+
     def __init__(self, network: Network, context: StageContext, *, rho: float = 1e-6, flatness: float = 0.5) -> None:
         super().__init__(network, context)
         option = f"method.stages.{context.name}.module."
@@ -99,6 +101,9 @@ class Robustify(FrozenEncoder):
     Raises:
         UserError: a classifier that is not linear, or an option out of range.
     """
+
+    compares_images = True
+    continues_classifier = True
 
     def __init__(
         self,

@@ -108,7 +108,8 @@ class Curriculum(ERM):
                 "Flexible sampling ranks images by how much their scores change under dropout",
                 "Leave method.network.classifier as method=flexible_sampling has it, with p above 0.",
             )
-        network.requires_grad_(True)
+        network.unfreeze_encoder()
+        network.classifier.requires_grad_(True)
         if network.projector is not None:
             network.projector.requires_grad_(False)
         self.anchors, self.query, self.draws = anchors, query, draws

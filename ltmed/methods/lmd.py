@@ -165,7 +165,11 @@ class Calibrate(Stage):
             )
         self.features: Features = features
         self.m_sampler, self.virtual_per_class, self.classifier_batch = m_sampler, virtual_per_class, classifier_batch
-        self.sgd = {"lr": classifier_lr, "momentum": classifier_momentum, "weight_decay": classifier_weight_decay}
+        self.sgd = {
+            "lr": classifier_lr * context.head_lr_scale,
+            "momentum": classifier_momentum,
+            "weight_decay": classifier_weight_decay,
+        }
         self.distribution, self.e_step = distribution, e_step
         self.statistics = ClassStatistics(network.num_classes, network.num_features)
         self.whitening: lmd.Whitening | None = None

@@ -44,6 +44,7 @@ class MaxNorm(FrozenEncoder):
         UserError: a classifier that is not linear, a loss that does not suit it, or `threshold` out of range.
     """
 
+    continues_classifier = True
     radius: Tensor
 
     def __init__(
@@ -65,9 +66,9 @@ class MaxNorm(FrozenEncoder):
         """The loss of one batch."""
         return self.classification_loss(self.loss, batch)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Projects the weights after the optimiser step."""
-        super().on_train_batch_end(outputs, batch, batch_idx)
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """A step of projected gradient descent: callbacks, such as the average of `finetune.ema`, see its result."""
+        super().optimizer_step(*arguments, **options)
         project(linear_classifier(self.network).weight, self.radius)
 
 

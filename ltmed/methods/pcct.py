@@ -90,9 +90,13 @@ class _PCCTStage(Stage):
         return f"method.stages.{self.context.name}.module.{option}"
 
     def on_validation_start(self) -> None:
-        """Estimates the class means under the weights that are evaluated, saved and used in the next epoch."""
+        """Estimates the class means under the weights that are evaluated and saved."""
         super().on_validation_start()
         self._estimate_centres()
+
+    def _centres_are_outdated(self) -> bool:
+        """Whether the last validation has no centres of the trained weights: there was none, or it saw an average."""
+        return self.current_epoch == 0 or self.validates_average
 
     @torch.no_grad()
     def _estimate_centres(self) -> None:
@@ -145,9 +149,9 @@ class SampleStage(_PCCTStage):
         self.ce_weight = ce_weight
 
     def on_train_epoch_start(self) -> None:
-        """Estimates the centres for cross-entropy in the first epoch; later epochs use those of the last validation."""
+        """Estimates the centres for cross-entropy, unless the last validation did."""
         super().on_train_epoch_start()
-        if self.ce_weight and self.current_epoch == 0:
+        if self.ce_weight and self._centres_are_outdated():
             self._estimate_centres()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -199,12 +203,13 @@ class CentreStage(_PCCTStage):
         self.centres = nn.Parameter(torch.zeros_like(head.centres)) if centers == "trainable" else None
 
     def on_train_epoch_start(self) -> None:
-        """Estimates the centres under the weights of stage 1 in the first epoch; a resumed run restores its centres."""
+        """Estimates the centres, unless the last validation did; trainable ones only in the first epoch."""
         super().on_train_epoch_start()
-        if self.current_epoch > 0:
-            return
-        self._estimate_centres()
-        if self.centres is not None:
+        if self.centres is None:
+            if self._centres_are_outdated():
+                self._estimate_centres()
+        elif self.current_epoch == 0:
+            self._estimate_centres()
             with torch.no_grad():  # In place: the optimiser and DDP refer to this tensor.
                 self.centres.copy_(self.network.require_head(CentreHead).centres)
 

@@ -51,13 +51,16 @@ class Contrast(Stage):
     """
 
     compares_images = True
+    trains_classifier = False
 
     def __init__(self, network: Network, context: StageContext, *, temperature: float = 0.1) -> None:
         super().__init__(network, context)
         network.require_projector()
         require_between(f"method.stages.{context.name}.module.temperature", temperature, 1e-3, 1e3)
         self.temperature = temperature
-        network.requires_grad_(True).classifier.requires_grad_(False)
+        network.unfreeze_encoder()
+        network.require_projector().requires_grad_(True)
+        network.classifier.requires_grad_(False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Eq. 1 for one batch, mean over this process's 2B samples."""

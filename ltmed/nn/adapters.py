@@ -52,10 +52,16 @@ class Adapted(nn.Module):
             r=rank, lora_alpha=2 * rank if alpha is None else alpha, target_modules=layers, lora_dropout=dropout
         )
         self.adapted = peft.get_peft_model(encoder, settings)
+        self._adapters = [parameter for parameter in self.adapted.parameters() if parameter.requires_grad]
 
     def forward(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` -> `[B, D]`."""
         return self.adapted(images)
+
+    def unfreeze(self) -> None:
+        """Makes the adapters trainable again, and nothing else."""
+        for parameter in self._adapters:
+            parameter.requires_grad_(True)
 
     def merge(self) -> nn.Module:
         """The encoder itself, with the adapters added to its weights."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from ltmed.errors import UserError
+from ltmed.nn.adapters import Adapted
 
 Head = TypeVar("Head", bound=nn.Module)
 
@@ -53,6 +54,13 @@ class Network(nn.Module):
             UserError: the network has no projector, or one of another kind.
         """
         return _require(self.projector, kind, "projector")
+
+    def unfreeze_encoder(self) -> None:
+        """Makes the encoder trainable again after a stage that froze it; of an adapted one, only the adapters."""
+        if isinstance(self.encoder, Adapted):
+            self.encoder.unfreeze()
+        else:
+            self.encoder.requires_grad_(True)
 
     def forward(self, images: Tensor) -> Tensor:
         """`[B, 3, H, W]` -> logits `[B, K]`."""

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 
 from ltmed.config.instantiate import per_stage
 from ltmed.errors import UserError
+from ltmed.losses.traits import is_of_whole_batch
 from ltmed.nn.frozen import Frozen
 from ltmed.nn.param_groups import require_layers
 from ltmed.training import feature_pass
@@ -109,12 +110,18 @@ def require_possible(recipe: Recipe, stage: Stage, accelerator: str) -> None:
                 f"Stage '{name}' trains only the encoder: finetune.freeze_epochs leaves it nothing",
                 "Name the stages that warm up: finetune.freeze_epochs={STAGE:1}.",
             )
+    _require_useful_early_end(recipe, stage)
+    if recipe.class_means is not None and stage.continues_classifier:
+        raise UserError(
+            f"Stage '{name}' continues the classifier of the stage before, which finetune.class_means would replace",
+            "Name the first stage: finetune.class_means={STAGE:10}.",
+        )
     if recipe.class_means is not None and not isinstance(stage.network.classifier, nn.Linear):
         raise UserError(
             f"finetune.class_means needs a linear classifier, not {type(stage.network.classifier).__name__}",
             "Name the stages of a method that has one: finetune.class_means={STAGE:10}.",
         )
-    if recipe.accumulate > 1 and stage.compares_images:
+    if recipe.accumulate > 1 and (stage.compares_images or is_of_whole_batch(getattr(stage, "loss", None))):
         raise UserError(
             f"The loss of stage '{name}' compares the images of a batch, so that parts of it give another loss",
             "Leave out finetune.accumulate; use a smaller batch_size, or more devices.",
@@ -123,10 +130,34 @@ def require_possible(recipe: Recipe, stage: Stage, accelerator: str) -> None:
         raise UserError("finetune.compile needs a C++ compiler on a CPU", "Install g++, or leave it out.")
 
 
+def _require_useful_early_end(recipe: Recipe, stage: Stage) -> None:
+    """Refuses an early end by a metric that cannot have improved.
+
+    Raises:
+        UserError: the classifier is untrained, or the encoder is while the epochs without improvement are counted.
+    """
+    if recipe.early_stopping is None:
+        return
+    name = stage.context.name
+    if not stage.trains_classifier:
+        raise UserError(
+            f"Stage '{name}' does not train the classifier: finetune.early_stopping would end it by chance",
+            "Name the other stages: finetune.early_stopping={STAGE:5}.",
+        )
+    if recipe.early_stopping < recipe.freeze_epochs:
+        raise UserError(
+            f"finetune.early_stopping={recipe.early_stopping} can end stage '{name}' before its encoder is trained, "
+            f"after finetune.freeze_epochs={recipe.freeze_epochs}",
+            f"Use finetune.early_stopping={recipe.freeze_epochs} or more.",
+        )
+
+
 def apply(recipe: Recipe, stage: Stage) -> Stage:
-    """Compiles the encoder in place, so that the names of its weights stay the same."""
+    """Compiles the encoder in place, so that the names of its weights stay the same; or undoes a stage's before."""
     if recipe.compile:
         stage.network.encoder.compile()
+    else:
+        stage.network.encoder._compiled_call_impl = None
     return stage
 
 
@@ -168,9 +199,11 @@ class HeadWarmup(Callback):
                 parameter.grad = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Unfreezes the encoder for the next stage."""
+        """Unfreezes the encoder for the next stage, also if this one ended during the warm-up."""
         for parameter in self._parameters:
             parameter.requires_grad_(True)
+        if self._parameters:
+            pl_module.network.encoder.train()  # pyright: ignore
 
 
 class ClassMeans(Callback):

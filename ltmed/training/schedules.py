@@ -56,7 +56,8 @@ def milestones(
     """
     if not all(0 < fraction < 1 for fraction in fractions):
         raise UserError(f"fractions = {list(fractions)} of the milestones schedule", "Give fractions between 0 and 1.")
-    at = sorted(round(fraction * total_steps) for fraction in fractions)
+    # The first step always has the full rate, also in stages of so few steps that a milestone is rounded to 0.
+    at = sorted(max(1, round(fraction * total_steps)) for fraction in fractions)
     return LambdaLR(optimizer, partial(_milestones_factor, at=at, gamma=gamma))
 
 

@@ -40,6 +40,12 @@ class Stage(LightningModule):
     """Whether the loss of a batch is more than the mean over its images, so that it cannot be computed in parts."""
     multilabel: ClassVar[bool] = False
     """Whether it can train on images that carry several labels."""
+    trains_classifier: ClassVar[bool] = True
+    """False if its classifier is untrained, so that its validation says nothing about its progress."""
+    continues_classifier: ClassVar[bool] = False
+    """Whether it starts from the classifier of the stage before."""
+    validates_average: bool = False
+    """Set where validation sees a moving average of the weights (`finetune.ema`) instead of those that are trained."""
     class_counts: Tensor
     unlearnable: Tensor
     pixel_mean: Tensor
@@ -86,6 +92,9 @@ class Stage(LightningModule):
     def targets(self, labels: Tensor) -> Tensor:
         """The targets of a loss: the labels; of several, those without a training image are unknown (NaN)."""
         return labels.masked_fill(self.unlearnable, torch.nan) if self._has_unlearnable else labels
+
+    def require_batch(self, images: int) -> None:
+        """Raises UserError unless a process can train on this number of images at a time; any by default."""
 
     # --- optimisation -----------------------------------------------------------------------------------------
 

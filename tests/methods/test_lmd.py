@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -171,6 +172,13 @@ def features(stage: Calibrate) -> Tensor:
     network = copy.deepcopy(stage.network).eval()
     with torch.no_grad():
         return network.encoder(Data().images)
+
+
+def test_the_rate_of_heads_is_that_of_the_m_step_too() -> None:
+    """The classifier is trained by the M step, and by no optimiser that `finetune.head_lr_scale` could reach."""
+    network = Network(Encoder(), Linear, K)
+    stage = Calibrate(network, replace(context(), head_lr_scale=10), m_sampler=InstanceSampler, classifier_lr=0.002)
+    assert stage.sgd["lr"] == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("sampler", [InstanceSampler, partial(PowerSampler, q=0.0)])

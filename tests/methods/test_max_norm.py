@@ -15,8 +15,10 @@ from ltmed.nn.cosine import Cosine
 from ltmed.nn.heads import Linear
 from ltmed.nn.linear import linear_classifier
 from ltmed.nn.network import Network
-from ltmed.training.stage import Stage
+from ltmed.training.callbacks.ema import Ema
 from tests.methods.small import Encoder, K, batch, context, updated
+from tests.methods.small_decoupling import Data, trainer_for
+from tests.methods.small_decoupling import make as make_after_stage_one
 
 
 def make(head: Any = Linear, **options: Any) -> MaxNorm:
@@ -50,22 +52,35 @@ def test_projection_agrees_with_torch_renorm() -> None:
     assert weight.norm(dim=1).max() <= 2.5 * (1 + 1e-12)
 
 
-def test_norms_are_never_above_the_radius_after_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stage, "on_train_batch_end", lambda *args: None)
+def test_norms_are_never_above_the_radius_after_a_step() -> None:
     stage = make(threshold=0.1)
     radius, weight = stage.radius.clone(), linear_classifier(stage.network).weight
     optimizer = torch.optim.SGD([p for p in stage.parameters() if p.requires_grad], lr=1.0)
     outside = 0
     for seed in range(5):
-        optimizer.zero_grad()
-        loss = stage.training_step(batch(seed=seed), 0)
-        loss.backward()
-        optimizer.step()
-        outside += int((weight.norm(dim=1) > radius).any())
-        stage.on_train_batch_end({"loss": loss}, batch(), 0)
+
+        def closure(seed: int = seed) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = stage.training_step(batch(seed=seed), 0)
+            loss.backward()
+            return loss
+
+        closure()
+        outside += int(((weight - weight.grad).norm(dim=1) > radius).any())  # pyright: ignore
+        stage.optimizer_step(0, 0, optimizer, closure)
         assert (weight.norm(dim=1) <= radius * (1 + 1e-6)).all()
     assert outside, "the constraint was at work"
     assert torch.equal(stage.radius, radius)
+
+
+def test_an_average_of_the_weights_is_inside_of_the_ball_too() -> None:
+    """The ball is convex: the average has to be one of projected weights."""
+    stage, average = make_after_stage_one(MaxNorm, Linear, loss=class_balanced_ce), Ema(0.9)
+    assert linear_classifier(stage.network).weight.norm(dim=1).max() > 2 * stage.radius
+    trainer = trainer_for(2)
+    trainer.callbacks.append(average)  # pyright: ignore
+    trainer.fit(stage, datamodule=Data())
+    assert (average.average["classifier.weight"].norm(dim=1) <= stage.radius * (1 + 1e-6)).all()
 
 
 def test_only_the_classifier_is_trained_and_batchnorm_stays() -> None:

@@ -122,6 +122,22 @@ def test_centres_stay_for_an_epoch_and_come_from_the_checkpoint_afterwards(
     assert torch.equal(own_centres(resumed), before)
 
 
+@pytest.mark.parametrize(("kind", "options"), [(CentreStage, {}), (SampleStage, {"ce_weight": 0.5})])
+def test_weights_beside_their_average_are_trained_with_centres_of_their_own(
+    kind: Any, options: dict[str, Any], training_part: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`finetune.ema`: validation leaves the centres of the average, far from where the trained weights are."""
+    stage = make(kind, **options)
+    stage.on_validation_start()
+    stage.network.classifier.embedding.weight.data.mul_(1.5)
+    monkeypatch.setattr(kind, "current_epoch", 4)
+    stage.on_train_epoch_start()
+    assert not torch.allclose(own_centres(stage), class_means(stage, training_part))
+    stage.validates_average = True
+    stage.on_train_epoch_start()
+    torch.testing.assert_close(own_centres(stage), class_means(stage, training_part))
+
+
 def test_trainable_centres_start_from_the_means_in_the_tensor_that_the_optimiser_holds(
     training_part: list[Batch],
 ) -> None:

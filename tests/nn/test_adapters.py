@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
 
 from ltmed.errors import UserError
 from ltmed.nn.adapters import Adapted
+from ltmed.nn.heads import Linear
+from ltmed.nn.network import Network
 
 pytest.importorskip("peft")
 
@@ -32,6 +36,13 @@ def test_they_begin_as_the_encoder_and_merge_into_it() -> None:
     merged = adapted.merge()
     assert merged.state_dict().keys() == plain.state_dict().keys()
     assert torch.allclose(merged.eval()(images), changed, atol=1e-4)
+
+
+def test_only_the_adapters_of_a_copy_are_trained_again() -> None:
+    network = copy.deepcopy(Network(Adapted(vit(), rank=2), Linear, 3))
+    network.requires_grad_(False).unfreeze_encoder()
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, _ in network.named_parameters() if "lora_" in name} != set()
 
 
 def test_a_layer_is_its_weights_and_the_scaled_product() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ from ltmed.data.loading.loader import TrainLoader
 from ltmed.data.samplers.single import InstanceSampler, shard
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
+from ltmed.losses.reweighted import class_balanced_ce
+from ltmed.losses.two_way import two_way
+from ltmed.methods.cc_sam import Flatten, Robustify
 from ltmed.methods.erm import ERM
+from ltmed.methods.max_norm import MaxNorm
 from ltmed.methods.proco import ProCo
+from ltmed.methods.supcon import Contrast
 from ltmed.nn.frozen import Frozen
-from ltmed.nn.heads import Linear
+from ltmed.nn.heads import MLP, Linear
 from ltmed.nn.network import Network
 from ltmed.nn.standardised import StandardisedLinear
 from ltmed.runs.job import job_of
@@ -67,6 +73,14 @@ def test_only_heads_are_trained_at_first() -> None:
     stage = erm()
     fit(stage, 2, HeadWarmup(1))
     assert all(not torch.equal(v, before[k]) for k, v in state(stage.network).items() if k != "nothing")
+
+
+def test_a_stage_that_ends_during_the_warmup_leaves_the_encoder_trainable() -> None:
+    """The next stage would else train with the statistics of BatchNorm that this one began with."""
+    stage = erm()
+    fit(stage, 1, HeadWarmup(2))
+    assert stage.network.encoder.training
+    assert all(parameter.requires_grad for parameter in stage.network.encoder.parameters())
 
 
 def test_dropped_gradients_are_what_absent_ones_are() -> None:
@@ -154,6 +168,15 @@ def proco() -> ProCo:
     return make_proco()
 
 
+def contrast() -> Contrast:
+    return Contrast(Network(Encoder(), Linear, 3, partial(MLP, out_features=4)), erm().context)
+
+
+def epochs_of(stage: Stage, epochs: int) -> Stage:
+    stage.context = replace(stage.context, epochs=epochs)
+    return stage
+
+
 @pytest.mark.parametrize(
     ("recipe", "stage", "said"),
     [
@@ -164,12 +187,27 @@ def proco() -> ProCo:
         (Recipe(freeze_epochs=1), only_the_encoder, "trains only the encoder"),
         (Recipe(class_means=10.0), lambda: on(Encoder(), StandardisedLinear), "linear classifier"),
         (Recipe(accumulate=2), proco, "finetune.accumulate"),
+        (Recipe(accumulate=2), lambda: make(ERM, Linear, loss=partial(two_way)), "finetune.accumulate"),
+        (Recipe(accumulate=2), lambda: make(Flatten, Linear), "finetune.accumulate"),
+        (Recipe(accumulate=2), lambda: make(Robustify, Linear), "finetune.accumulate"),
+        (Recipe(class_means=10.0), lambda: make(Robustify, Linear), "continues the classifier"),
+        (Recipe(class_means=10.0), lambda: make(MaxNorm, Linear, loss=class_balanced_ce), "continues the classifier"),
+        (Recipe(early_stopping=5), contrast, "does not train the classifier"),
+        (Recipe(early_stopping=1, freeze_epochs=2), lambda: epochs_of(erm(), 9), "finetune.early_stopping=2 or more"),
     ],
 )
 def test_what_a_stage_cannot_do_is_refused(recipe: Recipe, stage: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         require_possible(recipe, stage(), "cpu")
     require_possible(Recipe(), stage(), "cpu")
+
+
+def test_only_the_stages_that_are_named_are_compiled() -> None:
+    stage = erm()
+    recipes.apply(Recipe(compile=True), stage)
+    assert stage.network.encoder._compiled_call_impl is not None
+    recipes.apply(Recipe(), stage)
+    assert stage.network.encoder._compiled_call_impl is None
 
 
 def test_a_compiler_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

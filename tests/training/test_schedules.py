@@ -71,6 +71,8 @@ def test_milestones_are_torchs_multi_step_schedule():
     assert rates(milestones(own, 200), own, 200) == pytest.approx(expected)
     own = optimizer()
     assert rates(milestones(own, 10, fractions=[0.8], gamma=0.5), own, 10) == pytest.approx([0.4] * 8 + [0.2] * 2)
+    assert rates(milestones(own, 1), own, 1) == pytest.approx([0.4]), "not below the full rate from the start"
+    assert rates(milestones(own, 2), own, 2) == pytest.approx([0.4, 0.004])
     with pytest.raises(UserError, match="milestones"):
         milestones(optimizer(), 10, fractions=[50, 100])
 

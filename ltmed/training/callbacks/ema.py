@@ -35,6 +35,7 @@ class Ema(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Starts from the initial weights of the stage."""
         if stage == TrainerFn.FITTING:
+            pl_module.validates_average = True  # pyright: ignore
             self.average = {name: tensor.detach().clone() for name, tensor in averaged(pl_module.network)}  # pyright: ignore
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

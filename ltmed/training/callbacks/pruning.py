@@ -44,11 +44,13 @@ class PruneTrial(Callback):
         self._first_epoch = max(values, default=-1) + 1  # Stages follow each other.
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reports the epoch; all ranks end with the first one.
+        """Reports the epoch, except of stages whose classifier is untrained; all ranks end with the first one.
 
         Raises:
             PrunedError: the pruner stops the trial.
         """
+        if not getattr(pl_module, "trains_classifier", True):
+            return
         value = float(trainer.callback_metrics[_monitor(trainer)])
         stop = False
         if self._trial is not None:

@@ -46,6 +46,7 @@ def fitted(epochs: int = 3, decay: float = 0.9, warmup: bool = False, accumulate
 def test_it_is_that_of_timm(warmup: bool, accumulate: int) -> None:
     stage, _, ours, timms = fitted(warmup=warmup, accumulate=accumulate)
     expected = timms.ema.module.state_dict()
+    assert stage.validates_average
     assert len(ours.average) == len([key for key in expected if "num_batches" not in key])
     for name, tensor in ours.average.items():
         assert torch.allclose(tensor, expected[name], atol=1e-6), name

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ltmed.errors import PrunedError, UserError
+from ltmed.methods.supcon import Contrast
 from ltmed.training.callbacks import pruning
 from ltmed.training.callbacks.checkpoints import EpochCheckpoints
 from ltmed.training.callbacks.pruning import PruneTrial, find_trial
@@ -72,6 +73,12 @@ def test_stages_follow_each_other(storage: Any, monkeypatch) -> None:
     trained(storage, [0.1, 0.2, 0.3, 0.4], monkeypatch, stages=2)
     (trial,) = optuna.load_study(study_name=NAME, storage=storage).trials
     assert trial.intermediate_values == {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}
+
+
+def test_epochs_of_an_untrained_classifier_are_not_reported() -> None:
+    """A pruner would compare chance."""
+    trainer: Any = SimpleNamespace()  # Nothing is read of it.
+    PruneTrial(pruner()).on_train_epoch_end(trainer, Contrast.__new__(Contrast))
 
 
 def test_a_trial_is_found_by_its_parameters(storage: Any) -> None:
