@@ -188,7 +188,7 @@ class Search:
 
     def _cost(self, rung: Rung, before: Sequence[Standing]) -> tuple[float, float]:
         """Seconds of an epoch, and of a run besides its epochs: the largest of earlier rungs, else measured once."""
-        names = [earlier.rung.name for earlier in before if earlier.epochs]
+        names = [earlier.rung.name for earlier in before if not earlier.rung.is_screening]
         outcomes = [outcome for key, outcome in self.state.outcomes.items() if key.split("/")[0] in names]
         if not outcomes:
             outcomes = [self._finished_or_run(Trial(rung, self.reference, 0, 1, timing=True))]
@@ -200,10 +200,13 @@ class Search:
     def _attempt(self, standing: Standing, trial: Trial, end: float) -> None:
         """Adds the trial's value to the standing, or the reason why there is none."""
         key = f"{trial.rung.name}/{trial.candidate.label}"
-        if key in self.state.refused:
-            standing.refused[trial.candidate] = self.state.refused[key]
+        # What an earlier call has finished takes part again, so that every decision on it is the same: also of a
+        # candidate that was refused when it was repeated, and in a closed rung if its folder is gone.
+        was_finished = trial.key in self.state.outcomes
+        if key in self.state.refused and not was_finished:
+            self._refuse(standing, trial.candidate, self.state.refused[key])
             return
-        if not self._is_finished(trial) and (
+        if not was_finished and (
             trial.rung.name in self.state.closed or self.budget.spent + self._expected(trial) > end
         ):
             if trial.candidate not in standing.unfinished:
@@ -214,12 +217,17 @@ class Search:
         except UserError as error:
             if trial.candidate == self.reference or isinstance(error, OtherDataError):
                 raise
-            self.state.refused[key] = standing.refused[trial.candidate] = error.message
-            standing.values.pop(trial.candidate, None)
+            self.state.refused[key] = error.message
+            self._refuse(standing, trial.candidate, error.message)
             self._save()
             self._report(f"{trial.rung.name}: {trial.candidate.label} cannot be run: {error.message}")
             return
         standing.values.setdefault(trial.candidate, []).append(outcome.value)
+
+    @staticmethod
+    def _refuse(standing: Standing, candidate: Candidate, reason: str) -> None:
+        standing.refused[candidate] = reason
+        standing.values.pop(candidate, None)
 
     def _is_finished(self, trial: Trial) -> bool:
         """Whether an earlier call finished the trial, and its folder is still there."""

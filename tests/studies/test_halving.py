@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,6 +212,51 @@ def test_a_run_whose_folder_is_gone_is_run_again(tmp_path):
     world.stop_after = None
     world.search(2000, world.saved).run_all()
     assert [t.key for t in world.ran].count("probes/ce, plain/0") == 2
+
+
+@pytest.mark.parametrize("rung", ["probes", "short", "long"])
+def test_a_finished_search_whose_folders_are_gone_runs_these_again_and_ends_alike(tmp_path, rung):
+    world = World(tmp_path)
+    expected = world.search(2000).run_all()
+    lost = [key for key in world.saved.outcomes if key.startswith(f"{rung}/") and not key.endswith("/timing")]
+    for key in lost:
+        shutil.rmtree(world.saved.outcomes[key].folder)
+    ran = len(world.ran)
+    found = world.search(2000, world.saved).run_all()
+    assert sorted(trial.key for trial in world.ran[ran:]) == sorted(lost)
+    assert found == expected
+
+
+def test_a_candidate_that_fails_when_it_is_repeated_is_left_out_now_and_when_the_search_is_read_again(tmp_path):
+    world = World(tmp_path)
+    world.refuses = {"y"}  # Ten are left; the better half of nine has as many as that of ten.
+    plain = world.run
+
+    def run(trial: Trial) -> Outcome:
+        if trial.candidate.label == "b, x" and trial.repetition:
+            raise UserError("its loss became infinite")
+        return plain(trial)
+
+    def search(state: State | None = None) -> Search:
+        search = world.search(2000, state)
+        search._run = run
+        return search
+
+    first = search().run_all()
+    assert names(first[0].refused) == ["ce, y", "b, x"]
+    assert "b, x" not in names(first[0].order)
+    ran = len(world.ran)
+    assert search(world.saved).run_all() == first
+    assert len(world.ran) == ran
+
+
+def test_the_cost_of_an_epoch_is_measured_once(tmp_path):
+    """A second timing would read the first one's folder in no time, as if a run had no cost besides its epochs."""
+    world = World(tmp_path, epoch=30, overhead=5)
+    _, short, long = world.search(800).run_all()
+    assert not short.values
+    assert long.epochs
+    assert [trial.key for trial in world.ran if trial.timing] == ["short/ce, plain/timing"]
 
 
 def test_repetitions_that_not_all_have_are_not_compared(tmp_path):
