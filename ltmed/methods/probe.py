@@ -3,7 +3,8 @@
 G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier probes", ICLR Workshop 2017. It
 measures the quality of a pretrained network's features without fine-tuning.
 
-    z = W (f(x) - m) / s + b        m and s: mean and standard deviation of each feature over the training images
+    z = W (f(x) - m) / s + b        m and s: mean and standard deviation of each feature over the training images,
+                                     (f(x) - m) / s cut to [-10, 10]
 
 Letters: n images of this process, D encoder width.
 """

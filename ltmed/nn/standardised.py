@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-EPSILON = 1e-6
-"""Added to the variance: a feature that is the same for all images becomes 0."""
+CONSTANT = 1e-4
+"""A feature whose standard deviation is at most this part of the largest one has no weight: none could be learnt."""
+LIMIT = 10.0
+"""Standardised values are cut here. A feature that is active on one of n training images is sqrt(n) standard deviations
+from the mean there, and may be hundreds from it on others: it alone would then decide, with certainty."""
 
 
 class StandardisedLinear(nn.Module):
-    """Logits = W (h - m) / s + b, with the mean m and the standard deviation s of the training features.
+    """Logits = W z + b, with z = (h - m) / s cut to [-10, 10], m and s the moments of the training features.
 
     They are 0 and 1 until a stage sets them, and are part of the state dict.
 
@@ -31,10 +34,16 @@ class StandardisedLinear(nn.Module):
 
     @torch.no_grad()
     def set_moments(self, mean: Tensor, variance: Tensor) -> None:
-        """Sets the mean and the variance of the training features, each `[D]`."""
+        """Sets the mean and the variance of the training features, each `[D]`.
+
+        Constant features get scale 1, as in scikit-learn's `StandardScaler`, and the weights 0.
+        """
+        deviation = variance.sqrt()
+        constant = deviation <= CONSTANT * deviation.max()
         self.centre.copy_(mean)
-        self.scale.copy_((variance + EPSILON).sqrt())
+        self.scale.copy_(torch.where(constant, 1.0, deviation))
+        self.linear.weight.masked_fill_(constant, 0.0)
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, D]` -> logits `[B, K]`."""
-        return self.linear((features - self.centre) / self.scale)
+        return self.linear(((features - self.centre) / self.scale).clamp(-LIMIT, LIMIT))
