@@ -53,7 +53,7 @@ def command(
     if output is not None:
         require_writable(output)
     if len(what) == 1 and what[0].endswith(".csv") and os.path.isfile(what[0]):
-        from ltmed.report.renderers.csv import document_of_results
+        from ltmed.report.results import document_of_results
 
         _require_plain(form, metrics, reference, scale)
         _show(document_of_results(Path(what[0])), form, output, ())

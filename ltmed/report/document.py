@@ -12,7 +12,7 @@ from ltmed.report import protocol
 from ltmed.report.comparison import other_references, published, significance
 from ltmed.report.formatting import metric_name, percent
 from ltmed.report.model import BEST, MISSING, SECOND, TIERS, Cell, Document, FormattedCell, Grid, Table
-from ltmed.report.statistics import Basis, Summary, basis, has_others, lacking, ranked_mean, summary
+from ltmed.report.statistics import Summary, basis, has_others, ranked_mean, summary, unranked
 from ltmed.runs.reader import Run
 
 
@@ -83,9 +83,7 @@ def _column(table: Table, column: str, metric: str) -> dict[str, FormattedCell]:
     cells = {row: table.cells.get((row, column), Cell()) for row in table.rows}
     needed = basis(cell.runs for cell in cells.values())
     summaries = {row: summary(cell.runs, metric) for row, cell in cells.items()}
-    reasons = {
-        row: _unranked(cells[row].runs, row_summary, needed) for row, row_summary in summaries.items() if row_summary
-    }
+    reasons = {row: unranked(cells[row].runs, metric, needed) for row, row_summary in summaries.items() if row_summary}
     ranked = {
         row: percent(ranked_mean(cells[row].runs, metric, needed) or 0) for row, reason in reasons.items() if not reason
     }
@@ -105,12 +103,6 @@ def _column(table: Table, column: str, metric: str) -> dict[str, FormattedCell]:
         ]
         formatted[row] = _formatted(row_summary, mark_of.get(ranked.get(row, ""), ""), remarks)
     return formatted
-
-
-def _unranked(runs: Sequence[Run], summary: Summary, needed: Basis) -> str:
-    if summary.count < len(runs):
-        return f"defined in {summary.count} of {len(runs)} runs"
-    return lacking(runs, needed)
 
 
 def _absent(cell: Cell) -> str:

@@ -17,20 +17,47 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from ltmed.errors import UserError
 from ltmed.evaluation.scalars import LOWEST
 from ltmed.report.formatting import division_names
 from ltmed.runs.division import Division
-from ltmed.runs.reader import Run
 
 LEVEL = 0.95
 
 MIN_PAIRS = 5
 """Fewer pairs are not tested: even four pairs in favour of one method have only p = 2 / 2^4 = 0.125."""
 
+
+class Result(Protocol):
+    """The figures of one run: a `Run`, or a part of a file of results."""
+
+    @property
+    def path(self) -> Path | str:
+        """Where it is, for messages."""
+        ...
+
+    @property
+    def division(self) -> Division:
+        """The fold and the split seeds."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        ...
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json; see `ltmed.runs.record`."""
+        ...
+
+
+R = TypeVar("R", bound=Result)
 Values = dict[tuple[Division, int], float]
 """(division, seed) -> value."""
 Basis = Mapping[Division, int]
@@ -70,15 +97,30 @@ class SignedRank:
         return 2 / 2**self.differing
 
 
-def collect(runs: Iterable[Run], value: Callable[[Run], float | None]) -> Values:
-    """`value` of each run that has one."""
-    by_repetition = {(run.division, run.seed): value(run) for run in runs}
-    return {repetition: number for repetition, number in by_repetition.items() if number is not None}
+def collect(runs: Iterable[R], value: Callable[[R], float | None]) -> Values:
+    """`value` of each run that has one.
+
+    Raises:
+        UserError: two runs are the same repetition, so that one would count for the other.
+    """
+    first: dict[tuple[Division, int], R] = {}
+    found: Values = {}
+    for run in runs:
+        repetition = (run.division, run.seed)
+        if repetition in first:
+            raise UserError(
+                f"{first[repetition].path} and {run.path} are the same repetition of one row",
+                "Give only one of them.",
+            )
+        first[repetition] = run
+        if (number := value(run)) is not None:
+            found[repetition] = number
+    return found
 
 
-def values(runs: Iterable[Run], metric: str) -> Values:
+def values(runs: Iterable[Result], metric: str) -> Values:
     """The test part's `metric`, where it is defined."""
-    return collect(runs, lambda run: run.metrics["test"]["scalars"][metric])
+    return collect(runs, lambda run: run.metrics["test"]["scalars"].get(metric))
 
 
 def mean(values: Values) -> float | None:
@@ -86,7 +128,7 @@ def mean(values: Values) -> float | None:
     return float(np.mean(list(independent(values)[0].values()))) if values else None
 
 
-def summary(runs: Sequence[Run], metric: str) -> Summary | None:
+def summary(runs: Sequence[Result], metric: str) -> Summary | None:
     """Mean, deviation and interval of a metric; None where no run defines it."""
     by_repetition = values(runs, metric)
     if not by_repetition:
@@ -126,7 +168,7 @@ def t_interval(numbers: Sequence[float], level: float = LEVEL) -> tuple[float, f
     return centre - reach, centre + reach
 
 
-def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> SignedRank:
+def signed_rank(row: Sequence[Result], other: Sequence[Result], metric: str) -> SignedRank:
     """Wilcoxon's test of `metric` over the test parts that both rows have; over the seeds, where there is one.
 
     Equal pairs say nothing about the order and are left out, as in Wilcoxon's paper.
@@ -146,7 +188,7 @@ def signed_rank(row: Sequence[Run], other: Sequence[Run], metric: str) -> Signed
     return SignedRank(float(tested.pvalue), len(pairs), len(differing), over)
 
 
-def basis(rows: Iterable[Sequence[Run]]) -> Basis:
+def basis(rows: Iterable[Sequence[Result]]) -> Basis:
     """The test parts that the rows of a column are ranked on; rows without runs are ignored."""
     counts = [Counter(run.division.tested for run in runs) for runs in rows if runs]
     needed: dict[Division, int] = {}
@@ -157,7 +199,7 @@ def basis(rows: Iterable[Sequence[Run]]) -> Basis:
     return needed
 
 
-def lacking(runs: Sequence[Run], needed: Basis) -> str:
+def lacking(runs: Sequence[Result], needed: Basis) -> str:
     """The reason why a row is not ranked; empty if it is."""
     counts = Counter(run.division.tested for run in runs)
     if not needed:
@@ -170,11 +212,19 @@ def lacking(runs: Sequence[Run], needed: Basis) -> str:
     return "".join(f"{available} of {number} {'runs' if len(needed) > 1 else 'seeds'}" for available, number in few)
 
 
-def has_others(runs: Sequence[Run], needed: Basis) -> bool:
+def unranked(runs: Sequence[Result], metric: str, needed: Basis) -> str:
+    """The reason why a row is not ranked by `metric`; empty if it is, or if no run defines it."""
+    defined = len(values(runs, metric))
+    if 0 < defined < len(runs):
+        return f"defined in {defined} of {len(runs)} runs"
+    return lacking(runs, needed) if defined else ""
+
+
+def has_others(runs: Sequence[Result], needed: Basis) -> bool:
     """Whether a row has test parts that it is not ranked on."""
     return any(run.division.tested not in needed for run in runs)
 
 
-def ranked_mean(runs: Iterable[Run], metric: str, needed: Basis) -> float | None:
+def ranked_mean(runs: Iterable[Result], metric: str, needed: Basis) -> float | None:
     """The mean that a row is ranked by."""
     return mean({key: value for key, value in values(runs, metric).items() if key[0].tested in needed})

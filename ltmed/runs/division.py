@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-Seeds = tuple[tuple[str, int], ...]
-"""(dotted key, value), sorted by key."""
+Seeds = tuple[tuple[str, int | str], ...]
+"""(dotted key, value), sorted by key; text is a hash that stands for unknown seeds."""
 
 _OWN_TEST_PART = ("ltmed.data.splits.protocols.official", "ltmed.data.splits.split_file.from_file")
 """Splits whose test part is given, so that their seed selects validation images only."""

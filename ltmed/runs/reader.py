@@ -64,9 +64,13 @@ class Run:
         """Dotted key -> value of every seed that the images were divided with."""
         return self.facts["split_seeds"]
 
-    @cached_property
+    @property
     def division(self) -> Division:
         """The fold, and the seeds that the images were divided with."""
+        return self._division
+
+    @cached_property
+    def _division(self) -> Division:
         from omegaconf import OmegaConf
 
         split = OmegaConf.to_container(self.config.split) if "split" in self.config else {}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ltmed.config.paths import experiments
-from ltmed.report.renderers import csv as report_csv
 from ltmed.report.renderers import markdown
+from ltmed.report.results import document_of_results
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted({file.parent for file in experiments().glob("*/results.csv")})
@@ -17,7 +17,7 @@ FOLDERS = sorted({file.parent for file in experiments().glob("*/results.csv")})
 
 def lines(file: Path) -> list[str]:
     """The rows of the tables of a file of results, as Markdown."""
-    text = markdown.render(report_csv.document_of_results(file)).splitlines()
+    text = markdown.render(document_of_results(file)).splitlines()
     return [line for line in text if line.startswith("| ") and not line.startswith("| ---")]
 
 

@@ -4,27 +4,23 @@ Of cells there is a line for each metric and part, with ten significant digits. 
 (some repetitions are missing), "undefined" (no run defines the metric), "not measured" (only the paper has it),
 "missing" (no run yet) or "quoted" (no run is expected).
 
-Of runs there is a line for each metric of the test part, with all digits and the run's own bootstrap interval. Such a
-file is kept beside a study, so that its tables can be computed when the runs are gone (`document_of_results`).
+Of runs there is a line for each metric of the test part, with all digits and the run's own bootstrap interval.
+`split_seeds` are the seeds that the test images depend on, and `other_split_seeds` those of validation or training
+images only, each as `key=value` with blanks between them. Such a file is kept beside a study, so that its tables can be
+computed when the runs are gone (`ltmed.report.results`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-import numpy as np
-
-from ltmed.errors import UserError
-from ltmed.evaluation.scalars import LOWEST, PER_CLASS, PER_LABEL, scalars_of
+from ltmed.evaluation.scalars import PER_CLASS, PER_LABEL, scalars_of
 from ltmed.report import protocol
 from ltmed.report.comparison import figure
-from ltmed.report.formatting import metric_name
-from ltmed.report.model import METRICS, TIERS, Cell, Document, FormattedCell, Grid, Published, Table
-from ltmed.report.statistics import collect, mean, summary, t_interval
+from ltmed.report.model import TIERS, Cell, Published, Table
+from ltmed.report.statistics import collect, mean, summary
 from ltmed.utils.spreadsheets import as_text
 
 COLUMNS = (
@@ -35,9 +31,8 @@ RESULT_COLUMNS = (
     "row", "column", "dataset", "method", "fold", "seed", "split", "split_hash", "commit", "metric", "value", "low95",
     "high95",
 )  # fmt: skip
-_HINT = "ltmed report --format results writes such files."
-_FURTHER_METRICS = {False: ("macro_f1", "accuracy", "macro_auroc"), True: ("macro_auroc", "macro_f1", "micro_f1")}
-_TIERS = ("head", "medium", "tail")
+SEED_COLUMNS = ("split_seeds", "other_split_seeds")
+"""Further columns of results, which files of earlier versions lack."""
 
 
 def render(table: Table) -> str:
@@ -147,7 +142,7 @@ def render_results(table: Table) -> str:
     """One line for each finished run of a table and each metric of its test part."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(RESULT_COLUMNS)
+    writer.writerow([*RESULT_COLUMNS, *SEED_COLUMNS])
     for line in _result_lines(table):
         writer.writerow([as_text(cell) if isinstance(cell, str) else cell for cell in line])
     return text.getvalue()
@@ -168,113 +163,11 @@ def _result_lines(table: Table) -> Iterator[list[object]]:
                     run_facts["seed"],
                 ]
                 key_fields += [split["name"], split["hash"], run.metrics["git"]["commit"] or "unknown"]
+                seeds = [
+                    " ".join(f"{key}={value}" for key, value in part)
+                    for part in (run.division.split_seeds, run.division.other_seeds)
+                ]
                 for metric, value in test["scalars"].items():
                     low, high = test["intervals"]["scalars"].get(metric) or (None, None)
-                    yield [*key_fields, metric, *("" if number is None else number for number in (value, low, high))]
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A metric of one run."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-_Runs = dict[tuple[str, ...], dict[str, _Result]]
-"""(fold, seed, split hash) -> metric -> result."""
-
-
-def document_of_results(file: Path) -> Document:
-    """The tables of a file of results: rows by their mean balanced accuracy, a table for each column.
-
-    Args:
-        file: as `render_results` writes it.
-
-    Raises:
-        UserError: it cannot be read, or is not such a file.
-    """
-    columns = _read(file)
-    grids = tuple(_grid(column, rows) for column, rows in columns.items())
-    notes = (
-        "Fractions: mean ± standard deviation over the runs of a row; 95 % intervals are Student's t, of a single run "
-        "a bootstrap of its test images.",
-    )
-    return Document(f"Results in {file}", (), grids, (), (), notes)
-
-
-def _read(file: Path) -> dict[str, dict[str, _Runs]]:
-    """Column -> row -> runs; of two lines on one metric of one run the later one counts."""
-    columns: dict[str, dict[str, _Runs]] = {}
-    try:
-        with file.open(newline="", encoding="utf-8") as opened:
-            lines = csv.DictReader(opened)
-            if missing := [name for name in RESULT_COLUMNS if name not in (lines.fieldnames or ())]:
-                raise UserError(
-                    f"{file} has no column '{missing[0]}'", "ltmed report --format results writes such files."
-                )
-            for line in lines:
-                if line["value"] == "":
-                    continue
-                value, low, high = (float(line[name]) if line[name] else None for name in ("value", "low95", "high95"))
-                assert value is not None
-                runs = columns.setdefault(line["column"], {}).setdefault(line["row"], {})
-                key = (line["fold"], line["seed"], line["split_hash"])
-                runs.setdefault(key, {})[line["metric"]] = _Result(value, low, high)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}", _HINT) from None
-    return columns
-
-
-def _grid(column: str, rows: dict[str, _Runs]) -> Grid:
-    multilabel = any(METRICS[True][0] in run for runs in rows.values() for run in runs.values())
-    main = METRICS[multilabel][0]
-    ordered = sorted(rows.items(), key=lambda item: -(_mean_of(list(item[1].values()), main) or 0))
-    headings = (
-        "runs",
-        metric_name(main),
-        "95 % interval",
-        *map(metric_name, _FURTHER_METRICS[multilabel]),
-        " / ".join(_TIERS),
-    )
-    lines = [(row, tuple(map(FormattedCell, _cells(list(runs.values()), multilabel)))) for row, runs in ordered]
-    return Grid(column, headings, tuple(lines))
-
-
-def _cells(runs: Sequence[dict[str, _Result]], multilabel: bool) -> Iterator[str]:
-    yield str(len(runs))
-    yield _spread(runs, METRICS[multilabel][0])
-    yield _interval(runs, METRICS[multilabel][0])
-    for metric in _FURTHER_METRICS[multilabel]:
-        yield _spread(runs, metric)
-    recalls = (_mean_of(runs, metric) for metric in TIERS[multilabel])
-    yield " / ".join("-" if recall is None else f"{recall:.2f}" for recall in recalls)
-
-
-def _values_of(runs: Sequence[dict[str, _Result]], metric: str) -> list[float]:
-    return [run[metric].value for run in runs if metric in run]
-
-
-def _mean_of(runs: Sequence[dict[str, _Result]], metric: str) -> float | None:
-    values = _values_of(runs, metric)
-    return float(np.mean(values)) if values else None
-
-
-def _spread(runs: Sequence[dict[str, _Result]], metric: str) -> str:
-    values = _values_of(runs, metric)
-    if not values:
-        return "-"
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
-
-
-def _interval(runs: Sequence[dict[str, _Result]], main: str) -> str:
-    """Student's over the runs; of a single one its own."""
-    results = [run[main] for run in runs if main in run]
-    if len(results) == 1:
-        low, high = results[0].low, results[0].high
-    else:
-        low, high = t_interval([result.value for result in results]) if results else (None, None)
-    if low is None or high is None:
-        return "-"
-    return f"{max(low, LOWEST[main]):.3f} to {min(high, 1.0):.3f}"
+                    figures = ("" if number is None else number for number in (value, low, high))
+                    yield [*key_fields, metric, *figures, *seeds]
