@@ -48,20 +48,29 @@ def load_weights(model: nn.Module, name: str, file: Path) -> None:
         file: `.pth`, `.pt`, `.ckpt`, `.safetensors`.
 
     Raises:
-        UserError: the file cannot be read, does not match the model, or holds several matching networks and none is
-            preferred.
+        UserError: the file cannot be read, does not match the model, holds layers between the model's own, or several
+            matching networks of which none is preferred.
     """
     stored = flatten(read_checkpoint(file))
     required = _needed(model)
     fitting: dict[str, State] = {}
     for prefix, state in _candidates(stored, model):
-        if _fits(state, required):
-            fitting.setdefault(prefix, state)  # An untranslated match is preferred to a translated one.
+        # An untranslated match is preferred to a translated one, unless that has a place for more of its layers.
+        if _fits(state, required) and (
+            prefix not in fitting or len(_between(state, model)) < len(_between(fitting[prefix], model))
+        ):
+            fitting[prefix] = state
     if not fitting:
         raise _misfit(model, name, file, stored)
     prefix = _choose(list(fitting), file)
     state = fitting[prefix]
     model_state, heads = model.state_dict(), _heads(model)
+    if between := _between(state, model):
+        raise UserError(
+            f"backbone.weights={file} holds more layers than '{name}' has, whose features would differ without them: "
+            f"{_listed(between)}",
+            "Choose the backbone that it was saved from.",
+        )
     extra = [key for key in state if key not in model_state and not (heads and key.startswith(heads))]
     if extra:
         warnings.warn(f"{file}: left out, not in '{name}': {_listed(extra)}", stacklevel=2)
@@ -142,6 +151,21 @@ def _needed(model: nn.Module) -> State:
 
 def _fits(state: Mapping[str, Tensor], required: State) -> bool:
     return all(key in state and state[key].shape == value.shape for key, value in required.items())
+
+
+def _between(state: State, model: nn.Module) -> list[str]:
+    """Entries without a place in the model that stand in parts which it has (`layer1.2.` in a ResNet-18's `layer1.`).
+
+    Whole numbers are left out: they are indices that a model computes itself.
+    """
+    own, heads = model.state_dict(), _heads(model)
+    parts = {key.partition(".")[0] for key in own if "." in key}
+    return [
+        key
+        for key, value in state.items()
+        if key not in own and key.partition(".")[0] in parts and value.is_floating_point()
+        and not (heads and key.startswith(heads))
+    ]  # fmt: skip
 
 
 def _candidates(stored: State, model: nn.Module) -> Iterator[tuple[str, State]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,30 @@ def test_weights_of_another_architecture_are_refused_in_one_line(other: str, tmp
     with pytest.raises(UserError, match=rf"does not fit '{NAME}'") as caught:
         timm_encoder(NAME, weights=tmp_path / "w.pt")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("saved", "name", "layer"),
+    [
+        (partial(timm.create_model, "resnet34"), "resnet18", r"layer1\.2\.conv1\.weight"),
+        (partial(timm.create_model, VIT, init_values=1e-5), VIT, r"blocks\.0\.ls1\.gamma"),
+    ],
+)
+def test_weights_of_a_network_with_more_layers_are_refused(
+    saved: Callable[[], nn.Module], name: str, layer: str, tmp_path: Path
+) -> None:
+    """All that the model needs is in the file, but its features are not those of the file's network."""
+    torch.save({"state_dict": prefixed("module.", saved().state_dict())}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=rf"more layers than '{name}' has.*{layer}"):
+        timm_encoder(name, weights=tmp_path / "w.pt")
+
+
+def test_what_is_beside_the_network_or_is_an_index_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    own = model().state_dict()
+    beside = {"decoder.0.weight": torch.ones(2), "layer1.0.index": torch.arange(3)}
+    torch.save(own | beside, tmp_path / "w.pt")
+    with pytest.warns(UserWarning, match=r"left out.*decoder\.0\.weight, layer1\.0\.index"):
+        assert_same(timm_encoder(NAME, weights=tmp_path / "w.pt"), own)
 
 
 def test_a_file_without_any_tensor_is_refused(tmp_path: Path) -> None:
