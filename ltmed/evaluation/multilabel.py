@@ -49,8 +49,8 @@ class MultilabelScorer:
     """All multi-label metrics for weighted images.
 
     Construction sorts the scores of each label once; a call takes weights `[R, N]` and returns name -> `[R]` for single
-    numbers and name -> `[R, K]` for numbers of labels, like `ltmed.evaluation.metrics.WeightedScorer`. Sums
-    over images are products of sparse matrices and the weights, so that weights are never sorted.
+    numbers and name -> `[R, K]` for numbers of labels, like `ltmed.evaluation.metrics.WeightedScorer`; `f1_at_half` is
+    of labels too. Sums over images are products of sparse matrices and the weights, so that weights are never sorted.
 
     Args:
         evaluation: predictions and targets `[N, K]`.
@@ -104,6 +104,7 @@ class MultilabelScorer:
             "recall": hits / positives,
             "prevalence": positives / known,
             "ece": ece,
+            "f1_at_half": f1_at_half,
         }
         rows = {name: np.where(scored, values, np.nan) for name, values in rows.items()}
         metrics = {
@@ -112,13 +113,13 @@ class MultilabelScorer:
             **{f"{tier}_ap": mean_of_defined(ap[:, self.tiers[tier]]) for tier in ("head", "medium", "tail")},
             "macro_f1": mean_of_defined(rows["f1"]),
             "micro_f1": _micro_f1(positives, hits, alarms),
-            "macro_f1_at_half": mean_of_defined(np.where(scored, f1_at_half, np.nan)),
+            "macro_f1_at_half": mean_of_defined(rows["f1_at_half"]),
             "micro_f1_at_half": _micro_f1(positives, hits_at_half, alarms_at_half),
             "exact_match": exact[:, 0] / exact[:, 1],
             "macro_ece": mean_of_defined(rows["ece"]),
             **rows,
         }
-        return {name: metrics[name] for name in (*MULTILABEL_SCALARS, *PER_LABEL)}
+        return {name: metrics[name] for name in (*MULTILABEL_SCALARS, *rows)}
 
 
 class _Ranking:

@@ -43,6 +43,20 @@ MULTILABEL_SCALARS = (
 PER_LABEL = ("ap", "auroc", "f1", "precision", "recall", "prevalence", "ece")
 """Names of the metrics of each label of multi-label data."""
 
+AVERAGES = {
+    "balanced_accuracy": "recall",
+    "macro_f1": "f1",
+    "macro_precision": "precision",
+    "macro_recall": "recall",
+    "macro_auroc": "auroc",
+    "macro_ap": "ap",
+    "macro_f1_at_half": "f1_at_half",
+    "macro_ece": "ece",
+    **{f"{tier}_recall": "recall" for tier in ("head", "medium", "tail")},
+    **{f"{tier}_ap": "ap" for tier in ("head", "medium", "tail")},
+}
+"""Scalar metrics that are means over classes (of a tier) -> the metric of each class."""
+
 ALL_SCALARS = tuple(dict.fromkeys((*SCALARS, *MULTILABEL_SCALARS)))
 """Scalar metrics of both kinds of runs."""
 

@@ -14,15 +14,13 @@ import numpy as np
 
 from ltmed.errors import UserError
 from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
+from ltmed.evaluation.class_averages import Quantity, Scores
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.permutations import p_of_largest_difference, permuted_attribute
 from ltmed.evaluation.scalars import better, require_metric
-from ltmed.evaluation.scoring import scorer_of
 
 MIN_IMAGES = 30
 """Subgroups with fewer test images have no metrics."""
-MIN_IMAGES_OF_CLASS = 5
-"""The metric of a class is withheld where a subgroup has fewer images with the class, or without it."""
 MAX_VALUES = 20
 """An attribute with more distinct values is refused, unless they are numbers."""
 AGE_EDGES = (0, 20, 40, 60, 80)
@@ -44,7 +42,7 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class Gap:
-    """The largest difference between two subgroups that have metrics."""
+    """The largest difference between two subgroups that have metrics, averages over the classes of all of them."""
 
     best: str
     worst: str
@@ -68,8 +66,11 @@ class SubgroupReport:
     subgroups: tuple[Subgroup, ...]
     withheld: int
     """Images in subgroups with too few, or without a value."""
+    left_out: list[str]
+    """Classes that an average has in a subgroup but not in the gap, as another subgroup has too few images of them
+    (`ltmed.evaluation.class_averages.Scores.in_common`)."""
     gap: Gap | None
-    """None where fewer than two subgroups have metrics."""
+    """None where fewer than two subgroups have metrics, or have no class in common."""
 
 
 def categories(values: np.ndarray, attribute: str) -> np.ndarray:
@@ -147,101 +148,100 @@ def by_subgroup(
     """
     for metric in metrics:
         require_metric(metric, evaluation.classes, multilabel=evaluation.multilabel)
-    scorer = _SelectedMetrics(evaluation, tiers, thresholds, metrics)
+    scores = Scores(evaluation, tiers, thresholds)
     members = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
     names = sorted({value for value in values if value is not None}, key=_order)
     masks = {name: np.array([value == name for value in values]) for name in names}
     large = [name for name in names if masks[name].sum() >= MIN_IMAGES]
-    scores = {name: {key: float(value[0]) for key, value in scorer(masks[name][None].astype(float)).items()}
-             for name in large}  # fmt: skip
-    resampled: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in large}
+    own = {metric: Quantity(metric) for metric in metrics}
+    found = {name: scores(masks[name][None].astype(float), own.values()) for name in large}
+    reported = {metric: [name for name in large if scores.is_reported(metric, masks[name])] for metric in metrics}
+    comparisons: dict[str, _Comparison] = {}
+    for metric in metrics:
+        compared = tuple(name for name in reported[metric] if not np.isnan(found[name][own[metric]][0]))
+        if len(compared) > 1:
+            comparisons[metric] = _Comparison(compared, *scores.in_common(metric, [masks[name] for name in compared]))
+    quantities = {
+        name: [*own.values(), *(c.quantity for c in comparisons.values() if c.quantity is not None and name in c.names)]
+        for name in large
+    }
+    chunks: dict[str, list[dict[Quantity, np.ndarray]]] = {name: [] for name in large}
     for weights in resample_weights(members, resamples, seed):
         for name in large:
-            resampled[name].append(scorer(weights * masks[name]))
-    permuted: dict[tuple[str, ...], tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+            chunks[name].append(scores(weights * masks[name], quantities[name]))
+    samples = {
+        name: {quantity: np.concatenate([chunk[quantity] for chunk in chunks[name]]) for quantity in quantities[name]}
+        for name in large
+    }
+    gaps = _gaps(scores, comparisons, masks, samples, members, permutations, seed)
     reports = []
     for metric in metrics:
-        reported = [name for name in large if scorer.is_reported(metric, masks[name])]
-        samples = {name: np.concatenate([chunk[metric] for chunk in resampled[name]]) for name in reported}
         subgroups = tuple(
             Subgroup(
                 name, int(masks[name].sum()), len(np.unique(members[masks[name]])),
-                scores[name][metric] if name in samples else None,
-                percentile_interval(samples[name]) if name in samples else None,
+                float(found[name][own[metric]][0]) if name in reported[metric] else None,
+                percentile_interval(samples[name][own[metric]]) if name in reported[metric] else None,
             )
             for name in names
         )  # fmt: skip
-        withheld = len(values) - sum(int(masks[name].sum()) for name in reported)
-        scored = {name: scores[name][metric] for name in reported if not np.isnan(scores[name][metric])}
-        gap = None
-        if len(compared := tuple(scored)) > 1:
-            if compared not in permuted:
-                permuted[compared] = _permuted(scorer, [masks[name] for name in compared], members, permutations, seed)
-            codes, values_of = permuted[compared]
-            gap = _gap(metric, scored, samples, codes, values_of[metric])
-        reports.append(SubgroupReport(attribute, metric, subgroups, withheld, gap))
+        withheld = len(values) - sum(int(masks[name].sum()) for name in reported[metric])
+        left_out = comparisons[metric].left_out if metric in comparisons else []
+        reports.append(SubgroupReport(attribute, metric, subgroups, withheld, left_out, gaps.get(metric)))
     return reports
 
 
-class _SelectedMetrics:
-    """The requested metrics of weighted images: name -> `[R]`."""
-
-    def __init__(
-        self,
-        evaluation: Evaluation,
-        tiers: dict[str, list[int]],
-        thresholds: np.ndarray | None,
-        metrics: Sequence[str],
-    ) -> None:
-        self.scorer = scorer_of(evaluation, tiers, thresholds)
-        self.class_index = {code: k for k, code in enumerate(evaluation.classes)}
-        self.metrics = metrics
-        self.labels = evaluation.labels.cpu().numpy()
-
-    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        scores, selected = self.scorer(weights), {}
-        for metric in self.metrics:
-            name, of_class, code = metric.partition(":")
-            selected[metric] = scores[name][:, self.class_index[code]] if of_class else scores[name]
-        return selected
-
-    def is_reported(self, metric: str, mask: np.ndarray) -> bool:
-        """Whether a subgroup has enough images with and without the class of a metric."""
-        _, of_class, code = metric.partition(":")
-        if not of_class:
-            return True
-        k, labels = self.class_index[code], self.labels[mask]
-        positive = labels == k if labels.ndim == 1 else labels[:, k] == 1
-        negative = labels != k if labels.ndim == 1 else labels[:, k] == 0
-        return min(positive.sum(), negative.sum()) >= MIN_IMAGES_OF_CLASS
+@dataclass(frozen=True)
+class _Comparison:
+    names: tuple[str, ...]
+    """Of the subgroups that have the metric."""
+    quantity: Quantity | None
+    """Of the classes of all of them; None where there is no such class."""
+    left_out: list[str]
 
 
-def _gap(
-    metric: str, scored: dict[str, float], samples: dict[str, np.ndarray], codes: np.ndarray, permuted: np.ndarray
-) -> Gap:
-    """The largest difference; `codes` and `permuted` as `_permuted` gives them."""
-    sign = -1 if better(metric.partition(":")[0]) == "min" else 1
-    ranked = sorted(scored, key=lambda name: sign * scored[name])
-    worst, best = ranked[0], ranked[-1]
-    difference = sign * (scored[best] - scored[worst])
-    interval = percentile_interval(sign * (samples[best] - samples[worst]))
-    return Gap(best, worst, difference, interval, *p_of_largest_difference(difference, permuted, codes))
+def _gaps(
+    scores: Scores,
+    comparisons: dict[str, _Comparison],
+    masks: dict[str, np.ndarray],
+    samples: dict[str, dict[Quantity, np.ndarray]],
+    members: np.ndarray,
+    permutations: int,
+    seed: int,
+) -> dict[str, Gap]:
+    """The largest difference by metric; comparisons of the same images share their permutations."""
+    alike: dict[tuple[tuple[str, ...], tuple[int, ...] | None], dict[str, Quantity]] = {}
+    for metric, comparison in comparisons.items():
+        if (quantity := comparison.quantity) is not None:
+            alike.setdefault((comparison.names, quantity.images_of), {})[metric] = quantity
+    gaps: dict[str, Gap] = {}
+    for (names, _), quantities in alike.items():
+        stacked = np.stack([masks[name] for name in names])
+        observed = scores(stacked.astype(float), quantities.values())
+        codes, permuted = _permuted(scores, list(quantities.values()), stacked, members, permutations, seed)
+        for metric, quantity in quantities.items():
+            sign = -1 if better(metric.partition(":")[0]) == "min" else 1
+            ranked = np.argsort(sign * observed[quantity], kind="stable")
+            worst, best = names[ranked[0]], names[ranked[-1]]
+            difference = float(np.ptp(observed[quantity]))
+            interval = percentile_interval(sign * (samples[best][quantity] - samples[worst][quantity]))
+            p, reason = p_of_largest_difference(difference, permuted[quantity], codes)
+            gaps[metric] = Gap(best, worst, difference, interval, p, reason)
+    return gaps
 
 
 def _permuted(
-    scorer: _SelectedMetrics, masks: Sequence[np.ndarray], members: np.ndarray, permutations: int, seed: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Permuted attributes of the images of S subgroups, `[P, n]`, and each metric `[P, S]` with them."""
-    stacked = np.stack(masks)
-    # Images of no compared subgroup (unknown, few) take no part: they may be harder than the others.
-    images = np.flatnonzero(stacked.any(0))
-    codes = permuted_attribute(stacked[:, images].argmax(0).astype(np.int8), members[images], permutations, seed)
-    values = {metric: np.empty((permutations, len(masks))) for metric in scorer.metrics}
-    weights = np.zeros(stacked.shape)
+    scores: Scores, quantities: Sequence[Quantity], masks: np.ndarray, members: np.ndarray, permutations: int, seed: int
+) -> tuple[np.ndarray, dict[Quantity, np.ndarray]]:
+    """Permuted attributes of n images of S subgroups, `[P, n]`, and each quantity of the same images `[P, S]`."""
+    # Images of no compared subgroup (unknown, few) or class take no part: they may be harder than the others.
+    images = np.flatnonzero(masks.any(0) & scores.included(quantities[0]))
+    codes = permuted_attribute(masks[:, images].argmax(0).astype(np.int8), members[images], permutations, seed)
+    values = {quantity: np.empty((permutations, len(masks))) for quantity in quantities}
+    weights = np.zeros(masks.shape)
     for number, row in enumerate(codes):
         weights[:, images] = row == np.arange(len(masks))[:, None]
-        for metric, scores in scorer(weights).items():
-            values[metric][number] = scores
+        for quantity, scored in scores(weights, quantities).items():
+            values[quantity][number] = scored
     return codes, values
 
 

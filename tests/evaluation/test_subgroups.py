@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from ltmed.errors import UserError
 from ltmed.evaluation.metrics import Evaluation
@@ -138,6 +138,86 @@ def test_an_attribute_that_hardly_can_be_permuted_has_no_p_but_a_reason() -> Non
     assert np.isnan(actual.gap.simultaneous_p)
     assert "2 differ" in actual.gap.no_p
     assert any("no p value: of 200 permutations" in note for note in notes_of(actual))
+
+
+def sites(counts: dict[str, list[int]], recalls: list[float], seed: int = 0) -> tuple[Evaluation, np.ndarray]:
+    """Images of sites, by number of each class; the recalls, equal at all sites, are exact. Errors go to class a."""
+    labels = np.concatenate([np.repeat(np.arange(3), images) for images in counts.values()])
+    site = np.repeat(np.array(list(counts), dtype=object), [sum(images) for images in counts.values()])
+    predicted = labels.copy()
+    for images, k in ((np.flatnonzero((site == name) & (labels == k)), k) for name in counts for k in range(3)):
+        wrong = images[: round(len(images) * (1 - recalls[k]))]
+        predicted[wrong] = 0 if k else 1
+    noise = np.random.default_rng(seed).random((len(labels), 3)) / 10
+    scores = torch.tensor(0.5 * np.eye(3)[predicted] + noise, dtype=torch.float32)
+    return Evaluation(scores, torch.tensor(labels), torch.arange(len(labels)), ("a", "b", "c")), site
+
+
+@pytest.mark.parametrize("rare", [0, 4])
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "macro_precision", "macro_auroc"])
+def test_a_hard_class_that_a_site_hardly_has_makes_no_gap(metric: str, rare: int) -> None:
+    evaluation, site = sites({"arm": [100, 60, 20], "leg": [100, 60, rare]}, [0.9, 0.9, 0.25])
+    (actual,) = by_subgroup(evaluation, TIERS, site, attribute="site", metrics=[metric], resamples=200, permutations=60)
+    assert actual.left_out == ["c"]
+    assert actual.gap is not None
+    assert actual.gap.difference < 0.02
+    assert actual.gap.interval[0] < 0 < actual.gap.interval[1]
+    assert actual.gap.simultaneous_p > 0.1
+    if not rare and metric != "macro_precision":
+        arm, leg = (group.metric for group in actual.subgroups)
+        assert arm is not None
+        assert leg is not None
+        assert leg > arm + 0.03  # Each over its own classes.
+    assert any("Left out: c (in one of them fewer than 5 images" in note for note in notes_of(actual))
+
+
+def test_a_gap_of_common_classes_is_that_of_their_images() -> None:
+    evaluation, site = sites({"arm": [100, 60, 20], "leg": [90, 40, 3]}, [0.9, 0.7, 0.25])
+    predicted = evaluation.probabilities.argmax(1).numpy()
+    predicted[(site == "leg") & (np.arange(len(site)) % 3 == 0)] = 1
+    evaluation = Evaluation(torch.eye(3)[predicted], evaluation.labels, evaluation.indices, evaluation.classes)
+    labels = evaluation.labels.numpy()
+    f1 = [
+        f1_score(labels[rows], predicted[rows], labels=[0, 1], average="macro")
+        for rows in ((site == name) & (labels < 2) for name in ("arm", "leg"))
+    ]
+    f1_report, tail = by_subgroup(evaluation, TIERS, site, attribute="site", metrics=["macro_f1", "tail_recall"],
+                                  resamples=20, permutations=20)  # fmt: skip
+    assert f1_report.gap is not None
+    assert f1_report.gap.difference == pytest.approx(f1[0] - f1[1])
+    assert tail.gap is None  # The only class of the tail is not common.
+    assert tail.left_out == ["c"]
+    assert any("No gap: there are too few classes common" in note for note in notes_of(tail))
+
+
+def test_without_a_common_class_there_is_no_gap() -> None:
+    evaluation, site = sites({"arm": [100, 0, 4], "leg": [0, 100, 0]}, [0.9, 0.9, 0.5])
+    reports = by_subgroup(evaluation, TIERS, site, attribute="site", metrics=["balanced_accuracy", "accuracy"],
+                          resamples=20, permutations=20)  # fmt: skip
+    assert reports[0].gap is None
+    assert reports[0].left_out == ["a", "b", "c"]
+    assert all(group.metric is not None for group in reports[0].subgroups)
+    assert reports[1].gap is not None  # No average over classes.
+    assert reports[1].left_out == []
+
+
+def test_a_label_that_a_site_lacks_makes_no_gap() -> None:
+    evaluation = several(1000, np.zeros(1000, bool))
+    site = np.array(["arm", "leg"], dtype=object)[np.arange(1000) % 2]
+    targets = evaluation.labels.numpy()  # Shares its memory.
+    targets[(site == "leg") & (targets[:, 1] == 1), 1] = 0
+    metrics = ["macro_auroc", "macro_ap", "macro_f1_at_half", "macro_ece", "auroc:a", "tail_ap"]
+    tiers = {"head": [0], "medium": [], "tail": [1]}
+    reports = by_subgroup(evaluation, tiers, site, attribute="site", metrics=metrics, thresholds=np.full(2, 0.5),
+                          resamples=50, permutations=30)  # fmt: skip
+    assert [report.left_out for report in reports] == [["b"], ["b"], ["b"], ["b"], [], []]
+    assert reports[0].gap == reports[4].gap  # Only label a is common.
+    rows = [(site == name) & ~np.isnan(targets[:, 0]) for name in ("arm", "leg")]
+    scores = evaluation.probabilities[:, 0].numpy()
+    f1 = [f1_score(targets[row, 0], scores[row] >= 0.5) for row in rows]
+    assert reports[2].gap is not None
+    assert reports[2].gap.difference == pytest.approx(abs(f1[0] - f1[1]))
+    assert reports[5].gap is None  # Only arm has a number.
 
 
 def notes_of(report: SubgroupReport) -> tuple[str, ...]:

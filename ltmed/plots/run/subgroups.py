@@ -16,6 +16,9 @@ from ltmed.report.formatting import metric_name
 def forest(reports: Sequence[Mapping[str, Any]], overall: float | None, title: str = "") -> Figure:
     """One row for each subgroup with its number of images; the worst of each attribute is marked.
 
+    The worst is that of the gap, which is over the classes that all subgroups have. Where these are not all classes, it
+    may differ from the lowest, and the legend says so.
+
     Args:
         reports: of one metric, one for each attribute, as `ltmed.evaluation.subgroups.SubgroupReport` in plain values.
         overall: the metric of all images, a dashed line; None for none.
@@ -51,7 +54,8 @@ def forest(reports: Sequence[Mapping[str, Any]], overall: float | None, title: s
         )  # fmt: skip
     if overall is not None:
         axes.axvline(overall, color=style.BLACK, ls="--", lw=1, label="all images")
-    axes.plot([], [], ls="", marker="D", color=style.VERMILLION, label="worst of its attribute")
+    common = ", by the classes of all its subgroups" if any(report["left_out"] for report in reports) else ""
+    axes.plot([], [], ls="", marker="D", color=style.VERMILLION, label=f"worst of its attribute{common}")
     style.class_rows(axes, names)
     for tick, (_, group, _) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if group is None else "normal")

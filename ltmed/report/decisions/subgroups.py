@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ltmed.evaluation.subgroups import MIN_IMAGES, MIN_IMAGES_OF_CLASS
+from ltmed.evaluation.class_averages import MIN_IMAGES_OF_CLASS
+from ltmed.evaluation.scalars import AVERAGES
+from ltmed.evaluation.subgroups import MIN_IMAGES
 from ltmed.report.decisions.cells import count, grid, number, share
 from ltmed.report.formatting import metric_name, p_value, percent
 from ltmed.report.model import Grid
-
-_AVERAGES = ("balanced_accuracy", "macro_f1", "macro_recall", "macro_precision", "macro_auroc", "macro_ap", "macro_ece")
 
 
 def subgroup_grids(reports: Iterable[dict[str, Any]]) -> list[Grid]:
@@ -52,8 +52,14 @@ def _single(report: dict[str, Any]) -> Grid:
             f"Worst: {gap['worst']}. Largest gap {percent(gap['difference'])}, {gap['best']} over {gap['worst']}"
             f"{between}{p_text}. The interval is of this pair, which was chosen for its gap."
         )
-    if report["metric"] in _AVERAGES:
+    if report["metric"] in AVERAGES:
         notes.append("Averages are over the classes that a subgroup has, which may differ.")
+    if report["left_out"]:
+        compared = "Worst and gap are over" if report["gap"] else "No gap: there are too few"
+        notes.append(
+            f"{compared} classes common to all subgroups with a number. Left out: {', '.join(report['left_out'])} (in "
+            f"one of them fewer than {MIN_IMAGES_OF_CLASS} images with the class, or without it)."
+        )
     return grid(f"{metric} by {report['attribute']}", ("images", "units", metric), rows, notes)
 
 

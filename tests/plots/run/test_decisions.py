@@ -51,7 +51,10 @@ def test_a_forest_marks_the_worst_and_withholds_small_subgroups():
         {"value": "male", "images": 400, "units": 250, "metric": 0.6, "interval": [0.5, 0.7]},
         {"value": "other", "images": 3, "units": 3, "metric": None, "interval": None},
     ]
-    report = {"attribute": "sex", "metric": "balanced_accuracy", "subgroups": groups, "gap": {"worst": "female"}}
+    report = {
+        "attribute": "sex", "metric": "balanced_accuracy", "subgroups": groups, "left_out": [],
+        "gap": {"worst": "female"},
+    }  # fmt: skip
     (axes,) = forest([report], 0.5).axes
     assert [text.get_text() for text in axes.get_yticklabels()] == [
         "sex", "female (n = 300)", "male (n = 400)", "other (n = 3)",
@@ -59,3 +62,7 @@ def test_a_forest_marks_the_worst_and_withholds_small_subgroups():
     worst = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D" and len(line.get_xdata())]
     assert worst == [0.4]
     assert "too few images" in [text.get_text() for text in axes.texts]
+    (legend,) = forest([report], 0.5).legends
+    assert legend.get_texts()[-1].get_text() == "worst of its attribute"
+    (legend,) = forest([{**report, "left_out": ["DF"]}], 0.5).legends
+    assert legend.get_texts()[-1].get_text() == "worst of its attribute, by the classes of all its subgroups"
