@@ -6,6 +6,7 @@ into ranges, and subgroups with few images are withheld.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +24,10 @@ MIN_IMAGES = 30
 """Subgroups with fewer test images have no metrics."""
 MAX_VALUES = 20
 """An attribute with more distinct values is refused, unless they are numbers."""
+FEW_NUMBERS = 6
+"""Numbers with at most so many distinct values (grades, codes) are names."""
 AGE_EDGES = (0, 20, 40, 60, 80)
+_NOT_IN_YEARS = {f"{unit}{end}" for unit in ("month", "week", "day", "hour", "group", "code") for end in ("", "s")}
 _UNKNOWN = ("", "nan", "none", "unknown", "null")
 
 
@@ -76,8 +80,9 @@ class SubgroupReport:
 def categories(values: np.ndarray, attribute: str) -> np.ndarray:
     """Attribute values as subgroup names, object `[N]`; None where unknown.
 
-    Numbers with more than `MAX_VALUES` distinct values become ranges with the edges `AGE_EDGES` (ages) if they lie
-    within 0 and 120, else quartiles.
+    Numbers with more than `FEW_NUMBERS` distinct values become ranges: ages in years, which an attribute is by its name
+    (`age`, `age_approx`, `PatientAge`) with values from 0 to 120, have the edges `AGE_EDGES`; all others are cut at
+    their quartiles, whatever their range.
 
     Raises:
         UserError: too many distinct values that are not numbers.
@@ -94,7 +99,7 @@ def categories(values: np.ndarray, attribute: str) -> np.ndarray:
         raise UserError(
             f"The attribute '{attribute}' has {len(distinct)} different values", f"Use one with at most {MAX_VALUES}."
         ) from None
-    ages = np.nanmin(numbers) >= 0 and np.nanmax(numbers) <= 120
+    ages = _is_age(attribute) and np.nanmin(numbers) >= 0 and np.nanmax(numbers) <= 120
     # Quartiles coincide where many values are equal.
     edges = np.unique(AGE_EDGES if ages else np.nanquantile(numbers, [0, 0.25, 0.5, 0.75]))
     bins = np.searchsorted(edges, numbers, "right") - 1
@@ -102,9 +107,15 @@ def categories(values: np.ndarray, attribute: str) -> np.ndarray:
     return np.array([names[k] if ok else None for k, ok in zip(bins, known, strict=True)], dtype=object)
 
 
+def _is_age(attribute: str) -> bool:
+    """Whether a word of the name is `age`, not only letters of it (`stage`, `dosage`), and none another unit."""
+    words = {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", attribute)}
+    return "age" in words and not words & _NOT_IN_YEARS
+
+
 def _numeric(text: np.ndarray, distinct: set[str]) -> bool:
     """Whether values are numbers with too many distinct values to be category names."""
-    if len(distinct) <= 6:
+    if len(distinct) <= FEW_NUMBERS:
         return False
     try:
         text.astype(float)

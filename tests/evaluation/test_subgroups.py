@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 
 import numpy as np
@@ -235,6 +236,28 @@ def test_values_as_subgroups() -> None:
     assert categories(np.array(["male", "unknown", "female"]), "sex").tolist() == ["male", None, "female"]
     with pytest.raises(UserError, match="'name'"):
         categories(np.array([f"p{k}" for k in range(500)]), "name")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["age", "AGE", "age_approx", "patient_age", "PatientAge", "patientAge", "Age (years)", "age.at.diagnosis", "age2"],
+)
+def test_ages_are_known_by_their_name(name: str) -> None:
+    assert set(categories(np.arange(100), name)) == {"0 to 20", "20 to 40", "40 to 60", "60 to 80", "80 or more"}
+
+
+@pytest.mark.parametrize(
+    "name", ["thickness", "bmi", "stage", "dosage", "image_number", "percentage", "age_months", "AgeGroup"]
+)
+def test_other_numbers_within_the_range_of_ages_are_cut_at_their_quartiles(name: str) -> None:
+    numbers = np.random.default_rng(0).permutation(np.linspace(0.5, 8.5, 81))
+    actual = categories(numbers, name)
+    assert Counter(actual) == {"0.5 to 2.5": 20, "2.5 to 4.5": 20, "4.5 to 6.5": 20, "6.5 or more": 21}
+    assert all(float(text.split()[0]) <= number for text, number in zip(actual, numbers, strict=True))
+
+
+def test_numbers_that_are_no_ages_are_cut_at_their_quartiles_even_if_called_ages() -> None:
+    assert set(categories(np.arange(-10, 191), "age")) == {"-10 to 40", "40 to 90", "90 to 140", "140 or more"}
 
 
 def several(images: int, worse: np.ndarray, seed: int = 0) -> Evaluation:
