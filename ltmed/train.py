@@ -15,7 +15,7 @@ from ltmed.config.resolve import to_plain
 from ltmed.config.targets import trusted
 from ltmed.errors import UserError
 from ltmed.logging.console import print_summary
-from ltmed.runs import facts, predictions, record
+from ltmed.runs import facts, initial_weights, predictions, record
 from ltmed.runs.dataset import begin_data, open_dataset
 from ltmed.runs.directory import require_same
 from ltmed.runs.job import Job, job_of
@@ -62,21 +62,25 @@ def train(job: Job) -> float:
 
 
 def _finished(job: Job) -> dict[str, Any] | None:
-    """The results of a finished run of this configuration; a root that now holds other data is refused."""
+    """The results of a finished run of this configuration; other data under a new root, or weights, are refused."""
     cfg, run_dir = job.cfg, job.run_dir
     if is_first_process():
         require_same(run_dir, cfg)
     results = record.read(run_dir) if run_dir.is_dir() else None
     if results and facts.read(run_dir)["split"]["root"] != cfg.dataset.root:
         open_dataset(cfg, run_dir)
+    if results and initial_weights.is_file_changed(run_dir, cfg.backbone):
+        encoder = build_network(cfg, len(results["test"]["per_class"])).encoder
+        initial_weights.require_same(run_dir, cfg.backbone, initial_weights.digests(cfg.backbone, encoder))
     return results
 
 
-def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
+def _prepare(job: Job) -> tuple[DataModule, Network, dict[str, Any] | None, str, int]:
     """Runs every check that may refuse the run: folder, devices, account, data, weights, images, and each stage once.
 
     Returns:
-        the decoded data, the network with its initial weights, accelerator and number of processes on this machine.
+        the decoded data, the network with its initial weights, their digests, accelerator and number of processes on
+        this machine.
     """
     from ltmed.training import targets
     from ltmed.training.frozen import attach_features
@@ -91,8 +95,10 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
     data = open_dataset(cfg, run_dir)
     targets.require_possible(cfg, data)
     network = build_network(cfg, len(data.manifest.classes))
+    weights = initial_weights.digests(cfg.backbone, network.encoder)
+    initial_weights.require_same(run_dir, cfg.backbone, weights)
     header.announce_details(cfg, data, accelerator, devices)
-    if is_first_process() and (other := facts.equal_run(job, data.digest)):
+    if is_first_process() and (other := facts.equal_run(job, data.digest, weights)):
         print(f"note: {run_dir} computes the same as {other}, which is finished", file=sys.stderr, flush=True)
     data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
@@ -102,7 +108,7 @@ def _prepare(job: Job) -> tuple[DataModule, Network, str, int]:
             "Use trainer.devices=1, or features.cache=false.",
         )
     _rehearse(cfg, network, data, accelerator, devices * settings.num_nodes)
-    return data, network, accelerator, devices
+    return data, network, weights, accelerator, devices
 
 
 def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: str, world: int) -> None:
@@ -126,7 +132,9 @@ def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: 
     data.compute_features(loaders)
 
 
-def _train(job: Job, data: DataModule, network: Network, accelerator: str, devices: int) -> dict[str, Any]:
+def _train(
+    job: Job, data: DataModule, network: Network, weights: dict[str, Any] | None, accelerator: str, devices: int
+) -> dict[str, Any]:
     """The run itself, in its folder; nothing but the results if another job has finished it meanwhile."""
     from ltmed.training.termination import terminable
 
@@ -137,7 +145,7 @@ def _train(job: Job, data: DataModule, network: Network, accelerator: str, devic
             return results
         if is_first_process():
             facts.begin(job)
-            begin_data(run_dir, data, job.cfg.dataset.root)
+            begin_data(run_dir, data, job.cfg.dataset.root, weights)
         with launcher.ranks(job.to_json(), devices):
             return _fit_and_test(job, data, network, accelerator, devices)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -34,8 +35,15 @@ def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
     return data
 
 
-def begin_data(run_dir: Path, data: DataModule, root: str | None) -> None:
-    """Records split and pixels of a run that begins; one that continues keeps what it began with."""
+def begin_data(run_dir: Path, data: DataModule, root: str | None, weights: Mapping[str, Any] | None) -> None:
+    """Records split, pixels and initial weights of a run that begins; one that continues keeps what it began with.
+
+    Args:
+        run_dir: of a run that was begun.
+        data: opened.
+        root: of the data set.
+        weights: from `ltmed.runs.initial_weights.digests`.
+    """
     if facts.read(run_dir)["split"] is None:
         split = {"name": data.split.name, "hash": data.digest, "root": root}
-        facts.add(run_dir, split=split, pixels=data.pixels)
+        facts.add(run_dir, split=split, pixels=data.pixels, weights=weights)

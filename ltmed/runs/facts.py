@@ -9,6 +9,8 @@
     split_seeds   {setting: seed}: seeds that the images were split with
     split         name, hash, root: once the labels were read; null before
     pixels        store ("raw" or "jpeg"), side, fit, mean, std: once the images were decoded; null before
+    weights       encoder, file: digests of the initial weights (`ltmed.runs.initial_weights`); null for random
+                  weights that are trained; earlier runs lack it
     stages        {stage: {epochs: [seconds of each], device, processes, peak_memory_bytes}}: epoch by epoch
 
 Only the first process of a run writes.
@@ -17,6 +19,7 @@ Only the first process of a run writes.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,10 +129,15 @@ def read_overrides(run_dir: Path) -> list[str]:
     return plain
 
 
-def equal_run(job: Job, split_hash: str) -> Path | None:
-    """The folder of another finished run that computed the same from the same images, if there is one.
+def equal_run(job: Job, split_hash: str, weights: Mapping[str, Any] | None = None) -> Path | None:
+    """The folder of another finished run that computed the same from the same images and weights, if there is one.
 
     Looks below `runs`, among the run folders of the data set with the same fold and seed.
+
+    Args:
+        job: of this run.
+        split_hash: of its images.
+        weights: that it begins with, from `ltmed.runs.initial_weights.digests`.
     """
     runs = Path(job.cfg.runs, job.name.dataset)
     for file in sorted(runs.glob(f"*/*/{job.name.version}/{RUN}")):
@@ -140,7 +148,9 @@ def equal_run(job: Job, split_hash: str) -> Path | None:
             other = read(folder)
         except DamagedRunError:
             continue
-        if other["fingerprint"] == job.facts["fingerprint"] and (other["split"] or {}).get("hash") == split_hash:
+        same = other["fingerprint"] == job.facts["fingerprint"] and (other["split"] or {}).get("hash") == split_hash
+        begun = (other.get("weights") or {}).get("encoder")
+        if same and (begun is None or weights is None or begun == weights["encoder"]):
             return folder
     return None
 

@@ -99,6 +99,10 @@ def test_the_finished_run_of_the_same_computation_is_found(tmp_path: Path) -> No
     assert facts.equal_run(first, "h") is None, "itself"
     assert facts.equal_run(other, "other images") is None
     assert facts.equal_run(job(tmp_path, "focal", monitor="accuracy"), "h") is None
+    assert facts.equal_run(other, "h", {"encoder": "1", "file": None}) == first.run_dir, "it did not record its weights"
+    facts.add(first.run_dir, weights={"encoder": "1", "file": None})
+    assert facts.equal_run(other, "h", {"encoder": "1", "file": "2"}) == first.run_dir
+    assert facts.equal_run(other, "h", {"encoder": "2", "file": None}) is None, "other weights of the same name"
     broken = json.loads((first.run_dir / facts.RUN).read_text())
     del broken["fingerprint"]
     (first.run_dir / facts.RUN).write_text(json.dumps(broken))

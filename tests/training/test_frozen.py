@@ -13,9 +13,17 @@ import ltmed
 from ltmed.errors import UserError
 from ltmed.inference.export import export
 from ltmed.inference.predictor import Predictor
-from tests.harness import assert_same_weights, only_run, weights
+from ltmed.nn.encoder import timm_encoder
+from tests.harness import assert_same_weights, only_run, stopped, weights
 
 PLAIN = ["augment=none", "backbone.freeze=true"]
+
+
+def save_smallest(file: Path, seed: int) -> None:
+    """Random weights of `backbone=smallest`."""
+    torch.manual_seed(seed)
+    options = {"layers": [2, 0, 0, 0], "channels": [8] * 4, "stem_type": "deep", "stem_width": 4}
+    torch.save(timm_encoder("resnet10t", **options).state_dict(), file)
 
 
 def probabilities(runs: Path) -> np.ndarray:
@@ -55,6 +63,27 @@ def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tm
     columns = [name for name in expected if name.startswith("prob_")]
     assert np.abs(table[columns].to_numpy() - expected[columns].to_numpy()).max() < 1e-5
     assert export(run, "torchscript")[1] < 1e-5
+
+
+@pytest.mark.slow
+def test_a_repeated_command_continues_on_no_other_encoder(tiny: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    save_smallest(file, 1)
+    overrides = [*tiny, "method=probe", "epochs=2", f"backbone.weights={file}"]
+    with stopped(1, 0):
+        ltmed.train(overrides)
+    save_smallest(file, 2)
+    with pytest.raises(UserError, match="was begun with the weights"):
+        ltmed.train(overrides)
+    other = ltmed.train([*overrides, f"run_dir={tmp_path / 'other'}"])
+    save_smallest(file, 1)
+    run = ltmed.train(overrides)
+    assert not torch.equal(
+        *(ltmed.load(path).encoder.state_dict()["conv1.0.weight"] for path in (run.path, other.path))
+    )
+    save_smallest(file, 2)
+    with pytest.raises(UserError, match="was begun with the weights"):
+        ltmed.train(overrides)
 
 
 @pytest.mark.parametrize(
