@@ -2,8 +2,8 @@
 
 `cache_dir/features/<image cache>-<key>.npy` holds the features of all images of a data set under one view, [N, D], for
 every split of it; `<key>.json` beside it has the content of the key. The key is a hash of the encoder's weights
-and options, of the image cache (and so of every image file), of the view, of the normalisation and of the number
-format: any change leads to another file. A random view is cached as several passes, each in a file. Files are created
+and options, of the image cache (and so of every image file) and its unreadable images, of the view, of the
+normalisation and of the number format: any change leads to another file. A random view is cached as several passes, each in a file. Files are created
 atomically. `encoder-<weights>.pt` holds the weights, which runs link to.
 
 Letters: N images of the data set, B of a batch, D width of the encoder.
@@ -115,7 +115,10 @@ class FeatureCache:
 
     def _file(self, view: View, number: int) -> tuple[Path, dict[str, Any]]:
         assert self.images is not None
-        metadata = {**self._metadata, "images": self.images.name, "view": view.described, "pass": number}
+        metadata = {
+            **self._metadata, "images": self.images.name, "bad": [row for row, _ in self.images.bad],
+            "view": view.described, "pass": number,
+        }  # fmt: skip
         text = json.dumps(metadata, sort_keys=True)
         key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return self.folder / f"{self.images.name}-{key}.npy", metadata

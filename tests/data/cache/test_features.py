@@ -95,6 +95,15 @@ def test_whatever_changes_leads_to_another_file(changed: str, images: ImageCache
     assert len(list(tmp_path.glob("features/*.npy"))) == 2
 
 
+def test_an_image_that_became_readable_has_features(images: ImageCache, tmp_path: Path) -> None:
+    before = cache_of(images, tmp_path).get(PLAIN)
+    readable = ImageCache(images.pixels, [], images.name)  # Built again under the same name.
+    after = cache_of(readable, tmp_path).get(PLAIN)
+    assert not before[7].any()
+    assert torch.equal(after[7], cache_of(readable, tmp_path / "fresh").get(PLAIN)[7])
+    assert after[7].any()
+
+
 @pytest.mark.parametrize("kind", ["other weights", "truncated", "other shape", "no description"])
 def test_a_file_that_is_not_what_its_name_says_is_refused(kind: str, images: ImageCache, tmp_path: Path) -> None:
     cache_of(images, tmp_path).get(PLAIN)
