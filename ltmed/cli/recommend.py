@@ -221,12 +221,12 @@ class _Recommend:
         return repetitions, splits
 
     def _identity(self, first: Job) -> str:
-        """A digest that is equal for the same search on the same images, also in other folders."""
+        """A digest that is equal for the same search on the same images and weights, also in other folders."""
         from ltmed.runs.directory import without_location
 
         parts = [
             *sorted(without_location(self.shared)), str(first.facts["fingerprint"]), *self.splits, str(self.plan),
-            str(self.total),
+            str(self.total), *_content(first.cfg.backbone.get("weights")),
         ]  # fmt: skip
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
@@ -264,6 +264,12 @@ class _Recommend:
     def _command(self, final: Standing, candidate: Candidate) -> str:
         overrides = last_of_each([*self._overrides(final.rung, candidate, final.epochs), *self.shared])
         return shell([*PROGRAM, *overrides])
+
+
+def _content(weights: Any) -> list[str]:
+    """A digest of the file of weights, which may change under the same name; nothing where there is no file."""
+    file = Path(weights).expanduser() if isinstance(weights, str) else None
+    return [] if file is None or not file.is_file() else [hashlib.sha256(file.read_bytes()).hexdigest()]
 
 
 def _require_free(overrides: Sequence[str], varied: Sequence[str]) -> None:

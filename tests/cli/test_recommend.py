@@ -117,7 +117,7 @@ def relabel_one(root: Path) -> None:
         csv.writer(file).writerows([header, *rows])
 
 
-def test_a_search_is_that_of_its_images_and_of_nothing_else(arguments, tmp_path, monkeypatch) -> None:
+def test_a_search_is_that_of_its_images_and_weights_wherever_they_are(arguments, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     root = Path(next(one for one in arguments if one.startswith("dataset.root=")).partition("=")[2])
 
@@ -134,6 +134,12 @@ def test_a_search_is_that_of_its_images_and_of_nothing_else(arguments, tmp_path,
     assert folder(other) != first
     relabel_one(moved)
     assert folder(moved) != first
+    weights = tmp_path / "weights.pt"
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
+    one = folder(root, f"backbone.weights={weights}")
+    assert folder(root, f"backbone.weights={weights}") == one
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
+    assert folder(root, f"backbone.weights={weights}") != one
 
 
 @pytest.mark.slow
