@@ -25,6 +25,7 @@ from ltmed.runs.reader import Run
 _READING = (
     "dataset.image_size", "dataset.cache_scale", "dataset.cache_budget_gb", "dataset.fit", "dataset.on_bad_image",
 )  # fmt: skip
+_READING_OF_A_ROW = ("dataset.fit", "dataset.cache_scale")
 _LOCATION_OF_A_DATASET = ("dataset.root", "dataset.file", "dataset.extract_to", "split.path")
 _REPETITION = ("fold", "seed")
 
@@ -87,12 +88,16 @@ class Entry:
     @cached_property
     def row_settings(self) -> Settings:
         """The settings that define a row: those of the method and of the training."""
-        reading = ("dataset.fit", "dataset.cache_scale")
-        return {
-            key: value
-            for key, value in self.settings.items()
-            if key in reading or (key not in _REPETITION and not key.startswith(("split.", "dataset.")))
-        }
+        return row_settings(self.settings)
+
+
+def row_settings(settings: Settings) -> Settings:
+    """Those of the method and of the training, of all settings that change a run's results."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if key in _READING_OF_A_ROW or (key not in _REPETITION and not key.startswith(("split.", "dataset.")))
+    }
 
 
 def protocol_name(run: Run) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ltmed.errors import UserError, require_choice
 from ltmed.evaluation.scalars import ALL_SCALARS
+from ltmed.report.current import left_out
 from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import Run, read_run
 from ltmed.studies.catalogue import files, load
@@ -32,7 +33,7 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
     cells = {}
     for row, column in itertools.product(study.rows, study.columns):
         repetitions = repetitions_of.get((row, column), [])
-        runs = [_finished(repetition.run_dir) for repetition in repetitions]
+        runs = _current([(repetition, _finished(repetition.run_dir)) for repetition in repetitions])
         cell = Cell(
             runs=tuple(run for run in runs if run),
             missing=tuple(
@@ -51,6 +52,18 @@ def table(name: str, scale: str | None = None, further: Sequence[str] = ()) -> T
         title=title, rows=tuple(study.rows), columns=tuple(study.columns), cells=cells,
         metrics=study.metrics, notes=(*study.notes, *notes), axis=study.axis,
     )  # fmt: skip
+
+
+def _current(found: Sequence[tuple[Repetition, Run | None]]) -> list[Run | None]:
+    """The run of each repetition; None, with a warning, in place of one with other settings than its study has now."""
+    others = left_out([(repetition, run) for repetition, run in found if run])
+    for difference in dict.fromkeys(others.values()):
+        first, *further = [str(path) for path, of_run in others.items() if of_run == difference]
+        more = f" and {len(further)} more of its cell are" if further else " is"
+        warnings.warn(
+            f"{first}{more} left out of the study, whose settings it does not have: {difference}", stacklevel=2
+        )
+    return [None if run is None or run.path in others else run for _, run in found]
 
 
 def _finished(folder: Path) -> Run | None:
