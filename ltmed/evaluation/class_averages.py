@@ -70,6 +70,15 @@ class Scores:
             return np.ones(len(self.positive), dtype=bool)
         return self.positive[:, list(quantity.images_of)].any(1)
 
+    def strata(self, metric: str) -> np.ndarray:
+        """Int64 `[N]`: the class of each image for a metric of classes, the same for all where their mix counts too.
+
+        Of several labels there are no strata.
+        """
+        if self.multilabel or (":" not in metric and metric not in AVERAGES):
+            return np.zeros(len(self.positive), dtype=np.int64)
+        return self.positive.argmax(1)
+
     def is_reported(self, metric: str, mask: np.ndarray) -> bool:
         """Whether a subgroup, bool `[N]`, has enough images with and without the class of a metric."""
         _, of_class, code = metric.partition(":")

@@ -11,12 +11,14 @@ MIN_PERMUTATIONS = 19
 """With fewer different permutations p cannot be as small as 0.05, and is not given."""
 
 
-def permuted_attribute(codes: np.ndarray, members: np.ndarray, permutations: int, seed: int) -> np.ndarray:
+def permuted_attribute(
+    codes: np.ndarray, members: np.ndarray, classes: np.ndarray, permutations: int, seed: int
+) -> np.ndarray:
     """Permutes the attribute of images such that all results are equally likely if it has no effect.
 
-    Without an effect, labels and predictions are independent of the attribute. Groups are independent of each other and
-    the images of one are correlated, so single images cannot be permuted across groups. What can be permuted depends on
-    where the attribute varies:
+    Without an effect, predictions are independent of the attribute. Groups are independent of each other and the images
+    of one are correlated, so single images cannot be permuted across groups. What can be permuted depends on where the
+    attribute varies:
 
     - It has one value in each group (the sex of a patient): the values are permuted over all groups. This takes the
       value to be independent of the group's size too.
@@ -26,9 +28,15 @@ def permuted_attribute(codes: np.ndarray, members: np.ndarray, permutations: int
       is therefore no obstacle: exchanges within the groups are compared. Groups of different sizes do not exchange
       values, since the mix of values within a group depends on its size.
 
+    The mix of classes may depend on the attribute although predictions of a class do not. Where each group has one
+    class (single images, lesions), only groups of equal classes exchange values, so that each value keeps its mix. A
+    recall from few images would else be compared with recalls from more, which vary less, and p would be too small.
+    Groups of several classes (patients) are too different for that: p then takes the mix to be independent as well.
+
     Args:
         codes: whole numbers `[N]`, the value of each image.
         members: int64 `[N]`, the group of each image.
+        classes: int64 `[N]`, the class of each image; all equal where the mix of classes is itself an effect.
         permutations: P.
         seed: of the permutations.
 
@@ -37,16 +45,20 @@ def permuted_attribute(codes: np.ndarray, members: np.ndarray, permutations: int
     """
     rng = np.random.default_rng(seed)
     _, first, member, sizes = np.unique(members, return_index=True, return_inverse=True, return_counts=True)
-    if np.array_equal(codes[first][member], codes):
-        rows = [rng.permutation(codes[first])[member] for _ in range(permutations)]
-        return np.stack(rows) if rows else np.empty((0, len(codes)), dtype=codes.dtype)
-    order = np.lexsort((member, sizes[member]))
+    one_value = np.array_equal(codes[first][member], codes)
+    one_class = np.array_equal(classes[first][member], classes)
+    kinds = (classes[first] if one_class else 0) * (sizes.max() + 1) + (0 if one_value else sizes)
+    kinds = np.broadcast_to(kinds, len(sizes))
+    order = np.argsort(member, kind="stable")
     permuted = np.empty((permutations, len(codes)), dtype=codes.dtype)
-    for size in np.unique(sizes):
-        images = order[sizes[member[order]] == size]
-        groups = codes[images].reshape(-1, size)
+    for kind in np.unique(kinds):
+        groups = np.flatnonzero(kinds == kind)
+        images = order[kinds[member[order]] == kind]
         for row in permuted:
-            row[images] = rng.permuted(rng.permutation(groups), axis=1).ravel()
+            if one_value:
+                row[images] = np.repeat(rng.permutation(codes[first[groups]]), sizes[groups])
+            else:
+                row[images] = rng.permuted(rng.permutation(codes[images].reshape(len(groups), -1)), axis=1).ravel()
     return permuted
 
 

@@ -219,13 +219,14 @@ def _gaps(
     permutations: int,
     seed: int,
 ) -> dict[str, Gap]:
-    """The largest difference by metric; comparisons of the same images share their permutations."""
-    alike: dict[tuple[tuple[str, ...], tuple[int, ...] | None], dict[str, Quantity]] = {}
+    """The largest difference by metric; comparisons of the same images and strata share their permutations."""
+    alike: dict[tuple[tuple[str, ...], tuple[int, ...] | None, bytes], dict[str, Quantity]] = {}
     for metric, comparison in comparisons.items():
         if (quantity := comparison.quantity) is not None:
-            alike.setdefault((comparison.names, quantity.images_of), {})[metric] = quantity
+            key = comparison.names, quantity.images_of, scores.strata(metric).tobytes()
+            alike.setdefault(key, {})[metric] = quantity
     gaps: dict[str, Gap] = {}
-    for (names, _), quantities in alike.items():
+    for (names, *_), quantities in alike.items():
         stacked = np.stack([masks[name] for name in names])
         observed = scores(stacked.astype(float), quantities.values())
         codes, permuted = _permuted(scores, list(quantities.values()), stacked, members, permutations, seed)
@@ -246,7 +247,9 @@ def _permuted(
     """Permuted attributes of n images of S subgroups, `[P, n]`, and each quantity of the same images `[P, S]`."""
     # Images of no compared subgroup (unknown, few) or class take no part: they may be harder than the others.
     images = np.flatnonzero(masks.any(0) & scores.included(quantities[0]))
-    codes = permuted_attribute(masks[:, images].argmax(0).astype(np.int8), members[images], permutations, seed)
+    strata = scores.strata(quantities[0].metric)[images]
+    values_of = masks[:, images].argmax(0).astype(np.int8)
+    codes = permuted_attribute(values_of, members[images], strata, permutations, seed)
     values = {quantity: np.empty((permutations, len(masks))) for quantity in quantities}
     weights = np.zeros(masks.shape)
     for number, row in enumerate(codes):

@@ -14,7 +14,9 @@ from ltmed.evaluation.permutations import MIN_PERMUTATIONS, p_of_largest_differe
 
 def test_a_value_of_whole_groups_goes_to_groups_of_any_size():
     members = np.repeat([7, 3, 5], [1, 2, 3])
-    found = Counter(map(tuple, permuted_attribute(np.repeat([0, 1, 2], [1, 2, 3]), members, 6000, 0).tolist()))
+    found = Counter(
+        map(tuple, permuted_attribute(np.repeat([0, 1, 2], [1, 2, 3]), members, np.zeros(6), 6000, 0).tolist())
+    )
     assert set(found) == {tuple(np.repeat(values, [1, 2, 3]).tolist()) for values in permutations(range(3))}
     assert min(found.values()) > 850  # 1000 expected, standard deviation 29.
 
@@ -26,10 +28,26 @@ def test_values_within_groups_move_together_to_groups_of_equal_size_in_any_order
     for pair, three in product([((0, 0), (1, 2)), ((1, 2), (0, 0))], set(permutations((0, 1, 1)))):
         for first, second in product(set(permutations(pair[0])), set(permutations(pair[1]))):
             wanted.add((first[0], second[0], three[0], first[1], second[1], three[1], three[2], 2))
-    found = Counter(map(tuple, permuted_attribute(codes, members, 6000, 0).tolist()))
+    found = Counter(map(tuple, permuted_attribute(codes, members, np.zeros(8), 6000, 0).tolist()))
     assert set(found) == wanted
     assert len(wanted) == 12
     assert min(found.values()) > 400  # 500 expected, standard deviation 21.
+
+
+@pytest.mark.parametrize("varies", [False, True])
+def test_groups_of_one_class_exchange_values_with_groups_of_the_same_class(varies):
+    members = np.repeat(np.arange(40), 2)
+    classes = np.repeat(np.arange(40) % 3, 2)
+    codes = np.tile([0, 1], 40) if varies else (members * 7 // 5) % 2
+    codes[:2] = 1
+    permuted = permuted_attribute(codes, members, classes, 30, 0)
+    assert len(np.unique(permuted, axis=0)) == 30
+    for k in range(3):
+        assert (permuted[:, classes == k].sum(1) == codes[classes == k].sum()).all()
+    # Groups of several classes exchange values all the same.
+    mixed = permuted_attribute(codes, members, np.tile([0, 1], 40), 30, 0)
+    assert np.ptp(mixed[:, classes == 0].sum(1)) > 0
+    assert (mixed.sum(1) == codes.sum()).all()
 
 
 @pytest.mark.parametrize("kind", ["whole groups", "left first", "some groups"])
@@ -51,7 +69,7 @@ def test_without_an_effect_p_is_uniform(kind):
         def means(codes: np.ndarray, outcome: np.ndarray = outcome) -> np.ndarray:
             return np.array([outcome[codes == k].mean() for k in range(codes.max() + 1)])
 
-        permuted = permuted_attribute(codes, members, 59, seed)
+        permuted = permuted_attribute(codes, members, np.zeros(len(codes)), 59, seed)
         metric = np.stack([means(row) for row in permuted])
         values.append(p_of_largest_difference(float(np.ptp(means(codes))), metric, permuted)[0])
     assert kstest(values, "uniform").pvalue > 0.01

@@ -115,6 +115,25 @@ def test_an_attribute_that_varies_within_groups_has_a_p_of_its_effect() -> None:
     assert max(eyes(seed, 0.3) for seed in range(5)) <= 0.05
 
 
+def test_a_different_mix_of_classes_is_no_effect_but_in_accuracy() -> None:
+    labels = np.repeat([0, 1, 0, 1], [200, 10, 10, 200])
+    site = np.repeat(np.array(["arm", "leg"], dtype=object), 210)
+    tiers = {"head": [0], "medium": [], "tail": [1]}
+    values = []
+    for seed in range(40):
+        right = np.random.default_rng(seed).random(420) < np.where(labels, 0.5, 0.9)
+        scores = torch.eye(2)[np.where(right, labels, 1 - labels)]
+        evaluation = Evaluation(scores, torch.tensor(labels), torch.arange(420), ("a", "b"))
+        reports = by_subgroup(evaluation, tiers, site, attribute="site", resamples=2, permutations=39, seed=seed,
+                              metrics=["balanced_accuracy", "recall:a", "accuracy"])  # fmt: skip
+        values.append([np.nan if report.gap is None else report.gap.simultaneous_p for report in reports])
+    balanced, recall, accuracy = np.transpose(values)
+    # Binomial(40, 0.05) exceeds 6 once in 290 times.
+    assert (balanced <= 0.05).sum() <= 6
+    assert (recall <= 0.05).sum() <= 6
+    assert (accuracy <= 0.05).all()
+
+
 def test_images_of_no_compared_subgroup_take_no_part_in_permutations() -> None:
     site = np.array(["arm", "leg", None], dtype=object)[np.random.default_rng(1).integers(0, 3, 600)]
     evaluation = made(600, site == "leg")
