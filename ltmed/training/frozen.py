@@ -18,7 +18,7 @@ from ltmed.training.stage import Stage
 if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
 
-_NOT_IN_KEY = ("_target_", "pretrained", "package", "weights", "freeze")
+_NOT_IN_KEY = ("pretrained", "package", "weights", "freeze")
 """Settings of a backbone that do not identify its features, since a digest of its weights does."""
 
 

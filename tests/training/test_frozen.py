@@ -66,6 +66,21 @@ def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tm
 
 
 @pytest.mark.slow
+def test_encoders_of_two_classes_with_the_same_settings_share_no_features(tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "conf/backbone").mkdir(parents=True)
+    (tmp_path / "conf/backbone/own.yaml").write_text("_target_: ???\nwidth: 4\n")
+    common = [*(item for item in tiny if not item.startswith("backbone=")), "backbone=own", "method=probe", "epochs=1"]
+    common.append(f"hydra.searchpath=[file://{tmp_path / 'conf'}]")
+    features = {}
+    for name in ("Mean", "Maximum"):
+        ltmed.train([*common, f"backbone._target_=tests.training.encoders_of_a_stranger.{name}"])
+        for file in set((tmp_path / "cache/features").glob("*.npy")) - features.keys():
+            features[file] = np.load(file)
+    mean, maximum = features.values()
+    assert (mean < maximum - 0.1).all()
+
+
+@pytest.mark.slow
 def test_a_repeated_command_continues_on_no_other_encoder(tiny: list[str], tmp_path: Path) -> None:
     file = tmp_path / "w.pth"
     save_smallest(file, 1)

@@ -1,10 +1,12 @@
 """Cache of the features of a frozen encoder, computed once for all heads that are trained on it.
 
 `cache_dir/features/<image cache>-<key>.npy` holds the features of all images of a data set under one view, [N, D], for
-every split of it; `<key>.json` beside it has the content of the key. The key is a hash of the encoder's weights
-and options, of the image cache (and so of every image file) and its unreadable images, of the view, of the
-normalisation and of the number format: any change leads to another file. A random view is cached as several passes, each in a file. Files are created
-atomically. `encoder-<weights>.pt` holds the weights, which runs link to.
+every split of it; `<key>.json` beside it has the content of the key. The key is a hash of the encoder's weights and
+options, of the image cache (and so of every image file) and its unreadable images, of the view, of the normalisation
+and of the number format: any change leads to another file. The computation itself (the code of an encoder, the version
+of timm) is compared by its result: of every file, two images are computed again. A random view is cached as several
+passes, each in a file. Files are created atomically, and opened without writing, so that they can be shared on a
+read-only disk. `encoder-<weights>.pt` holds the weights, which runs link to.
 
 Letters: N images of the data set, B of a batch, D width of the encoder.
 """
@@ -16,7 +18,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,8 @@ from ltmed.utils.seeding import derive
 
 FORMAT = 1
 """Version of the computation; a change of the features must raise it."""
+_TOLERANCE = 0.01
+"""Relative difference of features on other devices and with other numbers of threads: below a thousandth."""
 DTYPES = ("float32", "float16")
 ENCODER = "encoder.pt"
 """File name of the weights of a run's frozen encoder."""
@@ -101,17 +105,28 @@ class FeatureCache:
         """
         file, metadata = self._file(view, number)
         if file not in self._open:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with locked(file.with_suffix(".lock")):
-                    if not file.exists():
-                        self._compute(file, metadata, view, number)
-            except OSError as error:
-                raise UserError(
-                    f"{self.folder} cannot be written: {error.strerror or error}", "Choose another cache_dir."
-                ) from error
+            if not self._is_current(file, metadata, view, number):
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    with locked(file.with_suffix(".lock")):
+                        if not self._is_current(file, metadata, view, number):
+                            self._compute(file, metadata, view, number)
+                except OSError as error:
+                    raise UserError(
+                        f"{self.folder} cannot be written: {error.strerror or error}", "Choose another cache_dir."
+                    ) from error
             self._open[file] = self._read(file, metadata)
         return self._open[file]
+
+    def _is_current(self, file: Path, metadata: dict[str, Any], view: View, number: int) -> bool:
+        """Whether the file exists and the encoder computes what it holds."""
+        if not file.exists():
+            return False
+        rows = self._readable()[[0, -1]]
+        stored = self._read(file, metadata)[rows].float().numpy()
+        computed = np.concatenate([features for _, features in self._batches(rows, view, number)])
+        norm = np.linalg.norm
+        return bool((norm(computed - stored, axis=1) <= _TOLERANCE * norm(stored, axis=1)).all())
 
     def _file(self, view: View, number: int) -> tuple[Path, dict[str, Any]]:
         assert self.images is not None
@@ -141,9 +156,33 @@ class FeatureCache:
 
     def _compute(self, file: Path, metadata: dict[str, Any], view: View, number: int) -> None:
         assert self.images is not None
-        started, total = time.perf_counter(), self.images.pixels.shape[0]
-        bad = {row for row, _ in self.images.bad}
-        rows = np.array([row for row in range(total) if row not in bad])
+        if file.exists():
+            print(f"features: the encoder computes others than {file}, which is computed again", flush=True)
+        started, rows = time.perf_counter(), self._readable()
+        shape = self.images.pixels.shape[0], int(self.encoder.num_features)  # pyright: ignore[reportArgumentType]
+        features = np.zeros(shape, self.dtype)
+        with bar(f"features of {self.images.name}", len(rows), None) as advance:
+            for indices, outputs in self._batches(rows, view, number):
+                with np.errstate(over="ignore"):  # Overflow of float16 is refused below.
+                    features[indices] = outputs
+                advance(len(indices))
+        _require_finite(features, self.dtype)
+        with replacing(file.with_suffix(".json")) as partial:
+            partial.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+        with replacing(file) as partial, partial.open("wb") as opened:
+            np.save(opened, features)
+        print(f"features: {len(rows):,} images in {time.perf_counter() - started:.0f} s, cached in {file}", flush=True)
+
+    def _readable(self) -> np.ndarray:
+        """Rows of the images that can be read, in order."""
+        assert self.images is not None
+        bad = [row for row, _ in self.images.bad]
+        return np.setdiff1d(np.arange(self.images.pixels.shape[0]), bad)
+
+    @torch.inference_mode()
+    def _batches(self, rows: np.ndarray, view: View, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(rows of a batch, their features float32 `[B, D]`)."""
+        assert self.images is not None
         loader = EvalLoader(
             self.images, rows, np.zeros(len(rows), np.int64), view.augment, threads=self.threads,
             key=derive("features", number),
@@ -152,19 +191,9 @@ class FeatureCache:
         if self.device.type == "cpu":
             keep_freed_memory()
         encoder = self.encoder.to(self.device)
-        features = np.zeros((total, int(encoder.num_features)), self.dtype)  # pyright: ignore[reportArgumentType]
-        with torch.inference_mode(), bar(f"features of {self.images.name}", len(rows), None) as advance:
-            for batch in loader:
-                outputs = encoder(normalise(batch.images.to(self.device), mean, std)).float().cpu().numpy()
-                with np.errstate(over="ignore"):  # Overflow of float16 is refused below.
-                    features[batch.indices.numpy()] = outputs
-                advance(len(batch.indices))
-        _require_finite(features, self.dtype)
-        with replacing(file.with_suffix(".json")) as partial:
-            partial.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
-        with replacing(file) as partial, partial.open("wb") as opened:
-            np.save(opened, features)
-        print(f"features: {len(rows):,} images in {time.perf_counter() - started:.0f} s, cached in {file}", flush=True)
+        for batch in loader:
+            outputs = encoder(normalise(batch.images.to(self.device), mean, std))
+            yield batch.indices.numpy(), outputs.float().cpu().numpy()
 
 
 def link_encoder(encoder: nn.Module, cache_dir: Path, run_dir: Path) -> None:

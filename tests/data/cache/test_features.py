@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,32 @@ def test_cached_features_are_not_computed_again(images: ImageCache, tmp_path: Pa
     first = cache_of(images, tmp_path).get(PLAIN).clone()
     encoder = Encoder()
     assert torch.equal(cache_of(images, tmp_path, encoder).get(PLAIN), first)
-    assert encoder.images == 0
+    assert encoder.images == 2, "which tell whether it is the same computation"
+
+
+class Maximum(Encoder):
+    """The same weights and options as `Encoder`."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images).amax((2, 3))
+
+
+class Rounded(Encoder):
+    """What another device or number of threads may make of it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("view", [PLAIN, FLIPS])
+def test_another_computation_with_the_same_weights_has_its_own_features(
+    view: View, images: ImageCache, tmp_path: Path
+) -> None:
+    first = cache_of(images, tmp_path).get(view).clone()
+    expected = cache_of(images, tmp_path / "fresh", Maximum()).get(view)
+    assert torch.equal(cache_of(images, tmp_path, Maximum()).get(view), expected)
+    assert torch.equal(cache_of(images, tmp_path).get(view), first)
+    assert torch.equal(cache_of(images, tmp_path, Rounded()).get(view), first)
 
 
 @pytest.mark.parametrize("changed", ["weights", "images", "view", "mean", "options", "dtype", "pass"])
@@ -99,9 +125,26 @@ def test_an_image_that_became_readable_has_features(images: ImageCache, tmp_path
     before = cache_of(images, tmp_path).get(PLAIN)
     readable = ImageCache(images.pixels, [], images.name)  # Built again under the same name.
     after = cache_of(readable, tmp_path).get(PLAIN)
-    assert not before[7].any()
+    assert before[7].abs().sum() == 0
     assert torch.equal(after[7], cache_of(readable, tmp_path / "fresh").get(PLAIN)[7])
-    assert after[7].any()
+    assert after[7].abs().sum() > 0
+
+
+def test_complete_files_are_opened_without_writing(
+    images: ImageCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cache_of(images, tmp_path).get(PLAIN).clone()
+    for lock in tmp_path.rglob("*.lock"):
+        lock.unlink()
+
+    def read_only(path: object, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    monkeypatch.setattr("ltmed.data.cache.features.locked", read_only)
+    assert torch.equal(cache_of(images, tmp_path).get(PLAIN), first)
+    with pytest.raises(UserError, match="cannot be written: Read-only file system.*cache_dir"):
+        cache_of(images, tmp_path).get(FLIPS)
 
 
 @pytest.mark.parametrize("kind", ["other weights", "truncated", "other shape", "no description"])
@@ -150,7 +193,7 @@ def test_the_digest_depends_on_every_weight() -> None:
     one = Encoder()
     before = digest(one)
     with torch.no_grad():
-        one.layer.bias[4] += 1e-6
+        one.layer.weight[4] += 1e-6
     assert digest(one) != before
 
 
