@@ -59,6 +59,8 @@ class Gap:
     (`ltmed.evaluation.permutations`); NaN where there are too few."""
     no_p: str
     """Why there is no p, or empty."""
+    classes: list[str]
+    """The classes that an average is over; empty for other metrics."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,8 @@ def _gaps(
             difference = float(np.ptp(observed[quantity]))
             interval = percentile_interval(sign * (samples[best][quantity] - samples[worst][quantity]))
             p, reason = p_of_largest_difference(difference, permuted[quantity], codes)
-            gaps[metric] = Gap(best, worst, difference, interval, p, reason)
+            classes = [scores.classes[k] for k in quantity.classes or ()]
+            gaps[metric] = Gap(best, worst, difference, interval, p, reason, classes)
     return gaps
 
 

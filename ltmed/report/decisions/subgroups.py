@@ -55,7 +55,7 @@ def _single(report: dict[str, Any]) -> Grid:
     if report["metric"] in AVERAGES:
         notes.append("Averages are over the classes that a subgroup has, which may differ.")
     if report["left_out"]:
-        compared = "Worst and gap are over" if report["gap"] else "No gap: there are too few"
+        compared = f"Worst and gap are over {', '.join(gap['classes'])}, the" if gap else "No gap: there are too few"
         notes.append(
             f"{compared} classes common to all subgroups with a number. Left out: {', '.join(report['left_out'])} (in "
             f"one of them fewer than {MIN_IMAGES_OF_CLASS} images with the class, or without it)."
