@@ -30,6 +30,7 @@ from ltmed.config.instantiate import build_network
 from ltmed.config.targets import trusted
 from ltmed.errors import UserError, require_choice
 from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
+from ltmed.inference.restore import without_initial_weights
 from ltmed.utils.files import whole_file
 
 TOLERANCE = 1e-4
@@ -227,9 +228,7 @@ def _write_torchscript(classifier: Classifier, trained: LoadedRun, file: Path) -
 
 
 def _write_torch(classifier: Classifier, trained: LoadedRun, file: Path) -> None:
-    cfg = trained.run.config.copy()
-    cfg.backbone.update(pretrained=False, weights=None)
-    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
+    cfg = without_initial_weights(trained.run.config)
     config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["seed", "backbone"]))
     assert isinstance(config, dict)
     config["method"] = {"network": OmegaConf.to_container(cfg.method.network)}

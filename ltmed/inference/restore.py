@@ -11,6 +11,8 @@ from ltmed.runs import checkpoint
 from ltmed.runs.reader import Run, read_run
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from ltmed.nn.network import Network
 
 _PREFIX = "network."
@@ -50,17 +52,12 @@ def load_network(run: Run) -> Network:
         UntrustedTargetError: config.yaml builds something that is not part of ltmed, and the caller is not inside
             `ltmed.config.targets.trusted`.
     """
-    from omegaconf import OmegaConf
-
     from ltmed.config.instantiate import build_network, is_frozen
     from ltmed.data.cache.features import ENCODER
     from ltmed.nn.adapters import Adapted
 
-    cfg = run.config.copy()
-    # The weights that are read below replace any pretrained ones.
-    cfg.backbone.update(pretrained=False, weights=None)
-    frozen = is_frozen(cfg)
-    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)
+    frozen = is_frozen(run.config)
+    cfg = without_initial_weights(run.config)
     name = list(cfg.method.stages)[-1]
     file = run.path / "stages" / name / f"{cfg.method.stages[name].keep}.ckpt"
     _required(file)
@@ -79,6 +76,21 @@ def load_network(run: Run) -> Network:
     if isinstance(network.encoder, Adapted):
         network.encoder = network.encoder.merge()
     return network.eval()
+
+
+def without_initial_weights(cfg: DictConfig) -> DictConfig:
+    """A copy of a run's configuration with a network of random weights that is not frozen, for its own to replace.
+
+    Settings that the encoder does not have are not added: one from elsewhere than timm takes its own only.
+    """
+    from omegaconf import OmegaConf
+
+    cfg = cfg.copy()
+    for key, value in (("pretrained", False), ("weights", None)):
+        if key in cfg.backbone:
+            cfg.backbone[key] = value
+    OmegaConf.update(cfg, "backbone.freeze", False, force_add=True)  # Never an argument of the encoder.
+    return cfg
 
 
 def _required(file: Path) -> Path:
