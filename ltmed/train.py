@@ -136,9 +136,11 @@ def _train(
     job: Job, data: DataModule, network: Network, weights: dict[str, Any] | None, accelerator: str, devices: int
 ) -> dict[str, Any]:
     """The run itself, in its folder; nothing but the results if another job has finished it meanwhile."""
+    from ltmed.nn.pixels import Pixels
+    from ltmed.training.frozen import save_encoder
     from ltmed.training.termination import terminable
 
-    run_dir = job.run_dir
+    run_dir, pixels = job.run_dir, job.cfg.pixels
     before = existing(run_dir)
     with claimed(run_dir, job.cfg), removed_if_refused(run_dir, before), terminable():
         if results := record.read(run_dir):
@@ -146,6 +148,7 @@ def _train(
         if is_first_process():
             facts.begin(job)
             begin_data(run_dir, data, job.cfg.dataset.root, weights)
+            save_encoder(network, Pixels(tuple(pixels.mean), tuple(pixels.std), pixels.interpolation), data, run_dir)
         with launcher.ranks(job.to_json(), devices):
             return _fit_and_test(job, data, network, accelerator, devices)
 
@@ -155,7 +158,6 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
     from ltmed.training.callbacks.checkpoints import EpochCheckpoints
     from ltmed.training.callbacks.progress import progress
     from ltmed.training.callbacks.recorders import Durations, LearningRates
-    from ltmed.training.frozen import link_encoder
     from ltmed.training.recipes import apply, callbacks, recipe_of
     from ltmed.training.trainer import fit_stage, make_trainer, stage_start
 
@@ -187,7 +189,6 @@ def _fit_and_test(job: Job, data: DataModule, network: Network, accelerator: str
     trainer.test(stage, datamodule=data, verbose=False)
     if not trainer.is_global_zero:
         return {}
-    link_encoder(network, data, run_dir)
     results = record.collect(cfg, data, stage.evaluations, facts.durations(run_dir))
     thresholds = record.thresholds(evaluations := stage.evaluations)
     predictions.write(run_dir, data, evaluations["val"], thresholds, record.VALIDATION)

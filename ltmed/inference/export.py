@@ -18,7 +18,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ltmed.config.targets import trusted
 from ltmed.errors import UserError, require_choice
 from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
 from ltmed.inference.restore import without_initial_weights
+from ltmed.nn.pixels import RUN_KEY, Pixels
 from ltmed.utils.files import whole_file
 
 TOLERANCE = 1e-4
@@ -233,6 +234,8 @@ def _write_torch(classifier: Classifier, trained: LoadedRun, file: Path) -> None
     assert isinstance(config, dict)
     config["method"] = {"network": OmegaConf.to_container(cfg.method.network)}
     saved = {"state_dict": classifier.state_dict(), "config": config, "metadata": metadata(trained)}
+    preprocessing = trained.preprocessing
+    saved[RUN_KEY] = asdict(Pixels(preprocessing.mean, preprocessing.std, preprocessing.interpolation))
     torch.save(saved, file)
 
 

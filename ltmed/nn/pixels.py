@@ -20,7 +20,7 @@ Channels = tuple[float, float, float]
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 RUN_KEY = "pixels"
-"""Key of these settings in a checkpoint of a run."""
+"""Key of these settings in a checkpoint of a run, in its file of a frozen encoder, and in its export."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def timm_pixels(
 ) -> Pixels:
     """The input settings of `ltmed.nn.encoder.timm_encoder` with the same arguments; no model is built.
 
-    For a file of weights they are timm's settings of the model's name, with two exceptions: a checkpoint of a run
+    For a file of weights they are timm's settings of the model's name, with two exceptions: a file that a run saved
     contains its own, and self-supervised training (MoCo, DINO) normalises with ImageNet's values for any architecture.
 
     Args:

@@ -13,6 +13,7 @@ from ltmed.data.cache import features
 from ltmed.errors import UserError
 from ltmed.nn.frozen import Frozen
 from ltmed.nn.network import Network
+from ltmed.nn.pixels import Pixels
 from ltmed.training.stage import Stage
 
 if TYPE_CHECKING:
@@ -78,7 +79,14 @@ def require_possible(stage: Stage, data: DataModule) -> None:
         )
 
 
-def link_encoder(network: Network, data: DataModule, run_dir: Path) -> None:
-    """Puts the weights of a frozen encoder, which checkpoints lack, into the folder of its run."""
+def save_encoder(network: Network, pixels: Pixels, data: DataModule, run_dir: Path) -> None:
+    """Puts the weights of a frozen encoder, which checkpoints lack, into the folder of its run.
+
+    Args:
+        network: with its initial weights; nothing is done unless its encoder is frozen.
+        pixels: of the run.
+        data: whose `cache_dir` the runs share a file in.
+        run_dir: folder of the run.
+    """
     if isinstance(network.encoder, Frozen):
-        features.link_encoder(network.encoder.model, data.cache_dir, run_dir)
+        features.save_encoder(network.encoder.model, pixels, data.cache_dir, run_dir)

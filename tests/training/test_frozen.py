@@ -14,6 +14,7 @@ from ltmed.errors import UserError
 from ltmed.inference.export import export
 from ltmed.inference.predictor import Predictor
 from ltmed.nn.encoder import timm_encoder
+from ltmed.nn.pixels import timm_pixels
 from tests.harness import assert_same_weights, only_run, stopped, weights
 
 PLAIN = ["augment=none", "backbone.freeze=true"]
@@ -53,7 +54,8 @@ def test_kept_features_give_what_the_encoder_gives_in_every_step(
 
 @pytest.mark.slow
 def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tmp_path: Path) -> None:
-    run = ltmed.train([*tiny, "method=probe", "epochs=2"]).path
+    pixels = ["pixels.mean=[0.1,0.2,0.3]", "pixels.interpolation=bicubic"]
+    run = ltmed.train([*tiny, *pixels, "method=probe", "epochs=2"]).path
     assert not any("encoder" in key for key in weights(tmp_path / "runs")), "checkpoints hold the head alone"
     loaded = ltmed.load(run).encoder.state_dict()
     kept = torch.load(run / "encoder.pt", weights_only=True)["state_dict"]
@@ -63,6 +65,10 @@ def test_a_run_is_used_from_its_folder_alone(tiny: list[str], tiny_ham: Path, tm
     columns = [name for name in expected if name.startswith("prob_")]
     assert np.abs(table[columns].to_numpy() - expected[columns].to_numpy()).max() < 1e-5
     assert export(run, "torchscript")[1] < 1e-5
+    file, _ = export(run, "torch")
+    for weights_of_run in (run / "encoder.pt", file):
+        pixels = timm_pixels("vit_base_patch16_224", weights=weights_of_run)
+        assert (list(pixels.mean), pixels.interpolation) == ([0.1, 0.2, 0.3], "bicubic")
 
 
 @pytest.mark.slow
@@ -87,6 +93,7 @@ def test_a_repeated_command_continues_on_no_other_encoder(tiny: list[str], tmp_p
     overrides = [*tiny, "method=probe", "epochs=2", f"backbone.weights={file}"]
     with stopped(1, 0):
         ltmed.train(overrides)
+    assert (only_run(tmp_path / "runs") / "encoder.pt").is_file(), "before the first epoch, like the other facts"
     save_smallest(file, 2)
     with pytest.raises(UserError, match="was begun with the weights"):
         ltmed.train(overrides)

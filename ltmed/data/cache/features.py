@@ -6,7 +6,7 @@ options, of the image cache (and so of every image file) and its unreadable imag
 and of the number format: any change leads to another file. The computation itself (the code of an encoder, the version
 of timm) is compared by its result: of every file, two images are computed again. A random view is cached as several
 passes, each in a file. Files are created atomically, and opened without writing, so that they can be shared on a
-read-only disk. `encoder-<weights>.pt` holds the weights, which runs link to.
+read-only disk. `encoder-<weights>-<pixels>.pt` holds the weights, and the pixels that they expect; runs link to it.
 
 Letters: N images of the data set, B of a batch, D width of the encoder.
 """
@@ -20,7 +20,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from ltmed.data.cache.build import bar
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.loader import EvalLoader
 from ltmed.errors import UserError
+from ltmed.nn.pixels import RUN_KEY, Pixels
 from ltmed.utils.allocator import keep_freed_memory
 from ltmed.utils.files import locked, replacing
 from ltmed.utils.seeding import derive
@@ -196,28 +197,45 @@ class FeatureCache:
             yield batch.indices.numpy(), outputs.float().cpu().numpy()
 
 
-def link_encoder(encoder: nn.Module, cache_dir: Path, run_dir: Path) -> None:
+def save_encoder(encoder: nn.Module, pixels: Pixels, cache_dir: Path, run_dir: Path) -> None:
     """Links a frozen encoder's weights into the folder of a run, so that all runs share one file if possible.
+
+    Where `cache_dir` cannot be written, the run gets a file of its own.
 
     Args:
         encoder: the encoder, whose weights are not in the checkpoints.
+        pixels: what the encoder expects, stored beside the weights as in a checkpoint.
         cache_dir: shared by all runs.
-        run_dir: folder of the run.
+        run_dir: folder of the run; an earlier file in it is replaced.
+
+    Raises:
+        OSError: `run_dir` cannot be written.
     """
-    source, target = cache_dir / "features" / f"encoder-{digest(encoder)}.pt", run_dir / ENCODER
-    source.parent.mkdir(parents=True, exist_ok=True)
-    with locked(source.with_suffix(".lock")):
-        if not source.exists():
-            state = {key: value.cpu() for key, value in encoder.state_dict().items()}
-            with replacing(source) as partial:
-                torch.save({"state_dict": state}, partial)
+    described = asdict(pixels)
+    key = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=4).hexdigest()
+    shared, target = cache_dir / "features" / f"encoder-{digest(encoder)}-{key}.pt", run_dir / ENCODER
+
+    def save(file: Path) -> None:
+        state = {key: value.cpu() for key, value in encoder.state_dict().items()}
+        with replacing(file) as partial:
+            torch.save({"state_dict": state, RUN_KEY: described}, partial)
+
+    try:
+        if not shared.exists():
+            shared.parent.mkdir(parents=True, exist_ok=True)
+            with locked(shared.with_suffix(".lock")):
+                if not shared.exists():
+                    save(shared)
+    except OSError:
+        save(target)
+        return
     with suppress(FileNotFoundError):
         target.unlink()
     try:
-        os.link(source, target)
+        os.link(shared, target)
     except OSError:  # Another file system, or one without hard links.
         with replacing(target) as partial:
-            shutil.copyfile(source, partial)
+            shutil.copyfile(shared, partial)
 
 
 def digest(encoder: nn.Module) -> str:

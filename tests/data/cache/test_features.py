@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ltmed.data.augment import CenterCrop, Compose, EvaluationView, HorizontalFlip, RandomCrop
-from ltmed.data.cache.features import ENCODER, FeatureCache, View, digest, is_random, link_encoder
+from ltmed.data.cache.features import ENCODER, FeatureCache, View, digest, is_random, save_encoder
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.feature_loader import FeatureEvalLoader, FeatureTrainLoader
 from ltmed.data.samplers.single import PowerSampler
 from ltmed.errors import UserError
+from ltmed.nn.pixels import Pixels, timm_pixels
 
 N, SIDE, SEEN, D = 60, 20, 16, 5
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -281,10 +282,36 @@ def test_evaluation_has_every_image_once(images: ImageCache, tmp_path: Path) -> 
     assert torch.equal(torch.cat([batch.labels for batch in actual]), indices % 3)
 
 
+RED = Pixels((0.9, 0.1, 0.1), (0.3, 0.3, 0.3), "bicubic")
+
+
+def saved(folder: Path, cache: Path, pixels: Pixels = RED) -> Path:
+    """The file in the folder of a run."""
+    folder.mkdir()
+    save_encoder(Encoder(), pixels, cache, folder)
+    return folder / ENCODER
+
+
 def test_runs_share_one_file_of_the_encoder(tmp_path: Path) -> None:
-    for run in ("a", "b"):
-        (tmp_path / run).mkdir()
-        link_encoder(Encoder(), tmp_path / "cache", tmp_path / run)
-    selected = torch.load(tmp_path / "b" / ENCODER, weights_only=True)["state_dict"]
+    one, other = (saved(tmp_path / run, tmp_path / "cache") for run in ("a", "b"))
+    selected = torch.load(other, weights_only=True)["state_dict"]
     assert torch.equal(selected["layer.weight"], Encoder().state_dict()["layer.weight"])
-    assert (tmp_path / "a" / ENCODER).samefile(tmp_path / "b" / ENCODER)
+    assert one.samefile(other)
+
+
+def test_the_file_of_the_encoder_has_the_pixels_of_its_run(tmp_path: Path) -> None:
+    for number, pixels in enumerate((RED, Pixels(), Pixels(interpolation="bicubic"))):
+        file = saved(tmp_path / str(number), tmp_path / "cache", pixels)
+        assert timm_pixels("vit_base_patch16_224", weights=file) == pixels
+
+
+def test_a_cache_that_cannot_be_written_shares_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(file: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(file))
+
+    shared = saved(tmp_path / "a", tmp_path / "cache")
+    monkeypatch.setattr("ltmed.data.cache.features.locked", read_only)
+    assert saved(tmp_path / "b", tmp_path / "cache").samefile(shared)
+    own = saved(tmp_path / "c", tmp_path / "cache", Pixels())
+    assert torch.equal(torch.load(own)["state_dict"]["layer.weight"], Encoder().state_dict()["layer.weight"])
+    assert timm_pixels("vit_base_patch16_224", weights=own) == Pixels()
