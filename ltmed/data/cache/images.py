@@ -1,9 +1,10 @@
 """Cache of decoded images: a memory-mapped file of raw pixels, or JPEGs above a size budget.
 
 `folder/<data set>-<key>/` holds the files of `ltmed.data.cache.store` and `meta.json`. The key is a hash of the names,
-sizes and modification times of all image files and of the decoding and storage options, so that any change leads to
-another folder, and stale pixels are never used. A folder is created atomically: it is written under a temporary name
-and then renamed.
+sizes and modification times of all image files and of the decoding and storage options: a change of any leads to
+another folder. Content is not read, so that a file that is replaced by one of equal size and time is not noticed. Times
+of changes of the inode would show it, but they differ between copies of a data set, which share a cache. A folder is
+created atomically: it is written under a temporary name and then renamed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class ImageCache:
     bad: list[tuple[int, str]] = field(default_factory=list)
     """(row, reason) of the images that cannot be read; their pixels are zeros."""
     name: str = ""
-    """Name of its folder, which depends on every file and on the decoding options."""
+    """Name of its folder, which depends on name, size and time of every file and on the decoding options."""
     store: Store = RAW
     """How the pixels are stored."""
 
@@ -121,7 +122,7 @@ def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
-    """16 hex digits that depend on every file and on the decoding options, not on the location of the data set."""
+    """16 hex digits that depend on name, size and time of every file and on decoding, not on the location of the data."""
     settings = [FORMAT, size, *how.key_parts, *([store.key_part] if store.key_part else [])]
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     root = str(manifest.root)
