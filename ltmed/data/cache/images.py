@@ -122,7 +122,7 @@ def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
-    """16 hex digits that depend on name, size and time of every file and on decoding, not on the location of the data."""
+    """16 hex digits that depend on name, size and time of every file and on decoding, not on where the data set is."""
     settings = [FORMAT, size, *how.key_parts, *([store.key_part] if store.key_part else [])]
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     root = str(manifest.root)
