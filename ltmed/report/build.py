@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltmed.errors import UserError
-from ltmed.report.columns import Entry, by_protocol, protocol_name
+from ltmed.report.columns import Entry, by_protocol, once, protocol_name, several_states
 from ltmed.report.formatting import distinguishing_keys, settings_text, split_seed
 from ltmed.report.model import Cell, Table
 from ltmed.report.rerun import command
@@ -34,7 +34,9 @@ def from_runs(runs: Iterable[Run], unfinished: Iterable[Path] = (), title: str =
             f"None of {len(pending)} runs is finished ({', '.join(str(e.run.path) for e in pending[:3])}, ...)",
             "The command that started a run also finishes it; then ask again.",
         )
-    groups = by_protocol(entries, declared=False)
+    parts = [once(group) for group in by_protocol(entries, declared=False)]
+    groups = [group for group, _ in parts]
+    notes += [sentence for _, repeated in parts for sentence in repeated] + several_states(groups)
     labels = _column_labels(groups)
     by_column = {label: list(group) for label, group in zip(labels, groups, strict=True)}
     unplaced = 0
@@ -67,10 +69,12 @@ def separate(table: Table) -> Table:
     """
     columns: list[str] = []
     cells: dict[tuple[str, str], Cell] = {}
+    notes = list(table.notes)
     for column in table.columns:
         by_row = {row: table.cells[row, column] for row in table.rows if (row, column) in table.cells}
         groups = by_protocol([Entry(run) for cell in by_row.values() for run in cell.runs], declared=True) or [[]]
         labels = _parts_of(column, groups)
+        notes += several_states([group for group in groups if group])
         columns += labels
         for row, cell in by_row.items():
             paths = [{entry.run.path for entry in group} for group in groups]
@@ -81,7 +85,7 @@ def separate(table: Table) -> Table:
                     cells[row, label] = replace(cell, runs=runs)
                 else:
                     cells[row, label] = Cell(runs)
-    return replace(table, columns=tuple(columns), cells=cells)
+    return replace(table, columns=tuple(columns), cells=cells, notes=tuple(notes))
 
 
 def _parts_of(column: str, groups: Sequence[Sequence[Entry]]) -> list[str]:
@@ -109,8 +113,7 @@ def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
 
 
 def _same_protocol(entry: Entry, other: Entry) -> bool:
-    left, right = ({k: v for k, v in e.protocol.items() if k != "name"} for e in (entry, other))
-    return left == right
+    return entry.configured_protocol == other.configured_protocol
 
 
 def _column_labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
@@ -121,7 +124,7 @@ def _column_labels(groups: Sequence[Sequence[Entry]]) -> list[str]:
         label + (f" ({settings_text(group[0].protocol, keys)})" if len(same) > 1 and keys else "")
         for group, label, same in zip(groups, names, alike, strict=True)
     ]
-    for suffix in (_split_seeds, _hashes):
+    for suffix in (_split_seeds, _hashes, _state):
         labels = [
             label + (suffix(group, [g for g, other in zip(groups, labels, strict=True) if other == label]))
             for group, label in zip(groups, labels, strict=True)
@@ -144,6 +147,11 @@ def _hashes(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:
     hashes = list(dict.fromkeys(entry.hash for entry in group))
     others = {entry.hash for other in alike if other is not group for entry in other}
     return f", split {next((text for text in hashes if text not in others), '+'.join(hashes))}"
+
+
+def _state(group: Sequence[Entry], alike: Sequence[Sequence[Entry]]) -> str:
+    """The same, if they differ in nothing but the state of the data set, such as its groups."""
+    return f", {group[0].state.text}" if len(alike) > 1 else ""
 
 
 def _division(entry: Entry) -> str:

@@ -7,15 +7,19 @@ only if a row was run with several of them (papers that repeat over random divis
 indicates that they belong together, and they stay apart.
 
 One division (fold and split seeds) has one hash, whatever the method and the training's seed. A row with another hash
-saw other images and has a column of its own.
+saw other images and has a column of its own. So have divisions of another state of the data set, as they cannot be
+folds of one cross-validation.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
+from typing import NamedTuple
 
 from ltmed.report.formatting import Settings
 from ltmed.runs.directory import identity
@@ -77,8 +81,32 @@ class Entry:
             and key.startswith(("split.", "dataset."))
             and key not in (*_READING, *_LOCATION_OF_A_DATASET, "split.of", *self.run.split_seeds)
         }
-        labels = {"several labels": True} if self.finished and self.run.multilabel else {}
-        return {**images, **labels, "name": protocol_name(self.run) if self.finished else None}
+        return {**images, **self._found}
+
+    @property
+    def _found(self) -> Settings:
+        """What only a finished run knows of its protocol."""
+        if not self.finished:
+            return {}
+        found: Settings = {"name": protocol_name(self.run)}
+        if self.run.multilabel:
+            found["several labels"] = True
+        if skipped := sorted(one["image"] for one in self.run.metrics.get("skipped", ())):
+            found["unreadable images"] = f"{len(skipped)} ({hashlib.sha256(str(skipped).encode()).hexdigest()[:6]})"
+        return found
+
+    @property
+    def configured_protocol(self) -> Settings:
+        """The part of `protocol` that an unfinished run has as well."""
+        return {key: value for key, value in self.protocol.items() if key not in self._found}
+
+    @cached_property
+    def state(self) -> State:
+        """Of the data set, of a finished run."""
+        split = self.run.metrics["split"]
+        # A long-tailed training set has another size in every fold.
+        number = None if split.get("imbalance") or "images" not in split else sum(split["images"].values())
+        return State((self.run.facts["split"] or {}).get("data"), number)
 
     @cached_property
     def row(self) -> str:
@@ -88,7 +116,29 @@ class Entry:
     @cached_property
     def row_settings(self) -> Settings:
         """The settings that define a row: those of the method and of the training."""
-        return row_settings(self.settings)
+        # A budget that was exceeded compresses the images; another budget alone changes nothing.
+        store = (self.run.facts["pixels"] or {}).get("store")
+        return row_settings(self.settings) | ({} if store in (None, "raw") else {"dataset.store": store})
+
+
+class State(NamedTuple):
+    """What is known of the images of a data set when a run began."""
+
+    hash: str | None
+    """Of all images with labels and groups; None where the run did not record it."""
+    images: int | None
+    """Number in all parts together; None where it depends on the fold."""
+
+    def may_be(self, other: State) -> bool:
+        """Whether nothing says that they differ."""
+        if self.hash and other.hash:
+            return self.hash == other.hash
+        return None in (self.images, other.images) or self.images == other.images
+
+    @property
+    def text(self) -> str:
+        """The hash, or the number of images."""
+        return f"data {self.hash}" if self.hash else f"{self.images:,} images" if self.images else "unknown data"
 
 
 def row_settings(settings: Settings) -> Settings:
@@ -114,7 +164,7 @@ def by_protocol(entries: Sequence[Entry], *, declared: bool) -> list[list[Entry]
     for entry in entries:
         protocols.setdefault(str([entry.dataset, *sorted(entry.protocol.items())]), []).append(entry)
     joined = [part for group in protocols.values() for part in ([group] if declared else _joined(group))]
-    columns = [column for part in joined for column in _agreeing(part)]
+    columns = [column for part in joined for state in _of_one_state(part) for column in _agreeing(state)]
     return sorted(columns, key=lambda column: (column[0].dataset, column[0].run.metrics["split"]["name"]))
 
 
@@ -128,6 +178,48 @@ def _joined(group: Sequence[Entry]) -> list[list[Entry]]:
         separate = [part for part in parts if not part & seeds]
         parts = [*separate, seeds.union(*(part for part in parts if part & seeds))]
     return [[entry for entry in group if entry.division.seeds in part] for part in sorted(parts, key=min)]
+
+
+def _of_one_state(group: Sequence[Entry]) -> list[list[Entry]]:
+    """Parts of one state of the data set each; a run that recorded no hash goes to the first that its size allows."""
+    states: list[list[Entry]] = []
+    for entry in sorted(group, key=lambda one: one.state.hash is None):
+        fitting = (state for state in states if all(entry.state.may_be(other.state) for other in state))
+        if (state := next(fitting, None)) is None:
+            states.append([entry])
+        else:
+            state.append(entry)
+    order = {id(entry): number for number, entry in enumerate(group)}
+    return [sorted(state, key=lambda one: order[id(one)]) for state in states]
+
+
+def several_states(groups: Sequence[Sequence[Entry]]) -> list[str]:
+    """A sentence for each protocol that has columns of several states of its data set."""
+    alike: dict[str, list[Entry]] = {}
+    for entry in (group[0] for group in groups):
+        alike.setdefault(str([entry.dataset, *sorted(entry.protocol.items())]), []).append(entry)
+    return [
+        f"{entries[0].dataset} changed between the runs ({', '.join(dict.fromkeys(e.state.text for e in entries))}): "
+        "folds with other images, labels or groups are in columns of their own, and not averaged."
+        for entries in alike.values()
+        if any(not one.state.may_be(other.state) for one, other in combinations(entries, 2))
+    ]
+
+
+def once(group: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The first entry of each repetition of each row, and a sentence on every other one."""
+    first: dict[object, Entry] = {}
+    notes = []
+    for entry in group:
+        other = first.setdefault((entry.row, entry.repetition), entry)
+        if other is not entry:
+            settings, others = entry.settings, other.settings
+            keys = [key for key in sorted({*settings, *others}) if settings.get(key) != others.get(key)]
+            notes.append(
+                f"{entry.run.path} is the same repetition as {other.run.path} and is left out; "
+                f"they differ in {', '.join(keys) or 'nothing'}."
+            )
+    return list(first.values()), notes
 
 
 def _agreeing(group: Sequence[Entry]) -> list[list[Entry]]:

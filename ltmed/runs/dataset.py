@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from ltmed.config.instantiate import build
+from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError
 from ltmed.runs import facts
 
 if TYPE_CHECKING:
     from ltmed.data.datamodule import DataModule
+    from ltmed.data.manifest import Manifest
 
 
 def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
@@ -45,5 +49,26 @@ def begin_data(run_dir: Path, data: DataModule, root: str | None, weights: Mappi
         weights: from `ltmed.runs.initial_weights.digests`.
     """
     if facts.read(run_dir)["split"] is None:
-        split = {"name": data.split.name, "hash": data.digest, "root": root}
+        split = {
+            "name": data.split.name,
+            "hash": data.digest,
+            "root": root,
+            "data": digest_of_all(data.manifest),
+        }
         facts.add(run_dir, split=split, pixels=data.pixels, weights=weights)
+
+
+def digest_of_all(manifest: Manifest) -> str:
+    """12 hex characters that identify the images of a data set with their labels and groups, however they are divided.
+
+    Numbers of groups and the folders of the images do not matter.
+    """
+    rows = np.arange(len(manifest))
+    text = Split("all", rows, rows[:0], rows[:0]).digest(manifest)
+    if manifest.groups is not None:
+        names = [PurePosixPath(image).stem.lower() for image in manifest.images]
+        members: dict[int, list[str]] = {}
+        for name, group in zip(names, manifest.groups.tolist(), strict=True):
+            members.setdefault(group, []).append(name)
+        text += "\n".join(sorted("|".join(sorted(group)) for group in members.values()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

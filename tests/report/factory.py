@@ -80,7 +80,8 @@ def write(
     found = _metrics(labels, predicted, scalars or {})
     found["run"] = {"name": "n", "dataset": dataset, "method": method, "fold": fold, "seed": seed}
     found["split"] = {
-        "name": name, "hash": split_hash or f"hash{fold}", "images": {"train": 90, "val": 10, "test": len(labels)},
+        "name": name, "hash": split_hash or f"hash{fold}",
+        "images": {"train": 102 - len(labels), "val": 10, "test": len(labels)},  # As many in every fold.
         "counts": {"train": {"A": 54, "B": 26, "C": 10}, "test": {code: list(labels).count(code) for code in CLASSES}},
         "group": None if groups is None else "lesion", "imbalance": None,
         "leakage": None if groups is None else {"images": len(labels), "leaking": 3, "fraction": 3 / len(labels)},

@@ -12,7 +12,7 @@ from ltmed.report.formatting import distinguishing_keys, settings_text
 from ltmed.report.model import Cell, Table
 from ltmed.runs.reader import read_run
 from ltmed.studies.published import Published
-from tests.report.factory import config, write
+from tests.report.factory import METRIC, config, write
 from tests.run_json import write_facts
 
 
@@ -261,3 +261,96 @@ def test_a_studys_column_of_two_splits_is_divided(tmp_path):
     assert table.cells["B", table.columns[1]].runs == (second,)
     whole = Table("t", ("A",), ("toy", "none"), {("A", "toy"): Cell((first,)), ("A", "none"): Cell(missing=("m",))})
     assert separate(whole) == whole
+
+
+def of_states(tmp_path, state, method="erm", folds=range(4)):
+    """Runs of folds 0 and 1 before, and of 2 and 3 after the data set changed; `state` marks a run of the later one."""
+    runs = [write(tmp_path, method, fold) for fold in folds]
+    for run in runs:
+        run.facts["split"]["data"] = "before"
+        if run.division.fold > 1:
+            state(run)
+    return runs
+
+
+def _other_hash(run):
+    run.facts["split"]["data"] = "after"
+
+
+def _other_size(run):
+    """As earlier versions recorded it."""
+    del run.facts["split"]["data"]
+    run.metrics["split"]["images"]["train"] += 1
+
+
+@pytest.mark.parametrize("state", [_other_hash, _other_size])
+def test_folds_of_two_states_of_the_data_are_no_row(tmp_path, state):
+    runs = of_states(tmp_path, state)
+    table = from_runs(runs)
+    assert [[run.division.fold for run in cell.runs] for cell in table.cells.values()] == [[0, 1], [2, 3]]
+    (note,) = table.notes
+    assert note.startswith("toy changed between the runs (data before, ")
+    study = separate(Table("t", ("A",), ("toy",), {("A", "toy"): Cell(tuple(runs))}, notes=("mine",)))
+    assert [len(cell.runs) for cell in study.cells.values()] == [2, 2]
+    assert study.notes == ("mine", note)
+
+
+def test_a_run_that_did_not_record_its_data_set_may_be_of_the_same(tmp_path):
+    def unknown(run):
+        del run.facts["split"]["data"]
+
+    def long_tailed(run):
+        _other_size(run)
+        run.metrics["split"]["imbalance"] = {"ratio": 100}
+
+    for number, state in enumerate((unknown, long_tailed)):
+        table = from_runs(of_states(tmp_path / str(number), state))
+        assert [len(cell.runs) for cell in table.cells.values()] == [4]
+        assert not table.notes
+
+
+def test_states_that_differ_in_groups_only_have_other_names(tmp_path):
+    """The hash of a split by image does not say it."""
+    one, other = (write(tmp_path, method, split_hash="same") for method in ("erm", "proco"))
+    one.facts["split"]["data"], other.facts["split"]["data"] = "ungrouped", "grouped"
+    assert sorted(column.rpartition(", data ")[2] for column in from_runs([one, other]).columns) == [
+        "grouped", "ungrouped",
+    ]  # fmt: skip
+
+
+def test_a_setting_that_changed_nothing_makes_no_second_repetition(tmp_path):
+    """A budget of the cache that neither run exceeded."""
+    first = write(tmp_path / "a", scalars={METRIC: 0.5}, settings={"dataset.cache_budget_gb": 20})
+    other = write(tmp_path / "b", scalars={METRIC: 0.6}, settings={"dataset.cache_budget_gb": 10})
+    table = from_runs([first, other])
+    (cell,) = table.cells.values()
+    assert cell.runs == (first,)
+    (note,) = table.notes
+    assert str(other.path) in note
+    assert note.endswith("they differ in dataset.cache_budget_gb.")
+
+
+def test_compressed_images_are_another_row(tmp_path):
+    first, other = (
+        write(tmp_path / name, settings={"dataset.cache_budget_gb": gb}) for name, gb in (("a", 9), ("b", 0))
+    )
+    other.facts["pixels"]["store"] = "jpeg"
+    assert set(from_runs([first, other]).rows) == {"erm (store=unset)", "erm (store=jpeg)"}
+    assert from_runs([other]).rows == ("erm",)
+
+
+def test_runs_without_some_unreadable_images_are_another_column(tmp_path):
+    all_images = write(tmp_path, "erm", settings={"dataset.on_bad_image": "skip"})
+    fewer = write(tmp_path, "proco", settings={"dataset.on_bad_image": "skip"})
+    fewer.metrics["skipped"] = [{"image": "a.png", "reason": "truncated"}]
+    assert len(from_runs([all_images, write(tmp_path, "rs")]).columns) == 1, "nothing was skipped"
+    assert len(set(from_runs([all_images, fewer]).columns)) == 2
+
+
+def test_unfinished_runs_of_several_labels_and_of_skipped_images_have_their_column(tmp_path):
+    done, half = write(tmp_path, "erm"), write(tmp_path, "erm", seed=1, finished=False)
+    done.metrics["test"]["thresholds"] = {}
+    done.metrics["skipped"] = [{"image": "a.png", "reason": "truncated"}]
+    table = from_runs([done], [half.path])
+    assert not table.notes
+    assert [len(cell.missing) for cell in table.cells.values()] == [1]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ltmed.errors import UserError
 from ltmed.report.statistics import basis, lacking, signed_rank, summary
 from tests.report.factory import write
 
@@ -88,6 +89,13 @@ def test_undefined_figures_are_left_out(tmp_path):
     assert one
     assert (one.mean, one.count, one.std) == (0.5, 1, None)
     assert summary(runs[:1], METRIC) is None
+
+
+def test_no_run_counts_for_another(tmp_path):
+    """The later one replaced the earlier one, and the paired bootstrap averaged both."""
+    runs = [write(tmp_path / name, scalars={METRIC: value}) for name, value in (("a", 0.5), ("b", 0.6))]
+    with pytest.raises(UserError, match="same repetition"):
+        summary(runs, METRIC)
 
 
 def test_signed_rank_over_seeds_is_scipys(tmp_path):
