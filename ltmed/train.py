@@ -128,6 +128,7 @@ def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: 
         loaders.append(data.train_loader(0, world))
         images = loaders[-1].images_per_process
         stage.require_batch(images)
+        preflight.warn_of_two_corrections(stage, data)
         preflight.require_batch_statistics(stage, images * (world if cfg.trainer.get("sync_batchnorm") else 1))
     data.compute_features(loaders)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ltmed.errors import UserError, require_between
 from ltmed.losses.counts import effective_number, log_prior, margins
 from ltmed.losses.precision import full_precision
-from ltmed.losses.traits import class_weighted, of_scaled_cosines
+from ltmed.losses.traits import adds_log_prior, class_weighted, of_scaled_cosines
 
 
 @class_weighted
@@ -57,6 +57,7 @@ def ldam(
     return F.cross_entropy(shifted, labels, weight=effective_number(counts, logits.dtype, beta) if beta else None)
 
 
+@adds_log_prior
 @full_precision
 def logit_adjusted(logits: Tensor, labels: Tensor, counts: Tensor, *, tau: float = 1.0) -> Tensor:
     """Cross-entropy of z + tau log pi with pi_c = n_c / N, in training only: z itself does not contain the prior.

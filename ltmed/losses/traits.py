@@ -3,7 +3,8 @@
 `beta` of `class_balanced_ce` makes class weights, that of `alpa` is the weight of negatives. A loss with the former
 meaning is marked with `@class_weighted` where it is defined; one whose `scale` is that of the head's cosines with
 `@of_scaled_cosines`; one that takes several labels per image with `@multilabel`; one that compares the images of a
-batch with `@of_whole_batch`. No list of losses has to be maintained.
+batch with `@of_whole_batch`; one that adds the log frequency of the classes with `@adds_log_prior`. No list of losses
+has to be maintained.
 """
 
 from __future__ import annotations
@@ -54,6 +55,17 @@ def of_whole_batch(function: Function) -> Function:
 def is_of_whole_batch(loss: Callable[..., Any] | None) -> bool:
     """Whether the loss, which may be a `partial`, is marked with `of_whole_batch`; False for None."""
     return getattr(_function(loss), "of_whole_batch", False)
+
+
+def adds_log_prior(function: Function) -> Function:
+    """Marks a loss that corrects for classes as frequent in the batches as in the training part."""
+    function.__dict__["adds_log_prior"] = True
+    return function
+
+
+def is_adding_log_prior(loss: Callable[..., Any] | None) -> bool:
+    """Whether the loss, which may be a `partial`, is marked with `adds_log_prior`; False for None."""
+    return getattr(_function(loss), "adds_log_prior", False)
 
 
 def is_multilabel(loss: Callable[..., Any]) -> bool:

@@ -100,6 +100,11 @@ class AdUni(Stage):
         return {"alpha": alpha}
 
     @property
+    def adds_log_prior(self) -> bool:
+        """Whether the log prior is added to the logits."""
+        return self.logit_prior
+
+    @property
     def alpha(self) -> float:
         """Weight of a positive sample in the current epoch (Eq. 3)."""
         return alpha_at(self.current_epoch, self.alpha_schedule, self.alpha_max, self.alpha_min, self.t_decay)

@@ -54,6 +54,11 @@ class PostHocLogitAdjustment(ERM):
             require_between(f"method.stages.{context.name}.module.tau", tau, 0, 1e3)
             head.tau.fill_(tau)
 
+    @property
+    def adds_log_prior(self) -> bool:
+        """Always: Eq. 9 is for a network that was trained with the classes as frequent as they are."""
+        return True
+
     def on_validation_start(self) -> None:
         """Sets tau = 0 where tau is to be selected from unadjusted logits."""
         super().on_validation_start()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import torch
 from torch import nn
 
+from ltmed.data.datamodule import DataModule
 from ltmed.errors import UserError
 from ltmed.nn.network import Network
 from ltmed.training.stage import Stage
+
+_SAMPLED_DIFFERENTLY = 0.1
+"""Share of the images of an epoch that would have to be of another class to be as frequent as in the training part."""
 
 
 def require_images_fit(network: Network, image_size: int, backbone: str) -> None:
@@ -55,3 +62,25 @@ def require_batch_statistics(stage: Stage, images: int) -> None:
         "Use a larger batch_size (it counts all processes together), fewer devices, trainer.sync_batchnorm=true with "
         "several GPUs, or a backbone without BatchNorm.",
     )
+
+
+def warn_of_two_corrections(stage: Stage, data: DataModule) -> None:
+    """Warns of a loss that corrects for the class counts on batches in which a sampler has changed them.
+
+    Args:
+        stage: before its training, with one label per image.
+        data: which has been told the settings of the stage; the last epoch counts, where a sampler changes over epochs.
+    """
+    told = data.stage_data
+    if not stage.adds_log_prior or told is None:
+        return
+    labels, classes = data.manifest.labels[data.split.train], stage.network.num_classes
+    sampler = told.sampler(labels=labels, batch_size=told.batch_size, epochs=told.epochs, seed=told.seed)
+    drawn = labels[sampler.batches(told.epochs - 1)]
+    own, sampled = (np.bincount(part.ravel(), minlength=classes) / part.size for part in (labels, drawn))
+    if np.abs(own - sampled).sum() / 2 > _SAMPLED_DIFFERENTLY:
+        warnings.warn(
+            f"Stage '{stage.context.name}' corrects for the class counts, and so does its sampler: frequent classes "
+            "are neglected. Use sampler=instance, or another loss",
+            stacklevel=2,
+        )

@@ -16,7 +16,7 @@ from ltmed.errors import DivergedError
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.operating_points import label_thresholds
 from ltmed.evaluation.scoring import report_of
-from ltmed.losses.traits import Loss
+from ltmed.losses.traits import Loss, is_adding_log_prior
 from ltmed.nn.network import Network
 from ltmed.nn.param_groups import build_optimizer
 from ltmed.nn.pixels import RUN_KEY
@@ -92,6 +92,11 @@ class Stage(LightningModule):
     def targets(self, labels: Tensor) -> Tensor:
         """The targets of a loss: the labels; of several, those without a training image are unknown (NaN)."""
         return labels.masked_fill(self.unlearnable, torch.nan) if self._has_unlearnable else labels
+
+    @property
+    def adds_log_prior(self) -> bool:
+        """Whether it corrects for the class counts, as if classes were as frequent in batches as in the training part."""
+        return is_adding_log_prior(getattr(self, "loss", None))
 
     def require_batch(self, images: int) -> None:
         """Raises UserError unless a process can train on this number of images at a time; any by default."""

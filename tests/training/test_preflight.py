@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from ltmed.data.samplers.single import InstanceSampler, PowerSampler, ProgressiveSampler
 from ltmed.errors import UserError
+from ltmed.losses.classification import cross_entropy
+from ltmed.losses.margins import logit_adjusted
 from ltmed.methods.erm import ERM
 from ltmed.nn.encoder import timm_encoder
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
-from ltmed.training.preflight import require_batch_statistics, require_images_fit
+from ltmed.training.preflight import require_batch_statistics, require_images_fit, warn_of_two_corrections
 from tests.methods.small import Encoder, K, context
 
 
@@ -69,3 +76,29 @@ def test_batchnorm_needs_two_images() -> None:
     frozen = stage(norm=True)
     frozen.network.encoder.eval()
     require_batch_statistics(frozen, 1)
+
+
+LABELS = np.repeat(np.arange(K), (900, 80, 20))
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler", "warned"),
+    [
+        (logit_adjusted, InstanceSampler, False),
+        (logit_adjusted, partial(PowerSampler, q=1.0), False),
+        (cross_entropy, partial(PowerSampler, q=0.0), False),
+        (partial(logit_adjusted, tau=0.5), partial(PowerSampler, q=0.0), True),
+        (logit_adjusted, partial(PowerSampler, q=0.5), True),
+        (logit_adjusted, ProgressiveSampler, True),
+    ],
+)
+def test_a_prior_that_the_sampler_has_removed_is_warned_of(loss: Any, sampler: Any, warned: bool) -> None:
+    stage = ERM(Network(Encoder(), Linear, K), context(), loss=loss)
+    told = SimpleNamespace(sampler=sampler, batch_size=10, epochs=5, seed=0)
+    data: Any = SimpleNamespace(
+        stage_data=told, manifest=SimpleNamespace(labels=LABELS), split=SimpleNamespace(train=np.arange(len(LABELS)))
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_two_corrections(stage, data)
+    assert [str(w.message).endswith("Use sampler=instance, or another loss") for w in caught] == [True] * warned
