@@ -95,7 +95,7 @@ class Stage(LightningModule):
 
     @property
     def adds_log_prior(self) -> bool:
-        """Whether it corrects for the class counts, as if classes were as frequent in batches as in the training part."""
+        """Whether it corrects for the class counts, as if batches had the classes of the training part."""
         return is_adding_log_prior(getattr(self, "loss", None))
 
     def require_batch(self, images: int) -> None:
