@@ -144,7 +144,7 @@ def _own_test_part(members: Sequence[Run], request: Request) -> tuple[Labelled, 
     overlap = None
     if others:
         rows = first.rows.numpy()
-        unseen_rows, overlap = unseen(others, first.manifest, rows, request.leave_out_trained)
+        unseen_rows, overlap = unseen(others, first.manifest, rows, request.leave_out_trained, request.overrides)
         first = first.select(np.isin(rows, unseen_rows))
     parts = [first]
     for member in members[1:]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltmed.config.compose import compose, read_manifest
-from ltmed.config.overrides import choice, quoted
+from ltmed.config.overrides import choice, quoted, setting
 from ltmed.errors import UserError
 from ltmed.inference.class_map import DROP, ClassMap, match, read_map
 from ltmed.inference.ensemble import View
@@ -50,7 +50,7 @@ def predict_other(
         the predictions; the mapping of the classes {dropped, classes}; the overlap with the runs' images.
 
     Raises:
-        UserError: classes that do not match, images that a run was trained on, or no image remains.
+        UserError: classes that do not match, images that a run was trained on, or no image remains; or see `unseen`.
     """
     first, settings = runs[0], list(overrides)
     if choice(settings, "cache_dir") is None:
@@ -77,7 +77,8 @@ def predict_other(
         rows = np.flatnonzero(labels != DROP)
     if not len(rows):
         raise UserError(f"The map leaves no image of {manifest.name}", "Give a class of the run some of its classes.")
-    rows, overlap = unseen(runs, manifest, rows, leave_out_trained)
+    where = [override for override in settings if setting(override).lstrip("+").startswith("dataset.")]
+    rows, overlap = unseen(runs, manifest, rows, leave_out_trained, where)
     labelled = joined([other_images(run, manifest, rows, labels[rows], cfg, device, views) for run in runs])
     dropped_classes = present[mapped.targets == DROP]
     dropped = {manifest.classes[k]: int(manifest.counts[k]) for k in dropped_classes.tolist()}
@@ -113,7 +114,7 @@ def merged(labels: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray:
 
 
 def unseen(
-    runs: Sequence[Run], manifest: Manifest, rows: np.ndarray, leave_out: bool
+    runs: Sequence[Run], manifest: Manifest, rows: np.ndarray, leave_out: bool, overrides: Sequence[str] = ()
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The images that no run was trained or chosen on, and a summary of the others.
 
@@ -122,17 +123,19 @@ def unseen(
         manifest: of the images.
         rows: int64 `[n]` of the images in question.
         leave_out: whether images that a run was trained or chosen on are left out; otherwise they are refused.
+        overrides: where the images are, see `ltmed.inference.overlap.trained_on`.
 
     Returns:
         the remaining rows, and {checked, reason, equal, alike, left_out}.
 
     Raises:
-        UserError: a run was trained or chosen on images that are not to be left out, or on all of them.
+        UserError: a run was trained or chosen on images that are not to be left out, or on all of them; or the images
+            are of its own data set, and what it was trained on is missing.
     """
     by_split = {(run.metrics["run"]["dataset"], run.metrics["split"]["hash"]): run for run in runs}
     seen = Overlap(np.zeros(len(rows), bool), np.zeros(len(rows), bool))
     for run in by_split.values():
-        copies = trained_on(run, manifest, rows)
+        copies = trained_on(run, manifest, rows, overrides)
         number = int(copies.any.sum())
         if number and not leave_out:
             first = ", ".join(manifest.images[row] for row in rows[copies.any][:3].tolist())

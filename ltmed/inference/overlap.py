@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,9 +12,13 @@ from ltmed.data.audit.contents import Contents, read_contents
 from ltmed.data.audit.copies import find_duplicates
 from ltmed.data.manifest import Manifest
 from ltmed.errors import UserError
-from ltmed.runs.dataset import open_dataset
+from ltmed.inference.parts import own_config
+from ltmed.runs.dataset import digest_of_all, open_dataset
 from ltmed.runs.reader import Run
 from ltmed.utils.progress import bar
+
+if TYPE_CHECKING:
+    from ltmed.data.datamodule import DataModule
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Overlap:
     alike: np.ndarray
     """bool `[n]`: no equal file, but an image that looks the same (`ltmed.data.audit.copies`)."""
     unknown: str = ""
-    """The reason if the run's own images could not be read; both arrays are then False throughout."""
+    """The reason if the run's own images could not all be read; copies of those that could not are then not found."""
 
     @property
     def any(self) -> np.ndarray:
@@ -32,31 +38,67 @@ class Overlap:
         return self.equal | self.alike
 
 
-def trained_on(run: Run, manifest: Manifest, rows: np.ndarray) -> Overlap:
+def trained_on(run: Run, manifest: Manifest, rows: np.ndarray, overrides: Sequence[str] = ()) -> Overlap:
     """Compares images with those that a run was trained on or chose its checkpoint with.
 
     Args:
         run: a finished run; its images must still be in their folder.
-        manifest: of the other data set.
-        rows: int64 `[n]` of the images in question.
+        manifest: of the images in question.
+        rows: int64 `[n]` of them.
+        overrides: where the data of the manifest are, see `ltmed.inference.parts.own_config`; so are the run's, if
+            it was trained on the same data set.
+
+    Raises:
+        UserError: the data set is the run's own, and its training images cannot be compared.
     """
-    none = np.zeros(len(rows), bool)
+    none, own = np.zeros(len(rows), bool), _is_own(run, manifest)
     try:
-        data = open_dataset(run.config, run.path)
+        data = _opened(run, [tuple(overrides), ()] if own else [()])
     except UserError as error:
-        return Overlap(none, none, str(error).splitlines()[0])
+        return _unknown(run, own, Overlap(none, none, str(error).splitlines()[0]))
     seen = np.sort(np.concatenate([data.split.train, data.split.val]))
     other_contents = _contents(manifest, rows, "comparing")
     own_contents = _contents(data.manifest, seen, "comparing with what the run was trained on:")
-    if len(own_contents.bad) == len(seen):
-        return Overlap(none, none, f"no image under {data.manifest.root} can be read")
     copies = find_duplicates(
         [*other_contents.digests, *own_contents.digests],
         np.concatenate([other_contents.thumbnails, own_contents.thumbnails]),
     )
     indices = np.arange(len(rows))
-    equal, alike = copies.partners(indices, np.arange(len(rows), len(rows) + len(seen)))
-    return Overlap(equal, alike)
+    overlap = Overlap(*copies.partners(indices, np.arange(len(rows), len(rows) + len(seen))))
+    # Images that were unreadable in training too are missing from the recorded number.
+    number = sum(run.metrics["split"]["images"][part] for part in ("train", "val"))
+    missing = number - (len(seen) - len(own_contents.bad))
+    if missing > 0:
+        reason = f"{missing:,} of the {number:,} images that it knows cannot be read under {data.manifest.root}"
+        return _unknown(run, own, replace(overlap, unknown=reason))
+    return overlap
+
+
+def _is_own(run: Run, manifest: Manifest) -> bool:
+    """Whether the manifest is the data set that the run was trained on, wherever it is now."""
+    recorded = run.facts["split"].get("data")
+    return run.metrics["run"]["dataset"] == manifest.name if recorded is None else recorded == digest_of_all(manifest)
+
+
+def _opened(run: Run, places: Sequence[Sequence[str]]) -> DataModule:
+    """The run's data set at the first place, given as overrides, that has it."""
+    errors: list[UserError] = []
+    for place in dict.fromkeys(places):
+        try:
+            return open_dataset(own_config(run, place), run.path)
+        except UserError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _unknown(run: Run, own: bool, overlap: Overlap) -> Overlap:
+    if own:
+        raise UserError(
+            f"It cannot be checked whether {run.path} was trained on these images of its own data set: "
+            f"{overlap.unknown}",
+            "Give dataset.root=DIR with all images that the run was trained on.",
+        )
+    return overlap
 
 
 def _contents(manifest: Manifest, rows: np.ndarray, title: str) -> Contents:

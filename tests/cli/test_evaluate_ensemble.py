@@ -112,6 +112,14 @@ def test_images_that_any_member_was_trained_on_are_refused(capsys, run, folder):
     (config,) = (folder / "folds").rglob("config.yaml")
     error = refused(capsys, "evaluate", str(run), str(config.parent), "--no-figures")
     assert f"{config.parent} was trained or chosen on" in error
+    moved = shutil.move(folder / "ham", folder / "moved")
+    try:
+        root = f"dataset.root={moved}"
+        for where in ([root], [root, "dataset=isic2018"]):
+            error = refused(capsys, "evaluate", str(run), str(config.parent), *where, "--no-figures")
+            assert "was trained or chosen on" in error
+    finally:
+        shutil.move(moved, folder / "ham")
     mine, theirs = (set(pd.read_parquet(path / "predictions.parquet")["image"]) for path in (run, config.parent))
     said(capsys, "evaluate", str(run), str(config.parent), "--no-figures", "--leave-out-trained")
     table = pd.read_parquet(run / "evaluations/own-ensemble2/predictions.parquet")
