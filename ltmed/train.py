@@ -16,7 +16,7 @@ from ltmed.config.targets import trusted
 from ltmed.errors import UserError
 from ltmed.logging.console import print_summary
 from ltmed.runs import facts, initial_weights, predictions, record
-from ltmed.runs.dataset import begin_data, open_dataset
+from ltmed.runs.dataset import begin_data, open_dataset, open_images
 from ltmed.runs.directory import require_same
 from ltmed.runs.job import Job, job_of
 from ltmed.runs.lock import claimed
@@ -98,9 +98,9 @@ def _prepare(job: Job) -> tuple[DataModule, Network, dict[str, Any] | None, str,
     weights = initial_weights.digests(cfg.backbone, network.encoder)
     initial_weights.require_same(run_dir, cfg.backbone, weights)
     header.announce_details(cfg, data, accelerator, devices)
+    open_images(data, run_dir)  # Decode once, before there are ranks.
     if is_first_process() and (other := facts.equal_run(job, data.digest, weights)):
         print(f"note: {run_dir} computes the same as {other}, which is finished", file=sys.stderr, flush=True)
-    data.open()  # Decode once, before there are ranks.
     attach_features(cfg, network, data, accelerator)
     if data.features is not None and devices * settings.num_nodes > 1:
         raise UserError(

@@ -162,7 +162,7 @@ class _Recommend:
             train(job)
         run = read_run(job.run_dir)
         assert run is not None
-        require_split(job.run_dir, run.metrics["split"]["hash"], split, self.root)  # The data may change meanwhile.
+        require_split(job.run_dir, recorded_split(job.run_dir), split, self.root)  # The data may change meanwhile.
         epoch_seconds = [seconds for stage in run.facts["stages"].values() for seconds in stage["epochs"]]
         # Only the first steps are slow: a timing leaves the first epoch out.
         counted = epoch_seconds[1:] if trial.timing else epoch_seconds
@@ -210,7 +210,7 @@ class _Recommend:
         self.images = len(data.split.train)
         self.plan = self.plan.fitting(self.images)
         repetitions: list[list[str]] = [[]]
-        splits = [data.digest]
+        splits = [data.listed_digest]
         for number in range(1, self.plan.repetitions):
             overrides = [f"seed={number}"]
             if "val_seed" in first.cfg.split:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +25,7 @@ from ltmed.data.splits.coverage import require_training_images, warn_of_unseen_c
 from ltmed.data.splits.protocols import Split
 from ltmed.errors import UserError, require_between
 from ltmed.evaluation.tiers import tiers
+from ltmed.utils.recorded_warnings import recorded_warnings
 
 
 @dataclass(frozen=True)
@@ -122,13 +121,15 @@ class DataModule(LightningDataModule):
         if root is None:
             raise UserError(f"dataset.root is not set for '{self.name}'", self.how_to_get())
         self.intensity = Intensity.of(intensity)
-        with _recorded_warnings() as recorded:
+        with recorded_warnings() as recorded:
             self.manifest = self.read(Path(root).expanduser())
             self.split = split(self.manifest, fold)
+            """The images in use: `open` leaves out those that cannot be decoded."""
             warn_of_unseen_classes(self.split, self.manifest)
         self.warnings = tuple(dict.fromkeys(recorded))
         """Warnings of reading and splitting, repeated in metrics.json and reports."""
-        self.digest = self.split.digest(self.manifest)
+        self.listed_digest = self.digest
+        """Of the split as the label files give it, with the images that cannot be decoded."""
         self.evaluation = evaluation
         self.image_size, self.cache_size = image_size, round(image_size * cache_scale)
         self.cache_dir = Path(cache_dir).expanduser()
@@ -137,10 +138,8 @@ class DataModule(LightningDataModule):
         require_between("dataset.workers", workers, 0, 1024)
         self.workers = workers
         require_training_images(self.split, self.manifest)
-        self.counts = count_labels(self.manifest.labels[self.split.train], len(self.manifest.classes))
-        """int64 `[K]`: training images of each class, or positives of each label."""
-        head_classes, tail_classes = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
-        self.tiers = tiers(self.counts, self.manifest.classes, head=head_classes, tail=tail_classes)
+        self._head, self._tail = (codes and spelled(codes, self.manifest.classes) for codes in (head, tail))
+        _ = self.tiers  # Refuses wrong lists before any image is decoded.
         self.cache: ImageCache | None = None
         self.stage_data: StageData | None = None
         self.features: FeatureCache | None = None
@@ -152,6 +151,22 @@ class DataModule(LightningDataModule):
         """Whether labels are `[N, K]`: an image may have several, or none."""
         return self.manifest.multilabel
 
+    # From the split in use, each time: `open` changes it.
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 `[K]`: training images of each class, or positives of each label."""
+        return count_labels(self.manifest.labels[self.split.train], len(self.manifest.classes))
+
+    @property
+    def tiers(self) -> dict[str, list[int]]:
+        """Class indices of head, medium and tail, see `ltmed.evaluation.tiers`."""
+        return tiers(self.counts, self.manifest.classes, head=self._head, tail=self._tail)
+
+    @property
+    def digest(self) -> str:
+        """12 hex characters that identify the split in use."""
+        return self.split.digest(self.manifest)
+
     @abstractmethod
     def read(self, root: Path) -> Manifest:
         """Reads the label files under `root`; raises UserError that names missing files."""
@@ -162,7 +177,11 @@ class DataModule(LightningDataModule):
         return f"Expected layout:\n{cls.layout}\nSource: {cls.source} ({cls.licence})\nTo get it: {cls.fetch}"
 
     def open(self) -> None:
-        """Decodes all images into the cache, or opens an existing one; excludes unreadable images from the split."""
+        """Decodes all images into the cache, or opens an existing one; excludes unreadable images from the split.
+
+        Raises:
+            UserError: images cannot be read and are not to be skipped; a class has no other training image.
+        """
         self.cache = open_cache(
             self.manifest,
             self.cache_size,
@@ -175,11 +194,11 @@ class DataModule(LightningDataModule):
             threads=self.threads,
         )
         if self.cache.bad:
-            with _recorded_warnings() as recorded:
+            with recorded_warnings() as recorded:
                 self.split = self.split.without([row for row, _ in self.cache.bad])
                 warn_of_unseen_classes(self.split, self.manifest)
             self.warnings = tuple(dict.fromkeys([*self.warnings, *recorded]))
-        require_training_images(self.split, self.manifest)
+            require_training_images(self.split, self.manifest, unreadable=len(self.cache.bad))
 
     @property
     def pixels(self) -> dict[str, Any]:
@@ -275,19 +294,3 @@ class DataModule(LightningDataModule):
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-
-@contextmanager
-def _recorded_warnings() -> Iterator[list[str]]:
-    """Records the text of every UserWarning of the body in the yielded list, and issues them again afterwards."""
-    recorded: list[str] = []
-    caught: list[warnings.WarningMessage] = []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield recorded
-    finally:
-        for warning in caught:
-            if issubclass(warning.category, UserWarning):
-                recorded.append(str(warning.message))
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from ltmed.data.batch import normalise
 from ltmed.data.datamodule import DataModule
 from ltmed.data.loading.loader import EvalLoader
-from ltmed.runs.dataset import open_dataset
+from ltmed.runs import dataset
 from ltmed.runs.reader import Run
 from ltmed.utils.progress import bar
 
@@ -40,8 +40,8 @@ def open_images(run: Run) -> DataModule:
     Raises:
         UserError: the images are missing, or have changed.
     """
-    data = open_dataset(run.config.copy(), run.path)
-    data.open()
+    data = dataset.open_dataset(run.config.copy(), run.path)
+    dataset.open_images(data, run.path)
     return data
 
 

@@ -26,7 +26,7 @@ from ltmed.inference.predictor import device_named
 from ltmed.inference.restore import load_network
 from ltmed.nn.frozen import Frozen
 from ltmed.runs import predictions, record
-from ltmed.runs.dataset import open_dataset
+from ltmed.runs.dataset import open_dataset, open_images
 from ltmed.runs.reader import Run
 from ltmed.training.frozen import attach_features, view_descriptions
 from ltmed.utils.allocator import keep_freed_memory
@@ -130,7 +130,7 @@ def own_part(
     """
     cfg = own_config(run, overrides)
     data = open_dataset(cfg, run.path)
-    data.open()
+    open_images(data, run.path)
     assert data.cache is not None
     network, torch_device = load_network(run), device_named(device)
     rows = data.split.parts[part]

@@ -30,13 +30,39 @@ def open_dataset(cfg: DictConfig, run_dir: Path) -> DataModule:
         cfg.dataset, image_size=cfg.image_size, fold=cfg.fold, split=build(cfg.split),
         evaluation=build(cfg.evaluation), cache_dir=cfg.cache_dir, interpolation=cfg.pixels.interpolation,
     )  # fmt: skip
-    begun = facts.read(run_dir)["split"] if (run_dir / facts.RUN).exists() else None
-    if begun is not None and begun["hash"] != data.digest:
+    begun = _begun(run_dir)
+    listed = begun.get("listed", begun["hash"]) if begun else data.listed_digest
+    if listed != data.listed_digest:
         raise UserError(
-            f"{run_dir} was begun with the split {begun['hash']}, but {cfg.dataset.root} now gives {data.digest}",
+            f"{run_dir} was begun with the split {listed}, but {cfg.dataset.root} now gives {data.listed_digest}",
             "The images, labels or groups under dataset.root changed. Restore them, or choose another run_dir.",
         )
     return data
+
+
+def open_images(data: DataModule, run_dir: Path) -> None:
+    """Decodes the images and checks that those that can be read are the ones that this run began with.
+
+    Args:
+        data: from `open_dataset`.
+        run_dir: folder of the run.
+
+    Raises:
+        UserError: as `DataModule.open`; more or fewer images can be read than when the run began.
+    """
+    data.open()
+    begun = _begun(run_dir)
+    if begun and "listed" in begun and begun["hash"] != data.digest:
+        raise UserError(
+            f"{run_dir} was begun with the split {begun['hash']}, but the images that can be read under "
+            f"{data.manifest.root} now give {data.digest}",
+            "Other images are unreadable (dataset.on_bad_image=skip). Restore the files, or choose another run_dir.",
+        )
+
+
+def _begun(run_dir: Path) -> dict[str, Any] | None:
+    """What the run recorded of its split; None if it has not begun, or stopped before its images were decoded."""
+    return facts.read(run_dir)["split"] if (run_dir / facts.RUN).exists() else None
 
 
 def begin_data(run_dir: Path, data: DataModule, root: str | None, weights: Mapping[str, Any] | None) -> None:
@@ -52,6 +78,7 @@ def begin_data(run_dir: Path, data: DataModule, root: str | None, weights: Mappi
         split = {
             "name": data.split.name,
             "hash": data.digest,
+            "listed": data.listed_digest,
             "root": root,
             "data": digest_of_all(data.manifest),
         }

@@ -7,8 +7,10 @@
     fingerprint   equal for runs that compute the same from the same images (`ltmed.runs.directory.fingerprint`)
     folder        the run's folder below `runs`; null where the user chose it with run_dir
     split_seeds   {setting: seed}: seeds that the images were split with
-    split         name, hash, root, data: once the labels were read; null before. `data` is a hash of all images with
-                  labels and groups, the same for every split; earlier runs lack it
+    split         name, hash, listed, root, data: once the images were decoded; null before. `hash` is that of the
+                  images in use, `listed` that of the split with unreadable images; `data` is a hash of all images with
+                  labels and groups, the same for every split. Earlier runs lack `data`, and `listed`,
+                  which their `hash` is
     pixels        store ("raw" or "jpeg"), side, fit, mean, std: once the images were decoded; null before
     weights       encoder, file: digests of the initial weights (`ltmed.runs.initial_weights`); null for random
                   weights that are trained; earlier runs lack it

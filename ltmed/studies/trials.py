@@ -20,13 +20,14 @@ class OtherDataError(UserError):
 
 
 def recorded_split(folder: Path) -> str | None:
-    """Hash of the split that the run in a folder, finished or not, was begun with; None if there is none.
+    """Hash of the split that the run in a folder, finished or not, was begun with, by its label files; None if there
+    is none.
 
     Raises:
         DamagedRunError: its record cannot be read.
     """
     split = facts.read(folder)["split"] if (folder / facts.RUN).exists() else None
-    return None if split is None else split["hash"]
+    return None if split is None else split.get("listed", split["hash"])
 
 
 def require_split(folder: Path, recorded: str | None, split: str, root: str | None) -> None:

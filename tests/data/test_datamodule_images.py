@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ from ltmed.data.cache.intensity import Intensity
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.splits.protocols import Split
+from ltmed.errors import UserError
 from ltmed.inference.preprocessing import _preprocessing
+from ltmed.training.targets import counts_of
 from tests.data.images import encoded, folder_of, picture
 from tests.test_presets import composed
 
@@ -58,6 +61,64 @@ def test_a_class_that_loses_its_validation_image_to_a_damaged_file_is_too(tmp_pa
     with pytest.warns(UserWarning, match="no validation image"):
         data.open()
     assert any("1 of 2 classes have no validation image (b)" in text for text in data.warnings)
+
+
+def damaged(folder: Path, labels: str, rows: list[int], **settings) -> DataModule:
+    """One image per letter of `labels`, all of the training part but the last two; `rows` are damaged."""
+    manifest_rows = np.arange(len(labels))
+    (folder / "data").mkdir()
+    for n in manifest_rows.tolist():
+        (folder / f"data/{n:02d}.png").write_bytes(b"damaged" if n in rows else encoded(picture(n, 8, 8), "PNG"))
+
+    class Lettered(DataModule):
+        name = "lettered"
+
+        def read(self, root: Path) -> Manifest:
+            codes = tuple(sorted(set(labels)))
+            return Manifest(
+                name=self.name, root=root, images=tuple(f"{n:02d}.png" for n in manifest_rows),
+                labels=np.array([codes.index(label) for label in labels]), classes=codes, class_names=codes,
+            )  # fmt: skip
+
+    def split(manifest: Manifest, fold: int) -> Split:
+        return Split("toy", manifest_rows[:-2], manifest_rows[-2:-1], manifest_rows[-1:])
+
+    return Lettered(
+        root=str(folder / "data"), image_size=8, cache_scale=1.0, split=split, evaluation=EvaluationView(8),
+        cache_dir=str(folder / "cache"), on_bad_image="skip", **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_counts_tiers_and_digest_are_of_the_images_that_can_be_read(tmp_path):
+    # Training images a4 b3 c2; two of b are damaged: a4 b1 c2.
+    data = damaged(tmp_path, "aaaabbbccac", [4, 5])
+    before = data.digest
+    assert (data.counts.tolist(), data.listed_digest) == ([4, 3, 2], before)
+    assert data.tiers == {"head": [0], "medium": [1], "tail": [2]}
+    data.open()
+    assert data.counts.tolist() == counts_of(data).tolist() == [4, 1, 2]
+    assert data.tiers == {"head": [0], "medium": [2], "tail": [1]}
+    lines = [f"train {n:02d} {label}" for n, label in enumerate("aaaabbbcc") if n not in (4, 5)]
+    text = "".join(f"{line}\n" for line in sorted([*lines, "val 09 a", "test 10 c"]))
+    assert data.digest == hashlib.sha256(text.encode()).hexdigest()[:12] != before
+    assert data.listed_digest == before
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_listed_tiers_stay(tmp_path):
+    data = damaged(tmp_path, "aaaabbbccac", [4, 5], head=["b"], tail=["a"])
+    data.open()
+    assert data.tiers == {"head": [1], "medium": [2], "tail": [0]}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_class_whose_training_images_are_all_damaged_is_refused(tmp_path):
+    data = damaged(tmp_path, "aaaabbbccbc", [4, 5, 6])
+    expected = r"^split=toy of lettered without the 3 unreadable images has no training image of class b \(4 in all\)"
+    with pytest.raises(UserError, match=expected) as error:
+        data.open()
+    assert error.value.hint == "Restore these images (dataset.on_bad_image=error lists them)."
 
 
 @pytest.mark.parametrize(("option", "white"), [("auto", 255), ([0, 8000], 128)])

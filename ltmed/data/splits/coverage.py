@@ -35,8 +35,13 @@ def warn_of_unseen_classes(split: Split, manifest: Manifest) -> None:
         )
 
 
-def require_training_images(split: Split, manifest: Manifest) -> None:
+def require_training_images(split: Split, manifest: Manifest, unreadable: int = 0) -> None:
     """Checks that every class has training images; with several labels per image, at least one label.
+
+    Args:
+        split: of the images in use.
+        manifest: the images.
+        unreadable: how many were left out of the split because they cannot be decoded.
 
     Raises:
         UserError: naming the classes that have no training image.
@@ -44,9 +49,12 @@ def require_training_images(split: Split, manifest: Manifest) -> None:
     missing = np.flatnonzero(split.counts(manifest)["train"] == 0)
     if len(missing) and not (manifest.multilabel and len(missing) < len(manifest.classes)):
         names = ", ".join(f"{manifest.classes[index]} ({manifest.counts[index]} in all)" for index in missing)
+        without = f" without the {unreadable:,} unreadable images" if unreadable else ""
         raise UserError(
-            f"split={split.name} of {manifest.name} has no training image of class {names}",
-            "Check the data set folder, or hold out fewer images (split.test, split.val).",
+            f"split={split.name} of {manifest.name}{without} has no training image of class {names}",
+            "Restore these images (dataset.on_bad_image=error lists them)."
+            if unreadable
+            else "Check the data set folder, or hold out fewer images (split.test, split.val).",
         )
 
 
