@@ -76,7 +76,7 @@ class Roles:
 
 
 def parse_columns(columns: Mapping[str, Any] | None) -> dict[str, list[str]]:
-    """`dataset.columns` as role -> names of columns, without the roles that are null.
+    """`dataset.columns` as role -> names of columns, without the roles that are null; an empty list is no column.
 
     Raises:
         UserError: a role that does not exist; several columns for a role that has one.
@@ -88,7 +88,7 @@ def parse_columns(columns: Mapping[str, Any] | None) -> dict[str, list[str]]:
         names = [value] if isinstance(value, (str, int, float)) else list(value or ())
         if len(names) > 1 and role not in LISTS:
             raise UserError(f"dataset.columns.{role} names {len(names)} columns", "It takes one.")
-        if names:
+        if value is not None:
             selected[role] = [str(name) for name in names]
     return selected
 

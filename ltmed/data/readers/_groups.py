@@ -229,16 +229,23 @@ def warn_of_names(name: str, images: Sequence[str]) -> str:
 
 
 def refuse_divided_groups(
-    groups: np.ndarray, unit: str, parts: Sequence[str], names: Sequence[str], where: Callable[[int], str]
+    groups: np.ndarray,
+    unit: str,
+    parts: Sequence[str],
+    names: Sequence[str],
+    where: Callable[[int], str],
+    *,
+    what: str = "part",
 ) -> None:
-    """Raises UserError if images of one group are in two parts, naming the first two.
+    """Raises UserError if images of one group are in two parts (folds), naming the first two.
 
     Args:
         groups: int64 `[N]`.
         unit: what a group is.
-        parts: of every image; "" for none.
+        parts: part or fold of every image; "" for none.
         names: name of each image.
         where: returns `file, line n` of an image.
+        what: "part" or "fold".
     """
     first_rows: dict[int, int] = {}
     divided: set[int] = set()
@@ -250,7 +257,8 @@ def refuse_divided_groups(
     if first is not None:
         before, row = first
         raise UserError(
-            f"{where(row)}: '{names[row][:80]}' is in part {parts[row]}, and '{names[before][:80]}' of the same {unit} "
-            f"is in part {parts[before]} ({where(before)}); {len(divided):,} {unit}s are in several parts",
-            "Correct it, or say dataset.allow_group_leakage=true; results then report how much leaks.",
+            f"{where(row)}: '{names[row][:80]}' is in {what} {parts[row]}, and '{names[before][:80]}' of the same "
+            f"{unit} is in {what} {parts[before]} ({where(before)}); {len(divided):,} {unit}s are in several {what}s",
+            f"Correct it, leave the column of {what}s out with dataset.columns.{what}=[], or say "
+            "dataset.allow_group_leakage=true; results then report how much leaks.",
         )

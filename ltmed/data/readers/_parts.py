@@ -82,6 +82,20 @@ def fold_numbers(cells: Sequence[str], where: Callable[[int], str], path: object
     return [number_of[cell] for cell in cells]
 
 
+def folds_of_training(folds: Sequence[int], parts: Sequence[str]) -> list[str]:
+    """Where each of N training images is held out: its fold as text, "none" if it is in no fold; "" for other images.
+
+    Args:
+        folds: from `fold_numbers`.
+        parts: train, val, test or "" of each image; empty if there are no parts, so that the folds alone decide.
+    """
+    if not parts:
+        return [str(fold) if fold >= 0 else "" for fold in folds]
+    return [
+        ("none" if fold < 0 else str(fold)) if part == "train" else "" for fold, part in zip(folds, parts, strict=True)
+    ]
+
+
 def normalised_id(cell: str) -> str:
     """An id in the form for comparisons, or "" if the cell stands for an unknown one."""
     cell = cell.strip()

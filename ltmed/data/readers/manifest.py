@@ -26,7 +26,7 @@ from ltmed.data.readers._groups import (
 from ltmed.data.readers._labels import read_labels
 from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
-from ltmed.data.readers._parts import fold_numbers
+from ltmed.data.readers._parts import fold_numbers, folds_of_training
 from ltmed.data.readers._rows import Rows, read_rows, table_files
 from ltmed.data.readers._sets import Rules, multilabel_reader
 from ltmed.data.readers._text import many, shortened
@@ -44,7 +44,8 @@ class ManifestFile(DataModule):
             are positions in it.
         columns: role (`image`, `label`, `group`, `part`, `fold`, `source`, `attribute`) -> name of the column, where
             `ltmed.data.readers._columns.ALIASES` do not have it or have another one; `image`, `group` and `attribute`
-            may be lists. Age, sex, localization, skin type, race and device are found without being named.
+            may be lists, and an empty list uses no column. Age, sex, localization, skin type, race and device are
+            found without being named.
         label_columns: the columns of a one-hot table, one per class, in the order of the classes; with `multilabel` of
             1 (`yes`, `1.0`), 0, -1 (uncertain) or nothing.
         multilabel: images may have any number of the labels in `label_columns`.
@@ -53,7 +54,7 @@ class ManifestFile(DataModule):
         blank: an empty cell of `label_columns` is unknown (`ignore`) or absent (`zeros`).
         no_finding: `No Finding` or `normal` is a `label` like others, or stands for the `absence` of all of them.
         unlabelled: `keep` images without any label, `drop` them, or stop with an `error`.
-        allow_group_leakage: accept a table that puts one group into two parts; results report the leakage.
+        allow_group_leakage: accept a table that puts one group into two parts or folds; results report the leakage.
         group_pattern: a regular expression that finds the patient in an image's path, in addition to columns of ids.
         include: patterns (`images/*`) of the paths of the files that may be meant; None takes all.
         settings: those of every data set, see `DataModule`. `on_bad_image=skip` leaves listed images out that are not
@@ -103,7 +104,7 @@ class ManifestFile(DataModule):
 
         Raises:
             UserError: no table, a needed column, an image that is missing or has two labels, a label that is no class,
-                a part or fold that is none, a group in two parts; the message names the file and the line.
+                a part or fold that is none, a group in two parts or folds; the message names the file and the line.
         """
         require_folder(root, self.how_to_get())
         files = table_files(root, self.file, self.how_to_get())
@@ -121,10 +122,12 @@ class ManifestFile(DataModule):
         listed = merge(rows, paths, labels, names)
         self._warn_of_merged(listed, rows)
         groups = self._groups(listed)
-        if groups is not None and listed.parts and not self.allow_group_leakage:
-            images = listed.images
-            refuse_divided_groups(groups.numbers, groups.unit, listed.parts, images, lambda row: listed.where(row))
         folds = fold_numbers(listed.folds, listed.where, tables) if listed.folds else None
+        if groups is not None and not self.allow_group_leakage:
+            divisions = {"part": listed.parts, "fold": folds_of_training(folds, listed.parts) if folds else []}
+            for what, cells in divisions.items():
+                if cells:
+                    refuse_divided_groups(groups.numbers, groups.unit, cells, listed.images, listed.where, what=what)
         notes = [f"columns of {path.name}: {columns.described()}" for path, columns in roles.items()]
         return Manifest(
             name=self.name,

@@ -165,27 +165,22 @@ def official(
 ) -> Split:
     """The parts, or the cross-validation folds, of the data set itself.
 
+    Where it has both, the folds divide its training images alone: a test image is never trained on.
+
     Args:
         manifest: the images.
-        fold: which of the data set's own folds is the test part; 0 where it has one test part.
+        fold: which of the data set's own folds is the test part, or the validation part beside a test part of its own;
+            0 where it has no folds.
         name: name of the split in messages and results.
         val: None uses the data set's own validation part, or a tenth of the training images (by group where groups
             are known) if it has none. A fraction of the training images always replaces it.
         seed: of the validation part.
 
     Raises:
-        UserError: the data set has no parts of its own, or no such fold; a part has no images.
+        UserError: the data set has no parts of its own, or no such fold; parts and folds that contradict each other; a
+            part has no images.
     """
-    if manifest.folds is not None:
-        number = int(manifest.folds.max()) + 1
-        parts = np.where(manifest.folds == fold, "test", np.where(manifest.folds >= 0, "train", ""))
-    elif manifest.parts is not None:
-        number, parts = 1, manifest.parts
-    else:
-        raise UserError(
-            f"{manifest.name} in {manifest.root} has no parts of its own, which split=official needs",
-            "Use split=grouped or split=random.",
-        )
+    parts, number = _own_parts(manifest, fold)
     _check_fold(name, fold, number)
     train, validation = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "val")
     if val is not None or not len(validation):
@@ -193,6 +188,29 @@ def official(
         share = 0.1 if val is None else val
         train, validation = _choose(manifest, groups, train, np.flatnonzero(parts != ""), share, seed, fold)
     return _checked(Split(name, train, validation, np.flatnonzero(parts == "test")), manifest)
+
+
+def _own_parts(manifest: Manifest, fold: int) -> tuple[np.ndarray, int]:
+    """The part of every image where `fold` is held out, str `[N]`, and the number of folds."""
+    parts, folds = manifest.parts, manifest.folds
+    if parts is None and folds is None:
+        raise UserError(
+            f"{manifest.name} in {manifest.root} has no parts of its own, which split=official needs",
+            "Use split=grouped or split=random.",
+        )
+    if folds is None:
+        return np.asarray(parts), 1
+    parts = np.where(folds >= 0, "train", "") if parts is None else parts
+    training, tested = parts == "train", bool(np.any(parts == "test"))
+    number = int(folds[training].max(initial=-1)) + 1
+    without = sorted({*range(max(number, 1))} - {*folds[training].tolist()})
+    if without or (tested and np.any(parts == "val")):
+        problem = f"fold {without[0]} has no image of the part train" if without else "both say which images validate"
+        raise UserError(
+            f"the parts and the folds of {manifest.name} in {manifest.root} are two divisions of the images: {problem}",
+            "Choose one: dataset.columns.fold=[] leaves the folds out, dataset.columns.part=[] the parts.",
+        )
+    return np.where(training & (folds == fold), "val" if tested else "test", parts), number
 
 
 @lru_cache(maxsize=2)

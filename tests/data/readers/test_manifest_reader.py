@@ -90,7 +90,14 @@ def test_aliases_separators_line_ends_mark_and_every_column(root, separator, end
     assert manifest.parts.tolist() == ["train"] * 10 + ["val"] * 10 + ["test"] * 10
     assert manifest.folds.tolist() == [0] * 10 + [1] * 10 + [2] * 10
     assert manifest.sources.tolist() == ["A", "B"] * 15
-    assert official(manifest, 2, val=0.5).test.tolist() == list(range(20, 30))
+    with pytest.raises(UserError, match="are two divisions of the images: both say which"):
+        official(manifest, 2)
+    by_fold = read(root, "dataset.columns.part=[]")
+    assert by_fold.parts is None
+    assert official(by_fold, 2, val=0.5).test.tolist() == list(range(20, 30))
+    by_part = read(root, "dataset.columns.fold=[]")
+    assert by_part.folds is None
+    assert official(by_part, 0).val.tolist() == list(range(10, 20))
 
 
 def test_images_without_a_group_are_groups_of_their_own(root):
@@ -148,6 +155,23 @@ def test_a_group_in_two_parts_is_an_error_unless_allowed(root):
         read(root)
     manifest = read(root, "dataset.allow_group_leakage=true")
     assert official(replace(manifest, groups=None), 0).leakage(manifest)["leaking"] == 4
+
+
+def test_a_group_in_two_folds_of_the_training_images_is_an_error_as_well(root):
+    text = rows("image,label,group,fold", lambda n, name, label: f"{name},{label},G{n // 2},{n % 5}")
+    write(root, text)
+    with pytest.raises(UserError, match=r"p01.jpg' is in fold 1, and .*p00.jpg' of the same group is in fold 0 .*; 15"):
+        read(root)
+    leaking = read(root, "dataset.allow_group_leakage=true")
+    assert official(leaking, 0).leakage(leaking)["leaking"] > 0
+    assert read(root, "dataset.columns.fold=[]").folds is None
+    # Folds of test images decide nothing, and a training image in no fold is trained on in all of them.
+    parts = rows("image,label,group,part,fold",
+                 lambda n, name, label: f"{name},{label},G{n // 5},{'test' if n < 10 else 'train'},"
+                                        f"{n % 5 if n < 10 else n // 5 - 2}")  # fmt: skip
+    assert official(read(write(root, parts)), 0).test.tolist() == list(range(10))
+    with pytest.raises(UserError, match=r"p29.PNG' is in fold none, and .*p25.PNG' .* is in fold 3"):
+        read(write(root, parts.replace("train,3\n", "train,\n").replace("train,\n", "train,3\n", 4)))
 
 
 BASE = rows("image,label,fold,part", lambda n, name, label: f"{name},{label},{n % 2},train")

@@ -56,6 +56,41 @@ def test_official_folds():
         official(manifest, 5)
 
 
+def test_folds_beside_a_test_part_divide_the_training_images_alone():
+    parts = np.array(["test"] * 20 + ["train"] * 79 + [""])
+    manifest = manifest_of([0, 1] * 50, parts=parts, folds=[row % 5 for row in range(99)] + [3])
+    split = official(manifest, 3)
+    assert split.test.tolist() == list(range(20))
+    assert split.val.tolist() == list(range(23, 99, 5))
+    assert split.train.tolist() == [row for row in range(20, 99) if row % 5 != 3]
+    halved = official(manifest, 3, val=0.5)
+    assert halved.test.tolist() == list(range(20))
+    assert set(np.r_[halved.train, halved.val]) == set(split.train)
+    with pytest.raises(UserError, match="fold 5 is out of range"):
+        official(manifest, 5)
+
+
+def test_folds_beside_a_validation_part_choose_the_test_images():
+    parts = ["train"] * 80 + ["val"] * 20
+    split = official(manifest_of([0, 1] * 50, parts=parts, folds=np.arange(100) % 5), 1)
+    assert split.test.tolist() == list(range(1, 80, 5))
+    assert split.val.tolist() == list(range(80, 100))
+    assert split.train.tolist() == [row for row in range(80) if row % 5 != 1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        (["train"] * 8 + ["val"] * 6 + ["test"] * 6, "both say which images validate"),
+        (["test", "train", "train", "train"] * 5, "fold 0 has no image of the part train"),
+        (["val", "train", "train", "train"] * 5, "fold 0 has no image of the part train"),
+    ],
+)
+def test_parts_and_folds_that_divide_the_images_in_two_ways_are_refused(parts, problem):
+    with pytest.raises(UserError, match=rf"{problem}.*dataset.columns.fold=\[\].*dataset.columns.part=\[\]"):
+        official(manifest_of([0, 1] * 10, parts=parts, folds=np.arange(20) % 4), 1)
+
+
 def test_official_validation_and_test_images_are_not_divided_again_unless_asked():
     manifest = manifest_of([0, 1] * 50, groups=range(100), parts=["train"] * 70 + ["val"] * 10 + ["test"] * 19 + [""])
     for protocol in (grouped, random):
