@@ -20,7 +20,10 @@ from ltmed.evaluation.metrics import ECE_BINS
 MIN_POSITIVES = 20
 """Labels with fewer positive (or negative) validation images share one fitted scaling."""
 TINY = 1e-12
-"""Probabilities are clipped to [TINY, 1 - TINY] before their logarithm is taken."""
+"""Probabilities of labels are clipped to [TINY, 1 - TINY] before their logit, and of classes to [TINY, 1] in scores."""
+_SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
+"""The smallest float32 above 0, about 1e-45: to what log probabilities of a softmax are cut where they serve as logits.
+Networks that are overconfident reach it, and a cut at `TINY` would bound their logits' differences to 28."""
 _LARGEST_LOG_TEMPERATURE = 5.0
 
 
@@ -115,7 +118,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
     if not len(labels):
         raise UserError("A temperature cannot be fitted without validation images", "Choose a split with some.")
-    logits = np.log(np.clip(probabilities, TINY, 1))
+    logits = _log(probabilities)
     label_logits = logits[np.arange(len(labels)), labels]
 
     def loss(log_temperature: float) -> float:
@@ -129,7 +132,11 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """softmax(log p / T), `[N, K]`; keeps the order of the classes."""
-    return special.softmax(np.log(np.clip(probabilities, TINY, 1)) / temperature, axis=1)
+    return special.softmax(_log(probabilities) / temperature, axis=1)
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.clip(probabilities.astype(np.float64), _SMALLEST, 1))
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,20 @@ def test_a_known_temperature_is_recovered(temperature: float) -> None:
         assert after.ece < before.ece / 2
 
 
+def test_the_temperature_of_an_overconfident_network_is_recovered_from_saved_probabilities() -> None:
+    """Saved float32 probabilities of such a network reach from 1 to 1e-37."""
+    temperature, logits = 14.0, np.clip(simulated(6000, 4, seed=5)[0], -3, 3)
+    rng = np.random.default_rng(0)
+    labels = np.array([rng.choice(4, p=row) for row in softmax(logits, 1)])
+    saved = softmax((logits * temperature).astype(np.float32), 1)
+    assert saved.dtype == np.float32
+    assert (saved[np.arange(6000), labels] < 1e-12).mean() > 0.03
+    actual = fit_temperature(saved, labels)
+    assert actual == pytest.approx(temperature, rel=0.06)
+    np.testing.assert_allclose(apply_temperature(saved, temperature), softmax(logits, 1), rtol=1e-3)
+    assert quality(apply_temperature(saved, actual), labels).ece < 0.02
+
+
 def test_the_minimum_is_the_one_of_a_grid() -> None:
     logits, labels = simulated(80, 4, seed=3)
     probabilities = softmax(logits * 2.2, 1)
