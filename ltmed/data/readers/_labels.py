@@ -74,18 +74,29 @@ def require_classes(where: object, names: Sequence[str], *, what: str = "classes
     Raises:
         UserError: names the classes and what to do.
     """
+    require_distinct(lambda _: where, names, what=what)
+    if len(names) < 2:
+        raise UserError(
+            f"{where}: there is one class only ({shortened(names)}), so that every prediction would be right",
+            "At least two classes are needed.",
+        )
+
+
+def require_distinct(where: Callable[[str], object], names: Sequence[str], *, what: str = "labels") -> None:
+    """Raises UserError if two names differ only in case, blanks, `_`, `-` or leading zeros, which then are one class.
+
+    Args:
+        where: returns the source of a name, for messages.
+        names: the classes or labels.
+        what: term for them in messages.
+    """
     spellings_of: dict[str, list[str]] = {}
     for name in names:
         spellings_of.setdefault(_plain(name), []).append(name)
     if duplicates := [spellings for spellings in spellings_of.values() if len(spellings) > 1]:
         raise UserError(
-            f"{where}: the {what} {' and '.join(map(repr, duplicates[0]))} differ in spelling alone",
+            f"{where(duplicates[0][1])}: the {what} {' and '.join(map(repr, duplicates[0]))} differ in spelling alone",
             "Give the images of one class one name.",
-        )
-    if len(names) < 2:
-        raise UserError(
-            f"{where}: there is one class only ({shortened(names)}), so that every prediction would be right",
-            "At least two classes are needed.",
         )
 
 

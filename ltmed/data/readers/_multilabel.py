@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ltmed.data.readers._labels import NO_LABEL
+from ltmed.data.readers._labels import NO_LABEL, require_distinct
 from ltmed.data.readers._parts import squashed
 from ltmed.data.readers._text import shortened
 from ltmed.errors import UserError, require_choice, suggest
@@ -127,12 +127,15 @@ def read_joined(
         K labels, and float32 `[N, K]`, 0 or 1.
 
     Raises:
-        UserError: a label that is not in `order`, or one of `absence` with others.
+        UserError: a label that is not in `order`, or one of `absence` with others; labels that differ in spelling
+            alone.
     """
     names = {cell: _pieces(cell, separator) for cell in set(cells)}
     absence_labels = set(absence)
     present = {name for pieces in names.values() for name in pieces}
     labels = tuple(order) if order else tuple(sorted(present - absence_labels))
+    first = {name: row for row in reversed(range(len(cells))) for name in names[cells[row]]}
+    require_distinct(lambda name: where(first.get(name, 0)), (*labels, *absence))
     number = {label: index for index, label in enumerate(labels)}
     if unknown := Counter(
         name for cell in cells for name in names[cell] if name not in number and name not in absence_labels

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ltmed.data.readers import _multilabel
+from ltmed.data.readers._labels import require_distinct
 from ltmed.data.readers._rows import JOINT
 from ltmed.errors import UserError, require_choice
 
@@ -69,6 +70,8 @@ class MultilabelReader:
                     f"dataset.classes ({len(labels)}) does not fit dataset.label_columns ({len(columns)})",
                     "Name every label once, in the order of the columns.",
                 )
+            require_distinct(lambda _: "dataset.label_columns", tuple(map(str, columns)))
+            require_distinct(lambda _: "dataset.classes", labels)
             by_column = list(zip(*(cell.split(JOINT) for cell in cells), strict=True))
             values = _multilabel.read_columns(by_column, columns, where, uncertain=rules.uncertain, blank=rules.blank)
             if rules.no_finding == "absence":

@@ -23,7 +23,7 @@ from ltmed.data.readers._groups import (
     refuse_divided_groups,
     warn_of_names,
 )
-from ltmed.data.readers._labels import read_labels
+from ltmed.data.readers._labels import read_labels, require_distinct
 from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
 from ltmed.data.readers._parts import fold_numbers, folds_of_training
@@ -156,6 +156,7 @@ class ManifestFile(DataModule):
                 f"dataset.classes ({len(order)}) does not fit dataset.label_columns ({len(self.label_columns)})",
                 "Name every class once, in the order of the columns.",
             )
+        require_distinct(lambda _: "dataset.classes" if self.order else "dataset.label_columns", order)
         number = {column: index for index, column in enumerate(self.label_columns)}
         return order, [number[column] for column in rows.labels]
 

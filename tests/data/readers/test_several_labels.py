@@ -55,6 +55,33 @@ def test_joined_labels(tmp_path):
     np.testing.assert_array_equal(by_number(actual), np.delete(np.array(expected * 8, np.float32), 2, axis=1))
 
 
+@pytest.mark.parametrize(
+    ("cells", "where"),
+    [
+        (["Mass|Nodule", "Nodule", "mass", "Edema"], "line 4: the labels 'Mass' and 'mass' differ"),
+        (
+            ["Pleural_Thickening", "Mass|Pleural Thickening"],
+            "line 2: the labels 'Pleural Thickening' and 'Pleural_Thickening' differ",
+        ),
+    ],
+)
+def test_joined_labels_that_differ_in_spelling_alone_are_refused(tmp_path, cells, where):
+    table(tmp_path, cells, "image,label,patient")
+    with pytest.raises(UserError, match=f"({where}).*in spelling alone"):
+        read("manifest", tmp_path, "dataset.separator='|'")
+
+
+@pytest.mark.parametrize("several", ["true", "false"])
+def test_columns_and_classes_that_differ_in_spelling_alone_are_refused(tmp_path, several):
+    rows, multilabel = ["1,0,0", "0,1,0", "0,0,1"], f"dataset.multilabel={several}"
+    table(tmp_path, rows, "image,Pleural_Thickening,Pleural Thickening,Edema,patient")
+    with pytest.raises(UserError, match="dataset.label_columns: the labels 'Pleural_Thickening' and 'Pleural Thick"):
+        read("manifest", tmp_path, "dataset.label_columns=[Pleural_Thickening,Pleural Thickening,Edema]", multilabel)
+    table(tmp_path, rows)
+    with pytest.raises(UserError, match="dataset.classes: the labels 'Mass' and 'mass' differ in spelling alone"):
+        read("manifest", tmp_path, COLUMNS, "dataset.classes=[Mass,mass,Edema]", multilabel)
+
+
 def test_no_finding_as_absence_makes_the_other_columns_known(tmp_path):
     table(tmp_path, ["1,0,0", "0,1,", "0,0,1"], "image,No Finding,Nodule,Edema,patient")
     columns = "dataset.label_columns=['No Finding',Nodule,Edema]"
