@@ -101,7 +101,8 @@ def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
     first_of: dict[Any, Entry] = {}
     notes = []
     for entry in entries:
-        computation = (entry.run.facts["fingerprint"], entry.dataset, entry.hash)
+        weights = (entry.run.facts.get("weights") or {}).get("encoder")  # A file may have other content under its name.
+        computation = (entry.run.facts["fingerprint"], weights, entry.dataset, entry.hash)
         key = (entry.method, *computation)
         other = first_of.setdefault(computation, entry)
         if key in unique:

@@ -118,7 +118,10 @@ class Entry:
         """The settings that define a row: those of the method and of the training."""
         # A budget that was exceeded compresses the images; another budget alone changes nothing.
         store = (self.run.facts["pixels"] or {}).get("store")
-        return row_settings(self.settings) | ({} if store in (None, "raw") else {"dataset.store": store})
+        found: Settings = {} if store in (None, "raw") else {"dataset.store": store}
+        if content := (self.run.facts.get("weights") or {}).get("file"):  # A file may get other content under its name.
+            found["backbone.weights_content"] = content[:8]
+        return row_settings(self.settings) | found
 
 
 class State(NamedTuple):

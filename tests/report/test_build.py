@@ -238,6 +238,15 @@ def test_copies_count_once(tmp_path):
     assert "repeats" in table.notes[0]
 
 
+def test_another_content_of_the_file_of_weights_is_another_row(tmp_path):
+    runs = [write(tmp_path / name) for name in "abc"]
+    for run, content in zip(runs, ("1" * 16, "2" * 16, "1" * 16), strict=True):
+        run.facts["weights"] = {"encoder": content, "file": content}
+    table = from_runs(runs)
+    assert table.rows == ("erm (weights_content=11111111)", "erm (weights_content=22222222)")
+    assert table.notes == (f"{runs[2].path} repeats {runs[0].path} and is left out.",)
+
+
 def test_one_computation_under_two_methods_is_named(tmp_path):
     stage = {"method.stages.train.module._target_": "erm with focal loss"}
     first = write(tmp_path, "erm", overrides="loss=focal", settings={**stage, "loss._target_": "focal"})
