@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ltmed.data.readers._attributes import attribute_columns
 from ltmed.data.readers._parts import parse_part, squashed
 from ltmed.data.readers._tables import Table
-from ltmed.data.readers._text import shortened
+from ltmed.data.readers._text import listed_value, shortened
 from ltmed.data.readers._walk import EXTENSIONS
 from ltmed.errors import UserError, suggest
 
@@ -49,6 +50,9 @@ _ID = re.compile(
 """Further names of id columns, after `squashed`: `anon_patient_id`, `PatNr`, `lesion_code`."""
 LISTS = ("image", "group", "attribute")
 """Roles that several columns may have."""
+
+_SURE_ID = re.compile(r"(id|ids|identifier|uid|uuid|no|nos|nr|num|numbers?|nummer|mrn)$")
+_LARGE_GROUP, _FEW_GROUPS = 10, 50  # Ten groups for each of the usual five folds.
 
 _SURE_PARTS = ("part", "split")
 
@@ -129,6 +133,36 @@ def find_roles(table: Table, selected: Mapping[str, Sequence[str]], *, onehot: b
     groups = [name for name in dict.fromkeys(find("group")) if name not in used]
     attributes = attribute_columns(table, (*used, *groups), find("attribute"))
     return Roles(images, label, groups, part, fold, source, attributes)
+
+
+def refuse_descriptions(where: object, columns: Mapping[str, Sequence[str]]) -> None:
+    """Refuses columns that were found as ids of groups, but seem to describe the images: the type of a lesion.
+
+    To group by them would test on types that are never trained on. Half of the images must be in groups of more than
+    `_LARGE_GROUP` images; besides, there are fewer than `_FEW_GROUPS` groups, or no id has a digit. A column whose
+    name says that it holds numbers or ids, and that has digits in them, is what it says: a set may have few patients.
+
+    Args:
+        where: the table, for messages.
+        columns: name of a column -> the normalised ids of N images, "" for none.
+
+    Raises:
+        UserError: names the first such column, and how to use it or leave it out.
+    """
+    for name, ids in columns.items():
+        images_of = Counter(cell for cell in ids if cell)
+        sizes = sorted(images_of[cell] for cell in ids if cell)
+        numbered = any(map(str.isdigit, "".join(images_of)))
+        if not sizes or sizes[len(sizes) // 2] <= _LARGE_GROUP or (numbered and _SURE_ID.search(squashed(name))):
+            continue
+        if len(images_of) < _FEW_GROUPS or not numbered:
+            others = [other for other in columns if other != name]
+            raise UserError(
+                f"{where}: the column '{name}' was taken for ids of groups, but puts {len(sizes):,} images into "
+                f"{len(images_of):,} groups ({shortened(images_of, 3)}), so that it seems to describe them",
+                f"If it is an id, say dataset.columns.group={listed_value(columns)}, else "
+                f"dataset.columns.group={listed_value(others)}.",
+            )
 
 
 def _first(names: Sequence[str]) -> str | None:

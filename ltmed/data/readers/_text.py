@@ -144,7 +144,7 @@ def many(number: int, noun: str) -> str:
 def listed_value(names: Iterable[str]) -> str:
     """Names as a list on the command line."""
     joined = ",".join(sorted(names)[:20])
-    return f"[{joined}]" if re.fullmatch(r"[\w,.-]+", joined) else f"[{joined}] (with quotes around odd names)"
+    return f"[{joined}]" if re.fullmatch(r"[\w,.-]*", joined) else f"[{joined}] (with quotes around odd names)"
 
 
 def path_value(path: Path) -> str:

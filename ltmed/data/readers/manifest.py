@@ -13,7 +13,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import as_arrays
-from ltmed.data.readers._columns import parse_columns
+from ltmed.data.readers._columns import parse_columns, refuse_descriptions
 from ltmed.data.readers._files import require_folder
 from ltmed.data.readers._groups import (
     Groups,
@@ -26,8 +26,8 @@ from ltmed.data.readers._groups import (
 from ltmed.data.readers._labels import read_labels, require_distinct
 from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
-from ltmed.data.readers._parts import fold_numbers, folds_of_training
-from ltmed.data.readers._rows import Rows, read_rows, table_files
+from ltmed.data.readers._parts import fold_numbers, folds_of_training, normalised_ids
+from ltmed.data.readers._rows import ROW, Rows, read_rows, table_files
 from ltmed.data.readers._sets import Rules, multilabel_reader
 from ltmed.data.readers._text import many, shortened
 from ltmed.data.readers._walk import patterns
@@ -104,7 +104,8 @@ class ManifestFile(DataModule):
 
         Raises:
             UserError: no table, a needed column, an image that is missing or has two labels, a label that is no class,
-                a part or fold that is none, a group in two parts or folds; the message names the file and the line.
+                a part or fold that is none, a group in two parts or folds, a column that was taken for ids and
+                describes images; the message names the file and, where there is one, the line.
         """
         require_folder(root, self.how_to_get())
         files = table_files(root, self.file, self.how_to_get())
@@ -121,7 +122,7 @@ class ManifestFile(DataModule):
             paths = [path if keep else None for path, keep in zip(paths, selected.tolist(), strict=True)]
         listed = merge(rows, paths, labels, names)
         self._warn_of_merged(listed, rows)
-        groups = self._groups(listed)
+        groups = self._groups(listed, tables)
         folds = fold_numbers(listed.folds, listed.where, tables) if listed.folds else None
         if groups is not None and not self.allow_group_leakage:
             divisions = {"part": listed.parts, "fold": folds_of_training(folds, listed.parts) if folds else []}
@@ -199,8 +200,10 @@ class ManifestFile(DataModule):
         if rows.empty:
             warnings.warn(f"{self.name}: {many(rows.empty, 'cell')} of images left out, being empty", stacklevel=4)
 
-    def _groups(self, listed: Listed) -> Groups | None:
+    def _groups(self, listed: Listed, tables: str) -> Groups | None:
         ids = dict(listed.ids)
+        if "group" not in self.columns:
+            refuse_descriptions(tables, {name: normalised_ids(cells) for name, cells in ids.items() if name != ROW})
         if self.group_pattern is not None:
             ids |= ids_in_names(self.group_pattern, listed.images)
         if not ids:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.data.readers._columns import ALIASES, find_roles, parse_columns
+from ltmed.data.readers._columns import ALIASES, find_roles, parse_columns, refuse_descriptions
 from ltmed.data.readers._tables import Table
 from ltmed.errors import UserError
 from tests.data.readers.reading import composed
@@ -120,6 +120,39 @@ def test_other_names_of_ids_are_taken_beside_a_known_one(name):
 )
 def test_what_is_no_id_is_not_taken(name):
     assert roles(["image", "label", "lesion_id", name]).groups == ["lesion_id"]
+
+
+TYPES = ["nevus", "melanoma", "bcc", "df"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("lesion", TYPES * 20),
+        ("group", ["1", "2", "3"] * 20),
+        ("patient id", ["A", "B"] * 20),
+        ("lesion", ["nevus"] * 500 + [f"type {n}" for n in range(40)]),
+        ("case name", [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"] * 11),
+    ],
+)
+def test_a_column_found_as_ids_that_describes_images_is_refused(name, ids):
+    with pytest.raises(UserError, match=rf"t.csv: the column '{name}'.*group=.*{name}.*, else .*group=\[pid\]"):
+        refuse_descriptions("t.csv", {"pid": [str(row) for row in range(len(ids))], name: ids})
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("patient_id", ["P1", "P2", "P3"] * 20),
+        ("Case No", ["1", "2"] * 50),
+        ("lesion", TYPES * 2 + [f"L{n}" for n in range(100)]),
+        ("patient", [f"P{n}" for n in range(50)] * 11),
+        ("patient", [f"P{n}" for n in range(12)] * 10 + [""] * 500),
+        ("group", [""] * 30),
+    ],
+)
+def test_ids_of_groups_are_accepted(name, ids):
+    refuse_descriptions("t.csv", {name: ids})
 
 
 def test_a_message_names_some_of_very_many_columns():

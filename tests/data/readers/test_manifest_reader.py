@@ -108,6 +108,16 @@ def test_images_without_a_group_are_groups_of_their_own(root):
     assert grouped(manifest, 0).leakage(manifest)["leaking"] == 0
 
 
+def test_a_column_that_describes_images_is_a_group_only_if_it_is_named(root):
+    types = ["flat", "raised"]
+    write(root, rows("image,label,lesion", lambda n, name, label: f"{name},{label},{types[n % 2]}"))
+    with pytest.raises(UserError, match=r"'lesion' .* puts 30 images into 2 groups .*group=\[lesion\], else .*=\[\]"):
+        read(root)
+    assert read(root, "dataset.columns.group=[lesion]").groups.tolist() == [0, 1] * 15
+    assert read(root, "dataset.columns.group=lesion").group_name == "lesion"
+    assert read(root, "dataset.columns.group=[]").groups is None
+
+
 def test_numbers_need_names_and_become_them(root):
     order = ["nevus", "melanoma", "keratosis"]
     for text in ("{name},{number}", "{name},{number}.0"):
