@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ltmed.errors import UserError, suggest
+from ltmed.inference.text_yaml import read_yaml
 
 OTHER, DROP = -1, -2
 """In place of a class: images of none of the run's classes, and images that are left out."""
@@ -29,25 +30,24 @@ class ClassMap:
 def read_map(file: Path) -> dict[str, list[str]]:
     """Reads a map of classes: YAML, `class of the run: [classes of the other data set]`, also `other` and `drop`.
 
-    Raises:
-        UserError: no file, or not such a map.
-    """
-    import yaml
+    Codes are text as written, without quotes too: 01, No.
 
+    Raises:
+        UserError: no file, not such a map, or a class of the run with two lines.
+    """
     hint = "One line for each class of the run, for instance 'AKIEC: [AK, SCC]', and 'drop: [UNK]' or 'other: [UNK]'."
-    try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"map={file} cannot be read: {error.strerror or error}", hint) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"map={file} is no YAML: {' '.join(str(error).split())}", hint) from None
+    content = read_yaml(file, f"map={file}", hint)
     if not isinstance(content, dict) or not content:
         raise UserError(f"map={file} is no map of classes", hint)
-    return {str(key): [str(code) for code in _listed(value)] for key, value in content.items()}
+    listed = {key: _listed(value) for key, value in content.items()}
+    for key, codes in listed.items():
+        if not all(isinstance(code, str) for code in codes):
+            raise UserError(f"map={file}: '{key}' has no list of classes", hint)
+    return listed
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def match(

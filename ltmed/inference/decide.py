@@ -16,6 +16,7 @@ from ltmed.evaluation.thresholds import Scores, least_cost, operating_point
 from ltmed.inference.evaluate import FOLDER, RESULTS, tiers_of
 from ltmed.inference.parts import validation
 from ltmed.inference.scaling import scale
+from ltmed.inference.text_yaml import read_yaml
 from ltmed.runs import record
 from ltmed.runs.predictions import Predictions, of_part, read
 from ltmed.runs.reader import Run
@@ -74,28 +75,31 @@ def read_costs(file: Path, classes: Sequence[str]) -> np.ndarray:
         float64 `[K, K]`, row = true class, column = decision.
 
     Raises:
-        UserError: no file, an unknown class, or a value that is no cost.
+        UserError: no file, an unknown class, a pair of classes that is given twice, or a value that is no cost.
     """
-    import yaml
-
     hint = f"One line for each true class, for instance '{classes[0]}: {{{classes[-1]}: 20}}'."
-    try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--cost={file} cannot be read: {error.strerror or error}", hint) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"--cost={file} is no YAML: {' '.join(str(error).split())}", hint) from None
+    content = read_yaml(file, f"--cost={file}", hint)
     if not isinstance(content, dict) or not all(isinstance(row, dict) for row in content.values()):
         raise UserError(f"--cost={file} is no map of true classes to costs", hint)
-    cost = 1 - np.eye(len(classes))
+    cost, given = 1 - np.eye(len(classes)), set[tuple[int, int]]()
     for true, row in content.items():
         for decision, value in row.items():
-            true_k, decision_k = [list(classes).index(_class_named(str(code), classes)) for code in (true, decision)]
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not np.isfinite(value) or value < 0:
-                raise UserError(f"--cost={file}: {true} as {decision} costs '{value}'", "Give a number of at least 0.")
-            cost[true_k, decision_k] = value
+            true_k, decision_k = [list(classes).index(_class_named(code, classes)) for code in (true, decision)]
+            if (true_k, decision_k) in given:  # Keys that differ in case.
+                raise UserError(f"--cost={file}: {true} as {decision} has two costs", "Give one.")
+            given.add((true_k, decision_k))
+            cost[true_k, decision_k] = _cost(value, f"--cost={file}: {true} as {decision}")
     return cost
+
+
+def _cost(value: Any, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not 0 <= number < np.inf:
+        raise UserError(f"{what} costs '{value}'", "Give a number of at least 0.")
+    return number
 
 
 def test_predictions(run: Run, evaluation: str | None) -> tuple[Predictions, str]:
