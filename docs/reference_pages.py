@@ -26,8 +26,8 @@ API = {
     "Python interface": ["ltmed"],
     "Stages and their context": ["ltmed.training.stage", "ltmed.training.context", "ltmed.training.schedules"],
     "Data": [
-        "ltmed.data.datamodule", "ltmed.data.manifest", "ltmed.data.splits.protocols", "ltmed.data.samplers.single",
-        "ltmed.data.batch",
+        "ltmed.data.datamodule", "ltmed.data.stage_data", "ltmed.data.manifest", "ltmed.data.splits.protocols",
+        "ltmed.data.samplers.single", "ltmed.data.batch",
     ],
     "Networks": ["ltmed.nn.network", "ltmed.nn.encoder", "ltmed.nn.heads", "ltmed.nn.queue", "ltmed.nn.teacher"],
     "Evaluation": [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,34 +21,13 @@ from ltmed.data.loading.feature_loader import FeatureEvalLoader, FeatureTrainLoa
 from ltmed.data.loading.loader import EvalLoader, TrainLoader
 from ltmed.data.manifest import Manifest, count_labels
 from ltmed.data.readers._labels import spelled
-from ltmed.data.samplers.single import Sampler
+from ltmed.data.sides import named, sides, without_flips
 from ltmed.data.splits.coverage import require_training_images, warn_of_unseen_classes
 from ltmed.data.splits.protocols import Split
+from ltmed.data.stage_data import StageData
 from ltmed.errors import UserError, require_between
 from ltmed.evaluation.tiers import tiers
 from ltmed.utils.recorded_warnings import recorded_warnings
-
-
-@dataclass(frozen=True)
-class StageData:
-    """How the training images of one stage are sampled and augmented."""
-
-    batch_size: int | None
-    """Of all processes together; None where the sampler determines it."""
-    views: int
-    """Augmented views of each image in a batch, 1 or 2."""
-    sampler: Callable[..., Sampler]
-    """`(labels, batch_size, epochs, seed) -> Sampler`."""
-    augment: Augmentation | Sequence[Augmentation]
-    """One for all views, or one per view."""
-    epochs: int
-    seed: int
-    described: tuple[str, ...] = ()
-    """The configuration of the augmentation of every view as text, the key of its cached features."""
-    accumulate: int = 1
-    """Number of parts of each process's share of a batch (gradient accumulation)."""
-    passes: int | None = None
-    """Of cached features: number of passes of a random view; None if views must be deterministic."""
 
 
 class DataModule(LightningDataModule):
@@ -228,8 +208,17 @@ class DataModule(LightningDataModule):
                 loader.prepare()
 
     def use(self, stage_data: StageData) -> None:
-        """Sets the sampling and augmentation of the next stage."""
+        """Sets the sampling and augmentation of the next stage; without flips, and with a warning, if classes name a
+        side (`ltmed.data.sides`).
+        """
         self.stage_data = stage_data
+        if not (pairs := sides(self.manifest.class_names) or sides(self.manifest.classes)):
+            return
+        self.stage_data = without_flips(stage_data)
+        text = f"{self.manifest.name}: {named(pairs)} are mirror images of each other: training images are not flipped"
+        if self.stage_data is not stage_data and text not in self.warnings:
+            warnings.warn(text, stacklevel=2)
+            self.warnings += (text,)
 
     def train_dataloader(self) -> TrainLoader | FeatureTrainLoader:
         """This rank's shard of every training batch."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ltmed.data.batch import normalise
+from ltmed.data.sides import named, sides
 from ltmed.errors import UserError
 from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
 from ltmed.inference.restore import finished_run
@@ -48,6 +49,23 @@ VIEWS: dict[str, tuple[View, ...]] = {
     ),
 }
 """Test-time views by name; the probabilities of a network are the mean over them."""
+
+
+def require_sides_kept(tta: str, classes: Sequence[str], names: Sequence[str]) -> None:
+    """Checks that mirrored views show the same class.
+
+    Args:
+        tta: a key of `VIEWS`.
+        classes: codes.
+        names: of the same classes.
+
+    Raises:
+        UserError: views are mirrored, and classes name a side (`ltmed.data.sides`).
+    """
+    if tta == "flips" and (pairs := sides(names) or sides(classes)):
+        raise UserError(
+            f"tta=flips mirrors images, and {named(pairs)} are mirror images of each other", "Leave it out."
+        )
 
 
 def disagreement(probabilities: Tensor) -> Tensor:

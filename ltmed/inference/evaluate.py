@@ -12,7 +12,7 @@ import numpy as np
 from ltmed.config.overrides import choice
 from ltmed.errors import UserError, suggest
 from ltmed.evaluation.subgroups import by_subgroup, categories
-from ltmed.inference.ensemble import VIEWS, require_same_classes
+from ltmed.inference.ensemble import VIEWS, require_same_classes, require_sides_kept
 from ltmed.inference.other_data import compared, internal, only, predict_other, unseen
 from ltmed.inference.parts import (
     Labelled,
@@ -84,6 +84,7 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
     """
     members = [run, *others]
     _require_ensemble(members)
+    require_sides_kept(request.tta, run.classes, [row["name"] for row in run.metrics["test"]["per_class"]])
     own = choice(request.overrides, "dataset") is None
     alone = not others and request.tta == "none"
     if own and request.map_file is not None:

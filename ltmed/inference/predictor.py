@@ -23,7 +23,7 @@ from ltmed.config.targets import trusted
 from ltmed.data.cache.build import UNREADABLE, silent_opencv
 from ltmed.data.threads import keep_opencv_sequential, usable_cores
 from ltmed.errors import UserError, require_choice
-from ltmed.inference.ensemble import VIEWS, Ensemble, centre_distances, disagreement
+from ltmed.inference.ensemble import VIEWS, Ensemble, centre_distances, disagreement, require_sides_kept
 from ltmed.inference.preprocessing import Preprocessing
 from ltmed.runs.reader import Run
 
@@ -80,6 +80,7 @@ class Predictor:
         with trusted(trust):
             self.ensemble = Ensemble([run_dir, *more], self.device, VIEWS[tta])
         self.classes, self.names = self.ensemble.classes, self.ensemble.names
+        require_sides_kept(tta, self.classes, self.names)
         self.batch_size, self.threads = batch_size, threads or usable_cores()
         thresholds = self.ensemble.thresholds
         self._thresholds = None if thresholds is None else torch.tensor(thresholds, device=self.device)

@@ -109,3 +109,14 @@ def test_runs_of_other_classes_are_refused(runs, tmp_path):
             Predictor(runs[0], copy)
         assert "other classes" in str(refused.value)
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [(("l", "r"), ("lung, left", "lung, right")), (("left lung", "right lung"), ("left lung", "right lung"))],
+)
+def test_mirrored_views_are_refused_where_classes_name_a_side(classes, names):
+    with pytest.raises(UserError, match=f"tta=flips mirrors images, and the classes '{names[0]}' and '{names[1]}'"):
+        ensemble.require_sides_kept("flips", classes, names)
+    ensemble.require_sides_kept("none", classes, names)
+    ensemble.require_sides_kept("flips", ("l", "r"), ("lung", "rib"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy as copies
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -44,6 +45,10 @@ class Operation(ABC):
     def apply(self, image: np.ndarray, sampled: Any, out: np.ndarray) -> None:
         """Writes `image` (uint8 [h, w, 3]) changed by `sampled` into `out` (uint8 [H, W, 3])."""
 
+    def unmirrored(self) -> Operation:
+        """The same without flips: itself, unless it mirrors or holds an operation that does."""
+        return self
+
     def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
         """Samples the parameters and applies them.
 
@@ -75,6 +80,11 @@ class RandomApply(Operation):
                 "Every view of a batch needs the same size: put it beside RandomApply.",
             )
         self.operation, self.p = operation, probability(p)
+
+    def unmirrored(self) -> Operation:
+        """The same, of an operation without flips."""
+        kept = self.operation.unmirrored()
+        return self if kept is self.operation else RandomApply(kept, self.p)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[Any] | None:
         """The operation's own draw in a tuple, or None for "leave the image"."""
@@ -118,6 +128,15 @@ class OneOf(Operation):
         self.operations = list(named.values())
         self._below = np.cumsum(chances) / np.cumsum(chances)[-1]
 
+    def unmirrored(self) -> OneOf:
+        """The same, of operations without flips; the others keep their frequencies."""
+        kept = _without_flips(self.operations)
+        if kept is self.operations:
+            return self
+        result = copies.copy(self)
+        result.operations = kept
+        return result
+
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[int, Any]:
         """Number of the operation, and its own draw."""
         index = int(np.searchsorted(self._below, rng.random(), side="right"))
@@ -150,6 +169,15 @@ class Compose:
                 "Begin with a crop or a Resize of size ${image_size}.",
             )
         self._last_sized, self.size = sized[-1]
+
+    def unmirrored(self) -> Compose:
+        """The same without flips: itself, unless one of the operations mirrors."""
+        kept = _without_flips(self.operations)
+        if kept is self.operations:
+            return self
+        result = copies.copy(self)
+        result.operations = kept
+        return result
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
         """Writes one view of `image` (uint8 [S, S, 3]) into `out` (uint8 [size, size, 3])."""
@@ -195,3 +223,9 @@ def _require_operations(where: str, operations: Mapping[str, Operation | None]) 
         if operation is not None and not isinstance(operation, Operation):
             raise UserError(f"'{name}' of {where} is {operation!r}, not an operation", "Give it a _target_.")
     return {name: operation for name, operation in operations.items() if operation is not None}
+
+
+def _without_flips(operations: list[Operation]) -> list[Operation]:
+    """The operations without flips; the list itself if none of them mirrors."""
+    kept = [operation.unmirrored() for operation in operations]
+    return operations if all(new is old for new, old in zip(kept, operations, strict=True)) else kept

@@ -172,6 +172,10 @@ class _RandomFlip(Operation):
     def __init__(self, p: float = 0.5) -> None:
         self.p = probability(p)
 
+    def unmirrored(self) -> Operation:
+        """The same with probability 0."""
+        return type(self)(0) if self.p else self
+
     def draw(self, rng: np.random.Generator, height: int, width: int) -> bool:
         """Whether to mirror."""
         return bool(rng.random() < self.p)
