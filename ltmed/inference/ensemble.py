@@ -130,7 +130,7 @@ class Ensemble:
         require_same_classes(finished)
         loaded = [open_run(run) for run in finished]
         self.thresholds = loaded[0].thresholds
-        """Thresholds of several labels, K; None for runs whose images carry one label."""
+        """Thresholds of several labels, K, chosen on one view; None for runs whose images carry one label."""
         if len(loaded) > 1 and any(run.thresholds is not None for run in loaded):
             raise UserError(
                 "Runs of several labels per image are no ensemble: each has thresholds of its own",

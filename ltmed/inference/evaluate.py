@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ltmed.config.overrides import choice
 from ltmed.errors import UserError, suggest
+from ltmed.evaluation.operating_points import label_thresholds
 from ltmed.evaluation.subgroups import by_subgroup, categories
 from ltmed.inference.ensemble import VIEWS, require_same_classes, require_sides_kept
 from ltmed.inference.other_data import compared, internal, only, predict_other, unseen
@@ -66,6 +68,9 @@ class Request:
 def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> EvaluationResult:
     """Predicts, scores, calibrates and compares; writes only what `ltmed.inference.parts.validation` saves.
 
+    Several labels are decided at the thresholds of the run, or with several views at those of the largest F1 on
+    validation predictions of the same views; where these cannot be made, a warning says so.
+
     Args:
         run: a finished run.
         request: the settings.
@@ -73,11 +78,12 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
 
     Returns:
         `results` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [codes]}}; `members`
-        {runs, tta}; `overlap` {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and
-        `internal`, as `test` of metrics.json, the second of the (first) run's own test part, in the classes that `test`
-        has images of; `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted
-        {class: n}, auroc} of images of none of the classes; `calibration`, or null, and then `calibration_missing` says
-        why; `subgroups` [...].
+        {runs, tta}, of several labels also `threshold_views`, the views that thresholds were chosen on; `overlap`
+        {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and `internal`, as `test`
+        of metrics.json, the second of the (first) run's own test part, in the classes that `test` has images of;
+        `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted {class: n},
+        auroc} of images of none of the classes; `calibration`, or null, and then `calibration_missing` says why;
+        `subgroups` [...].
 
     Raises:
         UserError: classes that do not match, images that a run was trained on, an unknown attribute, no images.
@@ -97,6 +103,9 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
             members, request.overrides, map_file=request.map_file, leave_out_trained=request.leave_out_trained,
             device=request.device, views=VIEWS[request.tta],
         )  # fmt: skip
+    val, val_missing = _validation_or_reason(members, request)
+    thresholds, threshold_views = _label_thresholds(run, val, val_missing, request.tta)
+    labelled = replace(labelled, thresholds=thresholds)
     predictions = labelled.predictions
     scored = predictions if own else predictions.select(predictions.usable)
     if not len(scored):
@@ -107,23 +116,22 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         if not len(scored):
             raise UserError("No label of the run has images with it and without it", "Look at the map of classes.")
     tiers, names = tiers_of(run), [row["name"] for row in run.metrics["test"]["per_class"]]
-    test = record.scored(scored.evaluation(), names, tiers, scored.groups, scored.unit, thresholds_of(run))
+    test = record.scored(scored.evaluation(), names, tiers, scored.groups, scored.unit, thresholds)
     results = {
         "run": run.metrics["run"],
         "data": {
             "dataset": labelled.manifest.name, "root": str(labelled.manifest.root), "own": own,
             "images": len(scored), **data_facts,
         },
-        "members": {"runs": [str(member.path) for member in members], "tta": request.tta},
+        "members": {"runs": [str(member.path) for member in members], "tta": request.tta, **threshold_views},
         "overlap": overlap,
         "test": test,
         "internal": run.metrics["test"] if own else internal(run, compared(scored), tiers, names),
         "reproduces": _reproduces(test, run.metrics["test"]) if own and alone else None,
         "other": None if predictions.multilabel else _none_of_the_classes(predictions),
-        **_calibration(members, scored, request),
-        "subgroups": [
-            report for name in request.by for report in _subgroups(scored, tiers, name, request, thresholds_of(run))
-        ],
+        "calibration": None if val is None else scale(val, scored, resamples=request.resamples).results,
+        "calibration_missing": val_missing,
+        "subgroups": [report for name in request.by for report in _subgroups(scored, tiers, name, request, thresholds)],
     }  # fmt: skip
     return EvaluationResult(record.without_nan(results), labelled, scored)
 
@@ -200,18 +208,34 @@ def _none_of_the_classes(predictions: Predictions) -> dict[str, Any] | None:
     }
 
 
-def _calibration(members: Sequence[Run], scored: Predictions, request: Request) -> dict[str, Any]:
+def _validation_or_reason(members: Sequence[Run], request: Request) -> tuple[Predictions | None, str | None]:
+    """The members' validation predictions, or why there are none."""
     try:
         val = _validation(members, request)
-        if not len(val):
-            raise UserError("the run has no validation images")
     except UserError as error:
-        return {"calibration": None, "calibration_missing": str(error).splitlines()[0]}
-    return {"calibration": scale(val, scored, resamples=request.resamples).results, "calibration_missing": None}
+        return None, str(error).splitlines()[0]
+    return (val, None) if len(val) else (None, "the run has no validation images")
+
+
+def _label_thresholds(
+    run: Run, val: Predictions | None, val_missing: str | None, tta: str
+) -> tuple[np.ndarray | None, dict[str, str]]:
+    """Thresholds `[K]` of several labels, and the views that they were chosen on."""
+    thresholds = thresholds_of(run)
+    if thresholds is None:
+        return None, {}
+    if tta != "none" and val is not None:
+        return label_thresholds(val.evaluation()), {"threshold_views": tta}
+    if tta != "none":
+        warnings.warn(
+            f"labels of --tta {tta} are decided at the run's thresholds, which were chosen on one view: {val_missing}",
+            stacklevel=2,
+        )
+    return thresholds, {"threshold_views": "none"}
 
 
 def _validation(members: Sequence[Run], request: Request) -> Predictions:
-    """The members' predictions for the validation images, which must be the same for all."""
+    """The members' predictions for the validation images, which must be the same for all; of the requested views."""
     run = members[0]
     where = () if choice(request.overrides, "dataset") else request.overrides
     if len(members) == 1 and request.tta == "none":

@@ -5,6 +5,7 @@ Letters: B images of a batch, S the side of the network's input, K classes.
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,8 @@ class Predictor:
     runs or views; `error`, None or why the file cannot be read, and then everything else but `image` is missing.
 
     Of a run whose images carry several labels: `predicted` and `name` are the labels whose probability reaches the
-    threshold that the run's validation part chose, joined by `|`; there is no `probability` and no `distance`, and
+    threshold that the run's validation part chose (on one view, of which a warning reminds where there are several
+    views), joined by `|`; there is no `probability` and no `distance`, and
     `predicted_<class>` (1 or 0) says the decision on each.
 
     Args:
@@ -83,6 +85,10 @@ class Predictor:
         require_sides_kept(tta, self.classes, self.names)
         self.batch_size, self.threads = batch_size, threads or usable_cores()
         thresholds = self.ensemble.thresholds
+        if thresholds is not None and tta != "none":
+            warnings.warn(
+                f"labels of tta={tta} are decided at the run's thresholds, which were chosen on one view", stacklevel=2
+            )
         self._thresholds = None if thresholds is None else torch.tensor(thresholds, device=self.device)
         self._gpu_lock = None if self.device.type == "cpu" else Lock()
         network = self.ensemble.members[0].network if len(self.ensemble) == 1 and thresholds is None else None

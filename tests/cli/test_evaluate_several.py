@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ltmed.cli.main import main
+from ltmed.config.targets import trusted
 from ltmed.evaluation.calibration import fit_platt
+from ltmed.inference.ensemble import VIEWS
+from ltmed.inference.parts import own_part
+from ltmed.inference.predictor import Predictor
+from ltmed.runs.reader import read_run
 from tests.cli.test_commands import refused, said
 from tests.several import CLASSES, trained
 
@@ -59,6 +65,63 @@ def test_validation_predictions_are_made_again(capsys, run, tmp_path):
     (copy / "validation.parquet").unlink()
     said(capsys, "decide", str(copy), "--no-figures", "--trust")
     pd.testing.assert_frame_equal(pd.read_parquet(copy / "validation.parquet"), kept)
+
+
+def test_labels_of_several_views_are_decided_at_thresholds_of_the_same_views(capsys, run):
+    said(capsys, "evaluate", str(run), "--tta", "flips", "--no-figures", "--trust")
+    found, opened = found_in(run, "own-flips"), read_run(run)
+    assert opened is not None
+    with trusted(True):
+        val = own_part(opened, "val", views=VIEWS["flips"]).predictions
+    expected = {}
+    for k, code in enumerate(CLASSES):
+        known = ~np.isnan(val.labels[:, k])
+        truth, scores = val.labels[known, k] == 1, val.probabilities[known, k]
+        f1 = {float(cut): f1_score(truth, scores >= cut) for cut in scores}
+        expected[code] = max(cut for cut, value in f1.items() if value == max(f1.values()))
+    assert found["test"]["thresholds"] == pytest.approx(expected, rel=1e-5)
+    assert found["test"]["thresholds"] != pytest.approx(opened.metrics["test"]["thresholds"], rel=1e-5)
+    assert found["members"]["threshold_views"] == "flips"
+    table = pd.read_parquet(run / "evaluations/own-flips/predictions.parquet")
+    for code in CLASSES:
+        cut = np.float32(found["test"]["thresholds"][code])
+        np.testing.assert_array_equal(table[f"predicted_{code}"] == 1, table[f"prob_{code}"] >= cut)
+    rows = [table[known_of(table, code)] for code in CLASSES]
+    scores = [
+        f1_score(part[f"label_{code}"], part[f"predicted_{code}"]) for part, code in zip(rows, CLASSES, strict=True)
+    ]
+    assert found["test"]["scalars"]["macro_f1"] == pytest.approx(np.mean(scores))
+
+
+def test_thresholds_of_one_view_are_said_to_be_used_with_several(capsys, run, hospital, tmp_path):
+    moved = shutil.copytree(run, tmp_path / "moved", ignore=shutil.ignore_patterns("evaluations", "decisions"))
+    text = (moved / "config.yaml").read_text()
+    old = next(line for line in text.splitlines() if line.startswith("  root: "))
+    (moved / "config.yaml").write_text(text.replace(old, "  root: null"))
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", "split=grouped",
+             "dataset.multilabel=true", "dataset.label_columns=[dark,bright,glare,red,scar]"]  # fmt: skip
+    main(
+        [
+            "evaluate",
+            str(moved),
+            *arguments,
+            f"map={hospital / 'map.yaml'}",
+            "--tta",
+            "flips",
+            "--no-figures",
+            "--trust",
+        ]
+    )
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "chosen on one view" in line]
+    assert line.startswith("warning: labels of --tta flips")
+    found = found_in(moved, "clinic-flips")
+    assert found["test"]["thresholds"] == json.loads((run / "metrics.json").read_text())["test"]["thresholds"]
+    assert found["members"]["threshold_views"] == "none"
+    with pytest.warns(UserWarning, match="chosen on one view"):
+        Predictor(run, tta="flips", trust=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Predictor(run, trust=True)
 
 
 @pytest.fixture
