@@ -58,6 +58,7 @@ def match(
     mapping: Mapping[str, Sequence[str]] | None = None,
     *,
     multilabel: bool = False,
+    needed: Sequence[bool] | None = None,
 ) -> ClassMap:
     """Finds the class of a run for each class of another data set.
 
@@ -71,10 +72,12 @@ def match(
         other_names: J full names.
         mapping: from `read_map`; None matches by code and name alone.
         multilabel: whether images carry several labels, of which none is `other`.
+        needed: J, whether a class must have a class of the run, `other` or `drop`; None for all. Others that have
+            none are dropped.
 
     Raises:
         UserError: the map names a class that neither side has, or one class twice, or `other` of several
-            labels; a class of the other data set has no class of the run.
+            labels; a class of the other data set that needs a class of the run has none.
     """
     index = {code.casefold(): k for k, code in reversed(list(enumerate(classes)))}
     other_index = {code.casefold(): j for j, code in reversed(list(enumerate(other_classes)))}
@@ -102,7 +105,7 @@ def match(
         target = index.get(code.casefold(), index_by_name.get(name.casefold()))
         if j not in targets and target is not None:
             targets[j] = target
-    missing = [code for j, code in enumerate(other_classes) if j not in targets]
+    missing = [code for j, code in enumerate(other_classes) if j not in targets and (needed is None or needed[j])]
     if missing:
         raise UserError(
             f"The run has no class for {', '.join(missing)} (its classes: {', '.join(classes)})",
@@ -110,7 +113,7 @@ def match(
             "to leave them out"
             + ("." if multilabel else f", or 'other: [{missing[0]}]' for images of none of the run's classes."),
         )
-    indices = np.array([targets[j] for j in range(len(other_classes))], dtype=np.int64)
+    indices = np.array([targets.get(j, DROP) for j in range(len(other_classes))], dtype=np.int64)
     keys = [*enumerate(classes), (OTHER, "other"), (DROP, "drop")]
-    assigned = {key: [other_classes[j] for j in np.flatnonzero(indices == target).tolist()] for target, key in keys}
+    assigned = {key: [other_classes[j] for j in sorted(targets) if targets[j] == target] for target, key in keys}
     return ClassMap(indices, {key: codes for key, codes in assigned.items() if codes})

@@ -64,11 +64,8 @@ def predict_other(
             f"{kinds[first.multilabel]}",
             f"Use data with {kinds[first.multilabel]} an image.",
         )
-    # Classes without images need no counterpart.
-    present = np.flatnonzero(manifest.counts > 0)
-    mapped = _mapped(first, manifest, present, map_file)
-    targets = np.full(len(manifest.classes), DROP)
-    targets[present] = mapped.targets
+    mapped = classes_of_run(first, manifest, map_file)
+    targets = mapped.targets
     if manifest.multilabel:
         labels = merged(manifest.labels, targets, len(first.classes))
         rows = np.flatnonzero(~np.isnan(labels).all(1))
@@ -80,17 +77,25 @@ def predict_other(
     where = [override for override in settings if setting(override).lstrip("+").startswith("dataset.")]
     rows, overlap = unseen(runs, manifest, rows, leave_out_trained, where)
     labelled = joined([other_images(run, manifest, rows, labels[rows], cfg, device, views) for run in runs])
-    dropped_classes = present[mapped.targets == DROP]
+    dropped_classes = np.flatnonzero((targets == DROP) & (manifest.counts > 0))
     dropped = {manifest.classes[k]: int(manifest.counts[k]) for k in dropped_classes.tolist()}
     return labelled, {"dropped": dropped, "classes": mapped.assigned}, overlap
 
 
-def _mapped(run: Run, manifest: Manifest, present: np.ndarray, map_file: Path | None) -> ClassMap:
+def classes_of_run(run: Run, manifest: Manifest, map_file: Path | None) -> ClassMap:
+    """The run's class of each class of the manifest.
+
+    Classes without images need no counterpart. Those that have one keep it: of several labels, one without a positive
+    image may be unknown in some, and a label that it is merged into is then unknown there too.
+
+    Raises:
+        UserError: see `ltmed.inference.class_map.match`.
+    """
     mapping = None if map_file is None else read_map(map_file)
     names = [row["name"] for row in run.metrics["test"]["per_class"]]
     return match(
-        run.classes, names, [manifest.classes[k] for k in present], [manifest.class_names[k] for k in present], mapping,
-        multilabel=run.multilabel,
+        run.classes, names, manifest.classes, manifest.class_names, mapping, multilabel=run.multilabel,
+        needed=(manifest.counts > 0).tolist(),
     )  # fmt: skip
 
 
