@@ -156,7 +156,8 @@ def _json(path: Path, data: bytes) -> Cells:
             if len(columns) > max(map(len, columns)) and not numbered:  # More rows than columns: image -> row.
                 key = "" if all(map(str.isdecimal, content)) or any("image" in cells for cells in columns) else "image"
                 return _records(path, [{key: name, **cells} for name, cells in content.items()])
-            return _records(path, [{name: cells.get(key) for name, cells in content.items()} for key in columns[0]])
+            keys = dict.fromkeys(key for cells in columns for key in cells)  # A column may lack rows of another one.
+            return _records(path, [{name: cells.get(key) for name, cells in content.items()} for key in keys])
         if not any(isinstance(cell, (dict, list)) for cell in columns):
             cells = [list(content), [_text(cell) for cell in columns]]
             return Cells(["image", "label"], cells, range(1, len(columns) + 1), "entry")

@@ -184,6 +184,15 @@ def test_the_line_of_excel_that_names_the_separator(tmp_path, line, end):
     assert table.where(1).endswith("line 4")
 
 
+def test_json_of_columns_keeps_the_rows_that_a_column_lacks(tmp_path):
+    content = {"label": {"0": "A", "1": "B"}, "image": {"0": "a.png", "2": "c.png", "1": "b.png"}}
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    table = read_table(tmp_path / "t.json")
+    assert table["image"] == ["a.png", "b.png", "c.png"]
+    assert table["label"] == ["A", "B", ""]
+    assert table.where(2).endswith("t.json, entry 3")
+
+
 @pytest.mark.parametrize(
     "content",
     [
