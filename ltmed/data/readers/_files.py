@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from ltmed.data.readers._masks import is_mask_folder
 from ltmed.data.readers._parts import PART_NAMES, part_of
 from ltmed.data.readers._tables import Table, check_unrepeated, column, onehot, read_table
 from ltmed.data.readers._text import read_list, read_rows, read_text
@@ -44,8 +46,8 @@ class Tree:
 
     root: Path
     images: dict[str, str]
-    """Stem -> path. Of images with the same stem (copies in repacked archives) only the first path is included, and a
-    DICOM file only if there is no other."""
+    """Stem -> path. Of images with the same stem (copies in repacked archives) only the first path is included, a DICOM
+    file only if there is no other, and one in a folder of masks only if there is none elsewhere."""
     files: dict[str, str]
     """Name with extension -> path of each file that is not an image; the one closest to the root."""
     rivals: dict[str, str]
@@ -86,7 +88,7 @@ def require_folder(root: Path, help_text: str) -> None:
 
 
 def scan(root: Path, how_to_get: str) -> Tree:
-    """Indexes the folder `root` with everything below it.
+    """Indexes the folder `root` with everything below it; warns of images of one name that are no copies of each other.
 
     Raises:
         UserError: `root` is not a folder; the message ends with `how_to_get`.
@@ -95,18 +97,50 @@ def scan(root: Path, how_to_get: str) -> Tree:
     images: dict[str, str] = {}
     files: dict[str, str] = {}
     rivals: dict[str, str] = {}
-    for path in walk(root):
+    others: dict[str, str] = {}
+    for path in sorted(walk(root), key=_is_mask):
         if is_image_name(path):
-            first = images.setdefault(stem(path), path)
-            if first != path and first.rpartition("/")[0] == path.rpartition("/")[0] and first.lower() == path.lower():
-                rivals[stem(path)] = path
-            elif first.lower().endswith(DICOM) and not path.lower().endswith(DICOM):
-                images[stem(path)] = path
+            name = stem(path)
+            first = images.setdefault(name, path)
+            dicom = first.lower().endswith(DICOM), path.lower().endswith(DICOM)
+            if first == path:
+                continue
+            if first.rpartition("/")[0] == path.rpartition("/")[0] and first.lower() == path.lower():
+                rivals[name] = path
+            elif dicom == (True, False) and _is_mask(first) == _is_mask(path):
+                images[name] = path
+            elif dicom != (False, True):
+                others.setdefault(name, path)
         else:
             name = path.rpartition("/")[2].lower()
             if name not in files or path.count("/") < files[name].count("/"):
                 files[name] = path
+    differing = [name for name, path in others.items() if _size(root / path) != _size(root / images[name])]
+    if differing:
+        name = differing[0]
+        warnings.warn(
+            f"{root}: {len(differing):,} images have several files that are no copies of each other; '{images[name]}' "
+            f"is read and not '{others[name]}', for instance: move away what is not meant",
+            stacklevel=4,
+        )
     return Tree(root, images, files, rivals)
+
+
+def _is_mask(path: str) -> bool:
+    """Whether a path below the root has a folder of masks in it."""
+    return _has_mask_folder(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)
+def _has_mask_folder(folder: str) -> bool:
+    return any(map(is_mask_folder, folder.split("/")))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def class_folders(root: Path) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
-from ltmed.data.readers._files import class_folders, read_list, read_text, scan
+from ltmed.data.readers._files import class_folders, read_list, read_text, require_folder
 from ltmed.errors import UserError, suggest
 
 CLASSES, IMAGES, LABELS = "classes.txt", "images.txt", "image_class_labels.txt"
@@ -62,7 +62,7 @@ class SD198(DataModule):
         Raises:
             UserError: no folder, no class folders, a list that contradicts them or names an image that is not there.
         """
-        scan(root, self.how_to_get())
+        require_folder(root, self.how_to_get())
         top, folders = self._folders(root)
         labelled = {_key(path): name for name, paths in folders.items() for path in paths}
         paths = {_key(path): path for folder_paths in folders.values() for path in folder_paths}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,25 @@ def test_scan_keeps_the_first_image_of_a_stem_and_the_outermost_file(tmp_path):
     assert tree.images == {"one": "A/one.JPG"}
     assert tree.file("nothing.csv", "LABELS.csv") == tmp_path / "b/labels.csv"
     assert tree.file("nothing.csv") is None
+
+
+def test_scan_takes_a_folder_of_masks_last_and_says_which_file_is_read(tmp_path):
+    touch(tmp_path, "A_masks/1.png", "Input/1.jpg", "Input/3.dcm", "A_masks/3.png", "A_masks/4.png")
+    (tmp_path / "A_masks/1.png").write_bytes(b"mask")
+    with pytest.warns(UserWarning, match=r"1 images .*'Input/1.jpg' is read and not 'A_masks/1.png'"):
+        tree = scan(tmp_path, "help")
+    assert tree.images == {"1": "Input/1.jpg", "3": "Input/3.dcm", "4": "A_masks/4.png"}
+
+
+def test_scan_warns_of_files_of_one_name_unless_they_are_copies(tmp_path):
+    touch(tmp_path, "part_1/1.jpg", "again/part_1/1.jpg", "raw/2.dcm", "png/2.png")
+    (tmp_path / "png/2.png").write_bytes(b"smaller")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scan(tmp_path, "help").images == {"1": "again/part_1/1.jpg", "2": "png/2.png"}
+    (tmp_path / "part_1/1.jpg").write_bytes(b"resized")
+    with pytest.warns(UserWarning, match=r"'again/part_1/1.jpg' is read and not 'part_1/1.jpg'"):
+        assert scan(tmp_path, "help").images["1"] == "again/part_1/1.jpg"
 
 
 def test_scan_of_a_file_says_so(tmp_path):
