@@ -40,6 +40,14 @@ def test_the_split_of_a_run_is_the_one_that_it_was_begun_with(tmp_path):
     assert recorded_split(tmp_path / "nothing") is None
 
 
+def test_unreadable_images_do_not_make_a_run_one_on_other_data(tmp_path):
+    folder = begun(tmp_path / "run", "in use")
+    recorded = json.loads((folder / facts.RUN).read_text())
+    recorded["split"]["listed"] = "by the label files"
+    (folder / facts.RUN).write_text(json.dumps(recorded))
+    assert recorded_split(folder) == "by the label files"
+
+
 def test_a_run_on_another_split_is_refused_with_both_and_the_way_out(tmp_path):
     require_split(tmp_path, "one", "one", "/data")
     require_split(tmp_path, None, "one", "/data")
