@@ -55,7 +55,7 @@ def trained_on(run: Run, manifest: Manifest, rows: np.ndarray, overrides: Sequen
     try:
         data = _opened(run, [tuple(overrides), ()] if own else [()])
     except UserError as error:
-        return _unknown(run, own, Overlap(none, none, str(error).splitlines()[0]))
+        return _unknown(run, own, Overlap(none, none, error.message.splitlines()[0]))
     seen = np.sort(np.concatenate([data.split.train, data.split.val]))
     other_contents = _contents(manifest, rows, "comparing")
     own_contents = _contents(data.manifest, seen, "comparing with what the run was trained on:")
@@ -96,7 +96,8 @@ def _unknown(run: Run, own: bool, overlap: Overlap) -> Overlap:
         raise UserError(
             f"It cannot be checked whether {run.path} was trained on these images of its own data set: "
             f"{overlap.unknown}",
-            "Give dataset.root=DIR with all images that the run was trained on.",
+            "Give dataset.root=DIR with all images that the run was trained on, or for other data of the same name "
+            "dataset.name=NAME.",
         )
     return overlap
 
