@@ -268,8 +268,10 @@ class _Recommend:
 
 def _content(weights: Any) -> list[str]:
     """A digest of the file of weights, which may change under the same name; nothing where there is no file."""
+    from ltmed.runs.initial_weights import content_of
+
     file = Path(weights).expanduser() if isinstance(weights, str) else None
-    return [] if file is None or not file.is_file() else [hashlib.sha256(file.read_bytes()).hexdigest()]
+    return [] if file is None or not file.is_file() else [content_of(file)]
 
 
 def _require_free(overrides: Sequence[str], varied: Sequence[str]) -> None:

@@ -108,6 +108,7 @@ class DataModule(LightningDataModule):
             warn_of_unseen_classes(self.split, self.manifest)
         self.warnings = tuple(dict.fromkeys(recorded))
         """Warnings of reading and splitting, repeated in metrics.json and reports."""
+        self._digest: tuple[Split, str] | None = None
         self.listed_digest = self.digest
         """Of the split as the label files give it, with the images that cannot be decoded."""
         self.evaluation = evaluation
@@ -145,7 +146,9 @@ class DataModule(LightningDataModule):
     @property
     def digest(self) -> str:
         """12 hex characters that identify the split in use."""
-        return self.split.digest(self.manifest)
+        if self._digest is None or self._digest[0] is not self.split:  # Seconds for 100,000 images.
+            self._digest = self.split, self.split.digest(self.manifest)
+        return self._digest[1]
 
     @abstractmethod
     def read(self, root: Path) -> Manifest:

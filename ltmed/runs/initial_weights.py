@@ -41,7 +41,7 @@ def digests(backbone: DictConfig, encoder: nn.Module) -> dict[str, str | None] |
     file = _file(backbone)
     return {
         "encoder": digest(encoder.model if isinstance(encoder, Frozen) else encoder),
-        "file": file and _content(file),
+        "file": file and content_of(file),
     }
 
 
@@ -76,7 +76,7 @@ def is_file_changed(run_dir: Path, backbone: DictConfig) -> bool:
     This takes a second for a gigabyte, and no network. It says nothing of downloads and packages.
     """
     begun, file = recorded(run_dir), _file(backbone)
-    return begun is not None and begun["file"] is not None and file is not None and begun["file"] != _content(file)
+    return begun is not None and begun["file"] is not None and file is not None and begun["file"] != content_of(file)
 
 
 def recorded(run_dir: Path) -> dict[str, Any] | None:
@@ -84,17 +84,17 @@ def recorded(run_dir: Path) -> dict[str, Any] | None:
     return facts.read(run_dir).get("weights") if (run_dir / facts.RUN).exists() else None
 
 
-def _file(backbone: DictConfig) -> Path | None:
-    """The file of `backbone.weights`; None if it does not exist, or the setting of another encoder is no file."""
-    weights = backbone.get("weights")
-    file = Path(weights).expanduser() if isinstance(weights, str) else None
-    return file if file is not None and file.is_file() else None
-
-
-def _content(file: Path) -> str:
+def content_of(file: Path) -> str:
     """16 hex digits of the content of a file."""
     hasher = hashlib.blake2b(digest_size=8)
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK):
             hasher.update(chunk)
     return hasher.hexdigest()
+
+
+def _file(backbone: DictConfig) -> Path | None:
+    """The file of `backbone.weights`; None if it does not exist, or the setting of another encoder is no file."""
+    weights = backbone.get("weights")
+    file = Path(weights).expanduser() if isinstance(weights, str) else None
+    return file if file is not None and file.is_file() else None
