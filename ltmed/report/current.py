@@ -80,10 +80,13 @@ def _now(repetition: Repetition, varied: Collection[str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from ltmed.runs.job import job_of
+    from ltmed.config.compose import compose_with_choices
+    from ltmed.config.resolve import resolve
+    from ltmed.runs.job import folder_of
 
-    try:
-        cfg = job_of(repetition.overrides).cfg
+    try:  # Without the checks of a run, most of whose time is the import of what it would build.
+        composed, choices = compose_with_choices(repetition.overrides)
+        cfg = resolve(composed, folder_of(composed, repetition.overrides, choices))
     except (UserError, HydraException, OmegaConfBaseException):
         return {}
     return _without(row_settings(identity(cfg)), varied)
