@@ -234,9 +234,15 @@ def _misfit(model: nn.Module, name: str, file: Path, stored: State) -> UserError
 
 
 def _heads(model: Any) -> tuple[str, ...]:
-    """Prefixes of the names of the classifier."""
+    """Prefixes of the names of the classifier, with the layers around its last one (`head.fc.` for `head.fc.fc2`)."""
     classifier = model.default_cfg.get("classifier") or ()
-    return tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
+    own = tuple(model.state_dict())
+    heads = []
+    for name in (classifier,) if isinstance(classifier, str) else classifier:
+        parts = name.split(".")
+        outer = (".".join(parts[:depth]) + "." for depth in range(1, len(parts) + 1))
+        heads.append(next((prefix for prefix in outer if not any(key.startswith(prefix) for key in own)), f"{name}."))
+    return tuple(heads)
 
 
 def _listed(items: list[str], max_items: int = 3) -> str:

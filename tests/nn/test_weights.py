@@ -138,6 +138,15 @@ def test_weights_of_a_network_with_more_layers_are_refused(
         timm_encoder(name, weights=tmp_path / "w.pt")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_classifier_of_several_layers_is_dropped_whole(tmp_path: Path) -> None:
+    """Timm names its last layer only: `head.fc.fc2` beside `head.fc.fc1` and `head.fc.norm`."""
+    saved = timm.create_model("convformer_s18").state_dict()
+    assert "head.fc.fc1.weight" in saved
+    torch.save(saved, tmp_path / "w.pt")
+    assert_same(timm_encoder("convformer_s18", weights=tmp_path / "w.pt"), saved)
+
+
 def test_what_is_beside_the_network_or_is_an_index_is_left_out_with_a_warning(tmp_path: Path) -> None:
     own = model().state_dict()
     beside = {"decoder.0.weight": torch.ones(2), "layer1.0.index": torch.arange(3)}

@@ -51,7 +51,11 @@ _ID = re.compile(
 LISTS = ("image", "group", "attribute")
 """Roles that several columns may have."""
 
-_SURE_ID = re.compile(r"(id|ids|identifier|uid|uuid|no|nos|nr|num|numbers?|nummer|mrn)$")
+_SURE_ID = re.compile(
+    r"patient|subject|participant|person|individual|volunteer|donor|^(pat|pt|subj)|"
+    r"(id|ids|identifier|uid|uuid|no|nos|nr|num|numbers?|nummer|mrn|pid)$"
+)
+"""Names, after `squashed`, of persons, or of ids of anything."""
 _LARGE_GROUP, _FEW_GROUPS = 10, 50  # Ten groups for each of the usual five folds.
 
 _SURE_PARTS = ("part", "split")
@@ -140,7 +144,7 @@ def refuse_descriptions(where: object, columns: Mapping[str, Sequence[str]]) -> 
 
     To group by them would test on types that are never trained on. Half of the images must be in groups of more than
     `_LARGE_GROUP` images; besides, there are fewer than `_FEW_GROUPS` groups, or no id has a digit. A column whose
-    name says that it holds numbers or ids, and that has digits in them, is what it says: a set may have few patients.
+    name says that it holds persons, numbers or ids is what it says: a set may have few patients with many images each.
 
     Args:
         where: the table, for messages.
@@ -153,7 +157,7 @@ def refuse_descriptions(where: object, columns: Mapping[str, Sequence[str]]) -> 
         images_of = Counter(cell for cell in ids if cell)
         sizes = sorted(images_of[cell] for cell in ids if cell)
         numbered = any(map(str.isdigit, "".join(images_of)))
-        if not sizes or sizes[len(sizes) // 2] <= _LARGE_GROUP or (numbered and _SURE_ID.search(squashed(name))):
+        if not sizes or sizes[len(sizes) // 2] <= _LARGE_GROUP or _SURE_ID.search(squashed(name)):
             continue
         if len(images_of) < _FEW_GROUPS or not numbered:
             others = [other for other in columns if other != name]

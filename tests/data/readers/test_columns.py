@@ -130,7 +130,6 @@ TYPES = ["nevus", "melanoma", "bcc", "df"]
     [
         ("lesion", TYPES * 20),
         ("group", ["1", "2", "3"] * 20),
-        ("patient id", ["A", "B"] * 20),
         ("lesion", ["nevus"] * 500 + [f"type {n}" for n in range(40)]),
         ("case name", [f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh"] * 11),
     ],
@@ -145,6 +144,9 @@ def test_a_column_found_as_ids_that_describes_images_is_refused(name, ids):
     [
         ("patient_id", ["P1", "P2", "P3"] * 20),
         ("Case No", ["1", "2"] * 50),
+        ("patient", ["0", "7", "8"] * 50),
+        ("subject_id", ["SA", "SF", "SG"] * 50),
+        ("patient_id", ["aaaaaa", "ffffff"] * 50),
         ("lesion", TYPES * 2 + [f"L{n}" for n in range(100)]),
         ("patient", [f"P{n}" for n in range(50)] * 11),
         ("patient", [f"P{n}" for n in range(12)] * 10 + [""] * 500),
