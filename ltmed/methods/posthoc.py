@@ -56,8 +56,8 @@ class PostHocLogitAdjustment(ERM):
 
     @property
     def adds_log_prior(self) -> bool:
-        """Always: Eq. 9 is for a network that was trained with the classes as frequent as they are."""
-        return True
+        """Eq. 9 is for a network that was trained with the classes as frequent as they are; a selected tau for any."""
+        return not self.selects_tau
 
     def on_validation_start(self) -> None:
         """Sets tau = 0 where tau is to be selected from unadjusted logits."""

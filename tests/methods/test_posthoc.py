@@ -39,6 +39,11 @@ def plain_logits(stage: PostHocLogitAdjustment, whole: Batch) -> Tensor:
         return head.linear(network.encoder(stage.on_after_batch_transfer(whole, 0).images)).double()
 
 
+def test_only_a_fixed_tau_expects_batches_with_the_classes_as_frequent_as_they_are() -> None:
+    assert stage_with(tau=1.0).adds_log_prior
+    assert not stage_with(tau=None).adds_log_prior
+
+
 def test_every_parameter_is_updated_as_by_erm() -> None:
     stage, data = stage_with(), batch()
     updated(stage, data)

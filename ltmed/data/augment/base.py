@@ -6,7 +6,7 @@ import copy as copies
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -130,12 +130,7 @@ class OneOf(Operation):
 
     def unmirrored(self) -> OneOf:
         """The same, of operations without flips; the others keep their frequencies."""
-        kept = _without_flips(self.operations)
-        if kept is self.operations:
-            return self
-        result = copies.copy(self)
-        result.operations = kept
-        return result
+        return _without_flips(self)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[int, Any]:
         """Number of the operation, and its own draw."""
@@ -172,12 +167,7 @@ class Compose:
 
     def unmirrored(self) -> Compose:
         """The same without flips: itself, unless one of the operations mirrors."""
-        kept = _without_flips(self.operations)
-        if kept is self.operations:
-            return self
-        result = copies.copy(self)
-        result.operations = kept
-        return result
+        return _without_flips(self)
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator, out: np.ndarray) -> None:
         """Writes one view of `image` (uint8 [S, S, 3]) into `out` (uint8 [size, size, 3])."""
@@ -225,7 +215,14 @@ def _require_operations(where: str, operations: Mapping[str, Operation | None]) 
     return {name: operation for name, operation in operations.items() if operation is not None}
 
 
-def _without_flips(operations: list[Operation]) -> list[Operation]:
-    """The operations without flips; the list itself if none of them mirrors."""
-    kept = [operation.unmirrored() for operation in operations]
-    return operations if all(new is old for new, old in zip(kept, operations, strict=True)) else kept
+_Holder = TypeVar("_Holder", OneOf, Compose)
+
+
+def _without_flips(holder: _Holder) -> _Holder:
+    """A copy that holds its operations without flips; itself if none of them mirrors."""
+    kept = [operation.unmirrored() for operation in holder.operations]
+    if all(new is old for new, old in zip(kept, holder.operations, strict=True)):
+        return holder
+    result = copies.copy(holder)
+    result.operations = kept
+    return result
