@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ltmed.data.datamodule import DataModule
+    from ltmed.data.inputs import Listed
     from ltmed.plots.explanations import Case, Explainer
     from ltmed.report.renderers.explanations import ExplainedImage
     from ltmed.runs.reader import Run
@@ -78,12 +79,15 @@ def command(
             f"Choose it with --class, for instance --class {opened.classes[0]}; with --errors its misses are shown.",
         )
     from ltmed.config.targets import trusted
+    from ltmed.data.inputs import list_images
     from ltmed.inference.predictor import device_named
     from ltmed.plots.explanations import Explainer, test_cases
     from ltmed.report.renderers.explanations import render
     from ltmed.utils.files import write_atomic
 
     folder = output or opened.path / FOLDER
+    listed = list_images(images)
+    _require_apart(folder, listed.paths)
     worst = None if errors is None else _worst(opened, errors, code)
     if worst is not None and not len(worst):
         none = f"with {code} is missed" if opened.multilabel else "of a tail class is misclassified"
@@ -95,9 +99,10 @@ def command(
     if data is not None and neighbours:
         explainer.use_training_images(data, neighbours)
     if worst is None:
-        cases: Iterator[Case | ExplainedImage] = _cases(images, explainer)
+        cases: Iterator[Case | ExplainedImage] = _cases(listed, explainer)
     else:
         assert data is not None
+        _require_apart(folder, [data.manifest.root / image for image in worst["image"]])
         cases = test_cases(opened, worst, data)
     _make(folder)
     explained = list(_explain(cases, explainer, code, folder))
@@ -135,6 +140,13 @@ def _title(run: Run, errors: int | None, code: str | None) -> str:
     return f"{facts['method']} on {facts['dataset']}, fold {facts['fold']}, seed {facts['seed']}: {what}"
 
 
+def _require_apart(folder: Path, images: Sequence[Path]) -> None:
+    """Refuses to write into a folder of images: a map is named like its image, and would take its place."""
+    target = folder.resolve()
+    if any(parent.resolve() == target for parent in {image.parent for image in images}):
+        raise UserError(f"--output={folder} holds the images themselves", "Choose a folder of its own for the maps.")
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,14 +171,12 @@ def _data(run: Run, *, required: bool, neighbours: bool) -> DataModule | None:
         return None
 
 
-def _cases(images: Sequence[Path], explainer: Explainer) -> Iterator[Case | ExplainedImage]:
+def _cases(listed: Listed, explainer: Explainer) -> Iterator[Case | ExplainedImage]:
     """The images of the command line; an unreadable one carries its error instead."""
     from ltmed.data.cache.build import UNREADABLE
-    from ltmed.data.inputs import list_images
     from ltmed.plots.explanations import Case
     from ltmed.report.renderers.explanations import ExplainedImage
 
-    listed = list_images(images)
     for title, path in zip(listed.names, listed.paths, strict=True):
         try:
             yield Case(title, explainer.member.preprocessing(path.read_bytes()))

@@ -113,6 +113,9 @@ def runs_and_images(run: Path, paths: Sequence[Path]) -> tuple[list[Path], tuple
 def _check(output: Path, images: tuple[Path, ...]) -> None:
     if output.suffix.lower() not in SUFFIXES:
         raise UserError(f"--output={output} ends in neither .csv nor .parquet", "The suffix chooses the format.")
+    from ltmed.runs.outputs import require_no_file_of_run
+
+    require_no_file_of_run(output)
     if output.exists() and any(image.exists() and output.samefile(image) for image in images):
         raise UserError(f"--output={output} is the list of images itself", "Choose another name.")
 

@@ -122,12 +122,13 @@ class Ensemble:
         views: of every image for every network.
 
     Raises:
-        UserError: there is no finished run, the runs have different classes, or several runs have several labels.
+        UserError: there is no finished run, one is given twice, the runs have different classes, or several runs have
+            several labels.
     """
 
     def __init__(self, runs: Sequence[str | Path | Run], device: torch.device, views: Sequence[View]) -> None:
         finished = [finished_run(run) for run in runs]
-        require_same_classes(finished)
+        require_members(finished)
         loaded = [open_run(run) for run in finished]
         self.thresholds = loaded[0].thresholds
         """Thresholds of several labels, K, chosen on one view; None for runs whose images carry one label."""
@@ -166,13 +167,16 @@ class Ensemble:
         return logits.softmax(2) if self.thresholds is None else logits.sigmoid()
 
 
-def require_same_classes(runs: Sequence[Run]) -> None:
+def require_members(runs: Sequence[Run]) -> None:
     """Checks that probabilities of the runs can be averaged.
 
     Raises:
-        UserError: two runs have different classes, or the same in another order.
+        UserError: a run is given twice; two runs have different classes, or the same in another order.
     """
-    first = runs[0]
+    first, folders = runs[0], [run.path.resolve() for run in runs]
+    for index, run in enumerate(runs):
+        if folders[index] in folders[:index]:
+            raise UserError(f"{run.path} is given twice and would count double", "Give each run of an ensemble once.")
     for run in runs[1:]:
         if run.classes != first.classes:
             missing = sorted(set(first.classes) ^ set(run.classes))

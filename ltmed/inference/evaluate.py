@@ -14,7 +14,7 @@ from ltmed.config.overrides import choice
 from ltmed.errors import UserError, suggest
 from ltmed.evaluation.operating_points import label_thresholds
 from ltmed.evaluation.subgroups import by_subgroup, categories
-from ltmed.inference.ensemble import VIEWS, require_same_classes, require_sides_kept
+from ltmed.inference.ensemble import VIEWS, require_members, require_sides_kept
 from ltmed.inference.other_data import compared, internal, only, predict_other, unseen
 from ltmed.inference.parts import (
     Labelled,
@@ -137,7 +137,7 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
 
 
 def _require_ensemble(members: Sequence[Run]) -> None:
-    require_same_classes(members)
+    require_members(members)
     if len(members) > 1 and any(member.multilabel for member in members):
         raise UserError(
             "Runs of several labels per image are no ensemble: each has thresholds of its own",

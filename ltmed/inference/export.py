@@ -32,6 +32,7 @@ from ltmed.errors import UserError, require_choice
 from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
 from ltmed.inference.restore import without_initial_weights
 from ltmed.nn.pixels import RUN_KEY, Pixels
+from ltmed.runs.outputs import require_no_file_of_run
 from ltmed.utils.files import whole_file
 
 TOLERANCE = 1e-4
@@ -91,6 +92,7 @@ def export(
     format_, run_dir = FORMATS[form], Path(run_dir).expanduser()
     if output is not None:
         _require_matching_suffix(Path(output), form)
+        require_no_file_of_run(Path(output))
     for package in format_.packages:
         _require_package(package, form)
     with trusted(trust):

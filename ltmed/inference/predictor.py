@@ -64,7 +64,8 @@ class Predictor:
         trust: also builds classes that are not part of ltmed, see `ltmed.load`.
 
     Raises:
-        UserError: there is no finished run, no such device or no such `tta`; or the runs have different classes.
+        UserError: there is no finished run, no such device or no such `tta`; a run is given twice; the runs have
+            different classes.
     """
 
     def __init__(

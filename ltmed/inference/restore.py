@@ -30,7 +30,7 @@ def finished_run(run_dir: str | Path | Run) -> Run:
     """
     path = Path(os.path.expanduser(run_dir))
     if not (path / "config.yaml").is_file():
-        why = "it has no config.yaml" if path.is_dir() else "it does not exist"
+        why = "it has no config.yaml" if path.is_dir() else "it is a file" if path.exists() else "it does not exist"
         raise UserError(
             f"{path} is not the folder of a run ({why})",
             "Give the innermost folder, for instance runs/isic2018/erm/default/fold0-seed0.",

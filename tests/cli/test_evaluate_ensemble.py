@@ -58,12 +58,13 @@ def found_in(run: Path, name: str) -> dict:
     return json.loads((run / "evaluations" / name / "evaluation.json").read_text())
 
 
-def test_copies_of_a_run_equal_it(capsys, run):
-    said(capsys, "evaluate", str(run), str(run), "--no-figures")
+def test_copies_of_a_run_equal_it(capsys, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    said(capsys, "evaluate", str(run), str(copy), "--no-figures")
     found, recorded = found_in(run, "own-ensemble2"), json.loads((run / "metrics.json").read_text())
     assert found["test"] == recorded["test"]
     assert found["reproduces"] is None
-    assert found["members"]["runs"] == [str(run)] * 2
+    assert found["members"]["runs"] == [str(run), str(copy)]
     assert found["calibration"]["before"] is not None
     table = pd.read_parquet(run / "evaluations/own-ensemble2/predictions.parquet")
     assert table["disagreement"].abs().max() < 1e-6
@@ -146,8 +147,10 @@ def test_runs_of_other_classes_are_refused(capsys, run, tmp_path):
     [
         (["nowhere"], "nowhere is not the folder of a run"),
         (["runs/backbone=tiny/fold0-seed1"], "fold0-seed1 is not the folder of a run"),
+        (["RUN"], "is given twice"),
         (["dataset.root=DIR", "nowhere"], "'nowhere' comes after an override"),
     ],
 )
 def test_what_is_neither_run_nor_override(capsys, run, arguments, message):
+    arguments = [str(run) if argument == "RUN" else argument for argument in arguments]
     assert message in refused(capsys, "evaluate", str(run), *arguments)

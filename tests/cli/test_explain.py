@@ -88,12 +88,16 @@ def test_without_the_data_there_are_no_neighbours(capsys, run, images):
         (["images", "images"], "not the folder of a run"),
         (["RUN", "nowhere.png", "--neighbours", "0"], "does not exist"),
         (["RUN", "images", "--neighbours", "0", "-o", "images/a.png"], "it is a file"),
+        (["RUN", "images", "--neighbours", "0", "-o", "images/../images"], "holds the images themselves"),
+        (["RUN", "images", "--neighbours", "0", "-o", "images/deep"], "holds the images themselves"),
     ],
 )
 def test_mistakes_end_in_one_line_and_two(capsys, run, images, arguments, message):
+    before = {file: file.read_bytes() for file in images.rglob("*.png")}
     assert message in refused(
         capsys, "explain", *(str(run) if argument == "RUN" else argument for argument in arguments)
     )
+    assert {file: file.read_bytes() for file in images.rglob("*.png")} == before
 
 
 def test_without_the_package_it_says_how_to_get_it(capsys, run, images, monkeypatch):

@@ -117,6 +117,9 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
         (["predict", "RUN", "images", "-o", "folder.csv"], "folder.csv is a folder"),
         (["predict", "RUN", "list.csv", "-o", "list.csv"], "is the list of images itself"),
         (["predict", "RUN", "images", "-o", "list.csv/out.csv"], "cannot be written"),
+        (["predict", "RUN", "images", "-o", "RUN/predictions.parquet"], "is a file of the run in"),
+        (["predict", "RUN", "RUN", "images"], "is given twice"),
+        (["predict", "list.csv", "images"], "list.csv is not the folder of a run (it is a file)"),
         (["predict", "RUN", "images", "--device", "tpu"], "device=tpu is not known"),
         (["predict", "RUN", "images", "--device", "xpu:3"], "There is no device xpu:3 on this machine"),
         (["predict", "RUN", "images", "--batch-size", "0"], "x>=1"),
@@ -128,7 +131,7 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
 def test_mistakes_end_in_one_line_and_two(capsys, run, images, arguments, message):
     Path("list.csv").write_text("image\nimages/a.jpg\n")
     Path("folder.csv").mkdir()
-    assert message in refused(capsys, *(str(run) if argument == "RUN" else argument for argument in arguments))
+    assert message in refused(capsys, *(argument.replace("RUN", str(run)) for argument in arguments))
     assert Path("list.csv").read_text() == "image\nimages/a.jpg\n"
 
 

@@ -54,8 +54,9 @@ def test_the_mean_of_networks_with_pixels_of_their_own(runs, files):
 
 
 @pytest.mark.parametrize("copies", [2, 3])
-def test_copies_of_a_run_equal_it(copies, runs, files):
-    one, several = Predictor(runs[0])(files), Predictor(*[runs[0]] * copies)(files)
+def test_copies_of_a_run_equal_it(copies, runs, files, tmp_path):
+    further = [shutil.copytree(runs[0], tmp_path / str(number)) for number in range(1, copies)]
+    one, several = Predictor(runs[0])(files), Predictor(runs[0], *further)(files)
     assert np.abs(_values(one) - _values(several)).max() < 1e-6
     assert several["predicted"].tolist() == one["predicted"].tolist()
     assert several["disagreement"].abs().max() < 1e-6
@@ -95,8 +96,15 @@ def test_disagreement_is_bounded_and_that_of_scipy():
 def test_distances_are_of_one_network_only(tmp_path, files):
     run = untrained(tmp_path / "run", "method=pcct")
     assert "distance" in Predictor(run)(files)
-    assert "distance" not in Predictor(run, run)(files)
+    assert "distance" not in Predictor(run, shutil.copytree(run, tmp_path / "copy"))(files)
     assert "distance" not in Predictor(run, tta="flips")(files)
+
+
+def test_a_run_that_is_given_twice_is_refused(runs, tmp_path):
+    (tmp_path / "link").symlink_to(runs[0])
+    for again in (runs[0], runs[0] / ".." / runs[0].name, tmp_path / "link"):
+        with pytest.raises(UserError, match="is given twice and would count double"):
+            Predictor(*runs, again)
 
 
 def test_runs_of_other_classes_are_refused(runs, tmp_path):
