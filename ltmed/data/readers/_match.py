@@ -18,7 +18,17 @@ from pathlib import Path
 
 from ltmed.data.readers._masks import is_mask_folder, is_mask_name
 from ltmed.data.readers._parts import constant_affix, leading_zeros, parse_part, squashed
-from ltmed.data.readers._walk import EXTENSIONS, composed, fits, is_image_name, lacks_extension, walk
+from ltmed.data.readers._paths import (
+    common_folders,
+    contradict,
+    ending,
+    file_name,
+    name_key,
+    of_another,
+    parent,
+    split_path,
+)
+from ltmed.data.readers._walk import composed, fits, is_image_name, lacks_extension, walk
 from ltmed.errors import UserError
 
 
@@ -52,7 +62,7 @@ class ImageFiles:
     def _folders(self) -> set[str]:
         """The names of all folders, in lower case."""
         return {
-            composed(name).lower() for folder in {_parent(path) for path in self.paths} for name in folder.split("/")
+            composed(name).lower() for folder in {parent(path) for path in self.paths} for name in folder.split("/")
         }
 
     def find(
@@ -85,12 +95,12 @@ class ImageFiles:
             if name.startswith("/") and outside.exists(name):
                 paths[row] = name
         open_rows = [row for row in open_rows if paths[row] is None]
-        self._index({_key(cleaned[names[row]]) for row in open_rows})
+        self._index({name_key(cleaned[names[row]]) for row in open_rows})
         exact = {path for path in paths if path is not None}
         matched: dict[str, tuple[str, int]] = {}
         for row in open_rows:
             name = cleaned[names[row]]
-            candidates = self._named.get(_key(name), [])
+            candidates = self._named.get(name_key(name), [])
             if len(candidates) > 1 or (candidates and "/" in name):
                 hint_names = frozenset(squashed(hint) for hint in hints(row) if hint)
                 candidates = self._nearest(name, candidates, hint_names, folders - hint_names)
@@ -103,17 +113,19 @@ class ImageFiles:
             if path is None:
                 continue
             other, before = matched.setdefault(path, (name, row))
-            if path in exact and _contradict(name, path):
+            if path in exact and contradict(name, path):
                 paths[row] = None
-            elif other != name and _contradict(other, name):
+            elif other != name and contradict(other, name):
                 raise UserError(
                     f"{where(row)}: '{names[row][:120]}' and '{names[before][:120]}' ({where(before)}) both fit {path}",
                     "Write the paths relative to the folder.",
                 )
         matches = Matches(paths)
-        self._remark(matches, [cleaned[name] for name in names])
+        listed = [cleaned[name] for name in names]
+        self._remark(matches, listed)
         if None in paths:
-            self._rename(matches, [cleaned[name] for name in names])
+            self._rename(matches, listed)
+        self._leave_out_others(matches, listed, [hints(row) for row in open_rows], open_rows, folders)
         return matches
 
     def _clean(self, name: str) -> str:
@@ -130,13 +142,13 @@ class ImageFiles:
         return path
 
     def _index(self, keys: set[str]) -> None:
-        """Lists the files by what `_key` makes of their names, as far as a listed name asks for it."""
+        """Lists the files by what `name_key` makes of their names, as far as a listed name asks for it."""
         self._named = {}
         for path in self.paths:
-            name = _file_name(path).lower()
+            name = file_name(path).lower()
             if name in keys:
                 self._named.setdefault(name, []).append(path)
-            elif (key := _key(name)) in keys:
+            elif (key := name_key(name)) in keys:
                 self._named.setdefault(key, []).append(path)
 
     def _nearest(
@@ -145,14 +157,14 @@ class ImageFiles:
         """The files that fit a name best: one, none, or several that nothing tells apart."""
         candidates = [path for path in candidates if self._may_be(name, path, excluded)]
         if len(candidates) > 1:
-            candidates = _best(candidates, lambda path: _common_folders(name, path))
-            candidates = _best(candidates, lambda path: len(preferred & set(map(squashed, _split(path)[0]))))
-            candidates = _best(candidates, lambda path: -sum(map(is_mask_folder, _split(path)[0])))
-            candidates = _best(candidates, lambda path: _file_name(path).lower() == _file_name(name).lower())
-        if len(candidates) > 1 and len({_parent(path) for path in candidates}) == 1:
+            candidates = _best(candidates, lambda path: common_folders(name, path))
+            candidates = _best(candidates, lambda path: len(preferred & set(map(squashed, split_path(path)[0]))))
+            candidates = _best(candidates, lambda path: -sum(map(is_mask_folder, split_path(path)[0])))
+            candidates = _best(candidates, lambda path: file_name(path).lower() == file_name(name).lower())
+        if len(candidates) > 1 and len({parent(path) for path in candidates}) == 1:
             # One folder holds a.png as well as A.png, or a.png as well as a.jpg.
-            candidates = _best(candidates, lambda path: _file_name(path) == _file_name(name))
-            candidates = _best(candidates, lambda path: _file_name(path).startswith(_file_name(name) + "."))
+            candidates = _best(candidates, lambda path: file_name(path) == file_name(name))
+            candidates = _best(candidates, lambda path: file_name(path).startswith(file_name(name) + "."))
         return candidates
 
     def _may_be(self, name: str, path: str, excluded: frozenset[str]) -> bool:
@@ -161,10 +173,10 @@ class ImageFiles:
         Folders that are not below the root may be missing in a path; one that is there must be on the way to the file,
         and a training image is no test image, nor an image of one class that of another.
         """
-        if "/" not in name or not _contradict(name, path):
+        if "/" not in name or not contradict(name, path):
             return True
-        common = _common_folders(name, path)
-        listed, actual = _split(name)[0], _split(path)[0]
+        common = common_folders(name, path)
+        listed, actual = split_path(name)[0], split_path(path)[0]
         listed, actual = listed[: len(listed) - common], actual[: len(actual) - common]
         parts = [{parse_part(folder) for folder in folders} - {None} for folders in (listed, actual)]
         return not (
@@ -173,15 +185,50 @@ class ImageFiles:
             or (parts[0] and parts[1] and parts[0] != parts[1])
         )
 
+    def _leave_out_others(
+        self,
+        matches: Matches,
+        names: Sequence[str],
+        hints: Sequence[tuple[str, ...]],
+        rows: Sequence[int],
+        classes: frozenset[str],
+    ) -> None:
+        """Leaves out masks, and files of another class or part, that bare names fit only because the image is missing.
+
+        If no name occurs in two folders, the table may be newer than the folders: such files are used, with a remark.
+        `hints` are those of the `rows`, which are not found at their listed path.
+        """
+        folders = {row: split_path(path)[0] for row in rows if "/" not in names[row] and (path := matches.paths[row])}
+        masks = {row for row in folders if any(map(is_mask_folder, folders[row]))}
+        for row in masks if len(masks) < len(folders) else ():
+            matches.paths[row] = None
+        others = {
+            row: hint
+            for row, hint in zip(rows, hints, strict=True)
+            if row in folders and row not in masks and of_another(folders[row], hint, classes)
+        }
+        if not others:
+            return
+        row, hint = next(iter(others.items()))
+        example = f"'{names[row]}' of {', '.join(filter(None, hint))}: {matches.paths[row]}"
+        what = "are in folders of another class or part"
+        images = {(name_key(path), parent(path)) for path in self.paths if is_image_name(path)}
+        images = {(key, folder) for key, folder in images if not any(map(is_mask_folder, folder.split("/")))}
+        if len({key for key, _ in images}) < len(images):
+            what = "are only in folders of another class or part, where names repeat, and count as missing"
+            for row in others:
+                matches.paths[row] = None
+        matches.remarks.append(f"{len(others):,} of {len(names):,} images {what} ({example})")
+
     def _remark(self, matches: Matches, names: Sequence[str]) -> None:
         """Says once what differed."""
         moved, renamed = [], []
         for name, path in zip(names, matches.paths, strict=True):
             if path is None or path == name:
                 continue
-            if _ending(name) != _ending(path) and is_image_name(name):
+            if ending(name) != ending(path) and is_image_name(name):
                 renamed.append((name, path))
-            elif "/" in name and _contradict(name, path) | (len(_split(name)[0]) > len(_split(path)[0])):
+            elif "/" in name and contradict(name, path) | (len(split_path(name)[0]) > len(split_path(path)[0])):
                 moved.append((name, path))
         total = len(names)
         if renamed:
@@ -195,9 +242,9 @@ class ImageFiles:
         """Finds what is missing by a rule that changes all names in one way; masks are never meant."""
         files: dict[str, list[str]] = {}
         for path in self.paths:
-            if (is_image_name(path) or lacks_extension(path)) and not is_mask_name(_key(path)):
-                files.setdefault(_key(path), []).append(path)
-        keys = [_key(name) for name in names]
+            if (is_image_name(path) or lacks_extension(path)) and not is_mask_name(name_key(path)):
+                files.setdefault(name_key(path), []).append(path)
+        keys = [name_key(name) for name in names]
         if not any(matches.paths) and (renamed := constant_affix(keys, files)):
             matches.paths[:] = renamed
             matches.remarks.append(f"all images are called otherwise ('{names[0]}' is {renamed[0]})")
@@ -227,44 +274,3 @@ class _Outside:
 def _best(paths: list[str], rank: Callable[[str], int]) -> list[str]:
     ranks = [rank(path) for path in paths]
     return [path for path, value in zip(paths, ranks, strict=True) if value == max(ranks)]
-
-
-def _key(path: str) -> str:
-    """File name in lower case, composed, without the extension of an image."""
-    name = _file_name(path).lower()
-    base, dot, extension = name.rpartition(".")
-    return base if base and dot + extension in EXTENSIONS else name
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _file_name(path: str) -> str:
-    return composed(path.rpartition("/")[2])
-
-
-def _ending(path: str) -> str:
-    extension = path.rpartition(".")[2]
-    return "" if "/" in extension else extension.lower()
-
-
-def _split(path: str) -> tuple[list[str], str]:
-    *folders, name = path.split("/")
-    return [folder for folder in folders if folder], name
-
-
-def _common_folders(first: str, second: str) -> int:
-    """How many folders two paths have in common, from the file upwards, in any case."""
-    pairs = zip(reversed(_split(first)[0]), reversed(_split(second)[0]), strict=False)
-    count = 0
-    for a, b in pairs:
-        if composed(a).lower() != composed(b).lower():
-            break
-        count += 1
-    return count
-
-
-def _contradict(first: str, second: str) -> bool:
-    """Whether neither path is the end of the other, but for extension and case."""
-    return _common_folders(first, second) < min(len(_split(first)[0]), len(_split(second)[0]))

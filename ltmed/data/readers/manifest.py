@@ -168,7 +168,10 @@ class ManifestFile(DataModule):
         files = ImageFiles(root, self.include)
 
         def hints(row: int) -> tuple[str, ...]:
-            return rows.labels[row], names[labels[row]], rows.parts[row] if rows.parts else ""
+            part = rows.parts[row] if rows.parts else ""
+            if self.multilabel_reader is not None:
+                return *names[labels[row]].split("|"), part
+            return *dict.fromkeys((rows.labels[row], names[labels[row]])), part
 
         matches = files.find(rows.images, rows.where, hints, (*classes, *set(rows.labels)))
         for remark in matches.remarks:

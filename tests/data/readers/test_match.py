@@ -97,6 +97,41 @@ def test_class_and_part_decide_between_equal_names(tmp_path):
     ]  # fmt: skip
 
 
+FOUND = ("tumour/1.jpg", "train/tumour/1.jpg", "images/1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "hint"),
+    [
+        (["normal/1.jpg", "tumour/1.jpg", "normal/2.jpg"], "2.jpg", ("tumour", "")),
+        (["train/normal/2.jpg", "test/tumour/1.jpg", "train/tumour/1.jpg"], "2.jpg", ("normal", "test")),
+        # Of two files of the name, the one that fits better is not the right one either.
+        (["train/normal/2.jpg", "test/normal/2.jpg", "train/tumour/1.jpg"], "2.jpg", ("tumour", "train")),
+        (["images/1.jpg", "masks/1.jpg", "masks/2.jpg"], "2.jpg", ("tumour", "")),
+    ],
+)
+def test_a_missing_image_is_not_replaced_by_one_of_another_class_or_part(tmp_path, files, name, hint):
+    put(tmp_path, *files)
+    actual = find(tmp_path, [name, "1.jpg"], [hint, ("tumour", "train")], classes=("normal", "tumour"))
+    assert actual.paths == [None, next(path for path in files if path in FOUND)]
+
+
+def test_numbers_with_other_zeros_are_not_those_of_another_class(tmp_path):
+    put(tmp_path, "normal/002.jpg", "normal/003.jpg", "tumour/001.jpg", "tumour/003.jpg")
+    actual = find(tmp_path, ["1", "2"], [("tumour",), ("tumour",)], classes=("normal", "tumour"))
+    assert actual.paths == ["tumour/001.jpg", None]
+
+
+def test_folders_that_are_older_than_the_table_are_reported(tmp_path):
+    put(tmp_path, "train/normal/a.jpg", "train/tumour/b.jpg", "test/normal/c.jpg", "masks/a.jpg")
+    hints = [("tumour", "train"), ("tumour", "train"), ("normal", "train")]
+    actual = find(tmp_path, ["a.jpg", "b.jpg", "c.jpg"], hints, classes=("normal", "tumour"))
+    assert actual.paths == ["train/normal/a.jpg", "train/tumour/b.jpg", "test/normal/c.jpg"]
+    assert actual.remarks == [
+        "2 of 3 images are in folders of another class or part ('a.jpg' of tumour, train: train/normal/a.jpg)"
+    ]
+
+
 def test_composed_and_decomposed_names_are_one(tmp_path):
     put(tmp_path, unicodedata.normalize("NFD", "é/Nävus.png"), unicodedata.normalize("NFC", "ü.png"))
     names = [unicodedata.normalize("NFC", "é/Nävus.png"), unicodedata.normalize("NFD", "ü.png")]
