@@ -62,7 +62,7 @@ def command(
         decisions = decide.decide_run(
             opened, points, cost=costs, target=target, evaluation=evaluation, overrides=overrides, device=device
         )
-    from ltmed.cli.evaluate import show
+    from ltmed.cli.evaluate import remove_figures, show
     from ltmed.report.decisions.decide import decision_document
     from ltmed.report.renderers import markdown
     from ltmed.utils.files import write_atomic
@@ -70,6 +70,7 @@ def command(
     document = decision_document(decisions.results, opened.classes)
     folder = opened.path / decide.DECISIONS / (evaluation or "test")
     try:
+        remove_figures(folder)
         decide.write(folder, decisions)
         write_atomic(folder / "decisions.md", markdown.render(document))
     except OSError as error:

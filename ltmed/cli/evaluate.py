@@ -94,6 +94,7 @@ def command(
     folder = opened.path / evaluate.FOLDER / (name or default)
     document = evaluation_document(done.results)
     try:
+        remove_figures(folder)
         evaluate.write(folder, done)
         _write_page(folder / "evaluation.md", document)
     except OSError as error:
@@ -121,6 +122,19 @@ def _runs_and_overrides(run: Path, arguments: tuple[str, ...]) -> tuple[list[Pat
         if is_run(argument):
             raise UserError(f"'{argument}' comes after an override", "Give all folders of runs first, then key=value.")
     return [run, *map(Path, arguments[:number])], list(arguments[number:])
+
+
+def remove_figures(folder: Path) -> None:
+    """Removes the figures of an earlier command from a folder of results: they would show other numbers than these.
+
+    Args:
+        folder: of the results; its `figures` are removed if there are any.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for file in (folder / "figures").glob("*.png"):
+        file.unlink()
 
 
 def show(document: Document) -> None:

@@ -70,7 +70,8 @@ def _stored_evaluation(run: Run) -> dict[str, Any] | None:
     evaluation = _read(run.path / evaluate.FOLDER / "own" / evaluate.RESULTS)
     if evaluation is None or not evaluation["data"]["own"]:
         return None
-    return evaluation if evaluation["members"] == {"runs": evaluation["members"]["runs"][:1], "tta": "none"} else None
+    members = evaluation["members"]
+    return evaluation if len(members["runs"]) == 1 and members["tta"] == "none" else None
 
 
 def _decisions(run: Run, resamples: int) -> tuple[dict[str, Any] | None, str]:

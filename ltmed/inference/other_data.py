@@ -23,6 +23,9 @@ from ltmed.runs import record
 from ltmed.runs.predictions import Predictions, of_part
 from ltmed.runs.reader import Run
 
+_OF_THE_RUN = ("image_size", "cache_scale", "cache_budget_gb", "fit", "intensity", "head", "tail")
+"""Settings of a data set that are those of the run."""
+
 if TYPE_CHECKING:
     from ltmed.data.manifest import Manifest
 
@@ -50,8 +53,10 @@ def predict_other(
         the predictions; the mapping of the classes {dropped, classes}; the overlap with the runs' images.
 
     Raises:
-        UserError: classes that do not match, images that a run was trained on, or no image remains; or see `unseen`.
+        UserError: an override that would have no effect, classes that do not match, images that a run was trained on,
+            or no image remains; or see `unseen`.
     """
+    _require_settings_of_data(overrides)
     first, settings = runs[0], list(overrides)
     if choice(settings, "cache_dir") is None:
         settings.append(f"cache_dir={quoted(str(first.config.cache_dir))}")
@@ -80,6 +85,19 @@ def predict_other(
     dropped_classes = np.flatnonzero((targets == DROP) & (manifest.counts > 0))
     dropped = {manifest.classes[k]: int(manifest.counts[k]) for k in dropped_classes.tolist()}
     return labelled, {"dropped": dropped, "classes": mapped.assigned}, overlap
+
+
+def _require_settings_of_data(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        key = setting(override).lstrip("+~")
+        if key.removeprefix("dataset.") in _OF_THE_RUN or not (
+            key in ("dataset", "cache_dir") or key.startswith("dataset.")
+        ):
+            raise UserError(
+                f"{override} would have no effect: all images of the data set are evaluated, and they are decoded and "
+                "predicted as the run's own",
+                "Give settings that say which images and labels there are (dataset.*) and cache_dir only.",
+            )
 
 
 def classes_of_run(run: Run, manifest: Manifest, map_file: Path | None) -> ClassMap:

@@ -43,7 +43,11 @@ def found_in(run: Path, name: str) -> dict:
 
 
 def test_its_own_test_part_gives_metrics_json_again(capsys, run):
+    old = run / "evaluations/own/figures/subgroups_sex.png"
+    old.parent.mkdir(parents=True)
+    old.write_text("of an earlier command, with other numbers")
     said(capsys, "evaluate", str(run), "--no-figures")
+    assert not old.exists()
     found, recorded = found_in(run, "own"), json.loads((run / "metrics.json").read_text())
     assert found["test"] == recorded["test"]
     assert found["reproduces"] == {"exact": True, "largest_difference": 0.0}
@@ -153,6 +157,10 @@ def test_images_of_the_training_part_are_refused(capsys, run, hospital):
         (["map=x.yaml"], "map=FILE is for another data set"),
         (["--name", "../x"], "--name"),
         (["dataset=manifest"], "dataset.root is not set"),
+        (["dataset=manifest", "dataset.fit=crop"], "dataset.fit=crop would have no effect"),
+        (["dataset=manifest", "dataset.intensity=[0,4095]"], "dataset.intensity=[0,4095] would have no effect"),
+        (["dataset=manifest", "split=official"], "split=official would have no effect: all images"),
+        (["dataset=manifest", "+pixels.mean=[0,0,0]"], "+pixels.mean=[0,0,0] would have no effect"),
     ],
 )
 def test_mistakes_end_in_one_line(capsys, run, arguments, message):
@@ -172,7 +180,11 @@ def decided(run: Path, name: str = "test") -> dict:
 def test_decide_works_from_the_folder_alone(capsys, run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("stages", "evaluations"))
+    old = copy / "decisions/test/figures/roc_pr_BCC.png"
+    old.parent.mkdir(parents=True)
+    old.write_text("of an earlier command, with other numbers")
     out = said(capsys, "decide", str(copy), "--sensitivity", "mel=0.9", "--specificity", "NV=0.8", "--sets", "0.9")
+    assert not old.exists()
     found = decided(copy)
     assert [(row["class"], row["criterion"], row["target"]) for row in found["points"]] == [
         ("MEL", "sensitivity", 0.9), ("NV", "specificity", 0.8),

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from ltmed.cli.main import main
 from ltmed.config.targets import trusted
 from ltmed.evaluation.calibration import fit_platt
+from ltmed.inference.card_results import card_results
 from ltmed.inference.ensemble import VIEWS
 from ltmed.inference.parts import own_part
 from ltmed.inference.predictor import Predictor
@@ -93,12 +94,24 @@ def test_labels_of_several_views_are_decided_at_thresholds_of_the_same_views(cap
     assert found["test"]["scalars"]["macro_f1"] == pytest.approx(np.mean(scores))
 
 
+def test_the_card_takes_the_subgroups_of_the_evaluation(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("stages"))
+    found = found_in(run, "own")
+    found["subgroups"] = [{**found["subgroups"][0], "attribute": "as evaluated"}]
+    opened = read_run(copy)
+    assert opened is not None
+    for members, taken in ((found["members"], True), (found["members"] | {"tta": "flips"}, False)):
+        (copy / "evaluations/own/evaluation.json").write_text(json.dumps({**found, "members": members}))
+        subgroups = card_results(opened, resamples=20).subgroups
+        assert (subgroups == tuple(found["subgroups"])) == taken
+
+
 def test_thresholds_of_one_view_are_said_to_be_used_with_several(capsys, run, hospital, tmp_path):
     moved = shutil.copytree(run, tmp_path / "moved", ignore=shutil.ignore_patterns("evaluations", "decisions"))
     text = (moved / "config.yaml").read_text()
     old = next(line for line in text.splitlines() if line.startswith("  root: "))
     (moved / "config.yaml").write_text(text.replace(old, "  root: null"))
-    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", "split=grouped",
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic",
              "dataset.multilabel=true", "dataset.label_columns=[dark,bright,glare,red,scar]"]  # fmt: skip
     main(
         [
@@ -140,7 +153,7 @@ def hospital(tmp_path) -> Path:
 
 
 def test_another_hospital_through_a_map_of_labels(capsys, run, hospital):
-    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", "split=grouped",
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic",
              "dataset.multilabel=true", "dataset.label_columns=[dark,bright,glare,red,scar]"]  # fmt: skip
     said(capsys, "evaluate", str(run), *arguments, f"map={hospital / 'map.yaml'}", "--no-figures", "--trust")
     found = found_in(run, "clinic")
@@ -176,7 +189,7 @@ def test_another_hospital_through_a_map_of_labels(capsys, run, hospital):
 
 
 def test_labels_that_do_not_fit_are_refused(capsys, run, hospital):
-    arguments = ["dataset=manifest", f"dataset.root={hospital}", "split=grouped", "dataset.multilabel=true",
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.multilabel=true",
              "dataset.label_columns=[dark,bright,glare,scar]"]  # fmt: skip
     assert "no class for" in refused(capsys, "evaluate", str(run), *arguments)
     (hospital / "map.yaml").write_text("light: [bright, glare]\nother: [scar]\n")
