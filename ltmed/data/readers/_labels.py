@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ltmed.data.readers._text import shortened
+from ltmed.data.readers._text import listed_value, shortened
 from ltmed.data.readers._walk import composed
 from ltmed.errors import UserError, suggest
 
@@ -83,7 +84,7 @@ def require_classes(where: object, names: Sequence[str], *, what: str = "classes
 
 
 def require_distinct(where: Callable[[str], object], names: Sequence[str], *, what: str = "labels") -> None:
-    """Raises UserError if two names differ only in case, blanks, `_`, `-` or leading zeros, which then are one class.
+    """Raises UserError if two names differ only in case, blanks, `_`, `-`, quotes or leading zeros, and are one class.
 
     Args:
         where: returns the source of a name, for messages.
@@ -101,8 +102,9 @@ def require_distinct(where: Callable[[str], object], names: Sequence[str], *, wh
 
 
 def _plain(name: str) -> str:
-    """Normalised name of a class: without case, blanks, `_`, `-` and leading zeros."""
-    text = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", composed(name).casefold().strip().rstrip(".,;:"))
+    """Normalised name of a class: without case, blanks, `_`, `-`, quotes, full-width forms and leading zeros."""
+    name = unicodedata.normalize("NFKC", composed(name)).casefold().strip().strip("\"'`").rstrip(".,;:")
+    text = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", name)
     return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
 
 
@@ -146,6 +148,7 @@ def read_labels(
                 f"Say dataset.classes=[name of 0,name of 1,...]; they are {', '.join(in_order(labels)[:20])}.",
             )
         names = in_order(labels)
+        _refuse_mixed(labels, where, names)
         numbers = {name: number for number, name in enumerate(names)}
     else:
         numbers = _numbers(labels, where, names)
@@ -193,6 +196,17 @@ def _numbers(labels: Sequence[str], where: Callable[[int], str], names: Sequence
         f"{where(row)}: '{labels[row][:80]}' is not a class{summary if sum(unknown.values()) > 1 else ''}",
         meaning or f"{suggest(labels[row], names)} Name all classes in dataset.classes, or remove these rows.",
     )
+
+
+def _refuse_mixed(labels: Sequence[str], where: Callable[[int], str], names: Sequence[str]) -> None:
+    """Raises UserError for numbers beside names (`1` beside `malignant`), which may be two notations of one class."""
+    row = next((row for row, label in enumerate(labels) if _is_number(label)), None)
+    if row is not None:
+        word = next(name for name in names if not _is_number(name))
+        raise UserError(
+            f"{where(row)}: some labels are numbers (here '{labels[row]}') and some are names ('{word}')",
+            f"Write names alone, or numbers alone. If each is a class, say dataset.classes={listed_value(names)}.",
+        )
 
 
 def _refuse_missing(labels: Sequence[str], where: Callable[[int], str], names: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ def read_columns(
     """Targets from one column per label.
 
     Args:
-        columns: K columns of N cells: 1 (`yes`, `true`, `1.0`), 0 (`no`, `false`), -1 (`uncertain`) or empty.
+        columns: K columns of N cells: 1 (`yes`, `true`, `1.0`, `1,0`), 0 (`no`, `false`), -1 (`uncertain`) or empty.
         names: K labels, for messages.
         where: returns `file, line n` of a row.
         uncertain: -1 is unknown (`ignore`), present (`ones`) or absent (`zeros`).
@@ -80,7 +80,7 @@ def read_columns(
     for index, (name, cells) in enumerate(zip(names, columns, strict=True)):
         value_of: dict[str, float] = {}
         for cell in set(cells):
-            plain = re.sub(r"^([+-]?\d+)\.0*$", r"\1", cell.strip().lower()).removeprefix("+")
+            plain = re.sub(r"^([+-]?\d+)[.,]0*$", r"\1", cell.strip().lower()).removeprefix("+")
             if plain in _PRESENT:
                 value_of[cell] = 1.0
             elif plain in _ABSENT or plain == "-0":

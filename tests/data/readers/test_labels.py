@@ -56,6 +56,12 @@ def test_numbers_are_names_among_numbers():
         (["A", "B", "A+B"], None, r"joined by '\+'"),
         (["A", "B", "B/A"], None, "joined by '/'"),
         (["a", "b"], ["a", "b", "a"], "names a class twice: 'a'"),
+        (
+            ["True", "False", "1", "0"],
+            None,
+            r"line 4: some labels are numbers \(here '1'\) and some are names \('False'\)",
+        ),
+        (["0", "1", "ungradable"], None, r"If each is a class, say dataset.classes=\[0,1,ungradable\]"),
     ],
 )
 def test_what_is_refused(cells, order, message):
@@ -70,12 +76,16 @@ def test_what_is_refused(cells, order, message):
         ["eczema, acute", "eczema, chronic", "nevus"],
         ["grade 1+2", "grade 3"],
         ["5-10", "11-20"],
-        ["1.5", "15", "x"],
+        ["v1.5", "v15", "x"],
         ["HER2-", "HER2+", "x"],
     ],
 )
 def test_names_with_commas_and_slashes_are_one_class(cells):
     assert read(cells)[1] == cells
+
+
+def test_numbers_and_names_can_be_classes_that_are_all_named():
+    assert read(["0", "1", "ungradable"], [0, 1, "ungradable"])[1] == ["0", "1", "ungradable"]
 
 
 def test_a_missing_value_marker_can_be_a_named_class():
@@ -132,7 +142,17 @@ def test_classes_are_two_at_least():
 
 @pytest.mark.parametrize(
     "names",
-    [("a", "a."), ("a", "a "), ("1", "01"), ("grade 1", "grade 01", "grade 2"), ("mel\u200bx", "melx"), ("A", "a")],
+    [
+        ("a", "a."),
+        ("a", "a "),
+        ("1", "01"),
+        ("grade 1", "grade 01", "grade 2"),
+        ("mel\u200bx", "melx"),
+        ("A", "a"),
+        ("a", "'a'"),
+        ("a1", "\uff411"),
+        ("1", "\uff11"),
+    ],
 )
 def test_classes_that_differ_in_spelling_alone_are_refused(names):
     with pytest.raises(UserError, match="differ in spelling alone"):

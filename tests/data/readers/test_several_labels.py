@@ -32,7 +32,7 @@ def by_number(found) -> np.ndarray:
     [("ignore", "ignore", np.nan, np.nan), ("ones", "ignore", 1, np.nan), ("zeros", "zeros", 0, 0)],
 )
 def test_every_spelling_of_present_absent_and_uncertain(tmp_path, uncertain, blank, unknown, empty):
-    table(tmp_path, ["1,0,0", "1.0,yes,-1", "0,No,", "0.0,TRUE,-1.0", "False,0,1"])
+    table(tmp_path, ["1,0,0", '"1,0",yes,-1', "0,No,", '0.0,TRUE,"-1,0"', "False,0,1"])
     actual, _ = read(
         "manifest", tmp_path, COLUMNS, "dataset.multilabel=true", f"dataset.uncertain={uncertain}",
         f"dataset.blank={blank}",
