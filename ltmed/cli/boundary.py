@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -27,7 +28,14 @@ _EXPECTED = (
 
 
 def tidy_output() -> None:
-    """Shows warnings as one line, and hides those of libraries that are expected here."""
+    """Shows warnings as one line, hides those of libraries that are expected here, and prints whatever a name has.
+
+    A letter that the encoding of the output lacks (a pipe on Windows, PYTHONIOENCODING=ascii) becomes an escape: it
+    must not end a run that has just been trained.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     for message in _EXPECTED:
         warnings.filterwarnings("ignore", message)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -30,9 +32,15 @@ _HEADINGS: dict[str, str] = {"f1": "F1", "auroc": "AUROC", "ap": "AP"}
 MIN_WIDTH = 110
 """Columns of output to a pipe or a file; full class names are left out on a narrower terminal."""
 
+_MIN_NAME = 8
+"""A column of names is at least so wide, if a name is; longer ones continue on the next line."""
+
 
 def print_summary(metrics: dict[str, Any], console: Console | None = None) -> None:
     """Prints the results of a run: protocol, overall metrics with intervals, metrics per class.
+
+    No number is ever shortened: names of classes take what the numbers leave of the width, and the lines of a table
+    whose numbers are wider than the terminal are broken by it.
 
     Args:
         metrics: as returned by `ltmed.runs.record.collect` or `ltmed.runs.record.read`.
@@ -42,7 +50,20 @@ def print_summary(metrics: dict[str, Any], console: Console | None = None) -> No
         console = Console()
         if not console.is_terminal:
             console = Console(width=max(console.width, MIN_WIDTH))
-    console.print(Group(_protocol(metrics), _overall(metrics), _classes(metrics, named=console.width >= MIN_WIDTH)))
+    console.print(_protocol(metrics))
+    _print_titled(console, *_overall(metrics))
+    _print_titled(console, *_classes(metrics, named=console.width >= MIN_WIDTH))
+
+
+def _print_titled(console: Console, title: str, table: Table, notes: Sequence[str]) -> None:
+    """Prints a table as wide as its numbers need, wherever the terminal ends: rich would cut or drop them."""
+    console.print(Text(f"\n{title}", style="bold"))
+    width = console.width
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).minimum
+    console.width = max(width, needed)
+    console.print(table)
+    console.width = width
+    console.print(Group(*(Text(note, style="dim") for note in notes)))
 
 
 def _protocol(metrics: dict[str, Any]) -> Text:
@@ -81,7 +102,7 @@ def leakage(split: dict[str, Any]) -> str:
     return f"{share} are of a {group} that has training images too"
 
 
-def _overall(metrics: dict[str, Any]) -> Group:
+def _overall(metrics: dict[str, Any]) -> tuple[str, Table, list[str]]:
     test, intervals = metrics["test"], metrics["test"]["intervals"]
     table = _table("metric")
     for heading in ("test", f"{100 * intervals['level']:.0f} % interval", "validation"):
@@ -95,10 +116,11 @@ def _overall(metrics: dict[str, Any]) -> Group:
             style="bold" if name in ("balanced_accuracy", "macro_f1", "macro_ap") else "",
         )
     resampled = f"{intervals['resamples']:,} resamples of {intervals['units']:,} {intervals['unit']}s"
-    return _titled(f"Test part, {test['images']:,} images", table, f"Intervals: percentiles over {resampled}.")
+    title = f"Test part, {test['images']:,} images"
+    return title, _whole_numbers(table), [f"Intervals: percentiles over {resampled}."]
 
 
-def _classes(metrics: dict[str, Any], named: bool) -> Group:
+def _classes(metrics: dict[str, Any], named: bool) -> tuple[str, Table, list[str]]:
     rows, intervals = metrics["test"]["per_class"], metrics["test"]["intervals"]["per_class"]
     trained, notes = metrics["split"]["counts"]["train"], [f"Tiers: {metrics['tiers']['rule']}."]
     multilabel = "thresholds" in metrics["test"]
@@ -116,9 +138,9 @@ def _classes(metrics: dict[str, Any], named: bool) -> Group:
     for name in columns:
         headings += [_HEADINGS.get(name, name), *["interval"] * (name == with_interval)]
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=5)  # A name may be truncated, a number not.
+        table.add_column(heading, justify="right", no_wrap=True)
     if named:
-        table.add_column("name", no_wrap=True)
+        table.add_column("name", overflow="fold")
     for row in rows:
         cells = [
             Text(row["class"]),
@@ -136,17 +158,21 @@ def _classes(metrics: dict[str, Any], named: bool) -> Group:
             Text("" if row["name"] == row["class"] else row["name"]),
         ]
         table.add_row(*cells[: len(table.columns)])
-    return _titled("Per class", table, *notes)
+    return "Per class", _whole_numbers(table), notes
 
 
 def _table(first: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold")
     return table
 
 
-def _titled(title: str, table: Table, *notes: str) -> Group:
-    return Group(Text(f"\n{title}", style="bold"), table, *(Text(note, style="dim") for note in notes))
+def _whole_numbers(table: Table) -> Table:
+    """The finished table, whose columns of one line may not become narrower than their cells."""
+    for column in table.columns:
+        widths = [cell_len(str(cell)) for cell in (column.header, *column.cells)]
+        column.min_width = max(widths) if column.no_wrap else min(max(widths), _MIN_NAME)
+    return table
 
 
 def _number(value: float | None) -> str:

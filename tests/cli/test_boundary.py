@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import shlex
 import subprocess
 import sys
@@ -125,6 +126,16 @@ def test_a_warning_is_one_line_whatever_lightning_does_to_warnings(
             warnings.warn(frozen, stacklevel=1)
     assert capsys.readouterr().err == "warning: the data are odd\n"
     assert not caught
+
+
+def test_letters_that_the_output_lacks_are_escaped_and_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252", newline=""))
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with warnings.catch_warnings():
+        boundary.tidy_output()
+    print("84.1 ± 0.6", "痣", flush=True)
+    assert raw.getvalue() == b"84.1 \xb1 0.6 \\u75e3\n"
 
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,6 +215,32 @@ def test_summary_goes_to_a_pipe_in_full_width(found, capsys, monkeypatch):
     assert next(line for line in text.splitlines() if line.startswith("BCC")).endswith("Basal cell carcinoma")
 
 
+@pytest.mark.parametrize("width", [20, 50, 80, 110])
+def test_no_number_is_cut_however_long_the_names_and_narrow_the_terminal(found, width):
+    text = json.dumps(found)
+    for code, new in (
+        ("MEL", "melanoma of the trunk, superficial spreading, not otherwise specified"),
+        ("NV", "痣" * 40),
+    ):
+        text = text.replace(f'"{code}"', json.dumps(new))
+    long = json.loads(text)
+    lines = shown(long, width).splitlines()
+    for row in long["test"]["per_class"]:
+        low, high = long["test"]["intervals"]["per_class"][row["class"]]["recall"]
+        recall = ["-"] if low is None else [f"{low:.3f}", "to", f"{high:.3f}"]
+        numbers = [*("-" if row[name] is None else f"{row[name]:.3f}" for name in ("precision", "recall"))]
+        numbers += [*recall, *("-" if row[name] is None else f"{row[name]:.3f}" for name in ("f1", "auroc"))]
+        assert any(" ".join(numbers) in " ".join(line.split()) for line in lines), row["class"]
+    for name, value in long["test"]["scalars"].items():
+        low, high = long["test"]["intervals"]["scalars"][name]
+        cells = [value, low, high, long["val"]["scalars"][name]]
+        if None not in cells:
+            test, low, high, val = (f"{cell:.3f}" for cell in cells)
+            assert any(line.endswith(f" {test} {low} to {high} {val}") for line in (" ".join(x.split()) for x in lines))
+    names = "".join("".join(line.split()) for line in lines)
+    assert names.count("痣") >= 40
+
+
 def test_summary_of_a_clean_split_and_of_many_classes(found):
     many = json.loads(json.dumps(found))
     many["split"]["leakage"].update(leaking=0, fraction=0.0)
