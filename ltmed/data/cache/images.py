@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltmed.data.cache.build import UNREADABLE, decode_all, read_square
+from ltmed.data.cache.build import decode_all, read_square, silent_opencv
 from ltmed.data.cache.decode import FITS, INTERPOLATIONS, Decoding
 from ltmed.data.cache.intensity import AUTO, Intensity
 from ltmed.data.cache.store import JPEG, RAW, Pixels, Store
@@ -149,9 +149,13 @@ def _open(path: Path, shape: tuple[int, ...], store: Store) -> ImageCache | None
 
 
 def _recovered(cache: ImageCache, manifest: Manifest, size: int, how: Decoding) -> bool:
-    """Whether an unreadable image can be read now, though its file did not change (permissions, a mount)."""
-    rows = [row for row, reason in cache.bad if reason.startswith(UNREADABLE)]
-    return any(isinstance(read_square(manifest, row, size, how), np.ndarray) for row in rows)
+    """Whether an image that could not be read can be read now, though its file did not change.
+
+    That does not depend on the file alone: on permissions and mounts, and on the versions, codecs and limits of OpenCV
+    and pydicom, which the message of the error may have said to change.
+    """
+    with silent_opencv():
+        return any(isinstance(read_square(manifest, row, size, how), np.ndarray) for row, _ in cache.bad)
 
 
 def _build(

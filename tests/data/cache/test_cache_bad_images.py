@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltmed.data.cache import build
+from ltmed.data.cache import build, images
 from ltmed.data.cache.images import open_cache
+from ltmed.data.cache.intensity import BadImageError
 from ltmed.errors import UserError
 from tests.data.images import encoded, folder_of, jpegs, picture
 
@@ -31,7 +32,7 @@ def test_all_bad_images_are_listed_at_once(tmp_path, monkeypatch):
     assert "1.jpg: truncated JPEG" in message
     assert "2.jpg: empty file" in message
     assert "3.jpg: damaged, truncated or not an image" in message
-    monkeypatch.setattr(build, "decode_square", None)  # Nothing is decoded again.
+    monkeypatch.setattr(images, "decode_all", None)  # Nothing is built again.
     with pytest.warns(UserWarning, match="3 of 5 images .* are left out"):
         skipped = open_cache(manifest, S, tmp_path / "cache", on_bad_image="skip")
     assert [row for row, _ in skipped.bad] == [1, 2, 3]
@@ -64,6 +65,21 @@ def test_a_repaired_or_restored_image_is_read(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="Permission denied"):
             open_cache(manifest, S, tmp_path / "other")
     assert not open_cache(manifest, S, tmp_path / "other").bad
+
+
+def test_an_image_that_a_new_decoder_or_limit_can_read_is_read(tmp_path, monkeypatch):
+    manifest = jpegs(tmp_path / "data")
+
+    def refusing(data, *how):
+        raise BadImageError("more pixels than OpenCV decodes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "decode_square", refusing)
+        with pytest.raises(UserError, match="more pixels than OpenCV decodes"):
+            open_cache(manifest, S, tmp_path / "cache")
+    assert not open_cache(manifest, S, tmp_path / "cache").bad
+    monkeypatch.setattr(build, "decode_square", refusing)  # What was read once stays.
+    assert open_cache(manifest, S, tmp_path / "cache").pixels[0].any()
 
 
 def test_is_silent_without_a_progress_bar(tmp_path, capfd):
