@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ltmed.cli.boundary import one_line_errors
 from ltmed.config.compose import with_added_choices
 from ltmed.config.data_root import require_root
 from ltmed.config.paths import conf
+from ltmed.config.structure import require_structure
 from ltmed.errors import DivergedError, PrunedError, UserError
 from ltmed.studies import search
 
@@ -21,12 +24,13 @@ def run_job(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     try:
         with one_line_errors(single=not is_sweep()):
-            require_root(cfg.dataset)
             from ltmed.runs.job import folder_of, plan
             from ltmed.training import header
 
             overrides, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
             cfg = with_added_choices(cfg, overrides)
+            require_structure(cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=False)))
+            require_root(cfg.dataset)
             _require_direction(cfg.monitor)
             header.announce(cfg, str(choices["dataset"]), folder_of(cfg, overrides, choices))
 

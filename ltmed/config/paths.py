@@ -9,6 +9,7 @@ study `mine/lr`. It is named by `--config-dir DIR` or the environment variable L
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from ltmed.errors import UserError
@@ -83,6 +84,12 @@ def study_folders() -> tuple[Path, ...]:
 def groups() -> set[str]:
     """The config groups: folders of choices."""
     return {path.name for path in conf().iterdir() if path.is_dir()}
+
+
+def settings() -> set[str]:
+    """The settings at the top of conf/config.yaml that are not config groups."""
+    text = (conf() / "config.yaml").read_text(encoding="utf-8")
+    return set(re.findall(r"^(\w+):", text, re.MULTILINE)) - {"defaults", "hydra"}
 
 
 def choices(group: str) -> dict[str, Path]:

@@ -119,6 +119,8 @@ class Untrained(FrozenEncoder):
         context: of the stage.
     """
 
+    unused = ("views", "augment", "sampler", "optimizer", "schedule")
+
     def __init__(self, network: Network, context: StageContext) -> None:
         super().__init__(network, context)
         network.requires_grad_(False)

@@ -37,6 +37,7 @@ LOCATION_SETTINGS = (
     "dataset.threads",
     "dataset.workers",
     "dataset.cache_dir",
+    "dataset.extract_to",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

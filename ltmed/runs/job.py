@@ -11,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config import validate
 from ltmed.config.compose import compose_with_choices
+from ltmed.config.effect import require_effect
+from ltmed.config.instantiate import is_frozen
 from ltmed.config.resolve import frozen, require_own, require_used, resolve, to_plain, used_groups
+from ltmed.config.structure import require_structure
 from ltmed.config.targets import trusted
 from ltmed.runs.directory import distinguishing_settings, fingerprint, flatten, run_dir_name
 
@@ -117,12 +120,15 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
     Raises:
         UserError: a setting or a choice that cannot be.
     """
+    composed = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=False))
+    require_structure(composed)
     selected = {group: choice for group, choice in choices.items() if not group.startswith("hydra/")}
     used = used_groups(cfg)
     require_used(cfg.method.name, overrides, used)
-    require_own(cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=False)), overrides)
+    require_own(composed, overrides)
     with trusted():  # The user wrote this command, so it may build any class.
         validate.check(cfg)
+        require_effect(to_plain(cfg), overrides, frozen=is_frozen(cfg))
         return Job.of(resolve(cfg, folder_of(cfg, overrides, choices)), overrides, selected, used)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltmed.config import overrides
-from ltmed.config.paths import config_folders, groups, study_file, study_folders
+from ltmed.config.paths import config_folders, groups, settings, study_file, study_folders
 from ltmed.errors import UserError, suggest
 from ltmed.studies.study import Study
 
@@ -59,6 +59,8 @@ def split_study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
             studies.append(name)
         elif any((folder / group).is_dir() for folder in config_folders()):
             further.append(override)
+        elif group in settings():
+            raise UserError(f"{override}: '{group}' exists already", f"Write {override.lstrip('+')}.")
         elif (hint := suggest_study(name)).startswith("Did"):
             raise UserError(f"There is no study '{name}'", hint)
         else:

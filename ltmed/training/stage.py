@@ -42,6 +42,8 @@ class Stage(LightningModule):
     """Whether it can train on images that carry several labels."""
     trains_classifier: ClassVar[bool] = True
     """False if its classifier is untrained, so that its validation says nothing about its progress."""
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Settings of the stage (`method.stages.<stage>.NAME`) without any effect: refused on a command line."""
     continues_classifier: ClassVar[bool] = False
     """Whether it starts from the classifier of the stage before."""
     validates_average: bool = False

@@ -88,6 +88,8 @@ def test_another_sweeper_gets_one_cell() -> None:
         ("-m +lmd=table9", "no study 'lmd/table9'"),
         ("+lmd=table1 +pcct=table3", "are two studies"),
         ("+scale=smoke", "belongs to a study"),
+        ("+seed=3", "'seed' exists already. Write seed=3."),
+        ("++epochs=3", "'epochs' exists already. Write epochs=3."),
         ("+lmd=table1 row=LMD,CE", "rows and 1 columns. Run all of them with ltmed train -m"),
         ("+lmd=table1 row=LMD fold=0,1", "several runs"),
         ("+lmd=table1 row=FCD", "reported, not re-run"),

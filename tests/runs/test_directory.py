@@ -36,6 +36,7 @@ def test_name_is_readable_and_in_the_order_of_the_alphabet() -> None:
 def test_place_does_not_name_a_run_but_precision_does() -> None:
     where = [
         "trainer.devices=4",
+        "dataset.extract_to=/elsewhere",
         "trainer.accelerator=cpu",
         "logger=wandb",
         "logger.project=x",

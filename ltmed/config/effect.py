@@ -1,0 +1,98 @@
+"""Settings that would change nothing beside the others of their command are refused: they would only name the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_object
+
+from ltmed.config.instantiate import per_stage
+from ltmed.config.overrides import setting
+from ltmed.config.paths import choices, groups
+from ltmed.errors import UserError
+
+
+def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: bool) -> None:
+    """Refuses settings that depend on one which is not set, and those that a stage does not use.
+
+    Args:
+        plain: the composed configuration without interpolations, checked by `ltmed.config.validate`.
+        overrides: of the command line.
+        frozen: whether the encoder is not trained.
+
+    Raises:
+        UserError: names the setting, and what it belongs to.
+    """
+    _require_choices(overrides)
+    for key, partner in _without_partner(plain, frozen=frozen):
+        raise UserError(f"{key} has no effect without {partner}", f"Leave it out, or add {partner}.")
+    keys = {setting(override).lstrip("+~").rpartition("@")[2]: override for override in overrides}
+    for split in ("split", "split.inner"):
+        settings = plain["split"] if split == "split" else plain["split"].get("inner") or {}
+        if f"{split}.folds" in keys and settings.get("test") is not None:
+            raise UserError(
+                f"{split}.folds has no effect beside {split}.test={settings['test']}, a test set in place of folds",
+                "Leave out one of them.",
+            )
+    for name, stage in plain["method"]["stages"].items():
+        for part in _unused_by(stage["module"].get("_target_")):
+            key = f"method.stages.{name}.{part}"
+            given = next((text for other, text in keys.items() if f"{other}.".startswith(f"{key}.")), None)
+            if given is not None:
+                raise UserError(
+                    f"{given} has no effect: stage '{name}' computes its classifier instead of training it",
+                    "Leave it out.",
+                )
+
+
+def _unused_by(target: Any) -> Sequence[str]:
+    """`Stage.unused` of a class; of one that cannot be found, which is reported where it is built, nothing."""
+    try:
+        return getattr(get_object(target), "unused", ())
+    except (HydraException, ImportError, AttributeError, ValueError, TypeError):
+        return ()
+
+
+def _require_choices(overrides: Sequence[str]) -> None:
+    """Refuses `loss={...}` and `augment=[...]`: Hydra ignores a map, and merges the choices of a list into one."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        group = key.lstrip("+~").partition("@")[0]
+        if group in groups() - {"callbacks"} and value.lstrip().startswith(("{", "[")):
+            name = next(iter(choices(group)), "NAME")
+            raise UserError(
+                f"{override} is not possible: a group takes the name of one choice",
+                f"For instance {group}={name}; settings of it are {group}.NAME=VALUE.",
+            )
+
+
+def _without_partner(plain: dict[str, Any], *, frozen: bool) -> Iterator[tuple[str, str]]:
+    """(setting, what it belongs to) of all settings without what they belong to."""
+    features, finetune, trainer = plain["features"], plain["finetune"], plain["trainer"]
+    if not frozen:
+        if not features["cache"]:
+            yield "features.cache=false", "backbone.freeze=true"
+        yield from ((key, "backbone.freeze=true") for key in _of_the_cache(features))
+    elif not features["cache"]:
+        yield from ((key, "features.cache=true") for key in _of_the_cache(features))
+    stages = list(plain["method"]["stages"])
+    averaged = per_stage(finetune["ema"], stages, "finetune.ema")
+    warmed = per_stage(finetune["ema_warmup"], stages, "finetune.ema_warmup")
+    if any(warmed.values()) and not any(warmed[name] and averaged[name] is not None for name in stages):
+        yield "finetune.ema_warmup", "finetune.ema=0.999"
+    peft = finetune["peft"] or {"rank": None}
+    if peft["rank"] is None:
+        for key in ("alpha", "targets", "dropout"):
+            if peft.get(key):
+                yield f"finetune.peft.{key}", "finetune.peft.rank=8"
+    if trainer.get("gradient_clip_algorithm") and not trainer.get("gradient_clip_val"):
+        yield "trainer.gradient_clip_algorithm", "trainer.gradient_clip_val=1"
+
+
+def _of_the_cache(features: dict[str, Any]) -> Iterator[str]:
+    if features["views"] is not None:
+        yield f"features.views={features['views']}"
+    if features["dtype"] != "float32":
+        yield f"features.dtype={features['dtype']}"

@@ -1,0 +1,65 @@
+"""Settings that change nothing beside the others of their command are refused; those that change something pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltmed.config.compose import compose
+from ltmed.config.effect import require_effect
+from ltmed.config.instantiate import is_frozen
+from ltmed.config.resolve import to_plain
+from ltmed.errors import UserError
+
+
+def checked(line: str) -> None:
+    cfg = compose(line.split())
+    require_effect(to_plain(cfg), line.split(), frozen=is_frozen(cfg))
+
+
+@pytest.mark.parametrize(
+    ("line", "partner"),
+    [
+        ("features.views=4", "backbone.freeze=true"),
+        ("features.dtype=float16", "backbone.freeze=true"),
+        ("features.cache=false", "backbone.freeze=true"),
+        ("method=probe backbone.freeze=false features.views=4", "backbone.freeze=true"),
+        ("method=probe features.cache=false features.dtype=float16", "features.cache=true"),
+        ("finetune.ema_warmup=true", "finetune.ema="),
+        ("method=decoupling finetune.ema_warmup={classify:true} finetune.ema={represent:0.9}", "finetune.ema="),
+        ("finetune.peft.alpha=16", "finetune.peft.rank="),
+        ("finetune.peft.targets=[qkv]", "finetune.peft.rank="),
+        ("finetune.peft.dropout=0.5", "finetune.peft.rank="),
+        ("+trainer.gradient_clip_algorithm=value", "trainer.gradient_clip_val="),
+        ("split=random split.test=0.3 split.folds=7", "split.test=0.3"),
+        ("split=long_tailed split.inner.test=0.3 split.inner.folds=3", "split.inner.test=0.3"),
+        ("method=decoupling_tau method.stages.classify.optimizer.lr=1", "stage 'classify'"),
+        ("method=decoupling_ncm sampler@method.stages.classify.sampler=square_root", "stage 'classify'"),
+        ("method=decoupling_ncm ~method.stages.classify.schedule._partial_", "stage 'classify'"),
+        ("loss={}", "loss.NAME=VALUE"),
+        ("augment=[weak,flips]", "augment.NAME=VALUE"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(line: str, partner: str) -> None:
+    with pytest.raises(UserError) as error:
+        checked(line)
+    assert partner in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "method=probe features.views=4 features.dtype=float16",
+        "backbone.freeze=true features.cache=false",
+        "finetune.ema_warmup=true finetune.ema=0.9",
+        "method=decoupling finetune.ema_warmup=true finetune.ema={represent:0.9}",
+        "finetune.peft.alpha=16 finetune.peft.rank=4",
+        "trainer.gradient_clip_val=1 +trainer.gradient_clip_algorithm=value",
+        "split=random split.folds=7",
+        "method=decoupling method.stages.classify.optimizer.lr=1",
+        "method=decoupling_tau method.stages.represent.optimizer.lr=1 method.stages.classify.epochs=1",
+        "callbacks=[learning_rate,device_stats]",
+        "method.stages.train.optimizer={weight_decay:0}",
+    ],
+)
+def test_what_changes_something_passes(line: str) -> None:
+    checked(line)
