@@ -9,7 +9,8 @@ format of a file. The format is determined by the content, not by the name. Unus
 - Alpha is dropped, not blended: a transparent pixel has its stored colour.
 - Images of more than eight bits are scaled by `ltmed.data.cache.intensity`.
 - Of animations and files of several pages, the first image is used.
-- DICOM needs the package pydicom (`ltmed.data.cache.dicom`). Inverted grey (MONOCHROME1) is inverted.
+- DICOM needs the package pydicom (`ltmed.data.cache.dicom`).
+- Grey whose zero is white (MONOCHROME1 of DICOM, `WhiteIsZero` of TIFF) is inverted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch.nn import functional
 
 from ltmed.data.cache.dicom import is_dicom, read_dicom
 from ltmed.data.cache.intensity import AUTO, BadImageError, Intensity, Values, to_eight_bits
+from ltmed.data.cache.tiff import is_inverted, is_tiff, without_alpha
 
 FITS = ("squash", "crop")
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -108,17 +110,19 @@ def decode(data: bytes, size: int, intensity: Intensity = AUTO) -> Decoded:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
         return _as_decoded(image, values, scaled_by)
     reduction, sides = _reduction(data, size) if data[:2] == b"\xff\xd8" else (1, (0, 0))
+    inverted = is_tiff(data) and is_inverted(data)
+    image = without_alpha(data) if is_tiff(data) else None
     try:
         # IMREAD_ANYDEPTH: otherwise OpenCV keeps the high byte of 16 bits, a few grey levels of 12-bit data.
         flags = _REDUCED.get(reduction, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if image is None else image
     except cv2.error as error:
         raise BadImageError(_reason(error)) from None
     if image is None:
         image = _unusual(data)
     values = Values(image, 8 * image.dtype.itemsize)
     image, scaled_by = to_eight_bits(values, intensity)
-    decoded = _as_decoded(image, values, scaled_by)
+    decoded = _as_decoded(255 - image if inverted else image, values, scaled_by)
     if reduction == 1:
         return decoded
     rotated = (sides[0] < sides[1]) != (image.shape[0] < image.shape[1])

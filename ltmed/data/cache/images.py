@@ -33,6 +33,8 @@ from ltmed.utils.files import locked, sync_folder
 
 FORMAT = 2
 """Version of the decoding; must be increased by every change of pixels."""
+TIFF_FORMAT = 2
+"""Likewise, of data sets with TIFF files alone."""
 
 BUDGET_GB = 20.0
 """Default budget of raw pixels, in units of 10^9 bytes."""
@@ -124,6 +126,8 @@ def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def _key(manifest: Manifest, size: int, how: Decoding, store: Store) -> str:
     """16 hex digits that depend on name, size and time of every file and on decoding, not on where the data set is."""
     settings = [FORMAT, size, *how.key_parts, *([store.key_part] if store.key_part else [])]
+    if any(image.lower().endswith((".tif", ".tiff")) for image in manifest.images):
+        settings.append(TIFF_FORMAT)
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=8)
     root = str(manifest.root)
     for image in manifest.images:
