@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from ltmed.config.overrides import choice
 from ltmed.errors import UserError, suggest
 from ltmed.evaluation.sets import conformal_sets
 from ltmed.evaluation.thresholds import Scores, least_cost, operating_point
 from ltmed.inference.evaluate import FOLDER, RESULTS, tiers_of
-from ltmed.inference.parts import validation
+from ltmed.inference.parts import own_config, validation
 from ltmed.inference.scaling import scale
 from ltmed.inference.text_yaml import read_yaml
 from ltmed.runs import record
@@ -165,8 +166,14 @@ def decide_run(
 
     Raises:
         UserError: no validation images, predictions that are missing, a share that is none; costs or sets of several
-            labels.
+            labels; overrides of anything but where the run's data are.
     """
+    if choice(overrides, "dataset") is not None:
+        raise UserError(
+            "dataset=NAME does not choose the images that decisions are judged on",
+            "Evaluate the run on other data first (ltmed evaluate), then decide with --on and the evaluation's name.",
+        )
+    own_config(run, overrides)  # Recorded predictions need no data, and mistakes would remain unseen.
     if run.multilabel:
         _require_one_label(cost, target)
     val = validation(run, overrides, device)

@@ -18,13 +18,10 @@ from ltmed.errors import UserError
 from ltmed.inference.class_map import DROP, ClassMap, match, read_map
 from ltmed.inference.ensemble import View
 from ltmed.inference.overlap import Overlap, trained_on
-from ltmed.inference.parts import Labelled, joined, other_images, thresholds_of
+from ltmed.inference.parts import Labelled, is_setting_of_data, joined, other_images, thresholds_of
 from ltmed.runs import record
 from ltmed.runs.predictions import Predictions, of_part
 from ltmed.runs.reader import Run
-
-_OF_THE_RUN = ("image_size", "cache_scale", "cache_budget_gb", "fit", "intensity", "head", "tail")
-"""Settings of a data set that are those of the run."""
 
 if TYPE_CHECKING:
     from ltmed.data.manifest import Manifest
@@ -90,9 +87,7 @@ def predict_other(
 def _require_settings_of_data(overrides: Sequence[str]) -> None:
     for override in overrides:
         key = setting(override).lstrip("+~")
-        if key.removeprefix("dataset.") in _OF_THE_RUN or not (
-            key in ("dataset", "cache_dir") or key.startswith("dataset.")
-        ):
+        if key != "dataset" and not is_setting_of_data(key):
             raise UserError(
                 f"{override} would have no effect: all images of the data set are evaluated, and they are decoded and "
                 "predicted as the run's own",

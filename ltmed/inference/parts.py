@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from ltmed.data.manifest import Manifest
     from ltmed.nn.network import Network
 
+_OF_THE_RUN = ("image_size", "cache_scale", "cache_budget_gb", "fit", "intensity", "head", "tail")
+"""Settings of a data set that decide what its network sees, and how classes are grouped."""
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
@@ -93,7 +95,7 @@ def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration of a run with changes to where its data are (`dataset.root`, `cache_dir`, ...).
 
     Raises:
-        UserError: an override of anything but the data.
+        UserError: an override of anything else, also of how the network sees the data.
     """
     from omegaconf import OmegaConf
 
@@ -103,14 +105,23 @@ def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:
     OmegaConf.set_readonly(cfg, False)
     for override in overrides:
         key = setting(override).lstrip("+")
-        if not key.startswith("dataset.") and key != "cache_dir":
+        if not is_setting_of_data(key):
             raise UserError(
                 f"{override} would change the run",
-                "Only dataset.* and cache_dir may be given; dataset=NAME for other data.",
+                "Only where its data are may be given (dataset.root, cache_dir, ...); dataset=NAME for other data.",
             )
         value: object = OmegaConf.from_dotlist([f"value={override.split('=', 1)[1]}"]).value
         OmegaConf.update(cfg, key, value, force_add=True)
     return cfg
+
+
+def is_setting_of_data(key: str) -> bool:
+    """Whether a setting says which images and labels there are, or where, and not how a network sees them.
+
+    Args:
+        key: of an override, without Hydra's `+` and `~`.
+    """
+    return key == "cache_dir" or (key.startswith("dataset.") and key.removeprefix("dataset.") not in _OF_THE_RUN)
 
 
 def own_part(

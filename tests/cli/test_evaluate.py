@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
+from ltmed.inference.decide import decide_run
+from ltmed.runs.reader import read_run
 from tests.cli.test_commands import refused, said
+from tests.harness import ROOT
 from tests.trained_runs import trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:isic2018.*images, not 10015", "ignore:manifest")
@@ -154,6 +158,8 @@ def test_images_of_the_training_part_are_refused(capsys, run, hospital):
         (["--by", "colour"], "no attribute 'colour'"),
         (["--metric", "acuracy"], "'accuracy'"),
         (["seed=1"], "seed=1 would change the run"),
+        (["dataset.cache_scale=2"], "dataset.cache_scale=2 would change the run"),
+        (["dataset.intensity=range"], "dataset.intensity=range would change the run"),
         (["map=x.yaml"], "map=FILE is for another data set"),
         (["--name", "../x"], "--name"),
         (["dataset=manifest"], "dataset.root is not set"),
@@ -225,6 +231,30 @@ def test_test_labels_change_nothing_that_is_fitted(capsys, run, tmp_path):
         assert (a["mean_size"]["value"], a["empty"]) == (b["mean_size"]["value"], b["empty"])
 
 
+def test_the_documented_lines_apply_a_threshold_to_probabilities_of_the_network(run, tmp_path, monkeypatch):
+    opened = read_run(run)
+    assert opened is not None
+    results = decide_run(opened, resamples=20).results
+    (tmp_path / "RUN/decisions/test").mkdir(parents=True)
+    (tmp_path / "RUN/decisions/test/decisions.json").write_text(json.dumps(results))
+    table = pd.read_parquet(run / "predictions.parquet")
+    table.to_csv(tmp_path / "predictions.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/howto/decisions.md").read_text().partition("### Apply a threshold")[2]
+    lines = "\n".join(line.strip() for line in text.splitlines() if line.startswith("    "))
+    checked = 0
+    for index, point in enumerate(results["points"]):
+        if point["threshold"] is None or not point["test"]["positives"]:
+            continue
+        names: dict[str, Any] = {}
+        exec(lines.replace('["points"][0]', f'["points"][{index}]'), names)
+        of_class = (table["label"] == point["class"]).to_numpy()
+        assert names["positive"][of_class].mean() == pytest.approx(point["test"]["sensitivity"]["value"])
+        assert 1 - names["positive"][~of_class].mean() == pytest.approx(point["test"]["specificity"]["value"])
+        checked += 1
+    assert checked > 7
+
+
 def test_decide_on_another_hospital_and_by_cost(capsys, run, hospital):
     arguments = ["dataset=manifest", f"dataset.root={hospital}", "dataset.name=clinic", f"map={hospital / 'map.yaml'}"]
     said(capsys, "evaluate", str(run), *arguments, "--no-figures")
@@ -247,12 +277,11 @@ def test_decide_on_another_hospital_and_by_cost(capsys, run, hospital):
         (["--sets", "90"], "--sets=90"),
         (["--on", "nowhere"], "no evaluation 'nowhere'"),
         (["--cost", "nothing.yaml"], "--cost=nothing.yaml cannot be read"),
-        (["seed=3"], "seed=3"),
+        (["seed=3"], "seed=3 would change the run"),
+        (["dataset=manifest", "dataset.root=."], "does not choose the images"),
     ],
 )
 def test_decisions_that_cannot_be_made(capsys, run, tmp_path, arguments, message):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("evaluations"))
-    if "seed=3" in arguments:
-        (copy / "validation.parquet").unlink()
     assert message in refused(capsys, "decide", str(copy), *arguments)

@@ -31,7 +31,7 @@ def decision_document(results: dict[str, Any], classes: Sequence[str]) -> Docume
     notes = [
         f"Intervals of 95 %: {results['resamples']:,} bootstrap resamples of {results['unit']}s; where a rate rests on "
         "fewer than 30 of them, or is 0 or 100 %, joined with the exact binomial interval. Thresholds are of "
-        "calibrated probabilities.",
+        "calibrated probabilities; those of ltmed predict and of exported files are not calibrated.",
     ]
     title = f"Decisions with {results['run']['name']} on {results['on']}: {results['images']:,} images"
     return document(title, grids, few_validation_images(results["points"]), notes)
