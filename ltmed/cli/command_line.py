@@ -107,7 +107,7 @@ def parse(arguments: Sequence[str]) -> CommandLine:
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
         raise UserError(f"The command line cannot be read: {message}", "ltmed train --help has examples.") from None
-    arguments = list(parsed.pop("overrides"))
+    arguments = [overrides.at_home(override) for override in parsed.pop("overrides")]
     options = {name: value for name, value in parsed.items() if value not in (None, False)}
     exclusive = [f"--{name.replace('_', '-')}" for name in _EXCLUSIVE if name in options]
     if len(exclusive) > 1:

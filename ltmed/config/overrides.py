@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,15 @@ def choice(arguments: Sequence[str], key: str) -> str | None:
         (override.split("=", 1)[1] for override in reversed(arguments) if "=" in override and setting(override) == key),
         None,
     )
+
+
+def at_home(override: str) -> str:
+    """`runs=~/x` and `run_dir=~/x` with the folder that `~` stands for; any other override stays as it is.
+
+    Not every shell replaces it inside of an argument, and Hydra makes the folder of a sweep as it is written.
+    """
+    match = re.fullmatch(r"(\+*(?:runs|run_dir)=)(['\"]?)(~[^'\"]*)\2", override)
+    return match[1] + quoted(os.path.expanduser(match[3])) if match else override
 
 
 def last_of_each(arguments: Iterable[str]) -> list[str]:

@@ -40,6 +40,7 @@ def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
             if value is not None:
                 stages[name][key] = value
     plain["run_dir"] = str(run_dir)
+    plain["runs"] = str(Path(plain["runs"]).expanduser())
     plain["dataset"]["image_size"] = plain["image_size"]
     plain["pixels"] = resolve_pixels(cfg, run_dir)
     plain["trainer"]["precision"] = resolve_precision(plain["trainer"]["precision"], plain["trainer"]["accelerator"])

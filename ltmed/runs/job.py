@@ -135,6 +135,6 @@ def plan(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | 
 def folder_of(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | None]) -> Path:
     """The folder of a run: the one that `run_dir` says, or one named by the configuration; arguments as for `plan`."""
     if cfg.run_dir is not None:
-        return Path(str(cfg.run_dir))
+        return Path(str(cfg.run_dir)).expanduser()
     name = run_dir_name(str(choices["dataset"]), cfg.method.name, cfg.fold, cfg.seed, overrides)
-    return Path(str(cfg.runs), name)
+    return Path(str(cfg.runs)).expanduser() / name

@@ -32,7 +32,7 @@ class StudyFilters:
         self.data: str | None = os.environ.get("LTMED_DATA") or None
         self.scale: str | None = None
         further = []
-        for override in arguments:
+        for override in map(overrides.at_home, arguments):
             key = overrides.setting(override).lstrip("+")
             if "=" not in override and not override.startswith("~"):
                 raise UserError(

@@ -70,6 +70,17 @@ def test_another_sweeper_gets_one_cell() -> None:
         for_hydra(["-m", "hydra/sweeper=optuna", "+lmd=table1"])
 
 
+def test_hydra_is_told_where_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would make a folder called ~ for a sweep."""
+    monkeypatch.setenv("HOME", "/homes/me")
+    monkeypatch.setenv("USERPROFILE", "/homes/me")
+    arguments = ["runs='~/my runs'", "dataset.root=~/data"]
+    expected = ["runs='/homes/me/my runs'", "dataset.root=~/data"]
+    assert for_hydra(arguments) == (expected, ())
+    assert for_hydra(["-m", *arguments, "seed=0,1"]) == (["--multirun", *expected], (*expected, "seed=0,1"))
+    assert for_hydra(["runs=~"]) == (["runs=/homes/me"], ())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

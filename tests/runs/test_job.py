@@ -34,6 +34,16 @@ def test_a_job_knows_its_folder_choices_and_name() -> None:
     assert planned("run_dir=/x/y").run_dir == Path("/x/y")
 
 
+def test_a_folder_at_home_is_there_and_not_called_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/homes/me")
+    monkeypatch.setenv("USERPROFILE", "/homes/me")
+    assert job_of(["run_dir='~/x'"]).run_dir == Path("/homes/me/x")
+    job = job_of(["runs='~/my runs'", "dataset=phantom"])
+    assert job.run_dir == Path("/homes/me/my runs/phantom/erm/default/fold0-seed0")
+    assert (job.cfg.runs, job.cfg.run_dir) == ("/homes/me/my runs", str(job.run_dir))
+    assert job.facts["folder"] == "phantom/erm/default/fold0-seed0"
+
+
 def test_a_job_is_the_same_in_another_process() -> None:
     job = planned(*PHANTOM, "method=pcct", "dataset.head=[NV]")
     other = Job.from_json(json.loads(json.dumps(job.to_json())))
