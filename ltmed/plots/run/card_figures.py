@@ -20,7 +20,7 @@ from ltmed.utils.files import write_atomic
 
 _CAPTIONS = {
     "class_distribution": "Images of each class in each part of the split",
-    "recall_by_size": "Recall of each class, the largest first, with its interval",
+    "recall_by_size": "Recall of each class against its training images, with its interval",
     "confusion_matrix": "Confusion matrix of the test part",
     "ap_by_positives": "Average precision of each label against its training images, with its interval",
     "precision_recall": "Precision and recall of the test part, with the point of the run's threshold",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -116,11 +115,8 @@ def recall_by_size(
     for name, look in style.TIERS.items():
         members = [k for k in defined if tiers[k] == name]
         x, y = [counts[k] for k in members], [float(recall[k] or 0) for k in members]
-        bounds = [[y_k if b is None else b for b in intervals[k]] for k, y_k in zip(members, y, strict=True)]
-        spread = np.abs(np.array(bounds).reshape(-1, 2).T - np.array(y))
-        axes.errorbar(
-            x, y, spread, ls="", marker=look.marker, color=look.colour, ms=4 if thin else 7, lw=0.5 if thin else 1.2,
-                    )  # fmt: skip
+        size: dict[str, Any] = {"ms": 4, "lw": 0.5} if thin else {}
+        points_with_bounds(axes, x, y, [intervals[k] for k in members], look, **size)
     size_axis(axes, counts)
     axes.set(ylabel="recall", ylim=(-0.04, 1.04), title=title)
     points = [(counts[k], float(recall[k] or 0)) for k in defined]
@@ -137,3 +133,23 @@ def size_axis(axes: Axes, counts: Sequence[int]) -> None:
     style.plain_numbers(axes.xaxis)
     axes.set_xlabel("training images of the class")
     axes.grid()
+
+
+def points_with_bounds(
+    axes: Axes, x: Sequence[float], y: Sequence[float], bounds: Sequence[Sequence[float | None]], look: style.Tier, *,
+    ms: float = 7, lw: float = 1.2,
+) -> None:  # fmt: skip
+    """Points of one tier with their intervals from bound to bound, which need not contain the value.
+
+    Args:
+        axes: to plot on.
+        x: N positions.
+        y: N values.
+        bounds: N pairs (low, high); one that is None is at the value.
+        look: of the tier.
+        ms: size of a point.
+        lw: width of an interval's line.
+    """
+    ends = [[value if bound is None else bound for bound in pair] for value, pair in zip(y, bounds, strict=True)]
+    axes.vlines(x, [low for low, _ in ends], [high for _, high in ends], color=look.colour, lw=lw)
+    axes.plot(x, y, ls="", marker=look.marker, color=look.colour, ms=ms)

@@ -85,7 +85,8 @@ def _rate(axes: Axes, stage: StageCurves) -> None:
     if not rates:
         axes.text(0.5, 0.5, "unknown", ha="center", transform=axes.transAxes)
         return
-    axes.plot(epochs, rates, color=style.BLUE, lw=1.2)
+    marker = "o" if len(rates) <= style.MAX_MARKED else ""  # Of one epoch there is a point and no line.
+    axes.plot(epochs, rates, color=style.BLUE, lw=1.2, marker=marker, ms=3)
     axes.set_ylim(0, 1.05 * max(rates) or None)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=False)
 

@@ -79,9 +79,10 @@ def _point(
         return
     position = 1 - x["value"] if mirrored else x["value"]
     bounds = [1 - bound for bound in reversed(x["interval"])] if mirrored else x["interval"]
-    x_errors = [[max(0.0, position - bounds[0])], [max(0.0, bounds[1] - position)]]
-    y_errors = [[max(0.0, y["value"] - y["interval"][0])], [max(0.0, y["interval"][1] - y["value"])]]
-    axes.errorbar([position], [y["value"]], y_errors, x_errors, lw=1.1, ls="", label=label, **marker_style)
+    # From bound to bound: an interval of resamples need not contain the value.
+    axes.plot(bounds, [y["value"]] * 2, color=marker_style["color"], lw=1.1)
+    axes.plot([position] * 2, y["interval"], color=marker_style["color"], lw=1.1)
+    axes.plot([position], [y["value"]], ls="", label=label, **marker_style)
 
 
 @style.styled

@@ -9,11 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ltmed.plots import style, titles
-from ltmed.plots.run.classes import size_axis
+from ltmed.plots.run.classes import points_with_bounds, size_axis
 from ltmed.runs.reader import Run
 
 MAX_NAMED_CURVES = 14
-"""At most so many labels have curves, those with the most training images."""
+"""At most so many labels have curves, those with the most training images: two for each colour."""
+_MAX_CURVE_NAME = 24
+"""Letters of their names."""
 
 
 @style.styled
@@ -31,10 +33,9 @@ def ap_by_positives(run: Run, title: str = "") -> Figure:
     axes = figure.add_subplot()
     for name, look in style.TIERS.items():
         members = [row for row in scored if row["tier"] == name]
-        x, y = [counts[row["class"]] for row in members], np.array([row["ap"] for row in members])
-        bounds = [[row["ap"] if b is None else b for b in intervals[row["class"]]["ap"]] for row in members]
-        spread = np.abs(np.array(bounds).reshape(-1, 2).T - y)
-        axes.errorbar(x, y, spread, ls="", marker=look.marker, color=look.colour, ms=7, lw=1.2)
+        x = [counts[row["class"]] for row in members]
+        bounds = [intervals[row["class"]]["ap"] for row in members]
+        points_with_bounds(axes, x, [row["ap"] for row in members], bounds, look)
         axes.plot(x, [row["prevalence"] for row in members], "_", color=style.GREY, ms=9)
     if scored:
         size_axis(axes, [counts[row["class"]] for row in scored])
@@ -58,15 +59,18 @@ def precision_recall(run: Run, title: str = "") -> Figure:
     plotted = sorted(scored, key=lambda row: -counts[row["class"]])[:MAX_NAMED_CURVES]
     figure = style.new_figure(4.6)
     axes = figure.add_subplot()
-    for row in plotted:
+    names = style.labels([row["class"] for row in plotted], _MAX_CURVE_NAME)
+    for number, (row, name) in enumerate(zip(plotted, names, strict=True)):
         targets, scores = (table[f"{kind}_{row['class']}"].to_numpy(float) for kind in ("label", "prob"))
         known = ~np.isnan(targets)
         recall, precision = curve(targets[known] == 1, scores[known])
-        (line,) = axes.plot(recall, precision, drawstyle="steps-pre", lw=1.2, label=f"{row['class']} {row['ap']:.2f}")
-        axes.plot(row["recall"], row["precision"], "o", color=line.get_color(), ms=5)
+        look, dashes = style.line_look(number), ("-", "--")[number // len(style.CYCLE)]
+        axes.plot(recall, precision, drawstyle="steps-pre", lw=1.2, ls=dashes, color=look["color"])
+        axes.plot(row["recall"], row["precision"], ls="", ms=5, **look)
+        axes.plot([], [], ms=5, lw=1.2, ls=dashes, label=f"{name} {row['ap']:.2f}", **look)
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.04), title=title)
     axes.grid()
-    figure.legend(loc="outside right center", title="AP", fontsize=8)
+    figure.legend(loc="outside right center", title="AP", fontsize=8, handlelength=3)
     return figure
 
 

@@ -13,6 +13,8 @@ from ltmed.runs.reader import Run
 
 MAX_LABELS = 12
 """At most so many labels have diagrams."""
+_MAX_TITLE = 15
+"""Letters of a name above its diagram, a quarter of the figure wide."""
 
 
 def confidences(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +96,8 @@ def label_reliability(
     grid = np.atleast_2d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
     for axes in grid.flat[len(selected) :]:
         axes.set_visible(False)
-    for k, axes in zip(map(int, selected), grid.flat, strict=False):
+    names = style.labels([str(codes[k]) for k in map(int, selected)], _MAX_TITLE)
+    for k, text, axes in zip(map(int, selected), names, grid.flat, strict=False):
         known = ~np.isnan(targets[:, k])
         axes.plot([0, 1], [0, 1], color=style.BLACK, ls="--", lw=0.8)
         for number, (name, probabilities) in enumerate(parts):
@@ -104,11 +107,12 @@ def label_reliability(
             axes.plot(mean[nonempty], share[nonempty], lw=0.8, ms=0, **line_style)
             sizes = 4 + 26 * np.sqrt(images[nonempty] / max(1, known.sum()))
             axes.scatter(mean[nonempty], share[nonempty], s=sizes, label=name, **line_style)
-        axes.set_title(f"{style.label(codes[k])} ({int((targets[:, k] == 1).sum()):,})", fontsize=8.5)
+        axes.set_title(f"{text} ({int((targets[:, k] == 1).sum()):,})", fontsize=7.5)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.grid()
     figure.supxlabel("probability of the label", fontsize=9)
     figure.supylabel("share of images with it", fontsize=9)
-    handles, names = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(parts), title=title or None)
+    figure.legend(
+        *grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(parts), title=title or None
+    )
     return figure

@@ -66,6 +66,21 @@ def test_recall_by_size(many, tmp_path):
     assert texts == {1: ["1"], 22: listed, 197: []}[len(points)]
 
 
+def test_an_interval_is_drawn_from_bound_to_bound_though_its_value_lies_outside():
+    """A bootstrap is biased where images are few; mirrored whiskers reached to bounds that no table has."""
+    intervals = [[0.5, 0.8], [None, None], [0.35, 0.6]]
+    axes = classes.recall_by_size([0.9, 0.4, 0.3], intervals, ["a", "b", "c"], list(style.TIERS), [9, 5, 2]).axes[0]
+    drawn = [segment[:, 1].tolist() for lines in axes.collections for segment in lines.get_segments()]  # pyright: ignore
+    assert drawn == [[0.5, 0.8], [0.4, 0.4], [0.35, 0.6]]
+
+
+def test_the_learning_rate_of_a_single_epoch_is_visible():
+    stage = curves.StageCurves("train", [1.0], {"balanced_accuracy": [0.5]}, 0, ([0], [0.1]))
+    (rate,) = curves.training_curves([stage]).axes[2].lines
+    assert rate.get_marker() == "o"
+    assert np.asarray(rate.get_xydata()).tolist() == [[0, 0.1]]
+
+
 def test_short_names_are_beside_their_points(tmp_path):
     few = case(7)
     figure = saved(classes.recall_by_size(few.recall, few.intervals, few.classes, few.tiers, few.counts), tmp_path)
