@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -99,8 +101,11 @@ def _sheet(path: Path, data: bytes) -> Cells:
         ) from None
     try:
         book = openpyxl.load_workbook(BytesIO(data), read_only=True, data_only=True)
+        for sheet in book.worksheets:
+            sheet.reset_dimensions()  # Some programs write a wrong size, beyond which cells would not be read.
         further = [sheet.title for sheet in book.worksheets[1:] if any(any(row) for row in _first_rows(sheet))]
         rows = [[_text(cell) for cell in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+        merged = _merged(data, book.worksheets[0])
     except Exception as error:  # openpyxl has no common error class for damaged files.
         raise _damaged(path, "an Excel file", error) from None
     filled = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
@@ -111,6 +116,11 @@ def _sheet(path: Path, data: bytes) -> Cells:
         )
     if not filled:
         raise UserError(f"{path} has no content in its first sheet", "Move the table to the first sheet.")
+    if cells := next((text for text, last in merged if last > filled[0][0]), None):
+        raise UserError(
+            f"{path}: the cells {cells} are merged, so that only the first of these rows has their value",
+            "Divide them and repeat the value in every row.",
+        )
     header = filled[0][1]
     width = max(index for index, name in enumerate(header, start=1) if name)
     for number, row in filled[1:]:
@@ -122,6 +132,14 @@ def _sheet(path: Path, data: bytes) -> Cells:
 
 def _first_rows(sheet: Any) -> Iterable[tuple[Any, ...]]:
     return sheet.iter_rows(max_row=5, values_only=True)
+
+
+def _merged(data: bytes, sheet: Any) -> list[tuple[str, int]]:
+    """Merged cells over several rows of a sheet (`A2:A5`), with their last row; openpyxl does not list them here."""
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        content = archive.read(sheet._worksheet_path.removeprefix("/"))
+    ranges = re.findall(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]+(\d+):[A-Z]+(\d+))"', content)
+    return [(text.decode(), int(last)) for text, first, last in ranges if int(last) > int(first)]
 
 
 def _json_lines(path: Path, data: bytes) -> Cells:

@@ -110,6 +110,37 @@ def test_rows_of_a_sheet_have_their_numbers(tmp_path):
         read_table(tmp_path / "t.xlsx")
 
 
+@pytest.mark.parametrize("size", ["A1", "A1:E2", "A1:B4", "A1:ZZ999"])
+def test_a_wrong_size_in_a_workbook_hides_no_cell(tmp_path, size):
+    path = tmp_path / "t.xlsx"
+    sheet(path, [HEADER, *ROWS])
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    assert b'<dimension ref="A1:E4"' in members[name]
+    members[name] = members[name].replace(b'<dimension ref="A1:E4"', f'<dimension ref="{size}"'.encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert dict(read_table(path)) == CELLS
+
+
+def test_merged_cells_of_several_rows_are_refused(tmp_path):
+    path = tmp_path / "t.xlsx"
+    sheet(path, [HEADER, *ROWS])
+    openpyxl = importlib.import_module("openpyxl")
+    for merged, refused in (("C2:D2", False), ("B3:B4", True)):
+        book = openpyxl.load_workbook(path)
+        book.worksheets[0].merge_cells(merged)
+        book.worksheets[1].merge_cells("A1:A3")  # Of a sheet that is not read.
+        book.save(path)
+        if refused:
+            with pytest.raises(UserError, match=f"t.xlsx: the cells {merged} are merged"):
+                read_table(path)
+        else:
+            assert read_table(path)["label"] == CELLS["label"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
