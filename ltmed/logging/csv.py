@@ -76,9 +76,9 @@ class CSVLogger(Logger):
         """Writes what was logged since the last call; Lightning calls it after every `log_metrics`."""
         if not self._pending:
             return
-        new = not self.file.exists()
         with self.file.open("a", newline="", encoding="utf-8") as file:
-            file.write(_lines([COLUMNS, *self._pending] if new else self._pending))
+            # A file that was killed within its first line is empty after `rewind`, and has no names of columns.
+            file.write(_lines(self._pending if file.tell() else [COLUMNS, *self._pending]))
         self._pending.clear()
 
     @rank_zero_only

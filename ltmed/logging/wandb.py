@@ -180,6 +180,11 @@ def _as_user_error() -> Iterator[None]:
     except ValueError as error:  # A setting that W&B's library does not accept.
         reason = "; ".join(_settings_errors(error))
         raise UserError(f"Weights & Biases could not start: {reason}", "Correct the variables WANDB_... .") from error
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise UserError(
+            f"Weights & Biases cannot write its files: {reason}", "Make room there, or use logger=csv."
+        ) from error
 
 
 @rank_zero_only

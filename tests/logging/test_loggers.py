@@ -157,6 +157,16 @@ def test_rewind_drops_one_stage_from_an_epoch_on(tmp_path):
     assert [(row["stage"], row["epoch"], float(row["value"])) for row in rows(tmp_path)] == [("a", "0", 1 / 3)]
 
 
+@pytest.mark.parametrize("left", ["", "stage,epo"])
+def test_a_file_that_was_killed_within_its_first_line_has_names_of_columns_again(tmp_path, left):
+    (tmp_path / "metrics.csv").write_text(left)
+    logger = CSVLogger(tmp_path, NAME, CONFIG)
+    logger.rewind("train", 0)
+    logger.log_metrics({"train/train/loss": 0.5, "epoch": 0}, step=3)
+    logger.save()
+    assert rows(tmp_path) == [{"stage": "train", "epoch": "0", "step": "3", "name": "train/train/loss", "value": "0.5"}]
+
+
 def test_final_numbers_are_there_once(tmp_path):
     logger = CSVLogger(tmp_path, NAME, CONFIG)
     logger.log_metrics({"test/balanced_accuracy": 0.5, "epoch": 3}, step=12)
@@ -324,6 +334,12 @@ def test_what_wandb_says_is_one_line_with_the_way_out(tmp_path, no_account, monk
         WandbLogger(tmp_path, NAME, CONFIG, project="ltmed", entity=None, offline=False)
     assert said in refused.value.hint
     assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_wandb_cannot_make_is_one_line(tmp_path, no_account):
+    (tmp_path / "wandb").write_text("a file in the way")
+    with pytest.raises(UserError, match="cannot write its files: .*wandb.*logger=csv"):
+        WandbLogger(tmp_path, NAME, CONFIG, **OFFLINE)
 
 
 def test_waiting_for_wandb_is_said(tmp_path, no_account, monkeypatch, capsys):
