@@ -77,7 +77,8 @@ def match(
 
     Raises:
         UserError: the map names a class that neither side has, or one class twice, or `other` of several
-            labels; a class of the other data set that needs a class of the run has none.
+            labels; a class of the other data set that needs a class of the run has none, or has the code of one and the
+            name of another.
     """
     index = {code.casefold(): k for k, code in reversed(list(enumerate(classes)))}
     other_index = {code.casefold(): j for j, code in reversed(list(enumerate(other_classes)))}
@@ -102,9 +103,18 @@ def match(
             targets[j] = target
     index_by_name = {name.casefold(): k for k, name in reversed(list(enumerate(names)))}
     for j, (code, name) in enumerate(zip(other_classes, other_names, strict=True)):
-        target = index.get(code.casefold(), index_by_name.get(name.casefold()))
-        if j not in targets and target is not None:
-            targets[j] = target
+        by_code, by_name = index.get(code.casefold()), index_by_name.get(name.casefold())
+        target = by_name if by_code is None else by_code
+        if j in targets or target is None:
+            continue
+        # A name that only repeats the code says nothing more.
+        if by_name is not None and by_name != target and name.casefold() != code.casefold():
+            raise UserError(
+                f"'{code}' of the data set is called '{name}', which is the name of another class of the run than its "
+                f"'{code}'",
+                f"Say with map=FILE, a YAML file, which class it is, for instance '{classes[by_name]}: [{code}]'.",
+            )
+        targets[j] = target
     missing = [code for j, code in enumerate(other_classes) if j not in targets and (needed is None or needed[j])]
     if missing:
         raise UserError(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,8 +88,13 @@ class Labelled:
 
 
 def joined(parts: Sequence[Labelled]) -> Labelled:
-    """The predictions of several networks for the same images as those of one ensemble."""
-    return replace(parts[0], members=torch.cat([part.members for part in parts]))
+    """The predictions of several networks for the same images as those of one ensemble.
+
+    Images that one of them could not read, as each decodes them with its own settings, are left out.
+    """
+    rows = [part.rows.numpy() for part in parts]
+    same = [part.select(np.isin(part.rows.numpy(), reduce(np.intersect1d, rows))) for part in parts]
+    return replace(same[0], members=torch.cat([part.members for part in same]))
 
 
 def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:

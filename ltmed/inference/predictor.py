@@ -112,7 +112,11 @@ class Predictor:
         return {"image": str, "predicted": str, "name": str, **dict.fromkeys(numbers, float), "error": str}
 
     def __call__(self, files: Sequence[str | Path]) -> pd.DataFrame:
-        """The table of all files."""
+        """The table of all files.
+
+        Raises:
+            UserError: a single path, which is no list of files.
+        """
         tables = list(self.batches(files))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(self.columns))
 
@@ -122,7 +126,12 @@ class Predictor:
         Args:
             files: paths.
             names: their names in the column `image`; None takes the paths.
+
+        Raises:
+            UserError: a single path, which is no list of files.
         """
+        if isinstance(files, (str, Path)):  # The letters of a text would be taken for files.
+            raise UserError(f"'{files}' is one path, and a list of files is needed", f"Give ['{files}'].")
         names = [str(file) for file in files] if names is None else names
         size = self._piece(len(files))
         pieces = (slice(start, start + size) for start in range(0, len(files), size))

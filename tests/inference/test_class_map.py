@@ -39,3 +39,15 @@ def test_a_class_that_is_called_other_is_that_class():
 def test_what_has_no_place_is_refused(given, message):
     with pytest.raises(UserError, match=message):
         match(OURS, NAMES, ("AK", "NV"), ("AK", "NV"), given)
+
+
+def test_the_code_of_one_class_with_the_name_of_another_is_refused():
+    """Numbers that count the same classes in another order."""
+    ours, theirs = ("0", "1", "2"), ("0", "1", "2")
+    with pytest.raises(UserError, match="'0' of the data set is called 'Nevus', which is the name of another class"):
+        match(ours, NAMES, theirs, ("Nevus", "melanoma", "actinic keratosis"))
+    given = {"1": ["0"], "0": ["1"]}
+    assert match(ours, NAMES, theirs, ("Nevus", "melanoma", "x"), given).targets.tolist() == [1, 0, 2]
+    assert match(ours, NAMES, theirs, ("mel", "naevus", "x")).targets.tolist() == [0, 1, 2], "names nobody knows"
+    # A class without a name has its code for one, which says nothing against the code.
+    assert match(("a", "b"), ("b", "c"), ("b",), ("b",)).targets.tolist() == [1]

@@ -105,6 +105,13 @@ def test_distance_is_that_to_the_predicted_centre(overrides, tmp_path):
         assert row["predicted"] == CODES[int(np.argmin(distances))]
 
 
+@pytest.mark.parametrize("path", ["a.png", Path("a.png")])
+def test_one_path_is_no_list_of_files(run, path):
+    wrong: Any = path
+    with pytest.raises(UserError, match="'a.png' is one path, and a list of files is needed"):
+        Predictor(run)(wrong)
+
+
 def test_every_kind_of_file_and_every_way_to_be_broken(run, tmp_path):
     blobs, exif = Image.fromarray(picture(4, 40, 60)), Image.Exif()
     exif[274] = 6
