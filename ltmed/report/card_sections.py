@@ -56,6 +56,11 @@ def _classes(run: Run) -> Grid:
         for row in run.metrics["test"]["per_class"]
     )  # fmt: skip
     notes = ["Percent, with the same intervals."]
+    bounds = [intervals.get(row["class"], {}).get(key) for row in run.metrics["test"]["per_class"] for key in columns]
+    if any(bound is not None and bound[0] is not None and bound[0] == bound[1] for bound in bounds):
+        notes.append(
+            "Resampling hits alone (or misses alone) gives the same again: [0, 0] and [100, 100] bound nothing."
+        )
     if run.multilabel:
         notes.append("Recall, precision and F1 at the threshold of the largest F1 on validation images.")
     return Grid("By label" if run.multilabel else "By class", ("test images", *columns.values()), rows, tuple(notes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from sklearn.metrics import log_loss
 from ltmed.cli.main import main
 from ltmed.inference.card_results import card_results
 from ltmed.report.card import BLANKS, card
+from ltmed.report.card_sections import performance
 from ltmed.runs.reader import Run, read_run
 from tests.cli.test_commands import refused
 from tests.trained_runs import trained
@@ -49,6 +51,15 @@ def test_its_figures_are_those_of_the_run(run):
         assert cells[title][0].small == f"[{100 * low:.1f}, {100 * high:.1f}]"
     assert [row for row, _ in by_class.rows] == run.classes
     assert [cells[1].text for _, cells in by_class.rows] == [f"{100 * one['recall']:.1f}" for one in test["per_class"]]
+
+
+def test_an_interval_without_width_is_said_to_be_no_bound(run):
+    intervals = {code: {"recall": [0.1, 0.2]} for code in run.classes}
+    for bounds, said in (([0.1, 0.2], False), ([0.0, 0.0], True), ([None, None], False)):
+        metrics = copy.deepcopy(run.metrics)
+        metrics["test"]["intervals"]["per_class"] = {**intervals, run.classes[0]: {"recall": bounds}}
+        (_, by_class) = performance(Run(run.path, metrics))
+        assert any("bound nothing" in note for note in by_class.notes) == said
 
 
 def test_calibration_is_scikit_learns(run):
