@@ -143,8 +143,13 @@ def _warn_of_dominant_group(name: str, groups: Groups, columns: Sequence[str]) -
 
 def _unit(columns: Mapping[str, object]) -> str:
     """The largest unit in the names of the columns: patients have lesions."""
-    names = [column.lower() for column in columns]
-    return next((unit for unit in _UNITS if any(unit in name for name in names)), "group")
+    units = {unit_of(column) for column in columns}
+    return next((unit for unit in _UNITS if unit in units), "group")
+
+
+def unit_of(column: str) -> str:
+    """The largest unit that the name of a column contains (`patient` of `Patient ID`), or ""."""
+    return next((unit for unit in _UNITS if unit in column.lower()), "")
 
 
 def compile_pattern(pattern: str | None) -> re.Pattern[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ltmed.data.readers._columns import Roles, find_roles
 from ltmed.data.readers._formats import is_table_name
+from ltmed.data.readers._groups import unit_of
 from ltmed.data.readers._parts import parse_part, part_of, squashed
 from ltmed.data.readers._tables import Table, column, onehot, read_table
 from ltmed.data.readers._walk import walk
@@ -120,6 +122,7 @@ def read_rows(
     """
     rows, roles_of = Rows(), {}
     column_names: dict[str, str] = {}
+    """Name of a column of ids after `squashed` -> its name in the first table that has it."""
     for path, part in files.items():
         table = read_table(path)
         roles_of[path] = roles = find_roles(table, selected, onehot=bool(label_columns))
@@ -136,8 +139,7 @@ def read_rows(
             _append(
                 getattr(rows, name), cells if name == "images" or not cells else [cells[row] for row in order], before
             )
-        # Two tables may spell one column of ids differently.
-        ids = {column_names.setdefault(squashed(column), column): table[column] for column in roles.groups}
+        ids = {name: table[column] for column, name in _kinds(path, roles.groups, column_names).items()}
         if len(roles.images) > 1:
             ids[ROW] = [f"{path} {row}" for row in range(len(table[roles.images[0]]))]
         for name, cells in ids.items():
@@ -149,6 +151,27 @@ def read_rows(
         if cells:
             cells.extend([""] * (len(rows.images) - len(cells)))
     return rows, roles_of
+
+
+def _kinds(path: Path, columns: Sequence[str], known: dict[str, str]) -> dict[str, str]:
+    """Column of ids of one table -> the column of earlier tables that holds the same kind of ids, or itself.
+
+    Two tables may spell one name differently (`Patient ID`, `patient_id`) or call one kind `patient` and `patient_id`:
+    a patient of both tables is one only if the columns are one. `known` is extended.
+    """
+    kinds = {own: known.get(squashed(own), "") for own in columns}
+    for own in [own for own, kind in kinds.items() if not kind]:
+        unit = unit_of(own)
+        earlier = {kind for kind in known.values() if unit and unit_of(kind) == unit}
+        kinds[own] = own
+        if len(earlier) == 1 and not earlier & {*kinds.values()} and [*map(unit_of, columns)].count(unit) == 1:
+            (kinds[own],) = earlier
+            warnings.warn(
+                f"{path}: the ids of the column '{own}' are taken for those of '{kinds[own]}' in the other table",
+                stacklevel=5,
+            )
+    known.update({squashed(own): kind for own, kind in kinds.items()})
+    return kinds
 
 
 def _append(column: list[str], cells: Sequence[str], before: int) -> None:

@@ -14,6 +14,7 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.readers._groups import Groups, compile_pattern, find_groups, ids_in_names, warn_of_names
 from ltmed.data.readers._labels import class_names, in_order
 from ltmed.data.readers._layout import read_layout
+from ltmed.data.readers._links import refuse_links_to_one_file
 from ltmed.data.readers._text import many
 from ltmed.data.readers._walk import patterns
 from ltmed.errors import UserError, suggest
@@ -82,7 +83,7 @@ class ImageFolder(DataModule):
         if groups is not None:
             self._warn_of_divided(groups, parts)
         self._warn_of_versions(images)
-        self._refuse_links_to_one_file(root, images, [classes[label] for _, label, _ in rows])
+        refuse_links_to_one_file(self.name, root, images, [classes[label] for _, label, _ in rows])
         return Manifest(
             name=self.name,
             root=root,
@@ -132,23 +133,6 @@ class ImageFolder(DataModule):
                 "leaks; 'split=grouped split.pool=all' splits all images again",
                 stacklevel=3,
             )
-
-    def _refuse_links_to_one_file(self, root: Path, images: tuple[str, ...], labels: list[str]) -> None:
-        """One file that is an image of two classes, by links; links within a class are counted."""
-        if not any(os.path.islink(root / image) for image in images):
-            return
-        first: dict[str, int] = {}
-        again = 0
-        for row, image in enumerate(images):
-            before = first.setdefault(os.path.realpath(root / image), row)
-            again += before != row
-            if labels[before] != labels[row]:
-                raise UserError(
-                    f"{root}: {images[before]} ({labels[before]}) and {image} ({labels[row]}) are one file, by a link",
-                    "Remove one of them; dataset.include=PATTERN leaves files out.",
-                )
-        if again:
-            warnings.warn(f"{self.name}: {many(again, 'image')} the same file as another one, by links", stacklevel=3)
 
     def _warn_of_versions(self, images: tuple[str, ...]) -> None:
         """An image that was converted may lie beside what it was converted from."""

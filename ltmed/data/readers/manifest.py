@@ -24,6 +24,7 @@ from ltmed.data.readers._groups import (
     warn_of_names,
 )
 from ltmed.data.readers._labels import read_labels, require_distinct
+from ltmed.data.readers._links import refuse_links_to_one_file
 from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
 from ltmed.data.readers._parts import fold_numbers, folds_of_training, normalised_ids
@@ -105,7 +106,8 @@ class ManifestFile(DataModule):
         Raises:
             UserError: no table, a needed column, an image that is missing or has two labels, a label that is no class,
                 a part or fold that is none, a group in two parts or folds, a column that was taken for ids and
-                describes images; the message names the file and, where there is one, the line.
+                describes images, one file with two labels by links; the message names the file and, where there is one,
+                the line.
         """
         require_folder(root, self.how_to_get())
         files = table_files(root, self.file, self.how_to_get())
@@ -122,6 +124,7 @@ class ManifestFile(DataModule):
             paths = [path if keep else None for path, keep in zip(paths, selected.tolist(), strict=True)]
         listed = merge(rows, paths, labels, names)
         self._warn_of_merged(listed, rows)
+        refuse_links_to_one_file(self.name, root, listed.images, [names[label] for label in listed.labels])
         groups = self._groups(listed, tables)
         folds = fold_numbers(listed.folds, listed.where, tables) if listed.folds else None
         if groups is not None and not self.allow_group_leakage:

@@ -181,6 +181,37 @@ def test_mistakes_in_tables_of_parts(tmp_path, word, message):
         manifest(tmp_path, word)
 
 
+def test_patients_are_one_kind_of_id_in_two_tables_that_name_them_differently(tmp_path):
+    tables = "dataset.file={train: train.csv, test: test.csv}"
+    table(tmp_path, "image,label,Patient ID", lambda n, name, label: f"{name},{label},{n}", "train.csv", NAMES[:12])
+    table(tmp_path, "image,label,patient", lambda n, name, label: f"{name},{label},{n + 12}", "test.csv", NAMES[12:])
+    actual, warned = manifest(tmp_path, tables)
+    assert len(np.unique(actual.groups)) == 24
+    assert "test.csv: the ids of the column 'patient' are taken for those of 'patient id'" in warned
+    table(tmp_path, "image,label,patient", lambda n, name, label: f"{name},{label},{n + 5}", "test.csv", NAMES[12:])
+    with pytest.raises(UserError, match="of the same patient is in part train.*; 7 patients are in several parts"):
+        manifest(tmp_path, tables)
+
+
+def test_columns_of_two_units_or_of_one_table_are_different_ids(tmp_path):
+    tables = "dataset.file={train: train.csv, test: test.csv}"
+    header, other = "image,label,patient_id,patient_no", "image,label,lesion_id"
+    table(tmp_path, header, lambda n, name, label: f"{name},{label},{n},{n + 20}", "train.csv", NAMES[:12])
+    table(tmp_path, other, lambda n, name, label: f"{name},{label},{n}", "test.csv", NAMES[12:])
+    assert len(np.unique(manifest(tmp_path, tables)[0].groups)) == 24
+
+
+def test_one_file_with_two_labels_by_a_link_is_refused(tmp_path):
+    table(tmp_path, "image,label,group", lambda n, name, label: f"{name},{label},{n}")
+    (tmp_path / "a2.jpg").unlink()
+    (tmp_path / "a2.jpg").symlink_to("a0.jpg")
+    assert "1 image the same file as another one, by links" in manifest(tmp_path)[1]
+    (tmp_path / "a2.jpg").unlink()
+    (tmp_path / "a2.jpg").symlink_to("a1.jpg")
+    with pytest.raises(UserError, match=r"a1.jpg \(y\) and a2.jpg \(x\) are one file, by a link"):
+        manifest(tmp_path)
+
+
 def test_an_image_in_two_tables_is_refused(tmp_path):
     put(tmp_path, *NAMES)
     write(tmp_path / "train.csv", "image,label", *(f"{name},{'xy'[n % 2]}" for n, name in enumerate(NAMES[:12])))
