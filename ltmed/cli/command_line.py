@@ -133,6 +133,7 @@ def _study(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _require_settings(arguments: Sequence[str]) -> None:
+    maps: set[str] = set()
     for override in arguments:
         if override.startswith("~") and override.lstrip("~").partition("=")[0] in REQUIRED_GROUPS:
             raise UserError(
@@ -142,6 +143,13 @@ def _require_settings(arguments: Sequence[str]) -> None:
         if not match or override.startswith("~"):
             continue
         key, value = match[2], match[3]
+        if value.startswith("{") and key in maps:
+            raise UserError(
+                f"{key}={{...}} is given twice, and only the last one would count",
+                f"Write one map: {key}={{NAME:VALUE,NAME:VALUE}}.",
+            )
+        if value.startswith("{"):
+            maps.add(key)
         if not key:
             raise UserError(
                 f"'{override}' has no setting before its '='", "Write key=value, without blanks around '='."

@@ -67,12 +67,15 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
         overrides: for instance `method=erm,proco` or `seed=range(3)`; those with one value stay as they are.
 
     Raises:
-        UserError: a range without steps, which only a search can use.
+        UserError: a range without steps, which only a search can use, or a glob.
         HydraException: Hydra cannot read an override.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     choices: list[list[str]] = []
+    globs = [override for override in overrides if re.match(r"[^=]*=\s*glob\(", override)]
+    if globs:
+        raise UserError(f"'{globs[0]}' cannot be expanded", "List the names, separated by commas.")
     for override, parsed in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
         if not parsed.is_sweep_override():
             choices.append([override])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,18 @@ def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
                 stages[name][key] = value
     plain["run_dir"] = str(run_dir)
     plain["runs"] = str(Path(plain["runs"]).expanduser())
+    plain["cache_dir"] = _anywhere(plain["cache_dir"])
+    if plain["dataset"].get("root") is not None:
+        plain["dataset"]["root"] = _anywhere(plain["dataset"]["root"])
     plain["dataset"]["image_size"] = plain["image_size"]
     plain["pixels"] = resolve_pixels(cfg, run_dir)
     plain["trainer"]["precision"] = resolve_precision(plain["trainer"]["precision"], plain["trainer"]["accelerator"])
     return frozen(plain)
+
+
+def _anywhere(folder: str) -> str:
+    """An absolute path: a run that is evaluated or continued from another folder must not find other data there."""
+    return os.path.abspath(os.path.expanduser(folder))
 
 
 def frozen(plain: dict[str, Any]) -> DictConfig:

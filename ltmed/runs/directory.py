@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ltmed.config.overrides import setting
 from ltmed.config.resolve import OPTIONAL_GROUPS
@@ -165,11 +167,18 @@ def require_same(run_dir: Path, cfg: DictConfig) -> None:
 
     Raises:
         UserError: it has another one; names the keys that differ.
+        DamagedRunError: config.yaml is empty, or something else.
     """
     file = run_dir / CONFIG
     if not file.exists():
         return
-    saved = {k: v for k, v in flatten(OmegaConf.to_container(OmegaConf.load(file))).items() if not _is_location(k)}
+    try:
+        began: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError):
+        began = None
+    if not isinstance(began, dict) or not began:
+        raise DamagedRunError(file, "is not the configuration of a run")
+    saved = {key: value for key, value in flatten(began).items() if not _is_location(key)}
     current = identity(cfg)
     differing = sorted(key for key in saved.keys() | current.keys() if saved.get(key) != current.get(key))
     if differing:

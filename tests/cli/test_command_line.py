@@ -99,6 +99,7 @@ def test_hydra_is_told_where_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
         ("-m +lmd=table9", "no study 'lmd/table9'"),
         ("+lmd=table1 +pcct=table3", "are two studies"),
         ("+scale=smoke", "belongs to a study"),
+        ("-m epochs={a:1} epochs={b:2}", "epochs={...} is given twice"),
         ("+seed=3", "'seed' exists already. Write seed=3."),
         ("++epochs=3", "'epochs' exists already. Write epochs=3."),
         ("+lmd=table1 row=LMD,CE", "rows and 1 columns. Run all of them with ltmed train -m"),

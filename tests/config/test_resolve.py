@@ -41,6 +41,14 @@ def test_shorthands_are_in_the_stages_and_nowhere_else() -> None:
         resolved.method.stages.calibrate.epochs = 1
 
 
+def test_data_are_where_they_were_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = resolve(compose(["dataset=isic2018", "dataset.root=../data", "cache_dir=cache"]), Path("r"))
+    assert resolved.dataset.root == str(tmp_path.parent / "data")
+    assert resolved.cache_dir == str(tmp_path / "cache")
+    assert resolve(compose(["dataset=isic2018"]), Path("r")).dataset.root is None
+
+
 @pytest.mark.parametrize(("fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_precision_auto_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch, fast: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)

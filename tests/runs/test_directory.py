@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.errors import UserError
-from ltmed.runs.directory import claim, fingerprint, flatten, identity, run_dir_name
+from ltmed.runs.directory import DamagedRunError, claim, fingerprint, flatten, identity, run_dir_name
 
 CFG = OmegaConf.create(
     {
@@ -71,6 +71,13 @@ def test_claim_sees_a_key_that_only_one_side_has(tmp_path: Path) -> None:
     claim(tmp_path, CFG)
     with pytest.raises(UserError, match="extra: None there, 1 now"):
         claim(tmp_path, OmegaConf.merge(CFG, {"extra": 1}))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "3", "a: [", "{}"])
+def test_a_configuration_that_is_none_is_called_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(DamagedRunError, match=r"config\.yaml is not the configuration of a run"):
+        claim(tmp_path, CFG)
 
 
 @pytest.mark.parametrize("place", ["/dev/null/x", "/proc/x"])

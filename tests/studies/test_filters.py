@@ -112,6 +112,8 @@ def test_every_combination_of_swept_values() -> None:
     assert expand(["a=[1,2]", "b={x:1,y:2}", "c=${seed}"]) == [["a=[1,2]", "b={x:1,y:2}", "c=${seed}"]]
     with pytest.raises(UserError, match="optuna"):
         expand(["lr=interval(0,1)"])
+    with pytest.raises(UserError, match="List the names"):
+        expand(["method=glob(cb_*)"])
 
 
 def test_values_of_a_word() -> None:
