@@ -83,10 +83,12 @@ def command(
     from ltmed.inference.predictor import device_named
     from ltmed.plots.explanations import Explainer, test_cases
     from ltmed.report.renderers.explanations import render
+    from ltmed.runs.outputs import require_no_figures_of_run
     from ltmed.utils.files import write_atomic
 
     folder = output or opened.path / FOLDER
     listed = list_images(images)
+    require_no_figures_of_run(listed.paths)
     _require_apart(folder, listed.paths)
     worst = None if errors is None else _worst(opened, errors, code)
     if worst is not None and not len(worst):

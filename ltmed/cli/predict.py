@@ -66,9 +66,11 @@ def command(
         finished_run(folder)  # Reports mistakes before the slow import of torch.
     from ltmed.data.inputs import list_images
     from ltmed.inference.predictor import Predictor
+    from ltmed.runs.outputs import require_no_figures_of_run
     from ltmed.utils.progress import bar
 
     listed = list_images(images)
+    require_no_figures_of_run(listed.paths)
     if listed.repeated:
         many = "images are" if listed.repeated > 1 else "image is"
         click.echo(f"{listed.repeated:,} {many} given more than once; each has one row", err=True)

@@ -1,7 +1,8 @@
-"""Outputs that the user names must not replace what a run is made of."""
+"""Files in the folder of a run that commands must not replace, or take for something else."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ltmed.errors import UserError
@@ -10,7 +11,9 @@ from ltmed.runs.directory import CONFIG, METRICS
 from ltmed.runs.facts import OVERRIDES, RUN
 
 _FILES = (CONFIG, METRICS, OVERRIDES, RUN, record.PREDICTIONS, record.VALIDATION, "metrics.csv", "encoder.pt")
-_FOLDERS = ("stages", "evaluations", "decisions")
+_FOLDERS = (("stages",), ("evaluations",), ("decisions",))
+_FIGURES = (("figures",), ("explanations",), ("wandb",))
+"""First parts of paths."""
 
 
 def require_no_file_of_run(output: Path) -> None:
@@ -22,9 +25,32 @@ def require_no_file_of_run(output: Path) -> None:
     Raises:
         UserError: it would take the place of such a file, whether or not this exists.
     """
-    file = output.expanduser().resolve()
-    for folder in file.parents:
+    for folder, inside in _runs_around(output):
+        if str(inside) in _FILES or inside.parts[:1] in _FOLDERS:
+            raise UserError(f"--output={output} is a file of the run in {folder}", "Choose another name.")
+
+
+def require_no_figures_of_run(images: Iterable[Path]) -> None:
+    """Checks that images are not figures of a run, which are found below a folder that holds runs.
+
+    Args:
+        images: files that are to be predicted.
+
+    Raises:
+        UserError: one of them is in a folder of a run that ltmed fills.
+    """
+    for parent in dict.fromkeys(image.parent for image in images):
+        for folder, inside in _runs_around(parent):
+            if inside.parts[:1] in (*_FOLDERS, *_FIGURES):
+                raise UserError(
+                    f"The images in {parent} are figures of the run in {folder}",
+                    "Give folders of images that hold no runs, and of each run its innermost folder.",
+                )
+
+
+def _runs_around(path: Path) -> Iterator[tuple[Path, Path]]:
+    """The folders of runs that a path is in, and the path within each."""
+    path = path.expanduser().resolve()
+    for folder in (path, *path.parents):
         if (folder / CONFIG).is_file() and (folder / RUN).is_file():
-            inside = file.relative_to(folder)
-            if str(inside) in _FILES or inside.parts[0] in _FOLDERS:
-                raise UserError(f"--output={output} is a file of the run in {folder}", "Choose another name.")
+            yield folder, path.relative_to(folder)

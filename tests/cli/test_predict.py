@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,7 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
         (["predict", "RUN", "images", "-o", "list.csv/out.csv"], "cannot be written"),
         (["predict", "RUN", "images", "-o", "RUN/predictions.parquet"], "is a file of the run in"),
         (["predict", "RUN", "RUN", "images"], "is given twice"),
+        (["predict", "RUN", "runs", "images"], "are figures of the run in"),
         (["predict", "list.csv", "images"], "list.csv is not the folder of a run (it is a file)"),
         (["predict", "RUN", "images", "--device", "tpu"], "device=tpu is not known"),
         (["predict", "RUN", "images", "--device", "xpu:3"], "There is no device xpu:3 on this machine"),
@@ -131,6 +133,9 @@ def test_a_table_names_images_as_it_does(capsys, run, images):
 def test_mistakes_end_in_one_line_and_two(capsys, run, images, arguments, message):
     Path("list.csv").write_text("image\nimages/a.jpg\n")
     Path("folder.csv").mkdir()
+    other = Path(shutil.copytree(run, "runs/other"))
+    (other / "figures").mkdir()
+    shutil.copy("images/a.jpg", other / "figures")
     assert message in refused(capsys, *(argument.replace("RUN", str(run)) for argument in arguments))
     assert Path("list.csv").read_text() == "image\nimages/a.jpg\n"
 
