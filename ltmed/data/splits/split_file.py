@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import column, part_of, read_table, stem
+from ltmed.data.readers._paths import common_folders, split_path
 from ltmed.data.splits.protocols import Split, official
 from ltmed.errors import UserError
 
@@ -18,8 +20,8 @@ def from_file(
 ) -> Split:
     """Reads the split from a table with the columns `image` and `part`.
 
-    Images are named by their path as in the data set, or by file name without folders and extension. Images that the
-    table does not list are in no part.
+    Images are named by their path as in the data set, or by file name without folders and extension; folders that the
+    data set does not have are ignored. Images that the table does not list are in no part.
 
     Args:
         manifest: the images.
@@ -37,12 +39,13 @@ def from_file(
         raise UserError("split=file needs a table", "Say split.path=FILE, a CSV with the columns image and part.")
     table = read_table(Path(path).expanduser())
     rows = _rows_by_name(manifest)
+    folders = {folder.lower() for image in manifest.images for folder in split_path(image)[0]}
     assigned: dict[int, tuple[str, int]] = {}
     names, parts = column(table, table.path, "image"), column(table, table.path, "part", "split")
     for line, (name, cell) in enumerate(zip(names, parts, strict=True)):
         part = part_of(cell, table.where(line))
         row = rows.get(name, rows.get(stem(name)))
-        if row is None:
+        if row is None or (row >= 0 and _in_another_folder(name, manifest.images[row], folders)):
             raise UserError(
                 f"{table.where(line)}: {manifest.name} in {manifest.root} has no image '{name[:120]}'",
                 "Correct or remove that row, or add the image.",
@@ -60,6 +63,20 @@ def from_file(
     for row, (part, _) in assigned.items():
         parts[row] = part
     return official(replace(manifest, parts=parts, folds=None), fold, "file", val=val, seed=seed)
+
+
+def _in_another_folder(name: str, image: str, folders: Collection[str]) -> bool:
+    """Whether a path names a folder of the data set that an image of its file name is not in: `b/1.jpg`, not `a/1.jpg`.
+
+    Args:
+        name: the path in the table; folders of it that the data set does not have (another machine's) do not matter.
+        image: the path in the data set.
+        folders: all names of folders of the data set, in lower case.
+    """
+    listed, own = split_path(name.replace("\\", "/"))[0], split_path(image)[0]
+    common = common_folders(name.replace("\\", "/"), image)
+    unmatched = listed[: len(listed) - common]
+    return common < len(own) and any(folder.lower() in folders for folder in unmatched)
 
 
 def _rows_by_name(manifest: Manifest) -> dict[str, int]:

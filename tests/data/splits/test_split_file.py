@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -32,6 +34,26 @@ def test_parts_are_those_of_the_file_however_images_are_named(tmp_path, name):
     assert split.val.tolist() == [12, 13, 14]
     assert split.test.tolist() == [15, 16, 17, 18]
     assert split.leakage(MANIFEST)["leaking"] == 0
+
+
+def test_an_image_of_another_folder_is_another_image(tmp_path):
+    images = ("normal/1.jpg", "normal/2.jpg", "tumour/3.jpg", "tumour/4.jpg", "tumour/5.jpg", "normal/6.jpg")
+    manifest = replace(manifest_of([0, 0, 1, 1, 1, 0]), images=images)
+    rows = [
+        "x/normal/1.jpg,test",
+        "old\\3.png,test",
+        "2,train",
+        "tumour/4,train",
+        "tumour/5.jpg,val",
+        "part_1/6.jpg,val",
+    ]
+    (tmp_path / "s.csv").write_text("\n".join(["image,part", *rows]))
+    split = from_file(manifest, 0, path=str(tmp_path / "s.csv"))
+    assert [part.tolist() for part in split.parts.values()] == [[1, 3], [4, 5], [0, 2]]
+    for wrong in ("tumour/1.jpg", "x\\tumour\\1.jpg", "Tumour/extra/1.png"):
+        (tmp_path / "s.csv").write_text("\n".join(["image,part", f"{wrong},test", *rows[1:]]))
+        with pytest.raises(UserError, match=r"s.csv, line 2: .* has no image '.*1\.(jpg|png)'"):
+            from_file(manifest, 0, path=str(tmp_path / "s.csv"))
 
 
 def test_columns_in_any_order_other_spellings_and_unused_images(tmp_path):
