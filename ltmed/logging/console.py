@@ -32,6 +32,9 @@ _HEADINGS: dict[str, str] = {"f1": "F1", "auroc": "AUROC", "ap": "AP"}
 MIN_WIDTH = 110
 """Columns of output to a pipe or a file; full class names are left out on a narrower terminal."""
 
+_BETWEEN = 2
+"""Columns between those of a table."""
+
 _MIN_NAME = 8
 """A column of names is at least so wide, if a name is; longer ones continue on the next line."""
 
@@ -59,7 +62,7 @@ def _print_titled(console: Console, title: str, table: Table, notes: Sequence[st
     """Prints a table as wide as its numbers need, wherever the terminal ends: rich would cut or drop them."""
     console.print(Text(f"\n{title}", style="bold"))
     width = console.width
-    needed = console.measure(table, options=console.options.update(max_width=10_000)).minimum
+    needed = sum(column.min_width or 0 for column in table.columns) + _BETWEEN * (len(table.columns) - 1)
     console.width = max(width, needed)
     console.print(table)
     console.width = width

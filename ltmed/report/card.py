@@ -126,13 +126,18 @@ def _data(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _counts(metrics: Mapping[str, Any]) -> Grid:
     parts = metrics["split"]["counts"]
     rows = tuple(
-        (f"{row['class']}, {row['name']}", (FormattedCell(row["tier"]), *_numbers(parts, row["class"])))
+        (_full_name(row), (FormattedCell(row["tier"]), *_numbers(parts, row["class"])))
         for row in metrics["test"]["per_class"]
     )
     return Grid("Images of each class", ("tier", *map(_PARTS.__getitem__, parts)), rows)
 
 
 _PARTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def _full_name(row: dict[str, Any]) -> str:
+    """Code and name of a class; one alone where a data set has but codes."""
+    return row["class"] if row["name"] == row["class"] else f"{row['class']}, {row['name']}"
 
 
 def _numbers(parts: Mapping[str, Mapping[str, int]], code: str) -> Iterator[FormattedCell]:

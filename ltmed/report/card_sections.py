@@ -165,8 +165,11 @@ def _worst(run: Run) -> Iterator[str]:
     rows = [row for row in run.metrics["test"]["per_class"] if row[key] is not None]
     if not rows:
         return
-    worst = min(rows, key=lambda row: row[key])
+    low = min(row[key] for row in rows)
+    worst = [row["class"] for row in rows if row[key] == low]  # Several, above all of 0 %.
+    noun, verb = ("label", "is") if len(worst) == 1 else ("labels", "are")
     if run.multilabel:
-        yield f"The worst label is {worst['class']}: its AUROC is {percent(worst[key])} % (a guess has 50 %)."
+        yield f"The worst {noun} {verb} {', '.join(worst)}: AUROC {percent(low)} % (a guess has 50 %)."
     else:
-        yield f"The worst class is {worst['class']}: {percent(worst[key])} % of its test images are recognised."
+        noun, whose = ("class", "its") if len(worst) == 1 else ("classes", "their")
+        yield f"The worst {noun} {verb} {', '.join(worst)}: {percent(low)} % of {whose} test images are recognised."

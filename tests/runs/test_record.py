@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
+from rich.cells import cell_len
 from rich.console import Console
 
 from ltmed.data.manifest import Manifest
@@ -239,6 +240,7 @@ def test_no_number_is_cut_however_long_the_names_and_narrow_the_terminal(found, 
             assert any(line.endswith(f" {test} {low} to {high} {val}") for line in (" ".join(x.split()) for x in lines))
     names = "".join("".join(line.split()) for line in lines)
     assert names.count("痣") >= 40
+    assert max(map(cell_len, lines)) <= max(width, 80), "the name of one word is folded too"
 
 
 def test_summary_of_a_clean_split_and_of_many_classes(found):

@@ -165,8 +165,10 @@ def operating_points(points: Sequence[Mapping[str, Any]], title: str = "") -> Fi
                 continue
             axes.plot(cell["interval"], [row + offset] * 2, color=colour, lw=1.4)
             axes.plot([cell["value"]], [row + offset], color=colour, marker=marker, ms=5, ls="")
+    codes = list(dict.fromkeys(str(point["class"]) for point in tested))
+    short = dict(zip(codes, style.labels(codes), strict=True))
     names = [
-        f"{point['class']}, "
+        f"{short[point['class']]}, "
         + ("Youden" if point["target"] is None else f"{point['criterion']} {100 * point['target']:g} %")
         for point in tested
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from ltmed.evaluation.sets import KINDS, conformal_sets
 from ltmed.evaluation.thresholds import Scores, operating_point
-from ltmed.plots.run.decisions import coverage_by_tier, net_benefits, operating_curves
+from ltmed.plots.run.decisions import coverage_by_tier, net_benefits, operating_curves, operating_points
 from ltmed.plots.run.subgroups import forest
 
 
@@ -34,6 +34,17 @@ def test_the_operating_point_is_where_the_rates_are(parts):
     (axes,) = net_benefits(parts[1], 1, [point]).axes
     names = [str(line.get_label()) for line in axes.lines]
     assert "threshold, sensitivity 90 %" in names
+
+
+def test_operating_points_of_long_names_are_whole_and_differ(parts):
+    long = "ulcerative colitis, grade {}, endoscopy of the lower gastrointestinal tract, not otherwise specified"
+    points = [{"class": long.format(k), **operating_point(*parts, k, "youden", None, resamples=5)} for k in range(3)]
+    figure = operating_points(points)
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_yticklabels()
+    assert len({label.get_text() for label in labels}) == 3
+    assert all(label.get_window_extent().x0 >= 0 for label in labels)
+    assert figure.axes[0].get_window_extent().width > 0.4 * figure.bbox.width
 
 
 def test_coverage_has_a_mark_for_each_tier_of_each_kind(parts):
