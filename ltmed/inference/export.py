@@ -179,7 +179,8 @@ def _description(preprocessing: Preprocessing) -> str:
         if preprocessing.fit == "squash"
         else f"resize the short side to {preprocessing.cache_size} pixels ({resampling}) and cut the central {side}",
         *["compress as JPEG of quality 95 (4:4:4) and decode again"] * preprocessing.jpeg,
-        f"make the {size} x {size} pixels that 'view' describes (EvaluationView with crop: the centre)",
+        f"make the {size} x {size} pixels that 'view' describes (EvaluationView with crop: the centre; without crop: "
+        "OpenCV's resize, with INTER_AREA if it shrinks more than 1.5 times and else INTER_LINEAR)",
         "divide by 255",
     ]
     return "; ".join(steps)

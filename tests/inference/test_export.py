@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import timm
 import torch
+from PIL import Image, ImageOps
 
 from ltmed.errors import UserError
 from ltmed.inference import export as module
-from ltmed.inference.export import FORMATS, METADATA, export, load_export
+from ltmed.inference.export import FORMATS, METADATA, export, load_export, metadata
 from ltmed.inference.predictor import Predictor
+from ltmed.inference.preprocessing import open_run
 from tests.data.images import encoded, picture
 from tests.harness import METHODS, PRESETS, ROOT
 from tests.methods.small import Encoder
@@ -128,6 +132,48 @@ def test_onnx_says_what_it_takes_and_where_it_is_from(run, expected, tmp_path):
     assert found == expected
     assert "resize the short side to 48" in about["preprocessing"]
     assert [path.name for path in file.parent.iterdir()] == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["dataset.fit=crop", "dataset.cache_scale=1.5", "evaluation.crop=false"],
+        ["dataset.cache_scale=2", "evaluation.crop=false"],
+        ["dataset.cache_scale=1.142857", "pixels.interpolation=bicubic"],
+    ],
+)
+def test_the_metadata_say_how_an_image_becomes_the_input(overrides, tmp_path):
+    """Followed with Pillow and OpenCV alone, on images of odd sizes, modes and turns."""
+    loaded = open_run(untrained(tmp_path / "run", *overrides))
+    about = metadata(loaded)
+    side, size = about["cache_size"], about["image_size"]
+    resampling = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[about["interpolation"]]
+    turned = Image.Exif()
+    turned[274] = 6
+    blobs = Image.fromarray(picture(4, 75, 131))
+    files = [
+        encoded(blobs, "PNG"), encoded(blobs.resize((33, 90)).convert("L"), "PNG"), encoded(blobs, exif=turned),
+        encoded(blobs.quantize(32), "PNG"), encoded(blobs.convert("RGBA"), "PNG"),
+    ]  # fmt: skip
+    for data in files:
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        if about["fit"] == "squash":
+            image = image.resize((side, side), resampling)
+        else:
+            short = min(image.size)
+            image = image.resize((side * image.width // short, side * image.height // short), resampling)
+            left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+            image = image.crop((left, top, left + side, top + side))
+        pixels = np.asarray(image)
+        if about["view"]["crop"]:
+            start = round((side - size) / 2)
+            pixels = pixels[start : start + size, start : start + size]
+        else:
+            shrinks = side / size > 1.5
+            pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        difference = np.abs(loaded.preprocessing(data).astype(int) - pixels)
+        assert difference.mean() < 0.7
+        assert difference.max() <= 8
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
