@@ -198,15 +198,17 @@ class ImageFiles:
         If no name occurs in two folders, the table may be newer than the folders: such files are used, with a remark.
         `hints` are those of the `rows`, which are not found at their listed path.
         """
-        folders = {row: split_path(path)[0] for row in rows if "/" not in names[row] and (path := matches.paths[row])}
-        masks = {row for row in folders if any(map(is_mask_folder, folders[row]))}
-        for row in masks if len(masks) < len(folders) else ():
-            matches.paths[row] = None
-        others = {
-            row: hint
-            for row, hint in zip(rows, hints, strict=True)
-            if row in folders and row not in masks and of_another(folders[row], hint, classes)
-        }
+        folders = {row: parent(path) for row in rows if "/" not in names[row] and (path := matches.paths[row])}
+        is_masks = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in set(folders.values())}
+        masks = {row for row, folder in folders.items() if is_masks[folder]}
+        if 0 < len(masks) < len(folders):
+            number, example = f"{len(masks):,} of {len(names):,}", f"'{names[min(masks)]}': {matches.paths[min(masks)]}"
+            matches.remarks.append(f"{number} images are only in folders of masks, and count as missing ({example})")
+            for row in masks:
+                matches.paths[row] = None
+        pairs = {row: (folders[row], hint) for row, hint in zip(rows, hints, strict=True) if row in folders}
+        is_other = {pair: of_another(pair[0].split("/"), pair[1], classes) for pair in set(pairs.values())}
+        others = {row: pair[1] for row, pair in pairs.items() if row not in masks and is_other[pair]}
         if not others:
             return
         row, hint = next(iter(others.items()))

@@ -116,6 +116,13 @@ def test_a_missing_image_is_not_replaced_by_one_of_another_class_or_part(tmp_pat
     assert actual.paths == [None, next(path for path in files if path in FOUND)]
 
 
+def test_images_that_have_only_a_mask_are_reported(tmp_path):
+    put(tmp_path, "images/1.jpg", "masks/1.png", "masks/2.png")
+    remark = "1 of 2 images are only in folders of masks, and count as missing ('2': masks/2.png)"
+    assert find(tmp_path, ["1", "2"]).remarks == [remark]
+    assert find(tmp_path, ["1", "2"], include=("masks/*",)).paths == ["masks/1.png", "masks/2.png"]
+
+
 def test_numbers_with_other_zeros_are_not_those_of_another_class(tmp_path):
     put(tmp_path, "normal/002.jpg", "normal/003.jpg", "tumour/001.jpg", "tumour/003.jpg")
     actual = find(tmp_path, ["1", "2"], [("tumour",), ("tumour",)], classes=("normal", "tumour"))
