@@ -195,6 +195,7 @@ def _plot_side_by_side(runs: list[Run], output: Path | None, features: Features,
     from ltmed.plots.run.figures import FOLDER
     from ltmed.plots.runs.comparisons import run_titles
 
+    feature_maps.require_same_classes(runs)
     titled = run_titles(runs)
     folder = output or _common(runs) / FOLDER
     if features.projection != "none":

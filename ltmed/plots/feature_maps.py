@@ -73,6 +73,14 @@ def class_indices(run: Run, codes: Sequence[str]) -> list[int]:
     return [run.classes.index(code) for code in codes]
 
 
+def require_same_classes(runs: Sequence[Run]) -> None:
+    """Raises UserError if runs of one figure have different classes: its colours and names are those of the first."""
+    first, *others = runs
+    for run in others:
+        if run.classes != first.classes:
+            raise UserError(f"{run.path} has other classes than {first.path}", "Compare runs of one data set.")
+
+
 def feature_figure(run: Run, embedding: features.Embedding, part: Part = "test", classes: Sequence[str] = ()) -> Figure:
     """t-SNE or UMAP of the encoder's features of a run's images.
 
@@ -105,10 +113,8 @@ def side_by_side(
     Raises:
         UserError: the runs have different classes; or see `encode`.
     """
-    first, *others = runs.values()
-    for run in others:
-        if run.classes != first.classes:
-            raise UserError(f"{run.path} has other classes than {first.path}", "Compare runs of one data set.")
+    require_same_classes(list(runs.values()))
+    first = next(iter(runs.values()))
     points = [_points(run, title, embedding, part, classes) for title, run in runs.items()]
     data = RunData(first)
     title = f"{_DISPLAY_NAMES[embedding]} of {_PART_NAMES[part]} images: {first.metrics['run']['dataset']}"

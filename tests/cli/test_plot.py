@@ -227,3 +227,18 @@ def test_several_runs_side_by_side(tmp_path, capsys):
     file = tmp_path / "runs" / "figures" / "class_losses-side_by_side.png"
     assert capsys.readouterr().out == f"Written: {file}\n"
     assert file.exists()
+
+
+def test_losses_of_runs_with_other_classes_do_not_share_a_figure(tmp_path, capsys):
+    """The lines of classes that the first run lacks were left out without a word."""
+    for number, code in enumerate("ax"):
+        folder = make_run(tmp_path / "runs" / code, "erm", f"data{number}")
+        metrics = folder / "metrics.json"
+        metrics.write_text(metrics.read_text().replace('"a"', f'"{code}"'))
+        with (folder / "metrics.csv").open("a") as file:
+            file.writelines(f"train,{e},{e},train/train/class_loss/{c},0.5\n" for e in range(2) for c in (code, "b"))
+    with pytest.raises(SystemExit) as ended:
+        main(["plot", str(tmp_path / "runs"), "--side-by-side", "--features", "none"])
+    assert ended.value.code == 2
+    assert "has other classes than" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "figures").exists()
