@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,27 @@ from ltmed.config.instantiate import per_stage
 from ltmed.config.overrides import setting
 from ltmed.config.paths import choices, groups
 from ltmed.errors import UserError
+
+_FOLD, _SPLIT, _EPOCHS, _SEED = "fold=N", "split=NAME", "epochs=N", "seed=N"
+_GIVEN: dict[str, dict[str, str]] = {
+    "dataset": {
+        "fold": _FOLD, "split": _SPLIT, "evaluation": "augment@evaluation=NAME", "cache_dir": "cache_dir=DIR",
+        "interpolation": "pixels.interpolation=NAME",
+    },
+    "logger": {"name": "run_dir=DIR", "run_dir": "run_dir=DIR", "config": ""},
+    "split": {"manifest": "", "fold": _FOLD},
+    "inner": {"manifest": "", "fold": _FOLD},
+    "sampler": {"labels": "", "batch_size": "batch_size=N", "epochs": _EPOCHS, "seed": _SEED},
+    "loss": {"logits": "", "labels": "", "counts": ""},
+    "module": {"network": "", "context": ""},
+    "optimizer": {"params": ""},
+    "schedule": {"optimizer": "", "total_steps": _EPOCHS},
+    "classifier": {"in_features": "", "out_features": "", "num_classes": ""},
+}  # fmt: skip
+"""Last part of a key -> arguments that ltmed passes itself to what is built there, and the setting that they follow."""
+
+_PLACES = ("dataset", "logger", "split", "split.inner", "sampler", "loss")
+"""Keys that this is about, besides those below `method`."""
 
 
 def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: bool) -> None:
@@ -26,6 +48,13 @@ def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: b
         UserError: names the setting, and what it belongs to.
     """
     _require_choices(overrides)
+    _require_free(plain)
+    size = plain["backbone"].get("image_size")
+    if size is not None and size != plain["image_size"]:
+        raise UserError(
+            f"backbone.image_size={size} is not possible for images of {plain['image_size']} pixels",
+            f"Set image_size={size}, which the backbone follows.",
+        )
     for key, partner in _without_partner(plain, frozen=frozen):
         raise UserError(f"{key} has no effect without {partner}", f"Leave it out, or add {partner}.")
     keys = {setting(override).lstrip("+~").rpartition("@")[2]: override for override in overrides}
@@ -53,6 +82,24 @@ def _unused_by(target: Any) -> Sequence[str]:
         return getattr(get_object(target), "unused", ())
     except (HydraException, ImportError, AttributeError, ValueError, TypeError):
         return ()
+
+
+def _require_free(node: Any, path: str = "") -> None:
+    """Refuses arguments that ltmed sets itself: a value of the configuration is overwritten, or fails hours later."""
+    if isinstance(node, list):
+        for child in node:
+            _require_free(child, path)
+    if not isinstance(node, dict):
+        return
+    below = path.startswith("method.") and not re.fullmatch(r"method\.stages\.\w+", path)
+    kind = path.rpartition(".")[2].removeprefix("m_")  # The sampler of LMD's M step.
+    for name, meant in _GIVEN.get(kind, {}).items() if below or path in _PLACES else ():
+        if name in node:
+            raise UserError(
+                f"{path}.{name} is no setting: ltmed passes it itself", f"Set {meant}." if meant else "Leave it out."
+            )
+    for name, child in node.items():
+        _require_free(child, f"{path}.{name}" if path else str(name))
 
 
 def _require_choices(overrides: Sequence[str]) -> None:

@@ -37,8 +37,9 @@ def build(node: DictConfig | None, **arguments: Any) -> Any:
         node = OmegaConf.create(plain)  # pyright: ignore  # Interpolations might resolve to other values later.
     try:
         built = instantiate(node, **arguments)
-        if isinstance(built, partial):
-            _check(built)
+        for part in built.values() if isinstance(built, DictConfig) else [built]:  # The heads of a network are a map.
+            if isinstance(part, partial):
+                _check(part)
         return _plain(built)
     except InstantiationException as error:
         cause = error.__cause__

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,9 @@ ARTIFACTS = ("checkpoint", "predictions", "card")
 """Artifacts of a run that may be uploaded to Weights & Biases (`ltmed.logging.wandb_artifacts`)."""
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 """One name for each; images are normalised in 32 bits, so that networks of other types (bf16-true) cannot take them."""
+
+_STEPS = 1000
+"""Length of the schedule that is made to check its settings."""
 
 _SPLIT = {
     "folds": _whole(2),
@@ -213,7 +217,7 @@ def check(cfg: DictConfig) -> None:
         UserError: names the first such setting of the table and what it may be, a setting of Lightning's trainer that
             would have no effect, a stage that the method does not have, settings of a stage without the sampler,
             augmentation or loss that they belong to, a `monitor_mode` that would select the worst
-            epoch, or an optimiser that cannot be made.
+            epoch, or an optimiser or schedule that cannot be made.
     """
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     check_trainer(plain["trainer"])
@@ -234,7 +238,7 @@ def check(cfg: DictConfig) -> None:
         for name, node in _matching(plain, f"method.stages.*.{key}".split(".")):
             _require_choice(name, node, group)
     for name, recipe in cfg.method.stages.items():
-        _check_optimizer(f"method.stages.{name}.optimizer", recipe.optimizer)
+        _check_optimizer(f"method.stages.{name}", recipe.optimizer, recipe.schedule)
 
 
 def _matching(node: Any, parts: Sequence[str], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -264,11 +268,17 @@ def _require_choice(key: str, node: Any, group: str) -> None:
         )
 
 
-def _check_optimizer(key: str, node: DictConfig) -> None:
-    """Builds the optimiser for one number, so that wrong settings fail now and not when the first stage starts."""
+def _check_optimizer(stage: str, optimizer: DictConfig, schedule: DictConfig | None) -> None:
+    """Builds both for one number, so that wrong settings fail now and not when the stage starts, hours later."""
     import torch
 
+    key = f"{stage}.optimizer"
     try:
-        build(node)([torch.nn.Parameter(torch.zeros(1))])
+        made = build(optimizer)([torch.nn.Parameter(torch.zeros(1))])
+        if schedule is not None:
+            key = f"{stage}.schedule"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                build(schedule)(made, _STEPS)
     except (TypeError, ValueError) as error:
         raise UserError(f"{key} cannot be made: {error}", "Correct the setting that it names.") from None

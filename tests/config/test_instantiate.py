@@ -30,6 +30,12 @@ def test_a_part_that_is_completed_later_is_checked_now(node: dict[str, object], 
         build(OmegaConf.create({"_partial_": True, **node}))
 
 
+def test_the_parts_of_a_map_are_checked_too() -> None:
+    head = {"_target_": "ltmed.nn.heads.Linear", "_partial_": True, "bia": False}
+    with pytest.raises(UserError, match="'bias'"):
+        build(OmegaConf.create({"projector": None, "classifier": head}))
+
+
 def test_what_is_completed_later_is_python_s_own_partial() -> None:
     """Hydra's kind asks for permission in every call, which takes longer than a small loss."""
     built = build(OmegaConf.create({"_target_": ERM, "_partial_": True, "loss": {**FOCAL, "gamma": 1.5}}))

@@ -112,6 +112,18 @@ def test_an_optimiser_that_cannot_be_made_is_named() -> None:
         validate.check(changed("method.stages.first.optimizer.betas=[2, 3]", base=composed("method=pcct")))
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+method.stages.classify.schedule.warmup_fraction=2", "warmup_fraction = 2"),
+        ("+method.stages.classify.schedule.total_steps=9", "classify.schedule cannot be made: .*total_steps"),
+    ],
+)
+def test_a_schedule_of_a_later_stage_is_made_before_the_first_one_is_trained(override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        validate.check(composed("method=decoupling", override))
+
+
 def test_nothing_is_written_before(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(UserError, match="seed=null"):
