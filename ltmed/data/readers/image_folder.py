@@ -14,9 +14,8 @@ from ltmed.data.manifest import Manifest
 from ltmed.data.readers._groups import Groups, compile_pattern, find_groups, ids_in_names, warn_of_names
 from ltmed.data.readers._labels import class_names, in_order
 from ltmed.data.readers._layout import read_layout
-from ltmed.data.readers._links import refuse_links_to_one_file
 from ltmed.data.readers._text import many
-from ltmed.data.readers._walk import patterns
+from ltmed.data.readers._walk import patterns, refuse_links_to_one_file
 from ltmed.errors import UserError, suggest
 
 _UNNAMED = ("nan", "<na>", "nat")

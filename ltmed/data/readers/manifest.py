@@ -24,14 +24,13 @@ from ltmed.data.readers._groups import (
     warn_of_names,
 )
 from ltmed.data.readers._labels import read_labels, require_distinct
-from ltmed.data.readers._links import refuse_links_to_one_file
 from ltmed.data.readers._match import ImageFiles
 from ltmed.data.readers._merge import Listed, merge
 from ltmed.data.readers._parts import fold_numbers, folds_of_training, normalised_ids
 from ltmed.data.readers._rows import ROW, Rows, read_rows, table_files
 from ltmed.data.readers._sets import Rules, multilabel_reader
 from ltmed.data.readers._text import many, shortened
-from ltmed.data.readers._walk import patterns
+from ltmed.data.readers._walk import patterns, refuse_links_to_one_file
 from ltmed.errors import UserError
 
 
