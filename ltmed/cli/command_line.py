@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import click
 
-from ltmed.config import overrides
+from ltmed.config import overrides, paths
 from ltmed.errors import UserError, suggest
 
 OPTIONS = (
@@ -102,6 +102,11 @@ def parse(arguments: Sequence[str]) -> CommandLine:
     try:
         parsed = dict(command.make_context("train", list(arguments)).params)
     except click.NoSuchOption as error:
+        name = error.option_name.lstrip("-").replace("-", "_")
+        if name.partition(".")[0] in paths.groups() | paths.settings():
+            raise UserError(
+                f"There is no option '{error.option_name}'", f"Settings have no dashes: {name}=VALUE."
+            ) from None
         known = [name for option in OPTIONS for name in option.opts]
         raise UserError(f"There is no option '{error.option_name}'", suggest(error.option_name, known)) from None
     except click.ClickException as error:

@@ -63,6 +63,8 @@ def _config_error_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
+        if not equals:
+            return f"'{error.override}' cannot be read: it has no '='. Settings are written key=VALUE."
         if value.startswith(("[", "{", "'", '"')):
             missing = [close for open_, close in ("[]", "{}") if value.count(open_) > value.count(close)]
             why = f"'{missing[0]}' is missing" if missing else "brackets and quotes do not match, or a value is missing"

@@ -85,6 +85,10 @@ def test_hydra_is_told_where_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "said"),
     [
         ("--foo seed=1", "no option '--foo'"),
+        ("--fold 3", "Settings have no dashes: fold=VALUE."),
+        ("--batch-size=3", "batch_size=VALUE"),
+        ("--method=erm", "method=VALUE"),
+        ("--dataset.root=/x", "dataset.root=VALUE"),
         ("seed=0,1 --multi-run", "'--multirun'"),
         ("--cfg jobs", "'jobs' is not one of 'job'"),
         ("-m --cfg job", "--multirun and --cfg do not go together"),

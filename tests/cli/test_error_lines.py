@@ -14,6 +14,7 @@ from tests.cli.test_commands import refused
     [
         (["lr=0.1"], "Did you mean method.stages.train.optimizer.lr?"),
         (["epochs", "=", "3"], "without blanks around '='"),
+        (["erm"], "Settings are written key=VALUE"),
         (["method=[erm"], "']' is missing"),
         (["dataset.classes=[a,b"], "']' is missing"),
         (["method=erm,"], "Remove the comma"),
