@@ -158,8 +158,7 @@ def _own_test_part(members: Sequence[Run], request: Request) -> tuple[Labelled, 
     parts = [first]
     for member in members[1:]:
         if _same_split(member, run):
-            part = own_part(member, "test", request.overrides, request.device, views)
-            parts.append(part.select(np.isin(part.rows.numpy(), first.rows.numpy())))
+            parts.append(own_part(member, "test", request.overrides, request.device, views))
         else:
             cfg = own_config(run, request.overrides)
             rows, labels = first.rows.numpy(), first.labels.numpy()

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ from ltmed.data.cache.intensity import Intensity
 from ltmed.data.cache.store import JPEG
 from ltmed.data.loading.feature_loader import FeatureEvalLoader
 from ltmed.data.loading.loader import EvalLoader
+from ltmed.data.splits.protocols import names_without_layout
 from ltmed.errors import UserError
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.inference.ensemble import VIEWS, View, disagreement
@@ -81,19 +81,34 @@ class Labelled:
         group = None if self.manifest.groups is None else self.manifest.group_name
         return predictions.from_table(self.table, self.classes, group)
 
-    def select(self, mask: np.ndarray) -> Labelled:
-        """The predictions for some images, given as a mask `[N]`."""
-        selected = torch.from_numpy(mask)
+    def select(self, images: np.ndarray) -> Labelled:
+        """The predictions for some images, given as a mask `[N]` or as indices."""
+        selected = torch.from_numpy(images)
         return replace(self, members=self.members[:, selected], labels=self.labels[selected], rows=self.rows[selected])
 
 
 def joined(parts: Sequence[Labelled]) -> Labelled:
-    """The predictions of several networks for the same images as those of one ensemble.
+    """The predictions of several networks for the same images as those of one ensemble, in the order of the first.
 
-    Images that one of them could not read, as each decodes them with its own settings, are left out.
+    Images are the same if their names in the digest of a split are: a data set may lie in other folders for each
+    network, and so in another order. Images that one of them did not predict, as each decodes them with its own
+    settings, are left out.
+
+    Raises:
+        UserError: they have no image in common.
     """
-    rows = [part.rows.numpy() for part in parts]
-    same = [part.select(np.isin(part.rows.numpy(), reduce(np.intersect1d, rows))) for part in parts]
+    positions = [
+        {names[row]: position for position, row in enumerate(part.rows.tolist())}
+        for part in parts
+        for names in [names_without_layout(part.manifest.images)]
+    ]
+    common = [name for name in positions[0] if all(name in others for others in positions)]
+    if not common and all(positions):
+        raise UserError("The runs have no image in common", "Give runs that have their data in the same layout.")
+    same = [
+        part.select(np.array([index[name] for name in common], dtype=np.int64))
+        for part, index in zip(parts, positions, strict=True)
+    ]
     return replace(same[0], members=torch.cat([part.members for part in same]))
 
 

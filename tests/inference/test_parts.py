@@ -5,16 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from ltmed.data.manifest import Manifest
+from ltmed.errors import UserError
 from ltmed.inference.parts import Labelled, joined
 
 
+def manifest_of(*images: str) -> Manifest:
+    labels = np.arange(len(images)) % 2
+    return Manifest(name="x", root=Path("/x"), images=images, labels=labels, classes=("a", "b"), class_names=("a", "b"))
+
+
+def test_members_whose_data_lie_in_other_folders_are_joined_by_image():
+    first = manifest_of("1.png", "2.png", "3.png", "4.png")
+    second = manifest_of("f/2.jpg", "f/4.jpg", "m/1.jpg", "m/3.jpg")
+
+    def part(manifest: Manifest, values: list[float]) -> Labelled:
+        rows = torch.arange(len(values))
+        members = torch.tensor([[[value, 1 - value] for value in values]]).reshape(1, len(values), 2)
+        return Labelled(manifest, members, torch.from_numpy(manifest.labels)[rows], rows, ("a", "b"))
+
+    one, two = part(first, [0.1, 0.2, 0.3, 0.4]), part(second, [0.2, 0.4, 0.1, 0.3])
+    found = joined([one, two])
+    assert torch.equal(found.members[0], found.members[1]), "each image has one value in both"
+    assert torch.equal(found.members[0], one.members[0])
+    assert found.manifest is first
+    assert joined([one, part(manifest_of("3.png", "5.png"), [0.3, 0.5])]).rows.tolist() == [2]
+    assert len(joined([part(first, [])]).rows) == 0, "a run without validation images"
+    with pytest.raises(UserError, match="no image in common"):
+        joined([one, part(manifest_of("5.png"), [0.5])])
+
+
 def test_members_that_could_not_read_the_same_images_are_joined_by_image():
-    images = tuple(f"{row}.png" for row in range(5))
-    manifest = Manifest(name="x", root=Path("/x"), images=images, labels=np.array([0, 1, 0, 1, 0]), classes=("a", "b"),
-                        class_names=("a", "b"))  # fmt: skip
+    manifest = manifest_of(*(f"{row}.png" for row in range(5)))
 
     def part(rows: list[int], member: int) -> Labelled:
         probabilities = torch.tensor([[[row / 10 + member, 1 - row / 10] for row in rows]])

@@ -51,7 +51,7 @@ class Split:
 
         Images are named without folder and extension if that is unique, so that it does not depend on the layout.
         """
-        names = _names(manifest.images)
+        names = names_without_layout(manifest.images)
         lines: list[str] = []
         for part, rows in self.parts.items():
             pairs = zip(rows.tolist(), manifest.codes(rows), strict=True)
@@ -214,7 +214,7 @@ def _own_parts(manifest: Manifest, fold: int) -> tuple[np.ndarray, int]:
 
 
 @lru_cache(maxsize=2)
-def _names(images: tuple[str, ...]) -> tuple[str, ...]:
+def names_without_layout(images: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the images in a digest: lower-case names without folder and extension if unique, else paths."""
     names = []
     for image in images:
