@@ -128,10 +128,12 @@ class ISIC2019(DataModule):
     def _lesions(self, tree: Tree, stems: list[str], training: np.ndarray) -> list[str] | None:
         """N lesion ids, "" where an image has none; None without a table of them."""
         path = tree.file(METADATA)
-        table = read_table(path) if path else {}
-        if path is None or "lesion_id" not in table:
+        table = read_table(path) if path else None
+        if path is None or table is None or "lesion_id" not in table:
             return None
-        lesions = dict(zip(map(stem, column(table, path, "image")), normalised_ids(table["lesion_id"]), strict=True))
+        listed = [stem(name) for name in column(table, path, "image")]
+        check_unrepeated(listed, table)
+        lesions = dict(zip(listed, normalised_ids(table["lesion_id"]), strict=True))
         if unlisted := sum(name not in lesions for name, known in zip(stems, training, strict=True) if known):
             warnings.warn(
                 f"{self.name}: {unlisted} training images are not in {path}; each counts as a lesion of its own",

@@ -122,6 +122,14 @@ def test_metadata_that_lacks_images_is_warned_about(tmp_path):
         read(tmp_path)
 
 
+def test_metadata_that_list_an_image_twice_are_refused(tmp_path):
+    path = isic2019(tmp_path) / "ISIC_2019_Training_Metadata.csv"
+    with path.open("a") as file:
+        file.write("ISIC_0000001,55,anterior torso,,female\n")
+    with pytest.raises(UserError, match="Metadata.csv, line .*: 'isic_0000001' is listed twice, in line 3 too"):
+        read(tmp_path)
+
+
 @pytest.mark.filterwarnings("default:isic2019")
 def test_other_counts_are_warned_about(tmp_path):
     with pytest.warns(UserWarning, match=f"has {len(TRUTH)} images, not 25331: MEL 6 of 4522"):
