@@ -30,7 +30,7 @@ RUNS: dict[str, list[str]] = {
     ],
     "data": [
         "epochs=1", "trainer.accelerator=auto", "trainer.devices=-1", "trainer.precision=auto", "split.pool=train",
-        "++trainer.deterministic=true", "++trainer.gradient_clip_algorithm=norm", "trainer.gradient_clip_val=null",
+        "++trainer.deterministic=true", "trainer.gradient_clip_val=null",
         "++trainer.limit_train_batches=0.5", "dataset.image_size=24", "image_size=24", "dataset.fit=crop",
         "++dataset.on_bad_image=skip", "++dataset.threads=2", "++dataset.workers=1", "++dataset.cache_scale=1.5",
         "++dataset.cache_budget_gb=0", "++dataset.head=[NV]", "++dataset.tail=[DF]", "split=random", "split.test=0.3",
@@ -38,10 +38,11 @@ RUNS: dict[str, list[str]] = {
         "logger.artifacts=[checkpoint,predictions,card]",
     ],
     "long tail": [
+        "trainer.gradient_clip_val=0.5", "++trainer.gradient_clip_algorithm=norm",
         "epochs=null", f"{STAGE}.epochs=1", f"{STAGE}.batch_size=14", "batch_size=null", f"{STAGE}.keep=best",
         "split=long_tailed", "split.ratio=2", "split.fixed_test=false", "split@split.inner=random",
         "split.inner.folds=4", "split.inner.val=0.2", "split.inner.seed=2", "split.inner.pool=all",
-        "split.inner.test=0.25", "dataset.fit=squash", "++dataset.on_bad_image=error", "++dataset.workers=0",
+        "split.inner.test=null", "dataset.fit=squash", "++dataset.on_bad_image=error", "++dataset.workers=0",
         "trainer.precision=32-true", "figures=true", "backbone.pretrained=false", "backbone.weights=null",
         "trainer.benchmark=null", "split.inner.val_seed=null",
     ],
