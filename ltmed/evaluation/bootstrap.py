@@ -1,4 +1,4 @@
-"""Bootstrap percentile intervals over test images, or over whole groups of them (Efron and Tibshirani 1993).
+"""Bootstrap intervals over test images, or over whole groups of them (Efron and Tibshirani 1993).
 
 A resample is a row of integer weights: how often each image was sampled. Every metric is computed from the weights of
 many resamples at once, so no resampled prediction is ever copied. Where groups are known (images of one lesion or
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.scalars import CALIBRATION_ERRORS
 from ltmed.evaluation.scoring import scorer_of
 from ltmed.utils.seeding import derive
 
@@ -23,7 +24,7 @@ CHUNK_VALUES = 2**21
 
 @dataclass(frozen=True)
 class Intervals:
-    """Percentile intervals of each metric over resamples of the test images; plain Python values."""
+    """Intervals of each metric (`metric_interval`) over resamples of the test images; plain Python values."""
 
     scalars: dict[str, list[float]]
     """Metric name (as in `Report.scalars`) -> [low, high]; NaN where no resample defines the metric."""
@@ -50,7 +51,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Intervals:
-    """Percentile intervals of every number of a report (`ltmed.evaluation.scoring.report_of`); no stratification.
+    """Intervals of every number of a report (`ltmed.evaluation.scoring.report_of`); no stratification.
 
     A class without images in a resample is excluded from that resample's averages, as in a report, and the interval
     of its own metrics is over the resamples that contain it. The result depends on the predictions, the groups and the
@@ -70,11 +71,16 @@ def bootstrap(
     images = len(evaluation.labels)
     members = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
     chunks = [scorer(weights) for weights in resample_weights(members, resamples, seed)]
-    values = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    resampled = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    values = scorer(np.ones((1, images)))
     return Intervals(
-        scalars={name: percentile_interval(column, level) for name, column in values.items() if column.ndim == 1},
+        scalars={
+            name: metric_interval(name, column, values[name][0], level)
+            for name, column in resampled.items()
+            if column.ndim == 1
+        },
         per_class=[
-            {name: percentile_interval(values[name][:, k], level) for name in scorer.per_class}
+            {name: metric_interval(name, resampled[name][:, k], values[name][0, k], level) for name in scorer.per_class}
             for k in range(len(evaluation.classes))
         ],
         resamples=resamples,
@@ -102,6 +108,35 @@ def resample_weights(members: np.ndarray, resamples: int, seed: int) -> Iterator
         for row in weights:
             row[:] = np.bincount(generator.integers(0, units, units), minlength=units)[members]
         yield weights
+
+
+def metric_interval(metric: str, resampled: np.ndarray, value: float, level: float = 0.95) -> list[float]:
+    """[low, high] of one metric: the percentile interval of `without_excess`, at least 0 for a calibration error.
+
+    Args:
+        metric: its name, without a class.
+        resampled: its values in the resamples, float64 `[R]`, NaN where undefined.
+        value: of the metric for the images themselves.
+        level: coverage, inside (0, 1).
+    """
+    interval = percentile_interval(without_excess(metric, resampled, value), level)
+    return np.maximum(interval, 0).tolist() if metric in CALIBRATION_ERRORS else interval
+
+
+def without_excess(metric: str, resampled: np.ndarray, value: float) -> np.ndarray:
+    """Resamples `[R]` of a metric, or of a difference of it; those of calibration errors have `value` as their mean.
+
+    A calibration error is a mean of absolute differences. Resampling adds noise to each of them, so that the resamples
+    exceed the value on average, and nearly all of them may (Efron and Tibshirani 1993, chapter 10).
+
+    Args:
+        metric: its name (`ece:MEL` for that of one label).
+        resampled: float64 `[R]`, NaN where undefined.
+        value: the metric, or the difference, of the images themselves.
+    """
+    if metric.partition(":")[0] not in CALIBRATION_ERRORS or np.isnan(resampled).all():
+        return resampled
+    return resampled - (np.nanmean(resampled) - value)
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> list[float]:

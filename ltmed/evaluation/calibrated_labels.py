@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
+from ltmed.evaluation.bootstrap import metric_interval, resample_weights
 from ltmed.evaluation.calibration import TINY, Platt
 from ltmed.evaluation.metrics import mean_of_defined
 from ltmed.evaluation.multilabel import calibration_gaps
@@ -66,24 +66,18 @@ def label_calibration(
     }
     positives = np.nansum(validation == 1, axis=0)
 
+    def with_interval(name: str, value: float, resampled: np.ndarray) -> dict[str, Any]:
+        return {"value": float(value), "interval": metric_interval(name, resampled, value)}
+
     def overall(when: str) -> dict[str, Any]:
         with np.errstate(invalid="ignore"):
-            return {
-                name: {
-                    "value": float(mean_of_defined(values[when][name])[0]),
-                    "interval": percentile_interval(mean_of_defined(samples[when][name])),
-                }
-                for name in MEANING
+            means = {
+                name: (mean_of_defined(values[when][name])[0], mean_of_defined(samples[when][name])) for name in MEANING
             }
+        return {name: with_interval(name, *mean) for name, mean in means.items()}
 
     def of_label(when: str, k: int) -> dict[str, Any]:
-        return {
-            name: {
-                "value": float(values[when][name][0, k]),
-                "interval": percentile_interval(samples[when][name][:, k]),
-            }
-            for name in MEANING
-        }
+        return {name: with_interval(name, values[when][name][0, k], samples[when][name][:, k]) for name in MEANING}
 
     return {
         "platt": {

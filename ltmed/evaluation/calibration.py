@@ -7,14 +7,14 @@ A softmax is invariant to a constant added to all logits, so log probabilities s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from scipy import optimize, special
 
 from ltmed.errors import UserError
-from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
+from ltmed.evaluation.bootstrap import metric_interval, resample_weights
 from ltmed.evaluation.metrics import ECE_BINS
 
 MIN_POSITIVES = 20
@@ -55,7 +55,7 @@ def quality_intervals(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Name of each metric of `Quality` -> its 95 % percentile interval, over resamples of whole groups.
+    """Name of each metric of `Quality` -> its 95 % interval (`metric_interval`), over resamples of whole groups.
 
     Args:
         probabilities: `[N, K]`.
@@ -66,7 +66,11 @@ def quality_intervals(
     """
     members = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     chunks = [_scores(probabilities, labels, weights) for weights in resample_weights(members, resamples, seed)]
-    return {name: percentile_interval(np.concatenate([chunk[name] for chunk in chunks])) for name in chunks[0]}
+    values = asdict(quality(probabilities, labels))
+    return {
+        name: metric_interval(name, np.concatenate([chunk[name] for chunk in chunks]), values[name])
+        for name in chunks[0]
+    }
 
 
 def class_gaps(probabilities: np.ndarray, labels: np.ndarray, columns: Sequence[int] | None = None) -> float:

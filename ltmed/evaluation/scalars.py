@@ -60,6 +60,9 @@ AVERAGES = {
 ALL_SCALARS = tuple(dict.fromkeys((*SCALARS, *MULTILABEL_SCALARS)))
 """Scalar metrics of both kinds of runs."""
 
+CALIBRATION_ERRORS = ("ece", "classwise_ece", "macro_ece")
+"""Means of absolute differences: resampling makes them larger (`ltmed.evaluation.bootstrap.metric_interval`)."""
+
 _LOWER_IS_BETTER = ("ece", "macro_ece")
 
 LOWEST = {**dict.fromkeys(ALL_SCALARS, 0.0), "quadratic_kappa": -1.0, "mcc": -1.0}

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from ltmed.errors import UserError
-from ltmed.evaluation.bootstrap import percentile_interval, resample_weights
+from ltmed.evaluation.bootstrap import metric_interval, percentile_interval, resample_weights, without_excess
 from ltmed.evaluation.class_averages import Quantity, Scores
 from ltmed.evaluation.metrics import Evaluation
 from ltmed.evaluation.permutations import p_of_largest_difference, permuted_attribute
@@ -189,11 +189,14 @@ def by_subgroup(
     gaps = _gaps(scores, comparisons, masks, samples, members, permutations, seed)
     reports = []
     for metric in metrics:
+        measured: dict[str, tuple[float, list[float]]] = {}
+        for name in reported[metric]:
+            value = float(found[name][own[metric]][0])
+            interval = metric_interval(metric.partition(":")[0], samples[name][own[metric]], value)
+            measured[name] = value, interval
         subgroups = tuple(
             Subgroup(
-                name, int(masks[name].sum()), len(np.unique(members[masks[name]])),
-                float(found[name][own[metric]][0]) if name in reported[metric] else None,
-                percentile_interval(samples[name][own[metric]]) if name in reported[metric] else None,
+                name, int(masks[name].sum()), len(np.unique(members[masks[name]])), *measured.get(name, (None, None))
             )
             for name in names
         )  # fmt: skip
@@ -237,7 +240,8 @@ def _gaps(
             ranked = np.argsort(sign * observed[quantity], kind="stable")
             worst, best = names[ranked[0]], names[ranked[-1]]
             difference = float(np.ptp(observed[quantity]))
-            interval = percentile_interval(sign * (samples[best][quantity] - samples[worst][quantity]))
+            resampled = sign * (samples[best][quantity] - samples[worst][quantity])
+            interval = percentile_interval(without_excess(metric, resampled, difference))
             p, reason = p_of_largest_difference(difference, permuted[quantity], codes)
             classes = [scores.classes[k] for k in quantity.classes or ()]
             gaps[metric] = Gap(best, worst, difference, interval, p, reason, classes)

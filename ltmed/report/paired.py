@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ltmed.evaluation.bootstrap import CHUNK_VALUES, resample_weights
+from ltmed.evaluation.bootstrap import CHUNK_VALUES, percentile_interval, resample_weights, without_excess
 from ltmed.evaluation.metrics import Evaluation, count_scores, mean_of_defined
 from ltmed.evaluation.scoring import scorer_of
 from ltmed.report.statistics import LEVEL
@@ -86,7 +86,8 @@ class PairedBootstrap:
         resampled = np.array([value for value in resampled if not np.isnan(value)])
         if np.isnan(difference) or not len(resampled):
             return "undefined"
-        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+        resampled = without_excess(self.metric, resampled, difference)
+        low, high = percentile_interval(resampled, LEVEL)
         # Resamples at zero count for both tails; one is added so that p is never 0 (Davison and Hinkley 1997, 4.2).
         tail = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
         p = min(1.0, 2 * (tail + 1) / (len(resampled) + 1))

@@ -11,7 +11,7 @@ import torch
 from sklearn import metrics as sk
 
 from ltmed.evaluation import bootstrap as module
-from ltmed.evaluation.bootstrap import bootstrap, resample_weights
+from ltmed.evaluation.bootstrap import bootstrap, metric_interval, resample_weights, without_excess
 from ltmed.evaluation.metrics import Evaluation, WeightedScorer, evaluate
 from ltmed.evaluation.scalars import PER_CLASS, SCALARS
 
@@ -111,6 +111,34 @@ def test_accuracy_interval_has_the_binomial_width():
     share = float((e.probabilities.argmax(1) == e.labels).float().mean())
     low, high = bootstrap(e, TIERS, resamples=4000).scalars["accuracy"]
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(share * (1 - share) / 400), rel=0.08)
+
+
+def calibrated(images: int, generator: np.random.Generator) -> Evaluation:
+    """Two classes, their labels drawn from the probabilities themselves: the calibration error is noise alone."""
+    second = generator.uniform(0.1, 0.9, images)
+    labels = (generator.uniform(size=images) < second).astype(int)
+    probabilities = torch.tensor(np.stack([1 - second, second], 1), dtype=torch.float32)
+    return Evaluation(probabilities, torch.tensor(labels), torch.arange(images), ("A", "B"))
+
+
+def test_the_interval_of_a_calibration_error_is_around_it_and_as_wide_as_its_spread_over_data_sets():
+    generator, tiers = np.random.default_rng(7), {"head": [0], "medium": [], "tail": [1]}
+    low, high = np.quantile([evaluate(calibrated(400, generator), tiers).ece for _ in range(400)], [0.025, 0.975])
+    widths = []
+    for _ in range(10):
+        evaluation = calibrated(400, generator)
+        interval = bootstrap(evaluation, tiers, resamples=400).scalars["ece"]
+        assert interval[0] < evaluate(evaluation, tiers).ece < interval[1]
+        widths.append(interval[1] - interval[0])
+    assert np.mean(widths) == pytest.approx(high - low, rel=0.2)
+
+
+def test_only_calibration_errors_are_moved():
+    resampled = np.array([0.3, 0.5, np.nan, 0.4])
+    assert without_excess("ece:MEL", resampled, 0.1) == pytest.approx([0, 0.2, np.nan, 0.1], nan_ok=True)
+    assert metric_interval("macro_ece", resampled, 0.05, level=0.9) == pytest.approx([0, 0.14])
+    assert metric_interval("macro_f1", resampled, 0.05, level=0.9) == pytest.approx([0.31, 0.49])
+    assert np.isnan(metric_interval("ece", np.array([np.nan]), math.nan)).all()
 
 
 def test_whole_groups_are_drawn():
