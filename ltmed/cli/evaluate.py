@@ -74,7 +74,8 @@ def command(
     for metric in metrics:
         require_metric(metric, opened.classes, multilabel=opened.multilabel)
     from ltmed.config.targets import trusted
-    from ltmed.inference import evaluate
+    from ltmed.inference import evaluate, evaluation_folder
+    from ltmed.inference.decide import DECISIONS
     from ltmed.inference.ensemble import VIEWS
 
     require_choice("--tta", tta, tuple(VIEWS))
@@ -91,11 +92,14 @@ def command(
     default = "own" if done.results["data"]["own"] else file_name(done.results["data"]["dataset"])
     default += f"-ensemble{len(members)}" if others else ""
     default += "" if tta == "none" else f"-{tta}"
-    folder = opened.path / evaluate.FOLDER / (name or default)
+    folder = (
+        opened.path / evaluation_folder.FOLDER / name if name else
+        evaluation_folder.free_folder(opened.path, default, done.results)
+    )  # fmt: skip
     document = evaluation_document(done.results)
     try:
         remove_figures(folder)
-        evaluate.write(folder, done)
+        evaluation_folder.write(folder, done)
         _write_page(folder / "evaluation.md", document)
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None
@@ -103,6 +107,10 @@ def command(
     if figures:
         _plot(folder / "figures", done)
     click.echo(f"\nResults are in {folder}")
+    if (opened.path / DECISIONS / folder.name).is_dir():
+        click.echo(
+            f"{DECISIONS}/{folder.name} is of the evaluation before this one: repeat ltmed decide --on {folder.name}."
+        )
 
 
 def _runs_and_overrides(run: Path, arguments: tuple[str, ...]) -> tuple[list[Path], list[str]]:

@@ -14,6 +14,7 @@ from typing import Any
 from ltmed.errors import UserError
 from ltmed.evaluation.subgroups import by_subgroup, categories
 from ltmed.inference import decide, evaluate
+from ltmed.inference.evaluation_folder import FOLDER, RESULTS
 from ltmed.inference.parts import thresholds_of
 from ltmed.runs import record
 from ltmed.runs.predictions import Predictions, of_part
@@ -67,7 +68,7 @@ def _stored_decisions(run: Run) -> dict[str, Any] | None:
 
 def _stored_evaluation(run: Run) -> dict[str, Any] | None:
     """The saved evaluation of the run's own test part by the run alone; any evaluation may be called "own"."""
-    evaluation = _read(run.path / evaluate.FOLDER / "own" / evaluate.RESULTS)
+    evaluation = _read(run.path / FOLDER / "own" / RESULTS)
     if evaluation is None or not evaluation["data"]["own"]:
         return None
     members = evaluation["members"]

@@ -14,7 +14,8 @@ from ltmed.config.overrides import choice
 from ltmed.errors import UserError, suggest
 from ltmed.evaluation.sets import conformal_sets
 from ltmed.evaluation.thresholds import Scores, least_cost, operating_point
-from ltmed.inference.evaluate import FOLDER, RESULTS, tiers_of
+from ltmed.inference.evaluate import tiers_of
+from ltmed.inference.evaluation_folder import FOLDER, RESULTS
 from ltmed.inference.parts import own_config, validation
 from ltmed.inference.scaling import scale
 from ltmed.inference.text_yaml import read_yaml

@@ -29,9 +29,6 @@ from ltmed.inference.scaling import scale
 from ltmed.runs import record
 from ltmed.runs.predictions import Predictions
 from ltmed.runs.reader import Run
-from ltmed.utils.files import replacing, write_atomic
-
-FOLDER, RESULTS = "evaluations", "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -77,13 +74,13 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         others: finished runs of the same classes, which are one ensemble with it.
 
     Returns:
-        `results` has: `data` {dataset, root, own, images, dropped {class: n}, classes {class: [codes]}}; `members`
-        {runs, tta}, of several labels also `threshold_views`, the views that thresholds were chosen on; `overlap`
-        {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and `internal`, as `test`
-        of metrics.json, the second of the (first) run's own test part, in the classes that `test` has images of;
-        `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted {class: n},
-        auroc} of images of none of the classes; `calibration`, or null, and then `calibration_missing` says why;
-        `subgroups` [...].
+        `results` has: `data` {dataset, root, own, settings, images, dropped {class: n}, classes {class: [codes]}};
+        `members` {runs, tta}, of several labels also `threshold_views`, the views that thresholds were chosen on;
+        `overlap` {checked, reason, equal, alike, left_out} or null where nothing was compared; `test` and `internal`,
+        as `test` of metrics.json, the second of the (first) run's own test part, in the classes that `test` has
+        images of; `reproduces` {exact, largest_difference} for a single run's own data; `other` {images, predicted
+        {class: n}, auroc} of images of none of the classes; `calibration`, or null, and then `calibration_missing`
+        says why; `subgroups` [...].
 
     Raises:
         UserError: classes that do not match, images that a run was trained on, an unknown attribute, no images.
@@ -121,7 +118,7 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         "run": run.metrics["run"],
         "data": {
             "dataset": labelled.manifest.name, "root": str(labelled.manifest.root), "own": own,
-            "images": len(scored), **data_facts,
+            "settings": _settings(request.overrides), "images": len(scored), **data_facts,
         },
         "members": {"runs": [str(member.path) for member in members], "tta": request.tta, **threshold_views},
         "overlap": overlap,
@@ -134,6 +131,12 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         "subgroups": [report for name in request.by for report in _subgroups(scored, tiers, name, request, thresholds)],
     }  # fmt: skip
     return EvaluationResult(record.without_nan(results), labelled, scored)
+
+
+def _settings(overrides: Sequence[str]) -> list[str]:
+    """The overrides that say which images are read, but for where they are."""
+    places = ("dataset.root=", "cache_dir=", "dataset.threads=", "batch_size=")
+    return sorted(override for override in overrides if not override.lstrip("+").startswith(places))
 
 
 def _require_ensemble(members: Sequence[Run]) -> None:
@@ -268,16 +271,3 @@ def _subgroups(
 def default_metrics(multilabel: bool, classes: Sequence[str]) -> tuple[str, ...]:
     """The metrics that subgroups are compared by unless others are requested."""
     return ("macro_ap", *(f"auroc:{code}" for code in classes)) if multilabel else ("balanced_accuracy",)
-
-
-def write(folder: Path, result: EvaluationResult) -> None:
-    """Writes evaluation.json and predictions.parquet into a folder, which is made if needed.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / record.PREDICTIONS) as partial:
-        result.labelled.table.to_parquet(partial, index=False)
-    group = None if result.labelled.manifest.groups is None else result.labelled.manifest.group_name
-    write_atomic(folder / RESULTS, record.to_json({**result.results, "group": group}))

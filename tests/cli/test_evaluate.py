@@ -266,6 +266,9 @@ def test_decide_on_another_hospital_and_by_cost(capsys, run, hospital):
     rows = {(row["class"], row["criterion"]): row for row in found["points"]}
     assert rows["BCC", "youden"]["test"]["sensitivity"]["value"] is None
     assert found["costs"]["least_cost"]["recall"][0] >= found["costs"]["most_probable"]["recall"][0]
+    assert "decisions/clinic is of the evaluation before" in said(
+        capsys, "evaluate", str(run), *arguments, "--no-figures"
+    )
 
 
 @pytest.mark.parametrize(

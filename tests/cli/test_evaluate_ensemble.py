@@ -122,10 +122,10 @@ def test_images_that_any_member_was_trained_on_are_refused(capsys, run, folder):
     finally:
         shutil.move(moved, folder / "ham")
     mine, theirs = (set(pd.read_parquet(path / "predictions.parquet")["image"]) for path in (run, config.parent))
-    said(capsys, "evaluate", str(run), str(config.parent), "--no-figures", "--leave-out-trained")
-    table = pd.read_parquet(run / "evaluations/own-ensemble2/predictions.parquet")
+    said(capsys, "evaluate", str(run), str(config.parent), "--no-figures", "--leave-out-trained", "--name", "left")
+    table = pd.read_parquet(run / "evaluations/left/predictions.parquet")
     assert set(table["image"]) <= mine & theirs
-    found = found_in(run, "own-ensemble2")
+    found = found_in(run, "left")
     assert found["overlap"]["left_out"] == len(mine) - len(table)
     assert found["calibration"] is None
     assert "no validation images in common" in found["calibration_missing"]

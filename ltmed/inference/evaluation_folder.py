@@ -1,0 +1,68 @@
+"""Where the results of `ltmed evaluate` are: a folder of the run for each evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltmed.runs import record
+from ltmed.utils.files import replacing, write_atomic
+
+if TYPE_CHECKING:
+    from ltmed.inference.evaluate import EvaluationResult
+
+FOLDER, RESULTS = "evaluations", "evaluation.json"
+
+
+def free_folder(run: Path, name: str, results: Mapping[str, Any]) -> Path:
+    """The folder for results that were given no name: an earlier evaluation of other images or networks keeps its own.
+
+    Args:
+        run: folder of the (first) run.
+        name: what the folder should be called.
+        results: see `ltmed.inference.evaluate.evaluate_run`.
+
+    Returns:
+        RUN/evaluations/name, or name-2, name-3, ...: the first that is free or has the results of the same command.
+    """
+    number, folder = 1, run / FOLDER / name
+    while (saved := _read(folder / RESULTS)) is not None and not _are_of_one_source(saved, results):
+        number += 1
+        folder = run / FOLDER / f"{name}-{number}"
+    return folder
+
+
+def write(folder: Path, result: EvaluationResult) -> None:
+    """Writes evaluation.json and predictions.parquet into a folder, which is made if needed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / record.PREDICTIONS) as partial:
+        result.labelled.table.to_parquet(partial, index=False)
+    group = None if result.labelled.manifest.groups is None else result.labelled.manifest.group_name
+    write_atomic(folder / RESULTS, record.to_json({**result.results, "group": group}))
+
+
+def _are_of_one_source(saved: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
+    """Whether both are of the same images, views and further networks. A run's own images may have moved."""
+    before, now = saved["data"], results["data"]
+    members_before, members_now = saved["members"], results["members"]
+    if members_before["runs"][1:] != members_now["runs"][1:] or members_before["tta"] != members_now["tta"]:
+        return False
+    if before["own"] and now["own"]:
+        return True
+    # Results of an earlier version of ltmed do not have the settings.
+    before = {"settings": now["settings"], **before}
+    return all(before[key] == now[key] for key in ("own", "dataset", "root", "settings"))
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "members" in content and "data" in content else None
