@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ltmed.config.overrides import choice
-from ltmed.errors import UserError, suggest
+from ltmed.errors import UserError
 from ltmed.evaluation.operating_points import label_thresholds
 from ltmed.evaluation.subgroups import by_subgroup, categories
 from ltmed.inference.ensemble import VIEWS, require_members, require_sides_kept
-from ltmed.inference.other_data import compared, internal, only, predict_other, unseen
+from ltmed.inference.other_data import compared, internal, only, predict_other, require_attributes, unseen
 from ltmed.inference.parts import (
     Labelled,
     joined,
@@ -98,7 +98,7 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
     else:
         labelled, data_facts, overlap = predict_other(
             members, request.overrides, map_file=request.map_file, leave_out_trained=request.leave_out_trained,
-            device=request.device, views=VIEWS[request.tta],
+            device=request.device, views=VIEWS[request.tta], attributes=request.by,
         )  # fmt: skip
     val, val_missing = _validation_or_reason(members, request)
     thresholds, threshold_views = _label_thresholds(run, val, val_missing, request.tta)
@@ -251,14 +251,7 @@ def _validation(members: Sequence[Run], request: Request) -> Predictions:
 def _subgroups(
     scored: Predictions, tiers: dict[str, list[int]], attribute: str, request: Request, thresholds: np.ndarray | None
 ) -> list[dict[str, Any]]:
-    if attribute not in scored.attributes:
-        available = list(scored.attributes)
-        raise UserError(
-            f"The data set has no attribute '{attribute}'",
-            suggest(attribute, available)
-            if available
-            else "Its tables have none; dataset=manifest takes any column, with dataset.columns.attribute=[NAME].",
-        )
+    require_attributes([attribute], scored.attributes)
     values = categories(scored.attributes[attribute], attribute)
     reports = by_subgroup(
         scored.evaluation(), tiers, values, attribute=attribute,

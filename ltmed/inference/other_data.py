@@ -5,7 +5,7 @@ Letters: N images, J classes of the other data set, K classes of the run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from ltmed.config.compose import compose, read_manifest
 from ltmed.config.overrides import choice, quoted, setting
-from ltmed.errors import UserError
+from ltmed.errors import UserError, suggest
 from ltmed.inference.class_map import DROP, ClassMap, match, read_map
 from ltmed.inference.ensemble import View
 from ltmed.inference.overlap import Overlap, trained_on
@@ -35,6 +35,7 @@ def predict_other(
     leave_out_trained: bool,
     device: str,
     views: Sequence[View],
+    attributes: Sequence[str] = (),
 ) -> tuple[Labelled, dict[str, Any], dict[str, Any]]:
     """The predictions of one run, or of several as an ensemble, for another data set.
 
@@ -45,13 +46,14 @@ def predict_other(
         leave_out_trained: leaves images out that a run was trained on, in place of refusing the data set.
         device: see `ltmed.inference.predictor.Predictor`.
         views: see `ltmed.inference.ensemble.VIEWS`.
+        attributes: that the data set must have.
 
     Returns:
         the predictions; the mapping of the classes {dropped, classes}; the overlap with the runs' images.
 
     Raises:
-        UserError: an override that would have no effect, classes that do not match, images that a run was trained on,
-            or no image remains; or see `unseen`.
+        UserError: an override that would have no effect, a missing attribute, classes that do not match, images that a
+            run was trained on, or no image remains; or see `unseen`.
     """
     _require_settings_of_data(overrides)
     first, settings = runs[0], list(overrides)
@@ -59,6 +61,7 @@ def predict_other(
         settings.append(f"cache_dir={quoted(str(first.config.cache_dir))}")
     cfg = compose(settings)
     manifest, _ = read_manifest(cfg)
+    require_attributes(attributes, manifest.attributes or {})
     if manifest.multilabel != first.multilabel:
         kinds = ("one class", "several labels")
         raise UserError(
@@ -82,6 +85,22 @@ def predict_other(
     dropped_classes = np.flatnonzero((targets == DROP) & (manifest.counts > 0))
     dropped = {manifest.classes[k]: int(manifest.counts[k]) for k in dropped_classes.tolist()}
     return labelled, {"dropped": dropped, "classes": mapped.assigned}, overlap
+
+
+def require_attributes(requested: Sequence[str], available: Collection[str]) -> None:
+    """Checks names of attributes.
+
+    Raises:
+        UserError: the images do not have one of them.
+    """
+    for attribute in requested:
+        if attribute not in available:
+            raise UserError(
+                f"The data set has no attribute '{attribute}'",
+                suggest(attribute, list(available))
+                if available
+                else "Its tables have none; dataset=manifest takes any column, with dataset.columns.attribute=[NAME].",
+            )
 
 
 def _require_settings_of_data(overrides: Sequence[str]) -> None:

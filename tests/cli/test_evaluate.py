@@ -179,6 +179,12 @@ def test_an_attribute_of_many_values_is_refused(capsys, run, hospital):
     assert "'image' has 56 different values" in error
 
 
+def test_a_missing_attribute_is_named_before_the_images_are_predicted(capsys, run, hospital, monkeypatch):
+    monkeypatch.setattr("ltmed.inference.other_data.other_images", lambda *_: pytest.fail("predicted"))
+    arguments = ["dataset=manifest", f"dataset.root={hospital}", f"map={hospital / 'map.yaml'}", "--by", "sexe"]
+    assert "has no attribute 'sexe'. Did you mean 'sex'" in refused(capsys, "evaluate", str(run), *arguments)
+
+
 def decided(run: Path, name: str = "test") -> dict:
     return json.loads((run / "decisions" / name / "decisions.json").read_text())
 
