@@ -16,6 +16,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from ltmed.data.datamodule import DataModule
+from ltmed.data.splits.protocols import names_without_layout
 from ltmed.inference import neighbours
 from ltmed.inference.class_maps import ClassMaps
 from ltmed.inference.ensemble import VIEWS, Ensemble
@@ -92,14 +93,15 @@ class Case:
 
 
 def test_cases(run: Run, rows: pd.DataFrame, data: DataModule) -> Iterator[Case]:
-    """Test images of a run with their true and predicted classes.
+    """Test images of a run with their true and predicted classes. Their folders may be others than they were.
 
     Args:
         run: finished.
         rows: of its predictions.parquet, as `worst_errors` gives them.
         data: the run's data set, opened.
     """
-    rows_by_name = {name: row for row, name in enumerate(data.manifest.images)}
+    images = data.manifest.images
+    rows_by_name = {name: row for names in (names_without_layout(images), images) for row, name in enumerate(names)}
     kinds = ("labels", "predicted") if run.multilabel else ("label", "predicted")
     for name, row in zip(rows["image"], rows.to_dict("records"), strict=True):
         if run.multilabel:
@@ -109,7 +111,10 @@ def test_cases(run: Run, rows: pd.DataFrame, data: DataModule) -> Iterator[Case]
         else:
             labels, predicted = (row["label"],), (row["predicted"],)
         facts = zip(kinds, (", ".join(codes) or "none" for codes in (labels, predicted)), strict=True)
-        yield Case(str(name), neighbours.image(data, rows_by_name[name]), labels, tuple(facts))
+        (base_name,) = names_without_layout((name,))
+        row_now = rows_by_name.get(name, rows_by_name.get(base_name))
+        assert row_now is not None  # The opened data set has the run's split, whose digest knows these names.
+        yield Case(str(name), neighbours.image(data, row_now), labels, tuple(facts))
 
 
 class Explainer:

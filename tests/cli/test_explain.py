@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,16 @@ def test_mistakes_end_in_one_line_and_two(capsys, run, images, arguments, messag
 def test_without_the_package_it_says_how_to_get_it(capsys, run, images, monkeypatch):
     monkeypatch.setattr("ltmed.inference.class_maps.find_spec", lambda name: None)
     assert "ltmed[explain]" in refused(capsys, "explain", str(run), "images", "--neighbours", "0")
+
+
+def test_errors_are_found_in_folders_that_were_arranged_anew(monkeypatch):
+    from ltmed.plots.explanations import test_cases
+
+    monkeypatch.setattr("ltmed.inference.neighbours.image", lambda _, row: np.full((1, 1, 3), row, np.uint8))
+    data = SimpleNamespace(manifest=SimpleNamespace(images=("nevi/2.JPG", "1.png", "0.png")))
+    rows = pd.DataFrame({"image": ["part_1/1.jpg", "part_1/2.jpg", "0.png"], "label": "MEL", "predicted": "NV"})
+    cases = list(test_cases(SimpleNamespace(multilabel=False), rows, data))  # type: ignore[arg-type]
+    assert [int(case.pixels[0, 0, 0]) for case in cases] == [1, 0, 2]
 
 
 @pytest.mark.slow
