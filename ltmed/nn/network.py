@@ -8,6 +8,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from ltmed.errors import UserError
+from ltmed.losses.precision import full_precision
 from ltmed.nn.adapters import Adapted
 
 Head = TypeVar("Head", bound=nn.Module)
@@ -63,8 +64,13 @@ class Network(nn.Module):
             self.encoder.requires_grad_(True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[B, 3, H, W]` -> logits `[B, K]`."""
-        return self.classifier(self.encoder(images))
+        """`[B, 3, H, W]` -> logits `[B, K]`, float32 also under autocast."""
+        return self._classify(self.encoder(images))
+
+    @full_precision
+    def _classify(self, features: Tensor) -> Tensor:
+        """Without autocast: in bfloat16 the logits of two classes are often equal, and the first one is predicted."""
+        return self.classifier(features)
 
 
 def _require(part: nn.Module | None, kind: type[Head], role: str) -> Head:
