@@ -21,7 +21,7 @@ from ltmed.losses.fused import mean_of
 from ltmed.losses.power import power
 from ltmed.losses.precision import full_precision
 from ltmed.losses.sigmoid import targets, weights_by_target
-from ltmed.losses.traits import multilabel
+from ltmed.losses.traits import adds_log_prior, multilabel
 
 
 @multilabel
@@ -47,6 +47,7 @@ def weighted_bce(logits: Tensor, labels: Tensor, counts: Tensor, *, largest: flo
 
 
 @multilabel
+@adds_log_prior
 @full_precision
 def logit_adjusted_bce(logits: Tensor, labels: Tensor, counts: Tensor, *, tau: float = 1.0) -> Tensor:
     """Binary cross-entropy of p = sigmoid(z + tau b), b_c = log(n_c / m_c): z does not have to model the prior.

@@ -56,8 +56,10 @@ class PostHocLogitAdjustment(ERM):
 
     @property
     def adds_log_prior(self) -> bool:
-        """Eq. 9 is for a network that was trained with the classes as frequent as they are; a selected tau for any."""
-        return not self.selects_tau
+        """Eq. 9 is for a network that was trained with the classes as frequent as they are; a selected tau for any, so
+        that then only the loss counts.
+        """
+        return not self.selects_tau or super().adds_log_prior
 
     def on_validation_start(self) -> None:
         """Sets tau = 0 where tau is to be selected from unadjusted logits."""

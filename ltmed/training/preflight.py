@@ -14,7 +14,8 @@ from ltmed.nn.network import Network
 from ltmed.training.stage import Stage
 
 _SAMPLED_DIFFERENTLY = 0.1
-"""Share of the images of an epoch that would have to be of another class to be as frequent as in the training part."""
+"""Share of the images of an epoch that would have to be of another class to be as frequent as in the training part; of
+several labels per image, half the sum of the differences in how frequent they are."""
 
 
 def require_images_fit(network: Network, image_size: int, backbone: str) -> None:
@@ -68,19 +69,24 @@ def warn_of_two_corrections(stage: Stage, data: DataModule) -> None:
     """Warns of a loss that corrects for the class counts on batches in which a sampler has changed them.
 
     Args:
-        stage: before its training, with one label per image.
+        stage: before its training.
         data: which has been told the settings of the stage; the last epoch counts, where a sampler changes over epochs.
     """
     told = data.stage_data
     if not stage.adds_log_prior or told is None:
         return
-    labels, classes = data.manifest.labels[data.split.train], stage.network.num_classes
+    labels = data.manifest.labels[data.split.train]
     sampler = told.sampler(labels=labels, batch_size=told.batch_size, epochs=told.epochs, seed=told.seed)
-    drawn = labels[sampler.batches(told.epochs - 1)]
-    own, sampled = (np.bincount(part.ravel(), minlength=classes) / part.size for part in (labels, drawn))
+    drawn = labels[sampler.batches(told.epochs - 1).ravel()]
+    own, sampled = (_frequencies(part, stage.network.num_classes) for part in (labels, drawn))
     if np.abs(own - sampled).sum() / 2 > _SAMPLED_DIFFERENTLY:
         warnings.warn(
             f"Stage '{stage.context.name}' corrects for the class counts, and so does its sampler: frequent classes "
             "are neglected. Use sampler=instance, or another loss",
             stacklevel=2,
         )
+
+
+def _frequencies(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Share of the images that have each class or label, float64 `[K]`, of labels `[N]` or `[N, K]`."""
+    return (labels == 1).mean(0) if labels.ndim == 2 else np.bincount(labels, minlength=classes) / len(labels)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
+from ltmed.losses.margins import logit_adjusted
 from ltmed.methods.erm import ERM
 from ltmed.methods.posthoc import PostHocLogitAdjustment
 from ltmed.nn.adjusted import LogitAdjusted
@@ -42,6 +43,8 @@ def plain_logits(stage: PostHocLogitAdjustment, whole: Batch) -> Tensor:
 def test_only_a_fixed_tau_expects_batches_with_the_classes_as_frequent_as_they_are() -> None:
     assert stage_with(tau=1.0).adds_log_prior
     assert not stage_with(tau=None).adds_log_prior
+    trained_with_prior = make(PostHocLogitAdjustment, LogitAdjusted, loss=logit_adjusted, tau=None)
+    assert trained_with_prior.adds_log_prior
 
 
 def test_every_parameter_is_updated_as_by_erm() -> None:

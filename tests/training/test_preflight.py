@@ -13,10 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from ltmed.data.samplers.repeat_factor import RepeatFactorSampler
 from ltmed.data.samplers.single import InstanceSampler, PowerSampler, ProgressiveSampler
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.margins import logit_adjusted
+from ltmed.losses.multilabel import logit_adjusted_bce
+from ltmed.losses.sigmoid import bce
 from ltmed.methods.erm import ERM
 from ltmed.nn.encoder import timm_encoder
 from ltmed.nn.heads import Linear
@@ -93,12 +96,42 @@ LABELS = np.repeat(np.arange(K), (900, 80, 20))
     ],
 )
 def test_a_prior_that_the_sampler_has_removed_is_warned_of(loss: Any, sampler: Any, warned: bool) -> None:
+    assert warnings_of(loss, sampler, LABELS) == [TWO] * warned
+
+
+# Label 0 on 90 of 100 images, label 1 on 10 of those, label 2 on 2 of the others, and unknown on one image.
+SEVERAL = np.zeros((1000, K))
+SEVERAL[:900, 0], SEVERAL[:100, 1], SEVERAL[900:920, 2] = 1, 1, 1
+SEVERAL[950, 2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler", "warned"),
+    [
+        (logit_adjusted_bce, InstanceSampler, False),
+        (bce, partial(PowerSampler, q=0.0), False),
+        (logit_adjusted_bce, partial(PowerSampler, q=0.0), True),
+        (logit_adjusted_bce, partial(RepeatFactorSampler, threshold=0.01), False),
+        (logit_adjusted_bce, partial(RepeatFactorSampler, threshold=1.0), True),
+    ],
+)
+def test_of_several_labels_likewise(loss: Any, sampler: Any, warned: bool) -> None:
+    assert warnings_of(loss, sampler, SEVERAL) == [TWO] * warned
+
+
+TWO = (
+    "Stage 'train' corrects for the class counts, and so does its sampler: frequent classes are neglected. "
+    "Use sampler=instance, or another loss"
+)
+
+
+def warnings_of(loss: Any, sampler: Any, labels: np.ndarray) -> list[str]:
     stage = ERM(Network(Encoder(), Linear, K), context(), loss=loss)
     told = SimpleNamespace(sampler=sampler, batch_size=10, epochs=5, seed=0)
     data: Any = SimpleNamespace(
-        stage_data=told, manifest=SimpleNamespace(labels=LABELS), split=SimpleNamespace(train=np.arange(len(LABELS)))
+        stage_data=told, manifest=SimpleNamespace(labels=labels), split=SimpleNamespace(train=np.arange(len(labels)))
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warn_of_two_corrections(stage, data)
-    assert [str(w.message).endswith("Use sampler=instance, or another loss") for w in caught] == [True] * warned
+    return [str(w.message) for w in caught]
