@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -120,6 +121,16 @@ def test_resized_crop(image, box):
     out = empty()
     augment.RandomResizedCrop(224).apply(image, box, out)
     reference = functional.resized_crop(Image.fromarray(image), *box, [224, 224])
+    assert difference(out, reference) < LIMIT
+
+
+@pytest.mark.parametrize("box", [(0, 90, 256, 80), (80, 5, 60, 240), (3, 100, 200, 90)])
+def test_a_long_crop_whose_one_side_shrinks_and_the_other_grows(box):
+    """Whose long side is averaged; OpenCV would take single pixels."""
+    image, out = (np.random.default_rng(0).random((256, 256, 3)) * 255).astype(np.uint8), empty(112)
+    image = cv2.GaussianBlur(image, (0, 0), 1)
+    augment.RandomResizedCrop(112, ratio=(1 / 4, 4.0)).apply(image, box, out)
+    reference = functional.resized_crop(Image.fromarray(image), *box, [112, 112])
     assert difference(out, reference) < LIMIT
 
 

@@ -25,8 +25,12 @@ def resize(image: np.ndarray, out: np.ndarray) -> None:
     if image.shape == out.shape:
         copy(image, out)
         return
-    reduction = max(image.shape[0] / height, image.shape[1] / width)
-    cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA if reduction > 1.5 else cv2.INTER_LINEAR)
+    reductions = image.shape[0] / height, image.shape[1] / width
+    averages = max(reductions) > 1.5
+    if averages and min(reductions) < 1:  # OpenCV averages only where neither side grows, and else takes single pixels.
+        shrunk = (image.shape[1], height) if reductions[0] > 1 else (width, image.shape[0])
+        image, averages = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA), False
+    cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR)
 
 
 class _Crop(Operation):
