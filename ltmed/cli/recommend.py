@@ -130,9 +130,11 @@ class _Recommend:
 
     def _job(self, overrides: Sequence[str]) -> Job:
         from ltmed.config.data_root import require_root
+        from ltmed.config.effect import with_effect
         from ltmed.runs.job import job_of
 
-        job = job_of(last_of_each([*overrides, *self.shared, "figures=false", "trainer.enable_progress_bar=false"]))
+        shared = [*self.shared, "figures=false", "trainer.enable_progress_bar=false"]
+        job = job_of(with_effect(last_of_each([*overrides, *shared])))
         require_root(job.cfg.dataset)
         return job
 
@@ -262,8 +264,10 @@ class _Recommend:
         return runs
 
     def _command(self, final: Standing, candidate: Candidate) -> str:
+        from ltmed.config.effect import with_effect
+
         overrides = last_of_each([*self._overrides(final.rung, candidate, final.epochs), *self.shared])
-        return shell([*PROGRAM, *overrides])
+        return shell([*PROGRAM, *with_effect(overrides)])
 
 
 def _content(weights: Any) -> list[str]:

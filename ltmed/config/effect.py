@@ -9,7 +9,8 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import get_object
 
-from ltmed.config.instantiate import per_stage
+from ltmed.config.compose import compose
+from ltmed.config.instantiate import is_frozen, per_stage
 from ltmed.config.overrides import setting
 from ltmed.config.paths import choices, groups
 from ltmed.errors import UserError
@@ -49,7 +50,9 @@ def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: b
     """
     _require_choices(overrides)
     _require_free(plain)
-    size = plain["backbone"].get("image_size")
+    backbone = plain["backbone"]
+    # An encoder of others, or one whose position embeddings are interpolated in every step, may have a size of its own.
+    size = backbone.get("image_size") if _is_ours(backbone) and not backbone.get("dynamic_img_size") else None
     if size is not None and size != plain["image_size"]:
         raise UserError(
             f"backbone.image_size={size} is not possible for images of {plain['image_size']} pixels",
@@ -76,6 +79,16 @@ def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: b
                 )
 
 
+def with_effect(overrides: Sequence[str]) -> list[str]:
+    """The overrides of one run without those of cached features (`features.NAME`) if its encoder is trained.
+
+    Overrides that several runs share are for all that can use them.
+    """
+    if is_frozen(compose(overrides)):
+        return list(overrides)
+    return [override for override in overrides if not setting(override).lstrip("+~").startswith("features.")]
+
+
 def _unused_by(target: Any) -> Sequence[str]:
     """`Stage.unused` of a class; of one that cannot be found, which is reported where it is built, nothing."""
     try:
@@ -98,8 +111,15 @@ def _require_free(node: Any, path: str = "") -> None:
             raise UserError(
                 f"{path}.{name} is no setting: ltmed passes it itself", f"Set {meant}." if meant else "Leave it out."
             )
+    if kind == "module" and not _is_ours(node):
+        return  # What a stage of others makes of its own settings is not known.
     for name, child in node.items():
         _require_free(child, f"{path}.{name}" if path else str(name))
+
+
+def _is_ours(node: dict[str, Any]) -> bool:
+    """Whether a node builds a class or function of ltmed."""
+    return str(node.get("_target_")).startswith("ltmed.")
 
 
 def _require_choices(overrides: Sequence[str]) -> None:

@@ -43,8 +43,9 @@ def resolve(cfg: DictConfig, run_dir: Path) -> DictConfig:
     plain["run_dir"] = str(run_dir)
     plain["runs"] = str(Path(plain["runs"]).expanduser())
     plain["cache_dir"] = _anywhere(plain["cache_dir"])
-    if plain["dataset"].get("root") is not None:
-        plain["dataset"]["root"] = _anywhere(plain["dataset"]["root"])
+    for folder in ("root", "extract_to"):
+        if plain["dataset"].get(folder) is not None:
+            plain["dataset"][folder] = _anywhere(plain["dataset"][folder])
     plain["dataset"]["image_size"] = plain["image_size"]
     plain["pixels"] = resolve_pixels(cfg, run_dir)
     plain["trainer"]["precision"] = resolve_precision(plain["trainer"]["precision"], plain["trainer"]["accelerator"])

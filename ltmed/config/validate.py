@@ -93,8 +93,8 @@ ARTIFACTS = ("checkpoint", "predictions", "card")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 """One name for each; images are normalised in 32 bits, so that networks of other types (bf16-true) cannot take them."""
 
-_STEPS = 1000
-"""Length of the schedule that is made to check its settings."""
+_STEPS = 1_000_000
+"""Length of the schedule that is made to check its settings: more than any warm-up that is counted in steps."""
 
 _SPLIT = {
     "folds": _whole(2),

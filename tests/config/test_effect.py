@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltmed.config.compose import compose
-from ltmed.config.effect import require_effect
+from ltmed.config.effect import require_effect, with_effect
 from ltmed.config.instantiate import is_frozen
 from ltmed.config.resolve import to_plain
 from ltmed.errors import UserError
@@ -72,6 +72,9 @@ def test_what_would_change_nothing_is_refused(line: str, partner: str) -> None:
         "method=decoupling_tau method.stages.represent.optimizer.lr=1 method.stages.classify.epochs=1",
         "image_size=32",
         "backbone.image_size=null",
+        "backbone._target_=a.Encoder backbone.image_size=518",
+        "backbone.image_size=224 +backbone.dynamic_img_size=true",
+        "method.stages.train.module._target_=a.B +method.stages.train.module.sampler={batch_size:9,labels:own}",
         "method=pcct method.stages.first.epochs=3",  # A stage called as a part of a sampler is.
         "+trainer.callbacks.loss={_target_:a.b,counts:1}",
         "callbacks=[learning_rate,device_stats]",
@@ -80,3 +83,10 @@ def test_what_would_change_nothing_is_refused(line: str, partner: str) -> None:
 )
 def test_what_changes_something_passes(line: str) -> None:
     checked(line)
+
+
+def test_shared_settings_of_cached_features_are_for_the_runs_whose_encoder_is_frozen() -> None:
+    shared = ["features.dtype=float16", "+features.views=2", "image_size=32"]
+    assert with_effect(["method=probe", *shared]) == ["method=probe", *shared]
+    assert with_effect(["method=erm", *shared]) == ["method=erm", "image_size=32"]
+    assert with_effect(["method=erm", "backbone.freeze=true", *shared])[2:] == shared

@@ -47,6 +47,8 @@ def test_data_are_where_they_were_from_any_folder(tmp_path: Path, monkeypatch: p
     assert resolved.dataset.root == str(tmp_path.parent / "data")
     assert resolved.cache_dir == str(tmp_path / "cache")
     assert resolve(compose(["dataset=isic2018"]), Path("r")).dataset.root is None
+    unpacked = resolve(compose(["dataset=medmnist", "dataset.root=/data", "dataset.extract_to=png"]), Path("r"))
+    assert unpacked.dataset.extract_to == str(tmp_path / "png")
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])

@@ -10,8 +10,11 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR
 
 from ltmed.config import validate
+from ltmed.config.targets import trusted
 from ltmed.errors import UserError
 from ltmed.evaluation.scalars import SCALARS, better
 from ltmed.runs.job import plan
@@ -122,6 +125,22 @@ def test_an_optimiser_that_cannot_be_made_is_named() -> None:
 def test_a_schedule_of_a_later_stage_is_made_before_the_first_one_is_trained(override: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         validate.check(composed("method=decoupling", override))
+
+
+def after_warmup(optimizer: Optimizer, total_steps: int, *, warmup: int) -> ConstantLR:
+    """A schedule of a user, that counts its warm-up in steps of training."""
+    if not 0 <= warmup < total_steps:
+        raise ValueError(f"{warmup} steps of warm-up")
+    return ConstantLR(optimizer, total_iters=warmup)
+
+
+def test_a_schedule_may_count_its_warm_up_in_steps() -> None:
+    target = f"_target_={after_warmup.__module__}.after_warmup"
+    base = composed(f"{STAGE}.schedule.{target}")
+    with trusted():
+        validate.check(changed(f"{STAGE}.schedule.warmup=20000", base=base))
+        with pytest.raises(UserError, match="schedule cannot be made: -1 steps of warm-up"):
+            validate.check(changed(f"{STAGE}.schedule.warmup=-1", base=base))
 
 
 def test_nothing_is_written_before(tmp_path: Path) -> None:

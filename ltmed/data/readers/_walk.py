@@ -128,12 +128,13 @@ def refuse_links_to_one_file(name: str, root: Path, images: Sequence[str], label
     Raises:
         UserError: names the two images.
     """
-    if not any(os.path.islink(root / image) for image in images):
+    paths = [os.path.join(root, image) for image in images]  # Much faster than `root / image`.
+    if not any(map(os.path.islink, paths)):
         return
     first: dict[str, int] = {}
     again = 0
     for row, image in enumerate(images):
-        before = first.setdefault(os.path.realpath(root / image), row)
+        before = first.setdefault(os.path.realpath(paths[row]), row)
         again += before != row
         if labels[before] != labels[row]:
             raise UserError(
