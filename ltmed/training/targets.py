@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from ltmed.config.instantiate import build
 from ltmed.errors import UserError
+from ltmed.evaluation.metrics import Evaluation
+from ltmed.evaluation.operating_points import label_thresholds
 from ltmed.evaluation.scalars import scalars_of
+from ltmed.evaluation.scoring import report_of
 from ltmed.losses.traits import is_multilabel
 from ltmed.training.recipes import recipe_of
 
@@ -61,6 +65,22 @@ def _require_monitor(monitor: str, data: DataModule) -> None:
             f"monitor={monitor} is no metric of images with {kind}, which {data.manifest.name} has",
             f"Add monitor={names[0]}, or another of {', '.join(names[1:])}.",
         )
+    if len(data.split.val) and math.isnan(_best_value(monitor, data)):
+        raise UserError(
+            f"monitor={monitor} is undefined for the validation part of {data.manifest.name}, which lacks the classes "
+            "that it is computed from: no epoch would be better than the first",
+            f"Add monitor={names[0]}, or choose another validation part (split.val, split.val_seed).",
+        )
+
+
+def _best_value(monitor: str, data: DataModule) -> float:
+    """The metric of right predictions for all validation images; NaN where it is undefined for any predictions."""
+    labels = torch.from_numpy(data.manifest.labels[data.split.val])
+    classes = data.manifest.classes
+    right = labels.nan_to_num() if data.multilabel else torch.nn.functional.one_hot(labels, len(classes))
+    evaluation = Evaluation(right.float(), labels, torch.from_numpy(data.split.val), classes)
+    thresholds = label_thresholds(evaluation) if data.multilabel else None
+    return report_of(evaluation, data.tiers, thresholds).scalars()[monitor]
 
 
 def _require_multilabel(module: partial[Any], method: str, settings: Mapping[str, object], dataset: str) -> None:

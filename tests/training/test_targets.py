@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from ltmed.data.batch import Batch
+from ltmed.errors import UserError
+from ltmed.evaluation.tiers import tiers
 from ltmed.losses.sigmoid import bce
 from ltmed.methods.erm import ERM
 from ltmed.methods.mixing import Mixing
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
 from ltmed.training.stage import Stage
-from ltmed.training.targets import multilabel_losses
+from ltmed.training.targets import multilabel_losses, require_possible
 from tests.methods.small import Encoder, K, context
 
 COUNTS = torch.tensor([[5, 3, 0], [7, 9, 12]])
@@ -76,3 +83,43 @@ def test_stages_need_one_class_per_image_unless_they_say_otherwise() -> None:
     assert ERM.multilabel
     assert "asl" in multilabel_losses()
     assert "ce" not in multilabel_losses()
+
+
+def data_with(train: np.ndarray, val: np.ndarray) -> Any:
+    """A stand-in for a data set with one of K classes per image, or with several labels."""
+    labels, known = np.concatenate([train, val]), np.arange(len(train) + len(val))
+    several = labels.ndim == 2
+    counts = (train == 1).sum(0) if several else np.bincount(train, minlength=K)
+    classes = ("a", "b", "c")
+    return SimpleNamespace(
+        multilabel=several, manifest=SimpleNamespace(name="toy", classes=classes, labels=labels),
+        split=SimpleNamespace(train=known[: len(train)], val=known[len(train) :]), tiers=tiers(counts, classes),
+    )  # fmt: skip
+
+
+ONE = np.repeat(np.arange(K), (6, 3, 2))
+SEVERAL = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [1, 0, 0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "monitor", "undefined"),
+    [
+        (ONE, np.array([0, 1, 1, 2]), "tail_recall", False),
+        (ONE, np.array([0, 1, 1, 1]), "tail_recall", True),
+        (ONE, np.array([0, 1, 1, 1]), "balanced_accuracy", False),
+        (ONE, np.array([0, 0, 0, 0]), "macro_auroc", True),
+        (ONE, np.array([0, 0, 0, 0]), "ece", False),
+        (SEVERAL, SEVERAL[1:], "tail_ap", False),
+        (SEVERAL, SEVERAL[:2], "tail_ap", True),
+        (SEVERAL, SEVERAL[:2], "macro_ap", False),
+        (SEVERAL, np.array([[np.nan, 0, np.nan]], np.float32), "macro_ap", True),
+    ],
+)
+def test_a_monitor_without_any_value_is_refused(
+    train: np.ndarray, val: np.ndarray, monitor: str, undefined: bool
+) -> None:
+    """Every epoch would be NaN, and the weights after the first one would be the result."""
+    cfg = OmegaConf.create({"monitor": monitor, "method": {"stages": {}}})
+    refused = pytest.raises(UserError, match=f"monitor={monitor} is undefined for the validation part of toy")
+    with refused if undefined else nullcontext():
+        require_possible(cfg, data_with(train, val))
