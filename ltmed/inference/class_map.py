@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ltmed.errors import UserError, suggest
-from ltmed.inference.text_yaml import read_yaml
+from ltmed.utils.text_yaml import read_yaml
 
 OTHER, DROP = -1, -2
 """In place of a class: images of none of the run's classes, and images that are left out."""

@@ -18,10 +18,10 @@ from ltmed.inference.evaluate import tiers_of
 from ltmed.inference.evaluation_folder import FOLDER, RESULTS
 from ltmed.inference.parts import own_config, validation
 from ltmed.inference.scaling import scale
-from ltmed.inference.text_yaml import read_yaml
 from ltmed.runs import record
 from ltmed.runs.predictions import Predictions, of_part, read
 from ltmed.runs.reader import Run
+from ltmed.utils.text_yaml import read_yaml
 
 DECISIONS = "decisions"
 SENSITIVITY = 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,7 @@ from ltmed.inference.parts import (
 )
 from ltmed.inference.scaling import scale
 from ltmed.runs import record
+from ltmed.runs.directory import without_location
 from ltmed.runs.predictions import Predictions
 from ltmed.runs.reader import Run
 
@@ -117,10 +119,12 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
     results = {
         "run": run.metrics["run"],
         "data": {
-            "dataset": labelled.manifest.name, "root": str(labelled.manifest.root), "own": own,
-            "settings": _settings(request.overrides), "images": len(scored), **data_facts,
+            "dataset": labelled.manifest.name, "root": os.path.abspath(labelled.manifest.root), "own": own,
+            "settings": sorted(without_location(request.overrides)), "images": len(scored), **data_facts,
         },
-        "members": {"runs": [str(member.path) for member in members], "tta": request.tta, **threshold_views},
+        "members": {
+            "runs": [os.path.abspath(member.path) for member in members], "tta": request.tta, **threshold_views,
+        },
         "overlap": overlap,
         "test": test,
         "internal": run.metrics["test"] if own else internal(run, compared(scored), tiers, names),
@@ -131,12 +135,6 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         "subgroups": [report for name in request.by for report in _subgroups(scored, tiers, name, request, thresholds)],
     }  # fmt: skip
     return EvaluationResult(record.without_nan(results), labelled, scored)
-
-
-def _settings(overrides: Sequence[str]) -> list[str]:
-    """The overrides that say which images are read, but for where they are."""
-    places = ("dataset.root=", "cache_dir=", "dataset.threads=", "batch_size=")
-    return sorted(override for override in overrides if not override.lstrip("+").startswith(places))
 
 
 def _require_ensemble(members: Sequence[Run]) -> None:

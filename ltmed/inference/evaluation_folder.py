@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,13 +51,13 @@ def write(folder: Path, result: EvaluationResult) -> None:
 def _are_of_one_source(saved: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
     """Whether both are of the same images, views and further networks. A run's own images may have moved."""
     before, now = saved["data"], results["data"]
-    members_before, members_now = saved["members"], results["members"]
-    if members_before["runs"][1:] != members_now["runs"][1:] or members_before["tta"] != members_now["tta"]:
+    (_, *others), (_, *others_now) = ([*map(os.path.abspath, one["members"]["runs"])] for one in (saved, results))
+    if others != others_now or saved["members"]["tta"] != results["members"]["tta"]:
         return False
     if before["own"] and now["own"]:
         return True
-    # Results of an earlier version of ltmed do not have the settings.
-    before = {"settings": now["settings"], **before}
+    # Results of an earlier version of ltmed do not have the settings, and may have a relative root.
+    before = {"settings": now["settings"], **before, "root": os.path.abspath(before["root"])}
     return all(before[key] == now[key] for key in ("own", "dataset", "root", "settings"))
 
 

@@ -58,13 +58,14 @@ def found_in(run: Path, name: str) -> dict:
     return json.loads((run / "evaluations" / name / "evaluation.json").read_text())
 
 
-def test_copies_of_a_run_equal_it(capsys, run, tmp_path):
+def test_copies_of_a_run_equal_it(capsys, monkeypatch, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
-    said(capsys, "evaluate", str(run), str(copy), "--no-figures")
+    monkeypatch.chdir(tmp_path)
+    said(capsys, "evaluate", str(run), "copy", "--no-figures")
     found, recorded = found_in(run, "own-ensemble2"), json.loads((run / "metrics.json").read_text())
     assert found["test"] == recorded["test"]
     assert found["reproduces"] is None
-    assert found["members"]["runs"] == [str(run), str(copy)]
+    assert found["members"]["runs"] == [str(run), str(copy)], "which folders they were, wherever it was said"
     assert found["calibration"]["before"] is not None
     table = pd.read_parquet(run / "evaluations/own-ensemble2/predictions.parquet")
     assert table["disagreement"].abs().max() < 1e-6
