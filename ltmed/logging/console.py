@@ -120,7 +120,7 @@ def _overall(metrics: dict[str, Any]) -> tuple[str, Table, list[str]]:
         )
     resampled = f"{intervals['resamples']:,} resamples of {intervals['units']:,} {intervals['unit']}s"
     title = f"Test part, {test['images']:,} images"
-    return title, _whole_numbers(table), [f"Intervals: percentiles over {resampled}."]
+    return title, _whole_numbers(table), [f"Intervals: bootstrap over {resampled}."]
 
 
 def _classes(metrics: dict[str, Any], named: bool) -> tuple[str, Table, list[str]]:

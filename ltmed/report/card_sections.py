@@ -40,7 +40,7 @@ def _scalars(metrics: Mapping[str, Any]) -> Grid:
         for name, value in test["scalars"].items()
     )  # fmt: skip
     note = (
-        f"Percent. In brackets {100 * intervals['level']:.0f} % intervals: percentiles over {intervals['resamples']:,} "
+        f"Percent. In brackets {100 * intervals['level']:.0f} % intervals: bootstrap over {intervals['resamples']:,} "
         f"resamples of {intervals['units']:,} {intervals['unit']}s of the test part, with the same training."
     )
     return Grid("Overall", ("test", "validation"), rows, (note, "The checkpoint was chosen by the validation part."))

@@ -49,7 +49,11 @@ def require_possible(cfg: DictConfig, data: DataModule) -> None:
     Raises:
         UserError: says why, and what would run.
     """
-    _require_monitor(cfg.monitor, data)
+    selects = any(
+        stage.keep == "best" or recipe_of(cfg, name).early_stopping is not None
+        for name, stage in cfg.method.stages.items()
+    )
+    _require_monitor(cfg.monitor, data, defined=selects)
     if data.multilabel:
         for name, recipe in cfg.method.stages.items():
             module, settings = build(recipe.module), {"class_losses": cfg.class_losses}
@@ -57,7 +61,8 @@ def require_possible(cfg: DictConfig, data: DataModule) -> None:
             _require_multilabel(module, cfg.method.name, settings, data.manifest.name)
 
 
-def _require_monitor(monitor: str, data: DataModule) -> None:
+def _require_monitor(monitor: str, data: DataModule, *, defined: bool) -> None:
+    """`defined`: whether epochs are compared by it, so that it must have a value."""
     names = scalars_of(data.multilabel)
     if monitor not in names:
         kind = "several labels" if data.multilabel else "one label"
@@ -65,7 +70,7 @@ def _require_monitor(monitor: str, data: DataModule) -> None:
             f"monitor={monitor} is no metric of images with {kind}, which {data.manifest.name} has",
             f"Add monitor={names[0]}, or another of {', '.join(names[1:])}.",
         )
-    if len(data.split.val) and math.isnan(_best_value(monitor, data)):
+    if defined and len(data.split.val) and math.isnan(_best_value(monitor, data)):
         raise UserError(
             f"monitor={monitor} is undefined for the validation part of {data.manifest.name}, which lacks the classes "
             "that it is computed from: no epoch would be better than the first",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from ltmed.config.targets import trusted
 from ltmed.data.batch import Batch
 from ltmed.errors import UserError
 from ltmed.evaluation.tiers import tiers
@@ -22,6 +23,7 @@ from ltmed.methods.erm import ERM
 from ltmed.methods.mixing import Mixing
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
+from ltmed.training.recipes import Recipe
 from ltmed.training.stage import Stage
 from ltmed.training.targets import multilabel_losses, require_possible
 from tests.methods.small import Encoder, K, context
@@ -119,7 +121,19 @@ def test_a_monitor_without_any_value_is_refused(
     train: np.ndarray, val: np.ndarray, monitor: str, undefined: bool
 ) -> None:
     """Every epoch would be NaN, and the weights after the first one would be the result."""
-    cfg = OmegaConf.create({"monitor": monitor, "method": {"stages": {}}})
+    stages = {"train": {"keep": "best", "module": {"_target_": "ltmed.methods.erm.ERM", "_partial_": True}}}
+    cfg = OmegaConf.create({
+        "monitor": monitor, "method": {"name": "toy", "stages": stages}, "finetune": asdict(Recipe()),
+        "class_losses": False,
+    })  # fmt: skip
+    cfg.method.stages.train.module["loss"] = {"_target_": "ltmed.losses.sigmoid.bce", "_partial_": True}
+    data = data_with(train, val)
     refused = pytest.raises(UserError, match=f"monitor={monitor} is undefined for the validation part of toy")
-    with refused if undefined else nullcontext():
-        require_possible(cfg, data_with(train, val))
+    with trusted():
+        with refused if undefined else nullcontext():
+            require_possible(cfg, data)
+        cfg.method.stages.train.keep = "last"
+        require_possible(cfg, data)  # No epoch is chosen by it.
+        cfg.finetune.early_stopping = 3
+        with refused if undefined else nullcontext():
+            require_possible(cfg, data)
