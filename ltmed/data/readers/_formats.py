@@ -116,13 +116,14 @@ def _sheet(path: Path, data: bytes) -> Cells:
         )
     if not filled:
         raise UserError(f"{path} has no content in its first sheet", "Move the table to the first sheet.")
-    if cells := next((text for text, last in merged if last > filled[0][0]), None):
+    header = filled[0][1]
+    width = max(index for index, name in enumerate(header, start=1) if name)
+    table = range(1, width + 1)  # Merged cells beside it are a form or a remark.
+    if cells := next((text for text, first, last in merged if first in table and last > filled[0][0]), None):
         raise UserError(
             f"{path}: the cells {cells} are merged, so that only the first of these rows has their value",
             "Divide them and repeat the value in every row.",
         )
-    header = filled[0][1]
-    width = max(index for index, name in enumerate(header, start=1) if name)
     for number, row in filled[1:]:
         if any(row[width:]):
             raise UserError(f"{path}, row {number}: a cell has no name in the header", "Name its column.")
@@ -134,12 +135,20 @@ def _first_rows(sheet: Any) -> Iterable[tuple[Any, ...]]:
     return sheet.iter_rows(max_row=5, values_only=True)
 
 
-def _merged(data: bytes, sheet: Any) -> list[tuple[str, int]]:
-    """Merged cells over several rows of a sheet (`A2:A5`), with their last row; openpyxl does not list them here."""
+def _merged(data: bytes, sheet: Any) -> list[tuple[str, int, int]]:
+    """Merged cells over several rows of a sheet (`A2:A5`), with their first column, counted from 1, and last row;
+    openpyxl does not list them here.
+    """
+    from openpyxl.utils import column_index_from_string
+
     with zipfile.ZipFile(BytesIO(data)) as archive:
         content = archive.read(sheet._worksheet_path.removeprefix("/"))
-    ranges = re.findall(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]+(\d+):[A-Z]+(\d+))"', content)
-    return [(text.decode(), int(last)) for text, first, last in ranges if int(last) > int(first)]
+    ranges = re.findall(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="(([A-Z]+)(\d+):[A-Z]+(\d+))"', content)
+    return [
+        (text.decode(), column_index_from_string(column.decode()), int(last))
+        for text, column, first, last in ranges
+        if int(last) > int(first)
+    ]
 
 
 def _json_lines(path: Path, data: bytes) -> Cells:

@@ -129,7 +129,7 @@ def test_merged_cells_of_several_rows_are_refused(tmp_path):
     path = tmp_path / "t.xlsx"
     sheet(path, [HEADER, *ROWS])
     openpyxl = importlib.import_module("openpyxl")
-    for merged, refused in (("C2:D2", False), ("B3:B4", True)):
+    for merged, refused in (("C2:D2", False), ("G1:H9", False), ("B3:B4", True)):
         book = openpyxl.load_workbook(path)
         book.worksheets[0].merge_cells(merged)
         book.worksheets[1].merge_cells("A1:A3")  # Of a sheet that is not read.
