@@ -60,6 +60,7 @@ class ERMDRW(ERM):
         super().__init__(network, context, loss=partial(loss, beta=0.0))
         self.late_loss = partial(loss, beta=beta)
         self.first_late = context.epochs - max(1, round(share * context.epochs))
+        self.complete_from = self.first_late
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, with the weights of its epoch."""

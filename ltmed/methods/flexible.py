@@ -114,6 +114,7 @@ class Curriculum(ERM):
             network.projector.requires_grad_(False)
         self.anchors, self.query, self.draws = anchors, query, draws
         self.warmup = round(warmup * context.epochs)
+        self.complete_from = self.warmup + 1
         self.interval, self.patience = (max(1, round(share * context.epochs)) for share in (interval, patience))
         # One entry for each training image; if unreadable images are excluded, the last entries are unused.
         self.register_buffer("in_use", torch.ones(int(context.counts.sum()), dtype=torch.bool))

@@ -134,7 +134,8 @@ def _require_useful_early_end(recipe: Recipe, stage: Stage) -> None:
     """Refuses an early end by a metric that cannot have improved.
 
     Raises:
-        UserError: the classifier is untrained, or the encoder is while the epochs without improvement are counted.
+        UserError: the classifier is untrained, or the encoder is while the epochs without improvement are counted, or
+            the method is not complete by then.
     """
     if recipe.early_stopping is None:
         return
@@ -149,6 +150,12 @@ def _require_useful_early_end(recipe: Recipe, stage: Stage) -> None:
             f"finetune.early_stopping={recipe.early_stopping} can end stage '{name}' before its encoder is trained, "
             f"after finetune.freeze_epochs={recipe.freeze_epochs}",
             f"Use finetune.early_stopping={recipe.freeze_epochs} or more.",
+        )
+    if recipe.early_stopping < stage.complete_from:
+        raise UserError(
+            f"finetune.early_stopping={recipe.early_stopping} can end stage '{name}' before epoch "
+            f"{stage.complete_from + 1}, from which on all of the method acts ({type(stage).__name__})",
+            f"Use finetune.early_stopping={stage.complete_from} or more, or leave it out.",
         )
 
 

@@ -23,6 +23,7 @@ from ltmed.losses.reweighted import class_balanced_ce
 from ltmed.losses.two_way import two_way
 from ltmed.methods.cc_sam import Flatten, Robustify
 from ltmed.methods.erm import ERM
+from ltmed.methods.erm_drw import ERMDRW
 from ltmed.methods.max_norm import MaxNorm
 from ltmed.methods.proco import ProCo
 from ltmed.methods.supcon import Contrast
@@ -39,6 +40,7 @@ from tests.harness import assert_same_weights, ok, run_ranks, stopped, weights
 from tests.methods.small import Encoder
 from tests.methods.small_decoupling import Data, make, trainer_for
 from tests.methods.small_decoupling import features as features_of
+from tests.methods.small_flexible import curriculum
 from tests.trained_runs import config
 
 
@@ -177,6 +179,18 @@ def epochs_of(stage: Stage, epochs: int) -> Stage:
     return stage
 
 
+def deferred(epochs: int) -> ERMDRW:
+    """Whose weights come in the last 20 % of the epochs."""
+    about = replace(erm().context, epochs=epochs)
+    return ERMDRW(Network(Encoder(), Linear, 3), about, loss=class_balanced_ce)
+
+
+def test_an_early_end_may_follow_the_epoch_in_which_a_method_is_complete() -> None:
+    assert deferred(10).complete_from == 8
+    require_possible(Recipe(early_stopping=8), deferred(10), "cpu")
+    require_possible(Recipe(early_stopping=0), erm(), "cpu")
+
+
 @pytest.mark.parametrize(
     ("recipe", "stage", "said"),
     [
@@ -194,6 +208,8 @@ def epochs_of(stage: Stage, epochs: int) -> Stage:
         (Recipe(class_means=10.0), lambda: make(MaxNorm, Linear, loss=class_balanced_ce), "continues the classifier"),
         (Recipe(early_stopping=5), contrast, "does not train the classifier"),
         (Recipe(early_stopping=1, freeze_epochs=2), lambda: epochs_of(erm(), 9), "finetune.early_stopping=2 or more"),
+        (Recipe(early_stopping=7), lambda: deferred(10), r"before epoch 9, .* \(ERMDRW\)"),
+        (Recipe(early_stopping=3), lambda: curriculum(10, warmup=0.3), "finetune.early_stopping=4 or more"),
     ],
 )
 def test_what_a_stage_cannot_do_is_refused(recipe: Recipe, stage: Any, said: str) -> None:
