@@ -50,6 +50,7 @@ class PostHocLogitAdjustment(ERM):
         head = network.require_head(LogitAdjusted)
         head.log_prior.copy_(log_prior(context.counts, head.log_prior.dtype))
         self.selects_tau = tau is None
+        self.corrects_predictions = not self.selects_tau
         if tau is not None:
             require_between(f"method.stages.{context.name}.module.tau", tau, 0, 1e3)
             head.tau.fill_(tau)

@@ -10,6 +10,7 @@ from torch import nn
 
 from ltmed.data.datamodule import DataModule
 from ltmed.errors import UserError
+from ltmed.losses.traits import is_adding_log_prior
 from ltmed.nn.network import Network
 from ltmed.training.stage import Stage
 
@@ -66,12 +67,19 @@ def require_batch_statistics(stage: Stage, images: int) -> None:
 
 
 def warn_of_two_corrections(stage: Stage, data: DataModule) -> None:
-    """Warns of a loss that corrects for the class counts on batches in which a sampler has changed them.
+    """Warns of a loss that corrects for the class counts on batches in which a sampler has changed them, or whose
+    predictions are corrected again.
 
     Args:
         stage: before its training.
         data: which has been told the settings of the stage; the last epoch counts, where a sampler changes over epochs.
     """
+    if stage.corrects_predictions and is_adding_log_prior(getattr(stage, "loss", None)):
+        warnings.warn(
+            f"Stage '{stage.context.name}' corrects for the class counts in its loss and again in its predictions: "
+            "frequent classes are neglected. Use loss=ce, or a method that predicts without a correction",
+            stacklevel=2,
+        )
     told = data.stage_data
     if not stage.adds_log_prior or told is None:
         return

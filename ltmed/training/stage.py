@@ -46,6 +46,8 @@ class Stage(LightningModule):
     """Settings of the stage (`method.stages.<stage>.NAME`) without any effect: refused on a command line."""
     continues_classifier: ClassVar[bool] = False
     """Whether it starts from the classifier of the stage before."""
+    corrects_predictions: bool = False
+    """Whether its predictions are adjusted by the class counts, for a network whose loss did not do that."""
     complete_from: int = 0
     """Epoch (from 0) before which a part of the method has not acted yet, so that an early end would leave it out."""
     validates_average: bool = False

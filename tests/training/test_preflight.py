@@ -21,6 +21,8 @@ from ltmed.losses.margins import logit_adjusted
 from ltmed.losses.multilabel import logit_adjusted_bce
 from ltmed.losses.sigmoid import bce
 from ltmed.methods.erm import ERM
+from ltmed.methods.posthoc import PostHocLogitAdjustment
+from ltmed.nn.adjusted import LogitAdjusted
 from ltmed.nn.encoder import timm_encoder
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
@@ -119,6 +121,17 @@ def test_of_several_labels_likewise(loss: Any, sampler: Any, warned: bool) -> No
     assert warnings_of(loss, sampler, SEVERAL) == [TWO] * warned
 
 
+@pytest.mark.parametrize(
+    ("loss", "tau", "warned"),
+    [(cross_entropy, 1.0, False), (logit_adjusted, 1.0, True), (logit_adjusted, None, False)],
+)
+def test_a_prior_in_the_loss_and_in_the_predictions_is_warned_of(loss: Any, tau: float | None, warned: bool) -> None:
+    """A selected tau finds that nothing is left to correct."""
+    stage = PostHocLogitAdjustment(Network(Encoder(), LogitAdjusted, K), context(), loss=loss, tau=tau)
+    found = warnings_of_stage(stage, InstanceSampler, LABELS)
+    assert ["in its loss and again in its predictions" in text for text in found] == [True] * warned
+
+
 TWO = (
     "Stage 'train' corrects for the class counts, and so does its sampler: frequent classes are neglected. "
     "Use sampler=instance, or another loss"
@@ -126,7 +139,10 @@ TWO = (
 
 
 def warnings_of(loss: Any, sampler: Any, labels: np.ndarray) -> list[str]:
-    stage = ERM(Network(Encoder(), Linear, K), context(), loss=loss)
+    return warnings_of_stage(ERM(Network(Encoder(), Linear, K), context(), loss=loss), sampler, labels)
+
+
+def warnings_of_stage(stage: ERM, sampler: Any, labels: np.ndarray) -> list[str]:
     told = SimpleNamespace(sampler=sampler, batch_size=10, epochs=5, seed=0)
     data: Any = SimpleNamespace(
         stage_data=told, manifest=SimpleNamespace(labels=labels), split=SimpleNamespace(train=np.arange(len(labels)))
