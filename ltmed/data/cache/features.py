@@ -186,7 +186,7 @@ class FeatureCache:
         assert self.images is not None
         loader = EvalLoader(
             self.images, rows, np.zeros(len(rows), np.int64), view.augment, threads=self.threads,
-            key=derive("features", number),
+            key=derive("features", view.described, number),  # Two views of an image have numbers of their own.
         )  # fmt: skip
         mean, std = (255 * torch.tensor(values, device=self.device) for values in (self.mean, self.std))
         if self.device.type == "cpu":

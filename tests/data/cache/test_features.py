@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -254,6 +255,14 @@ def test_two_views_of_an_image_are_different_passes(images: ImageCache, tmp_path
     for batch in loader(cache, [FLIPS, FLIPS], passes=2):
         assert batch.views is not None
         assert not (batch.images == batch.views).all(1).any()
+
+
+def test_two_random_views_have_random_numbers_of_their_own(images: ImageCache, tmp_path: Path) -> None:
+    """Of 25 places and two directions, 2 % of the images have the same in both by chance, and not all."""
+    cache = cache_of(images, tmp_path)
+    first, second = (cache.get(view) for view in (FLIPS, replace(FLIPS, described="crops and flips, then nothing")))
+    readable = np.arange(N) != 7
+    assert (first == second).all(1).numpy()[readable].mean() < 0.2
 
 
 def test_two_configurations_are_two_views_also_without_random_numbers(images: ImageCache, tmp_path: Path) -> None:
