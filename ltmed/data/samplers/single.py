@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ltmed.errors import UserError
+from ltmed.errors import UserError, require_between
 from ltmed.utils.seeding import derive
 
 if TYPE_CHECKING:
@@ -165,14 +165,15 @@ class PowerSampler(_ClassSampler):
         batch_size: B.
         epochs: length of the stage.
         seed: of the stage.
-        q: 0 is class-balanced, 0.5 square root, 1 instance-balanced.
+        q: 0 is class-balanced, 0.5 square root, 1 instance-balanced; below 0 rare classes are the most frequent.
 
     Raises:
-        UserError: fewer images than one batch needs, or a class without images.
+        UserError: fewer images than one batch needs, a class without images, or `q` out of range.
     """
 
     def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int, q: float) -> None:
         super().__init__(labels, batch_size, epochs, seed)
+        require_between("sampler.q", q, -10, 10)  # Powers of counts must be finite.
         self.q = q
 
     def class_probabilities(self, epoch: int) -> np.ndarray:

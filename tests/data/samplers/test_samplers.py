@@ -139,6 +139,8 @@ def test_multi_label_targets_by_instance():
         (lambda: PowerSampler(np.array([0, 0, 2, 2]), 2, 1, 0, q=0.0), "class number 1"),
         (lambda: PowerSampler(np.zeros((10, 3), np.int64), 5, 1, 0, q=0.0), "sampler=instance"),
         (lambda: EffectiveNumberSampler(LABELS, 5, 1, 0, beta=1.0), "beta is 1.0"),
+        (lambda: PowerSampler(LABELS, 5, 1, 0, q=float("nan")), "sampler.q=nan"),
+        (lambda: PowerSampler(LABELS, 5, 1, 0, q=400.0), "sampler.q=400.0"),
         (lambda: shard(np.zeros((2, 10), np.int64), 0, 4), "multiple of 4"),
     ],
 )
