@@ -3,7 +3,8 @@
 A rung without epochs of its own tries every candidate: the reference, single changes, then combinations, ordered by the
 sum of the gains of their changes. Only the better half is repeated. Later rungs take the best of the rung before, train
 them for as long as their share of the budget allows, and compare the means over the repetitions. Only validation
-metrics decide. The decisions of a rung are saved and hold when the command is stopped and started again.
+metrics decide. If no later rung has room, the first one is continued with the time that is left. The decisions of a
+rung are saved and hold when the command is stopped and started again.
 """
 
 from __future__ import annotations
@@ -100,12 +101,20 @@ class Search:
             for rung in self.plan.rungs:
                 share += rung.share
                 end = share * self.budget.total
-                standings.append(self._screen(rung, end) if rung.is_screening else self._train(rung, end, standings))
-                if rung.name not in self.state.closed:
-                    self.state.closed.append(rung.name)
+                start = end - rung.share * self.budget.total
+                standings.append(
+                    self._screen(rung, start, end) if rung.is_screening else self._train(rung, end, standings)
+                )
+                self._close(rung)
+            if self.plan.rungs[0].is_screening and not any(later.values for later in standings[1:]):
+                standings[0] = self._continued(self.plan.rungs[0])
         finally:
             self._save()
         return standings
+
+    def _close(self, rung: Rung) -> None:
+        if rung.name not in self.state.closed:
+            self.state.closed.append(rung.name)
 
     def _save(self) -> None:
         self.state.spent = self.budget.spent
@@ -113,9 +122,18 @@ class Search:
 
     # --- the first rung: every candidate ------------------------------------------------------------------------------
 
-    def _screen(self, rung: Rung, end: float) -> Standing:
+    def _continued(self, rung: Rung) -> Standing:
+        """The first rung with what is left of the budget; a call that is started again finds the same limits."""
+        if self.state.continued_at is None:
+            self.state.continued_at = self.budget.spent
+        self.state.closed.remove(rung.name)
+        standing = self._screen(rung, self.state.continued_at, self.budget.total)
+        self._close(rung)
+        return standing
+
+    def _screen(self, rung: Rung, start: float, end: float) -> Standing:
         standing = Standing(rung)
-        first = self.budget.total * rung.share * _FIRST_SHARE + end - self.budget.total * rung.share
+        first = start + (end - start) * _FIRST_SHARE
         self._attempt(standing, Trial(rung, self.reference, 0, None), math.inf)
         singles = single_changes(self.reference, self.groups)
         for candidate in singles:

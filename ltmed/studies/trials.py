@@ -99,6 +99,8 @@ class State:
     """Rung -> labels of its candidates; likewise `epochs`, the number that was decided on."""
     closed: list[str] = field(default_factory=list)
     """Rungs that have ended."""
+    continued_at: float | None = None
+    """Seconds that were spent when the first rung was continued, as no later one had room."""
 
     def to_json(self) -> dict[str, Any]:
         """For a file; `from_json` reads it."""

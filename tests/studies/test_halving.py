@@ -130,6 +130,29 @@ def test_a_budget_that_is_too_short_leaves_rungs_out_and_says_so(tmp_path):
     assert not long.values
     assert short.note
     assert long.note
+    assert len(probes.values) == EVERY  # With the time of the others.
+    assert not probes.is_cut_short
+
+
+@pytest.mark.parametrize("stop", [3, 8, 12, 19])
+def test_probes_that_are_continued_for_want_of_room_go_on_after_a_stop_and_end_alike(tmp_path, stop):
+    whole = World(tmp_path / "whole", probe=3, epoch=60)
+    expected, *_ = whole.search(110).run_all()
+    assert whole.saved.continued_at is not None
+    assert len(expected.values) == EVERY
+    assert expected.is_cut_short
+    assert len(whole.ran) > 20
+    world = World(tmp_path / "stopped", probe=3, epoch=60)
+    world.stop_after = stop
+    with pytest.raises(KeyboardInterrupt):
+        world.search(110).run_all()
+    world.stop_after = None
+    again, *_ = world.search(110, world.saved).run_all()
+    assert (names(again.order), again.values, again.compared) == (names(expected.order), expected.values, 1)
+    assert world.now <= 110
+    ran = len(world.ran)
+    world.search(110, world.saved).run_all()
+    assert len(world.ran) == ran
 
 
 def test_probes_that_do_not_fit_are_named_and_singles_come_before_combinations(tmp_path):
@@ -296,8 +319,9 @@ def screened(folder: Path, total: float):
         value = worth[trial.candidate.label][trial.repetition]
         return Outcome(str(place), value, 10, 9, 20, trial.key, "split")
 
+    plan = Plan(("loss",), 2, (replace(PLAN.rungs[0], share=1.0),))
     search = Search(
-        Plan(("loss",), 2, PLAN.rungs[:1]), Candidate((("loss", "ce"),)), {"loss": list(worth)}, run=run,
+        plan, Candidate((("loss", "ce"),)), {"loss": list(worth)}, run=run,
         budget=Budget(total, clock=lambda: now[0]), state=State(), save=lambda state: None,
     )  # fmt: skip
     (standing,) = search.run_all()
@@ -306,7 +330,7 @@ def screened(folder: Path, total: float):
 
 def test_a_repetition_that_the_time_cuts_short_decides_nothing(tmp_path):
     """The reference is repeated first; that alone must not put it before candidates that had no time for it."""
-    standing, values = screened(tmp_path, 390)
+    standing, values = screened(tmp_path, 78)
     assert values == {"ce": [0.5, 0.5], "b": [0.9, 0.05], "c": [0.8], "d": [0.7], "e": [0.4]}
     assert standing.is_cut_short
     assert names(standing.order) == ["b", "c", "d", "ce", "e"]
@@ -314,14 +338,14 @@ def test_a_repetition_that_the_time_cuts_short_decides_nothing(tmp_path):
 
 
 def test_a_repetition_that_could_not_begin_is_cut_short_too(tmp_path):
-    standing, values = screened(tmp_path, 145)
+    standing, values = screened(tmp_path, 29)
     assert values == {"ce": [0.5], "b": [0.9]}
     assert standing.is_cut_short
     assert names(standing.order) == ["b", "ce"]
 
 
 def test_a_whole_repetition_decides(tmp_path):
-    standing, values = screened(tmp_path, 450)
+    standing, values = screened(tmp_path, 90)
     assert {label for label, repeated in values.items() if len(repeated) == 2} == {"ce", "b", "c", "d"}
     assert not standing.is_cut_short
     assert names(standing.order) == ["c", "d", "ce", "b", "e"]
