@@ -199,9 +199,10 @@ class ImageFiles:
         `hints` are those of the `rows`, which are not found at their listed path.
         """
         folders = {row: parent(path) for row in rows if "/" not in names[row] and (path := matches.paths[row])}
-        is_masks = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in set(folders.values())}
+        found = {parent(path) for path in matches.paths if path}
+        is_masks = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in found}
         masks = {row for row, folder in folders.items() if is_masks[folder]}
-        if 0 < len(masks) < len(folders):
+        if masks and not all(is_masks.values()):
             number, example = f"{len(masks):,} of {len(names):,}", f"'{names[min(masks)]}': {matches.paths[min(masks)]}"
             matches.remarks.append(f"{number} images are only in folders of masks, and count as missing ({example})")
             for row in masks:

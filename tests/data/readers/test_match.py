@@ -121,6 +121,9 @@ def test_images_that_have_only_a_mask_are_reported(tmp_path):
     remark = "1 of 2 images are only in folders of masks, and count as missing ('2': masks/2.png)"
     assert find(tmp_path, ["1", "2"]).remarks == [remark]
     assert find(tmp_path, ["1", "2"], include=("masks/*",)).paths == ["masks/1.png", "masks/2.png"]
+    put(tmp_path, "3.png")  # At its listed path, so that masks alone are looked for.
+    assert find(tmp_path, ["3.png", "2.png"]).paths == ["3.png", None]
+    assert find(tmp_path, ["masks/1.png", "2.png"]).paths == ["masks/1.png", "masks/2.png"]
 
 
 def test_numbers_with_other_zeros_are_not_those_of_another_class(tmp_path):
