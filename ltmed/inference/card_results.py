@@ -6,9 +6,7 @@ the run's recorded predictions. No network and no image is needed.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ltmed.errors import UserError
@@ -19,6 +17,7 @@ from ltmed.inference.parts import thresholds_of
 from ltmed.runs import record
 from ltmed.runs.predictions import Predictions, of_part
 from ltmed.runs.reader import Run
+from ltmed.utils.files import read_json_map
 
 
 @dataclass(frozen=True)
@@ -52,23 +51,15 @@ def card_results(run: Run, *, resamples: int = 1000) -> CardResults:
     return CardResults(decided, no_decisions, subgroups, no_subgroups, test)
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _stored_decisions(run: Run) -> dict[str, Any] | None:
     """The saved decisions on the run's test part: an evaluation of other data may be called "test" as well."""
-    decisions = _read(run.path / decide.DECISIONS / "test" / "decisions.json")
+    decisions = read_json_map(run.path / decide.DECISIONS / "test" / "decisions.json")
     return decisions if decisions is not None and decisions.get("own") else None
 
 
 def _stored_evaluation(run: Run) -> dict[str, Any] | None:
     """The saved evaluation of the run's own test part by the run alone; any evaluation may be called "own"."""
-    evaluation = _read(run.path / FOLDER / "own" / RESULTS)
+    evaluation = read_json_map(run.path / FOLDER / "own" / RESULTS)
     if evaluation is None or not evaluation["data"]["own"]:
         return None
     members = evaluation["members"]

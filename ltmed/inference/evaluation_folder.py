@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltmed.runs import record
-from ltmed.utils.files import replacing, write_atomic
+from ltmed.utils.files import read_json_map, replacing, write_atomic
 
 if TYPE_CHECKING:
     from ltmed.inference.evaluate import EvaluationResult
@@ -29,7 +28,7 @@ def free_folder(run: Path, name: str, results: Mapping[str, Any]) -> Path:
         RUN/evaluations/name, or name-2, name-3, ...: the first that is free or has the results of the same command.
     """
     number, folder = 1, run / FOLDER / name
-    while (saved := _read(folder / RESULTS)) is not None and not _are_of_one_source(saved, results):
+    while (saved := _saved(folder)) is not None and not _are_of_one_source(saved, results):
         number += 1
         folder = run / FOLDER / f"{name}-{number}"
     return folder
@@ -61,9 +60,6 @@ def _are_of_one_source(saved: Mapping[str, Any], results: Mapping[str, Any]) -> 
     return all(before[key] == now[key] for key in ("own", "dataset", "root", "settings"))
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and "members" in content and "data" in content else None
+def _saved(folder: Path) -> dict[str, Any] | None:
+    results = read_json_map(folder / RESULTS)
+    return results if results is not None and {"members", "data"} <= results.keys() else None
