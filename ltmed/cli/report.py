@@ -79,7 +79,7 @@ def _require_plain(form: str, metrics: Sequence[str], reference: str | None, sca
     }
     for option, value in options.items():
         if value:
-            raise UserError(f"--{option} needs the runs", "A file of results is shown as it is.")
+            raise UserError(f"{option} needs the runs", "A file of results is shown as it is.")
 
 
 def _show(document: Document, form: str, output: Path | None, figures: Sequence[FigureGroup]) -> None:
