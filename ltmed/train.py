@@ -124,8 +124,10 @@ def _rehearse(cfg: DictConfig, network: Network, data: DataModule, accelerator: 
     for name, recipe in cfg.method.stages.items():
         stage = _build_stage(cfg, name, recipe, network, data, Path(cfg.run_dir, "stages", name))
         frozen.require_possible(stage, data)
-        recipes.require_possible(recipes.recipe_of(cfg, name), stage, accelerator)
+        tuning = recipes.recipe_of(cfg, name)
+        recipes.require_possible(tuning, stage, accelerator)
         loaders.append(data.train_loader(0, world))
+        recipes.require_all_epochs(tuning, name, loaders[-1].complete_from)
         images = loaders[-1].images_per_process
         stage.require_batch(images)
         preflight.warn_of_two_corrections(stage, data)

@@ -90,6 +90,7 @@ class Represent(Stage):
         self.consistency, self.probability, self.normalize_rows = consistency, probability, normalize_rows
         self.ce_view: View = ce_view
         self.consistency_start_epoch = consistency_start_epoch
+        self.complete_from = consistency_start_epoch if consistency > 0 else 0
         self.teacher = EmaTeacher(network.encoder, network.classifier, training=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

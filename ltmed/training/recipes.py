@@ -159,6 +159,20 @@ def _require_useful_early_end(recipe: Recipe, stage: Stage) -> None:
         )
 
 
+def require_all_epochs(recipe: Recipe, name: str, complete_from: int) -> None:
+    """Refuses an early end of stage `name` by which its sampler may not have reached its class frequencies.
+
+    Raises:
+        UserError: `complete_from`, of the sampler, is an epoch (from 0) that early stopping can leave out.
+    """
+    if recipe.early_stopping is not None and recipe.early_stopping < complete_from:
+        raise UserError(
+            f"finetune.early_stopping={recipe.early_stopping} can end stage '{name}' before epoch {complete_from + 1}, "
+            "in which its sampler reaches the class frequencies that it moves towards",
+            "Leave it out, or use another sampler.",
+        )
+
+
 def apply(recipe: Recipe, stage: Stage) -> Stage:
     """Compiles the encoder in place, so that the names of its weights stay the same; or undoes a stage's before."""
     if recipe.compile:

@@ -16,7 +16,7 @@ import ltmed
 from ltmed.data.augment import EvaluationView
 from ltmed.data.cache.images import ImageCache
 from ltmed.data.loading.loader import TrainLoader
-from ltmed.data.samplers.single import InstanceSampler, shard
+from ltmed.data.samplers.single import InstanceSampler, ProgressiveSampler, shard
 from ltmed.errors import UserError
 from ltmed.losses.classification import cross_entropy
 from ltmed.losses.reweighted import class_balanced_ce
@@ -34,7 +34,7 @@ from ltmed.nn.standardised import StandardisedLinear
 from ltmed.runs.job import job_of
 from ltmed.train import train
 from ltmed.training import recipes
-from ltmed.training.recipes import ClassMeans, HeadWarmup, Recipe, recipe_of, require_possible
+from ltmed.training.recipes import ClassMeans, HeadWarmup, Recipe, recipe_of, require_all_epochs, require_possible
 from ltmed.training.stage import Stage
 from tests.harness import assert_same_weights, ok, run_ranks, stopped, weights
 from tests.methods.small import Encoder
@@ -302,6 +302,35 @@ def test_a_stage_ends_early(tiny: list[str], capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "train 2/30" in out
     assert "train 3/30" not in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "patience", "said"),
+    [
+        ("method=erm sampler=progressive epochs=4", "2", "before epoch 4, in which its sampler"),
+        ("method=erm sampler=progressive epochs=4 backbone.freeze=true augment=none", "2", "before epoch 4, in which its sampler"),
+        (
+            "method=lmd epochs={represent:4,calibrate:1} method.stages.represent.module.consistency_start_epoch=2",
+            "{represent:1}",
+            "before epoch 3, from which on all of the method acts",
+        ),
+    ],
+)
+def test_an_early_end_leaves_out_no_part_of_sampling_or_method(
+    overrides: str, patience: str, said: str, tiny: list[str]
+) -> None:
+    with pytest.raises(UserError, match=said):
+        ltmed.train([*tiny, *overrides.split(), f"finetune.early_stopping={patience}"])
+
+
+def test_an_early_end_may_follow_the_last_change_of_the_classes() -> None:
+    labels = np.repeat([0, 1], [6, 2])
+    assert InstanceSampler(labels, 4, 4, 0).complete_from == 0
+    progressive = ProgressiveSampler(labels, 4, 4, 0)
+    require_all_epochs(Recipe(early_stopping=3), "train", progressive.complete_from)
+    require_all_epochs(Recipe(), "train", progressive.complete_from)
+    assert np.allclose(progressive.class_probabilities(progressive.complete_from), 0.5)
+    assert not np.allclose(progressive.class_probabilities(progressive.complete_from - 1), 0.5)
 
 
 @dataclass(frozen=True)

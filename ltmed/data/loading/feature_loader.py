@@ -60,6 +60,7 @@ class FeatureTrainLoader(EpochAware):
         assert cache.images is not None
         self.cache, self.rows, self.labels, self.views = cache, torch.from_numpy(rows), labels, views
         self.seed, self.rank, self.world, self._sampler = seed, rank, world, sampler
+        self.complete_from = sampler.complete_from
         self.parts = parts
         self.images_per_process = shard(sampler.batches(0), rank, world, parts).shape[1]
         random_views = [is_random(view.augment, cache.images.pixels.shape[1]) for view in views]

@@ -83,7 +83,7 @@ class TrainLoader(EpochAware):
     ) -> None:
         self.rows, self.labels, self.seed, self.rank, self.world = rows, labels, seed, rank, world
         self.parts = parts
-        self._sampler = sampler
+        self._sampler, self.complete_from = sampler, sampler.complete_from
         per_process = shard(sampler.batches(0), rank, world, parts).shape[1]
         self.images_per_process = per_process
         augments = list(augment) if isinstance(augment, Sequence) else [augment] * views

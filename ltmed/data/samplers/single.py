@@ -32,6 +32,9 @@ class Sampler(ABC):
         UserError: fewer images than one batch needs, or no batch size.
     """
 
+    complete_from: int = 0
+    """Epoch (from 0) from which on the classes are as frequent as the sampler is to make them."""
+
     def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int) -> None:
         if batch_size is None:
             raise UserError(
@@ -213,6 +216,10 @@ class EffectiveNumberSampler(_ClassSampler):
 
 class ProgressiveSampler(_ClassSampler):
     """From instance to class-balanced over the epochs t = 0 ... T-1 of the stage (Kang et al. 2020, Eq. 2)."""
+
+    def __init__(self, labels: np.ndarray, batch_size: int | None, epochs: int, seed: int) -> None:
+        super().__init__(labels, batch_size, epochs, seed)
+        self.complete_from = epochs - 1
 
     def class_probabilities(self, epoch: int) -> np.ndarray:
         """(1 - t/(T-1)) n_c/N + (t/(T-1)) 1/K, [K]; the paper's t/T would never reach the balanced end."""
