@@ -42,7 +42,10 @@ class Download:
 
 
 def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.0) -> Path:
-    """Downloads one file into `folder` unless it exists; an unfinished `NAME.part` is resumed.
+    """Downloads one file into `folder` unless it exists; an unfinished `NAME.part` of the same file is resumed.
+
+    The server decides whether it is, by the version (`NAME.part.version`) that it gave with the first bytes. Where it
+    gave none, only a file with a checksum is resumed.
 
     Args:
         item: the file.
@@ -85,6 +88,7 @@ def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.
                     f"{item.url} cannot be reached: {reason}", f"{progress} {_manual_hint(item, folder)}".strip()
                 ) from None
             time.sleep(wait * 2**failures if failures else 0)
+    _version(part).unlink(missing_ok=True)
     _check(item, part)
     part.replace(complete)
     return complete
@@ -117,16 +121,23 @@ def _is_unpacked(folder: Path, entry: zipfile.ZipInfo) -> bool:
     return path.is_file() and path.stat().st_size == entry.file_size
 
 
+def _version(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
 def _continue(item: Download, part: Path, advance: Advance) -> None:
-    """Appends the missing bytes to `part`; a server without range requests sends the whole file again."""
-    offset = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": "ltmed", "Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    """Appends the missing bytes to `part`; a server without range requests, or with another file, sends all of it."""
+    version = _version(part).read_text() if _version(part).exists() else ""
+    offset = part.stat().st_size if part.exists() and (version or item.md5) else 0
+    headers = {"User-Agent": "ltmed", "Accept-Encoding": "identity"}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": version} if version else {})
     try:
         response = urllib.request.urlopen(urllib.request.Request(item.url, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416 and offset and error.headers.get("Content-Range") == f"bytes */{offset}":
             return  # The file is complete: the process was stopped before the rename.
-        if error.code == 416:
+        if error.code == 416 and offset:
             part.unlink()
             _continue(item, part, advance)
             return
@@ -137,6 +148,9 @@ def _continue(item: Download, part: Path, advance: Advance) -> None:
         total = offset + int(length) if length else None
         if total:
             _require_room(total - offset, part.parent, item.name)
+        if not offset:
+            tag = response.headers.get("ETag", "")  # A weak one, W/"...", is not of the bytes.
+            _version(part).write_text(tag if tag.startswith('"') else response.headers.get("Last-Modified", ""))
         with part.open("ab" if offset else "wb") as out:
             advance(offset, total)
             while chunk := response.read(_CHUNK):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ltmed.data import download as download_module
 from ltmed.data.download import Download, download, unpack
 from ltmed.errors import UserError
 
@@ -31,7 +32,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "missing" in self.path:
             self.send_error(404)
             return
-        start = int(expected[6:-1]) if expected and self.server.ranges else 0
+        same = self.headers.get("If-Range") in (
+            None,
+            self.server.version.get("ETag"),
+            self.server.version.get("Last-Modified"),
+        )
+        start = int(expected[6:-1]) if expected and self.server.ranges and same else 0
         if start >= len(BODY):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(BODY)}")
@@ -40,6 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(BODY) - start))
+        for header, value in self.server.version.items():
+            self.send_header(header, value)
         self.end_headers()
         end = len(BODY)
         if self.server.breaks:
@@ -52,6 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.asked, running.ranges, running.breaks, running.piece = [], True, 0, 1_000_000
+        running.version = {}
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         running.url = f"http://127.0.0.1:{running.server_address[1]}"
         yield running
@@ -102,6 +111,48 @@ def test_a_server_without_ranges_sends_everything_again(server, tmp_path):
     server.ranges = False
     (tmp_path / "x.zip.part").write_bytes(b"something else")
     assert get(Download(f"{server.url}/x.zip", MD5), tmp_path)[0].read_bytes() == BODY
+
+
+VERSIONS = ({"ETag": '"one"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"})
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, VERSIONS[0] | VERSIONS[1]])
+@pytest.mark.parametrize("changed", [False, True])
+def test_without_a_checksum_an_unfinished_file_is_continued_if_the_server_has_the_same(
+    version, changed, server, tmp_path, monkeypatch
+):
+    server.version, server.breaks = version, 9
+    monkeypatch.setattr(server, "piece", 1000)
+    monkeypatch.setattr("ltmed.data.download._continue", interrupted := Interrupted(after=1))
+    with pytest.raises(KeyboardInterrupt):
+        get(Download(f"{server.url}/x.csv"), tmp_path)
+    server.breaks, interrupted.after = 0, 99
+    if changed:
+        server.version = {header: value.replace("1", "2").replace("one", "two") for header, value in version.items()}
+        (tmp_path / "x.csv.part").write_bytes(b"an earlier file of some length")
+    assert get(Download(f"{server.url}/x.csv"), tmp_path)[0].read_bytes() == BODY
+    assert server.asked[-1] == ("bytes=30-" if changed else "bytes=1000-")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("version", [{}, {"ETag": 'W/"one"'}])
+def test_without_a_checksum_or_a_version_it_is_fetched_anew(version, server, tmp_path):
+    server.version, server.breaks = version, 1
+    assert get(Download(f"{server.url}/x.csv"), tmp_path)[0].read_bytes() == BODY
+    assert server.asked == [None, None]
+
+
+class Interrupted:
+    """Ctrl-C after some connections."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.real = after, download_module._continue
+
+    def __call__(self, *arguments) -> None:
+        if not self.after:
+            raise KeyboardInterrupt
+        self.after -= 1
+        self.real(*arguments)
 
 
 def test_broken_connections_are_continued(server, tmp_path):

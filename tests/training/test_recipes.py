@@ -307,8 +307,8 @@ def test_a_stage_ends_early(tiny: list[str], capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("overrides", "patience", "said"),
     [
-        ("method=erm sampler=progressive epochs=4", "2", "before epoch 4, in which its sampler"),
-        ("method=erm sampler=progressive epochs=4 backbone.freeze=true augment=none", "2", "before epoch 4, in which its sampler"),
+        ("sampler=progressive epochs=4", "2", "before epoch 4, in which its sampler"),
+        ("sampler=progressive epochs=4 backbone.freeze=true augment=none", "2", "before epoch 4, in which its sampler"),
         (
             "method=lmd epochs={represent:4,calibrate:1} method.stages.represent.module.consistency_start_epoch=2",
             "{represent:1}",
