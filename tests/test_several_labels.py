@@ -24,6 +24,7 @@ from ltmed.report.document import document
 from ltmed.report.paired import PairedBootstrap
 from ltmed.report.renderers import csv
 from ltmed.runs.reader import Run
+from tests.logging.test_wandb_report import require_logged
 from tests.several import CLASSES, overrides, trained
 
 
@@ -135,6 +136,10 @@ def test_figures(run: Run, tmp_path: Path) -> None:
     names = {file.stem for file in written}
     assert {"ap_by_positives", "precision_recall", "co_occurrence", "class_distribution", "training_curves"} <= names
     assert not {"confusion_matrix", "recall_by_size", "reliability"} & names
+
+
+def test_a_dashboard_names_what_is_logged(run: Run) -> None:
+    require_logged(run, several_labels=True)
 
 
 def test_a_report_has_their_metrics_and_compares_by_macro_ap(run: Run, other: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,15 +14,29 @@ SCORES = {
     "recall of head, medium and tail": ["test/head_recall", "test/medium_recall", "test/tail_recall"],
     "calibration error": ["test/ece"],
 }
+SCORES_OF_LABELS = {
+    "mean average precision": ["test/macro_ap"],
+    "macro F1 at the chosen thresholds": ["test/macro_f1"],
+    "average precision of head, medium and tail": ["test/head_ap", "test/medium_ap", "test/tail_ap"],
+    "mean calibration error of the labels": ["test/macro_ece"],
+}
 CURVES = {"validation: balanced accuracy": r".*/val/balanced_accuracy", "training loss": r".*/train/loss"}
+CURVES_OF_LABELS = {"validation: mean average precision": r".*/val/macro_ap", "training loss": r".*/train/loss"}
 FIGURES = ["figures/confusion_matrix", "figures/recall_by_size", "figures/reliability"]
+FIGURES_OF_LABELS = ["figures/ap_by_positives", "figures/precision_recall", "figures/co_occurrence"]
 ROW = "row"
 """Key that all folds and seeds of a method with its settings have in common."""
 WIDTH, HEIGHT = 12, 8
 """Of a panel; W&B's page has 24 columns."""
 
 
-def plan(datasets: Sequence[str], entity: str | None, project: str, split: str | None = None) -> dict[str, Any]:
+def plan(
+    datasets: Sequence[str],
+    entity: str | None,
+    project: str,
+    split: str | None = None,
+    several_labels: Collection[str] = (),
+) -> dict[str, Any]:
     """What the report holds, as plain data: one section per data set with its runs and panels.
 
     Args:
@@ -30,6 +44,7 @@ def plan(datasets: Sequence[str], entity: str | None, project: str, split: str |
         entity: user or team; None is the account's default.
         project: where the runs are.
         split: only runs with this tag of a split, since others test on other images.
+        several_labels: those of the data sets whose images carry several labels.
     """
     return {
         "title": f"Methods on {', '.join(datasets)}",
@@ -40,16 +55,23 @@ def plan(datasets: Sequence[str], entity: str | None, project: str, split: str |
                 "title": dataset,
                 "tags": [dataset, *([split] if split else [])],
                 "groupby": ROW,
-                "panels": [
-                    *({"kind": "bars", "title": title, "metrics": names} for title, names in SCORES.items()),
-                    *({"kind": "lines", "title": title, "regex": regex} for title, regex in CURVES.items()),
-                    {"kind": "figures", "title": "figures", "keys": FIGURES},
-                    {"kind": "settings", "title": "settings that differ"},
-                ],
+                "panels": _panels(dataset in several_labels),
             }
             for dataset in datasets
         ],
     }
+
+
+def _panels(several_labels: bool) -> list[dict[str, Any]]:
+    scores, curves, figures = (
+        (SCORES_OF_LABELS, CURVES_OF_LABELS, FIGURES_OF_LABELS) if several_labels else (SCORES, CURVES, FIGURES)
+    )
+    return [
+        *({"kind": "bars", "title": title, "metrics": names} for title, names in scores.items()),
+        *({"kind": "lines", "title": title, "regex": regex} for title, regex in curves.items()),
+        {"kind": "figures", "title": "figures", "keys": figures},
+        {"kind": "settings", "title": "settings that differ"},
+    ]
 
 
 def build(planned: dict[str, Any]) -> Any:
