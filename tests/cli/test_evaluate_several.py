@@ -20,6 +20,7 @@ from ltmed.inference.card_results import card_results
 from ltmed.inference.ensemble import VIEWS
 from ltmed.inference.parts import own_part
 from ltmed.inference.predictor import Predictor
+from ltmed.report.decisions.evaluation import evaluation_document
 from ltmed.runs.reader import read_run
 from tests.cli.test_commands import refused, said
 from tests.several import CLASSES, trained
@@ -83,6 +84,7 @@ def test_labels_of_several_views_are_decided_at_thresholds_of_the_same_views(cap
     assert found["test"]["thresholds"] == pytest.approx(expected, rel=1e-5)
     assert found["test"]["thresholds"] != pytest.approx(opened.metrics["test"]["thresholds"], rel=1e-5)
     assert found["members"]["threshold_views"] == "flips"
+    assert not any("views" in warning for warning in evaluation_document(found).warnings)
     table = pd.read_parquet(run / "evaluations/own-flips/predictions.parquet")
     for code in CLASSES:
         cut = np.float32(found["test"]["thresholds"][code])
@@ -130,6 +132,8 @@ def test_thresholds_of_one_view_are_said_to_be_used_with_several(capsys, run, ho
     found = found_in(moved, "clinic-flips")
     assert found["test"]["thresholds"] == json.loads((run / "metrics.json").read_text())["test"]["thresholds"]
     assert found["members"]["threshold_views"] == "none"
+    said_on_page = "Labels of views flips are decided at thresholds that were chosen on one view."
+    assert said_on_page in evaluation_document(found).warnings
     with pytest.warns(UserWarning, match="chosen on one view"):
         Predictor(run, tta="flips", trust=True)
     with warnings.catch_warnings():

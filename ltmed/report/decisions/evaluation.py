@@ -67,6 +67,9 @@ def _warnings(results: dict[str, Any]) -> Iterator[str]:
             f"The numbers differ from metrics.json, by at most {reproduced['largest_difference']:.2g}: another "
             "machine, device or version computed them."
         )
+    members = results["members"]
+    if members.get("threshold_views", members["tta"]) != members["tta"]:
+        yield f"Labels of views {members['tta']} are decided at thresholds that were chosen on one view."
     if results["calibration"] is None:
         yield f"No calibration: {results['calibration_missing']}"
     if other := results["other"]:
