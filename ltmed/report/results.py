@@ -68,6 +68,8 @@ def _read(file: Path) -> dict[_Key, Result]:
             if missing := [name for name in RESULT_COLUMNS if name not in (lines.fieldnames or ())]:
                 raise UserError(f"{file} has no column '{missing[0]}'", _HINT)
             for line in lines:
+                if None in line.values():
+                    raise UserError(f"{file} has a line with too few fields, line {lines.line_num}", _HINT)
                 if line["value"] == "":
                     continue
                 value, low, high = (float(line[name]) if line[name] else None for name in ("value", "low95", "high95"))

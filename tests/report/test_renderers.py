@@ -170,6 +170,15 @@ def test_csv_has_no_noise_of_binary_fractions(tmp_path):
     assert next(line for line in lines if line["metric"] == "accuracy")["mean"] == "0.3"
 
 
+def test_csv_counts_the_runs_that_a_mean_is_of(tmp_path):
+    """A fold without a test image of the tail classes has no tail recall: the mean is of the two others."""
+    runs = [write(tmp_path, fold=f, scalars={"tail_recall": v, "mcc": None}) for f, v in enumerate((0.4, None, 0.6))]
+    lines = {(n["metric"], n["part"]): n for n in csv.DictReader(io.StringIO(as_csv.render(from_runs(runs))))}
+    assert (lines["recall", "tail"]["mean"], lines["recall", "tail"]["runs"]) == ("0.5", "2")
+    assert (lines["mcc", "all"]["status"], lines["mcc", "all"]["runs"]) == ("undefined", "0")
+    assert lines["accuracy", "all"]["runs"] == "3"
+
+
 def test_csv_has_every_figure_in_full(study, three):
     lines = list(csv.DictReader(io.StringIO(as_csv.render(study))))
     mine = {(line["metric"], line["part"]): line for line in lines if line["row"] == HOSTILE}

@@ -186,6 +186,14 @@ def test_other_files_are_refused(text, tmp_path):
         document_of_results(file)
 
 
+def test_a_file_that_ends_within_a_line_is_refused(table, tmp_path):
+    file = tmp_path / "results.csv"
+    whole = report_csv.render_results(table).splitlines()
+    file.write_text("\n".join([*whole[:3], whole[3].partition(",macro_")[0]]))
+    with pytest.raises(UserError, match=r"results\.csv.* too few fields, line 4"):
+        document_of_results(file)
+
+
 @pytest.mark.parametrize("arguments", ["--metric mcc", "--reference erm", "--format csv", "--scale smoke"])
 def test_what_needs_the_runs_is_refused(arguments, table, tmp_path, capsys):
     file = tmp_path / "results.csv"

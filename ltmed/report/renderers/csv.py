@@ -2,7 +2,7 @@
 
 Of cells there is a line for each metric and part, with ten significant digits. Column `status`: "measured", "partial"
 (some repetitions are missing), "undefined" (no run defines the metric), "not measured" (only the paper has it),
-"missing" (no run yet) or "quoted" (no run is expected).
+"missing" (no run yet) or "quoted" (no run is expected). `runs` are those that define the metric.
 
 Of runs there is a line for each metric of the test part, with all digits and the run's own bootstrap interval.
 `split_seeds` are the seeds that the test images depend on, and `other_split_seeds` those of validation or training
@@ -105,13 +105,14 @@ def _lines(table: Table, cell: Cell) -> Iterator[dict[str, object]]:
 def _summary(cell: Cell, metric: str) -> dict[str, object]:
     figures = summary(cell.runs, metric)
     if figures is None:
-        return {}
+        return {"runs": 0}
     return {
         "mean": figures.mean,
         "std": figures.std,
         "low95": figures.low,
         "high95": figures.high,
         "interval": figures.interval,
+        "runs": figures.count,
     }
 
 
