@@ -71,6 +71,7 @@ def calibrate(
     score: Score = "lac",
     condition: Condition = "marginal",
     alpha: float = 0.1,
+    groups: np.ndarray | None = None,
     seed: int = 0,
 ) -> ConformalSets:
     """Thresholds from calibration images, which must not have been trained on.
@@ -86,6 +87,8 @@ def calibrate(
             each cluster of classes with similar score quantiles, and one for all classes with too few images (Ding et
             al. 2023).
         alpha: 1 - coverage, inside (0, 1).
+        groups: int64 `[N]`, images of one lesion or patient; None if unknown. Such images are alike, so what a class
+            needs enough of are groups: nine images of one lesion say as little about other lesions as one of them.
         seed: of the clustering.
 
     Raises:
@@ -100,23 +103,26 @@ def calibrate(
     classes = probabilities.shape[1]
     prior = np.asarray(prior, dtype=np.float64) / np.sum(prior)
     label_scores = scores(probabilities, score, prior)[np.arange(len(labels)), labels]
-    groups = {
+    has_enough = _has_enough(labels, groups, classes, alpha)
+    shared = {
         "marginal": lambda: np.zeros(classes, dtype=int),
         "class": lambda: np.arange(classes),
-        "pooled": lambda: np.where(_has_enough_images(labels, classes, alpha), 1 + np.arange(classes), 0),
-        "cluster": lambda: _clusters(label_scores, labels, classes, alpha, seed),
+        "pooled": lambda: np.where(has_enough, 1 + np.arange(classes), 0),
+        "cluster": lambda: _clusters(label_scores, labels, has_enough, alpha, seed),
     }[condition]()
-    by_group = {group: conformal_quantile(label_scores[groups[labels] == group], alpha) for group in np.unique(groups)}
-    thresholds = np.array([by_group[group] for group in groups])
+    by_part = {part: conformal_quantile(label_scores[shared[labels] == part], alpha) for part in np.unique(shared)}
+    thresholds = np.array([by_part[part] for part in shared])
     return ConformalSets(
         score, condition, alpha, thresholds, prior,
-        guaranteed=_has_enough_images(labels, classes, alpha) & (condition in ("class", "pooled")),
+        guaranteed=has_enough & (condition in ("class", "pooled")),
         calibration_counts=np.bincount(labels, minlength=classes),
     )  # fmt: skip
 
 
-def _has_enough_images(labels: np.ndarray, classes: int, alpha: float) -> np.ndarray:
-    """Which classes have enough images for a finite class-conditional threshold, bool `[K]`."""
+def _has_enough(labels: np.ndarray, groups: np.ndarray | None, classes: int, alpha: float) -> np.ndarray:
+    """Which classes have enough images (of different groups) for a class-conditional threshold, bool `[K]`."""
+    if groups is not None:
+        labels = np.unique(np.stack([labels, groups]), axis=1)[0]
     return np.bincount(labels, minlength=classes) >= np.ceil(round(1 / alpha - 1, 9))
 
 
@@ -127,11 +133,13 @@ def conformal_quantile(values: np.ndarray, alpha: float) -> float:
     return float("inf") if rank > len(values) else float(np.sort(values)[rank - 1])
 
 
-def _clusters(label_scores: np.ndarray, labels: np.ndarray, classes: int, alpha: float, seed: int) -> np.ndarray:
+def _clusters(
+    label_scores: np.ndarray, labels: np.ndarray, has_enough: np.ndarray, alpha: float, seed: int
+) -> np.ndarray:
     """The cluster of each class, int `[K]`, by the quantiles of its scores; 0: classes with too few images."""
-    large = np.flatnonzero(_has_enough_images(labels, classes, alpha))
+    large = np.flatnonzero(has_enough)
     n_clusters = max(1, len(large) // 2)
-    groups = np.zeros(classes, dtype=int)
+    groups = np.zeros(len(has_enough), dtype=int)
     if len(large) < 2:
         return groups
     levels = np.unique([0.5, 0.6, 0.7, 0.8, 0.9, 1 - alpha])

@@ -69,7 +69,7 @@ def conformal_sets(
     for score, condition in KINDS:
         sets = calibrate(
             validation.probabilities, validation.labels, prior=prior, score=score, condition=condition, alpha=alpha,
-            seed=seed,
+            groups=validation.groups, seed=seed,
         )  # fmt: skip
         result["kinds"].append(_row(sets, test, tiers, resamples, seed))
     return result

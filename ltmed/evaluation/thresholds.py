@@ -21,6 +21,8 @@ from ltmed.evaluation.operating_points import (
 
 MIN_UNITS = 30
 """With fewer lesions, patients or images, a bootstrap interval is too narrow: it is joined with an exact one."""
+THRESHOLD_RESAMPLES = 200
+"""At most so many resamples of the validation part for the interval of a threshold, which is chosen in each."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def operating_point(
     threshold = select(scores, truth)
     positive = scores >= threshold
     result["threshold"] = threshold
-    result["threshold_interval"] = _threshold_interval(selection, select, min(resamples, 200), seed)
+    result["threshold_interval"] = _threshold_interval(selection, select, min(resamples, THRESHOLD_RESAMPLES), seed)
     for name, side, hit in (("sensitivity", truth, positive), ("specificity", ~truth, ~positive)):
         rate = float((hit & side).sum() / side.sum())
         units = selection.units(side)

@@ -71,6 +71,26 @@ def test_too_few_images_promise_nothing() -> None:
     assert sets(probabilities)[:, 3].all()
 
 
+@pytest.mark.parametrize(("lesions", "promised"), [(3, False), (8, False), (9, True)])
+def test_images_of_one_lesion_do_not_make_a_promise(lesions, promised) -> None:
+    """A threshold from 12 images of 3 lesions, equal within each, covers 3 of 4 new lesions, not 9 of 10."""
+    rng = np.random.default_rng(lesions)
+    hits = 0
+    for _ in range(400):
+        probability = rng.random(2 * lesions + 1)
+        of_lesion = np.stack([1 - probability, probability], 1)
+        own, label = of_lesion[:-1].repeat(4, 0), np.repeat([0, 1], lesions).repeat(4)
+        lesion = np.arange(2 * lesions).repeat(4)
+        sets = calibrate(own, label, prior=np.ones(2), condition="pooled", alpha=0.1, groups=lesion)
+        assert sets.guaranteed.tolist() == [promised, promised]
+        alone = calibrate(own, label, prior=np.ones(2), condition="pooled", alpha=0.1)
+        assert alone.guaranteed.all()
+        hits += bool(alone(of_lesion[-1:])[0, 1])
+    # Of images as if they were independent, whatever was promised: the largest of `lesions` scores.
+    if lesions == 3:
+        assert hits / 400 == pytest.approx(0.75, abs=4 * np.sqrt(0.75 * 0.25 / 400))
+
+
 def test_clusters_share_a_threshold() -> None:
     probabilities, labels = split(2000, 5)
     sets = calibrate(probabilities, labels, prior=PRIOR, condition="cluster", alpha=0.1)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ltmed.report.formatting import percent
 from ltmed.report.model import MISSING, Document, FormattedCell, Grid
+
+NUMBERS = ("quadratic_kappa", "mcc", "ece", "macro_ece")
+"""Metrics that are not shown in percent."""
 
 
 def share(value: float | None, interval: Sequence[float | None] | None = None) -> FormattedCell:
@@ -26,6 +30,26 @@ def number(value: float | None, interval: Sequence[float | None] | None = None, 
     has_interval = interval is not None and None not in interval
     small = " to ".join(f"{bound:.{digits}f}" for bound in interval or ()) if has_interval else ""
     return FormattedCell(f"{value:.{digits}f}", small)
+
+
+def measured(metric: str, value: float | None, interval: Sequence[float | None] | None = None) -> FormattedCell:
+    """A metric by its name (`mcc`, `recall:MEL`): percent, or a number where it is one of `NUMBERS`."""
+    return (number if metric.partition(":")[0] in NUMBERS else share)(value, interval)
+
+
+def threshold(value: float, interval: Sequence[float | None] | None = None) -> FormattedCell:
+    """A threshold of a probability with so many decimals that it is neither 0 nor 1 unless it is."""
+    has_interval = interval is not None and None not in interval
+    small = " to ".join(_probability(bound) for bound in interval or () if bound is not None) if has_interval else ""
+    return FormattedCell(_probability(value), small)
+
+
+def _probability(value: float) -> str:
+    """Three decimals, or two digits of what it differs from 0 or 1 by."""
+    difference = min(value, 1 - value)
+    if difference <= 0:
+        return f"{value:.3f}"
+    return f"{value:.{max(3, 1 - math.floor(math.log10(difference)))}f}" if value >= 1e-6 else f"{value:.2g}"
 
 
 def count(value: int | None) -> FormattedCell:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ltmed.evaluation.operating_points import FEW_POSITIVES
 from ltmed.evaluation.sets import MEANING
-from ltmed.report.decisions.cells import calibration_grids, count, document, grid, number, share
+from ltmed.evaluation.thresholds import THRESHOLD_RESAMPLES
+from ltmed.report.decisions.cells import calibration_grids, count, document, grid, number, share, threshold
 from ltmed.report.formatting import percent
 from ltmed.report.model import Document, FormattedCell, Grid
 
@@ -26,12 +27,14 @@ def decision_document(results: dict[str, Any], classes: Sequence[str]) -> Docume
     if results["costs"] is not None:
         grids += _costs(results["costs"], classes)
     if results["sets"] is not None:
-        grids += _sets(results["sets"], classes, elsewhere="" if results["own"] else results["on"])
+        grids += _sets(results["sets"], classes, results["unit"], elsewhere="" if results["own"] else results["on"])
     grids += calibration_grids(results["calibration"])
     notes = [
         f"Intervals of 95 %: {results['resamples']:,} bootstrap resamples of {results['unit']}s; where a rate rests on "
-        "fewer than 30 of them, or is 0 or 100 %, joined with the exact binomial interval. Thresholds are of "
-        "calibrated probabilities; those of ltmed predict and of exported files are not calibrated.",
+        "fewer than 30 of them, or is 0 or 100 %, joined with the exact binomial interval; of what is attained on "
+        f"validation the exact one, of thresholds {min(results['resamples'], THRESHOLD_RESAMPLES)} resamples of the "
+        "validation part. Thresholds are of calibrated probabilities; those of ltmed predict and of exported files are "
+        "not calibrated.",
     ]
     title = f"Decisions with {results['run']['name']} on {results['on']}: {results['images']:,} images"
     return document(title, grids, few_validation_images(results["points"]), notes)
@@ -67,7 +70,7 @@ def point_grid(points: Sequence[dict[str, Any]]) -> Grid:
                 label,
                 [
                     count(validation["positives"]),
-                    number(row["threshold"], row["threshold_interval"]),
+                    threshold(row["threshold"], row["threshold_interval"]),
                     share(attained["value"], attained["interval"]),
                     count(test["positives"]),
                     *(share(test[name]["value"], test[name]["interval"]) for name in _RATES),
@@ -109,10 +112,16 @@ def _costs(costs: dict[str, Any], classes: Sequence[str]) -> list[Grid]:
     ]
 
 
-def _sets(sets: dict[str, Any], classes: Sequence[str], elsewhere: str) -> list[Grid]:
+def _sets(sets: dict[str, Any], classes: Sequence[str], unit: str, elsewhere: str) -> list[Grid]:
     guarantee = "so that its coverage is promised on average"
     if elsewhere:
         guarantee += f" for images like those of the validation part, which {elsewhere} need not be"
+    notes = [
+        "Of the network's own probabilities. Where the validation part has also chosen the checkpoint, as it does by "
+        "default, the promise of coverage does not allow for it."
+    ]
+    if unit != "image":
+        notes.append(f"The promise is exact for independent images; those of one {unit} are alike.")
     tiers = list(sets["kinds"][0]["tiers"])
     rows, by_class = [], []
     for kind in sets["kinds"]:
@@ -144,9 +153,7 @@ def _sets(sets: dict[str, Any], classes: Sequence[str], elsewhere: str) -> list[
         grid(
             f"Sets with a target coverage of {percent(sets['target'])} %",
             ("coverage", *tiers, "mean size", "empty"),
-            rows,
-            ["Of the network's own probabilities. The validation part has also chosen the checkpoint, which the "
-             "promise of coverage does not allow for."],
+            rows, notes,
         ),
         grid(
             "Coverage by class (validation images)", headings, by_class,

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ltmed.evaluation.scalars import scalars_of
-from ltmed.report.decisions.cells import calibration_grids, count, document, grid, number, share
+from ltmed.report.decisions.cells import calibration_grids, count, document, grid, measured, share
 from ltmed.report.decisions.subgroups import subgroup_grids
 from ltmed.report.formatting import metric_name
 from ltmed.report.model import Document, Grid
-
-_NUMBERS = ("quadratic_kappa", "mcc", "ece", "macro_ece")
 
 
 def evaluation_document(results: dict[str, Any]) -> Document:
@@ -94,8 +92,8 @@ def _metrics(results: dict[str, Any]) -> Grid:
     for name in scalars_of(_labels(results)):
         if all(part["scalars"].get(name) is None for part in columns.values()):
             continue
-        show = number if name in _NUMBERS else share
-        cells = [show(part["scalars"].get(name), part["intervals"]["scalars"].get(name)) for part in columns.values()]
+        parts = columns.values()
+        cells = [measured(name, part["scalars"].get(name), part["intervals"]["scalars"].get(name)) for part in parts]
         rows.append((metric_name(name), cells))
     rows.append(("images", [count(part["images"]) for part in columns.values()]))
     equal = ["Equal to metrics.json in every number."] if reproduced is not None and reproduced["exact"] else []

@@ -8,8 +8,8 @@ from typing import Any
 from ltmed.evaluation.class_averages import MIN_IMAGES_OF_CLASS
 from ltmed.evaluation.scalars import AVERAGES
 from ltmed.evaluation.subgroups import MIN_IMAGES
-from ltmed.report.decisions.cells import count, grid, number, share
-from ltmed.report.formatting import metric_name, p_value, percent
+from ltmed.report.decisions.cells import count, grid, measured, number, share
+from ltmed.report.formatting import metric_name, p_value
 from ltmed.report.model import Grid
 
 
@@ -33,7 +33,11 @@ def _single(report: dict[str, Any]) -> Grid:
     rows = [
         (
             group["value"],
-            [count(group["images"]), count(group["units"]), share(group["metric"], group["interval"])],
+            [
+                count(group["images"]),
+                count(group["units"]),
+                measured(report["metric"], group["metric"], group["interval"]),
+            ],
         )
         for group in report["subgroups"]
     ]
@@ -44,12 +48,12 @@ def _single(report: dict[str, Any]) -> Grid:
             "value."
         )
     if gap := report["gap"]:
-        low, high = gap["interval"]
-        between = "" if None in (low, high) else f" (95 % {percent(low)} to {percent(high)})"
+        difference = measured(report["metric"], gap["difference"], gap["interval"])
+        between = f" (95 % {difference.small})" if difference.small else ""
         p = gap["simultaneous_p"]
         p_text = f"; no p value: {gap['no_p']}" if p is None else f"; permuted over all subgroups {p_value(p)}"
         notes.append(
-            f"Worst: {gap['worst']}. Largest gap {percent(gap['difference'])}, {gap['best']} over {gap['worst']}"
+            f"Worst: {gap['worst']}. Largest gap {difference.text}, {gap['best']} over {gap['worst']}"
             f"{between}{p_text}. The interval is of this pair, which was chosen for its gap."
         )
     if report["metric"] in AVERAGES:
@@ -71,8 +75,8 @@ def _of_classes(attribute: str, name: str, reports: Sequence[dict[str, Any]]) ->
         gap = report["gap"]
         gap_cells = [share(None), number(None)]
         if gap is not None:
-            gap_cells = [share(gap["difference"], gap["interval"]), number(gap["simultaneous_p"])]
-        cells = [share(group["metric"], group["interval"]) for group in report["subgroups"]]
+            gap_cells = [measured(name, gap["difference"], gap["interval"]), number(gap["simultaneous_p"])]
+        cells = [measured(name, group["metric"], group["interval"]) for group in report["subgroups"]]
         rows.append((report["metric"].partition(":")[2], [*cells, *gap_cells]))
     notes = [
         f"Withheld where a subgroup has fewer than {MIN_IMAGES} images, or fewer than {MIN_IMAGES_OF_CLASS} with the "
