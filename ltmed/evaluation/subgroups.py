@@ -105,8 +105,15 @@ def categories(values: np.ndarray, attribute: str) -> np.ndarray:
     # Quartiles coincide where many values are equal.
     edges = np.unique(AGE_EDGES if ages else np.nanquantile(numbers, [0, 0.25, 0.5, 0.75]))
     bins = np.searchsorted(edges, numbers, "right") - 1
-    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"{edges[-1]:g} or more"]
+    texts = _distinct_texts(edges)
+    names = [f"{low} to {high}" for low, high in pairwise(texts)] + [f"{texts[-1]} or more"]
     return np.array([names[k] if ok else None for k, ok in zip(bins, known, strict=True)], dtype=object)
+
+
+def _distinct_texts(numbers: np.ndarray) -> list[str]:
+    """Each of some different numbers with six digits, or as many as tell them apart (dates: 20190415)."""
+    texts = [[f"{number:.{digits}g}" for number in numbers] for digits in range(6, 18)]
+    return next(candidate for candidate in texts if len(set(candidate)) == len(numbers))
 
 
 def _is_age(attribute: str) -> bool:
