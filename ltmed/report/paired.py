@@ -38,7 +38,7 @@ class PairedDifference:
     low: float
     high: float
     p: float
-    """Two-sided, in [1 / (R + 1), 1]."""
+    """Two-sided, in [2 / (R + 1), 1]."""
     images: int
     units: int
     unit: str

@@ -180,8 +180,9 @@ def signed_rank(row: Sequence[Result], other: Sequence[Result], metric: str) -> 
     (left, over), (right, _) = (
         independent({r: v for r, v in data.items() if r[0].tested in shared}) for data in (row_values, other_values)
     )
-    pairs = [left[key] - right[key] for key in sorted(left.keys() & right.keys())]
-    differing = [pair for pair in pairs if abs(pair) > 1e-12]  # Means of equal numbers may differ in the last digit.
+    # Equal differences may differ in the last digit (0.3 - 0.2 is less than 0.2 - 0.1), and have one rank.
+    pairs = [round(left[key] - right[key], 12) for key in sorted(left.keys() & right.keys())]
+    differing = [pair for pair in pairs if pair]
     if len(differing) < MIN_PAIRS:
         return SignedRank(None, len(pairs), len(differing), over)
     tested: Any = stats.wilcoxon(differing)

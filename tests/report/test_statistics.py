@@ -126,6 +126,14 @@ def test_equal_pairs_do_not_count(tmp_path):
     assert (found.p, found.pairs, found.differing) == (None, 7, 4)
 
 
+def test_equal_differences_have_one_rank_whatever_their_last_digit(tmp_path):
+    a = {(0, s): v for s, v in enumerate([0.2, 0.3, 0.8, 0.5, 0.6, 0.9])}
+    b = {(0, s): v for s, v in enumerate([0.1, 0.2, 0.7, 0.4, 0.7, 0.8])}
+    found = signed_rank(repeated(tmp_path, "a", a), repeated(tmp_path, "b", b), METRIC)
+    # One of six against the others: as extreme are 2 * (1 + 6) of 2^6 sign patterns.
+    assert found.p == pytest.approx(14 / 64)
+
+
 def test_six_folds_in_favour_of_one(tmp_path):
     a, b = ({(f, 0): base + f * step for f in range(6)} for base, step in ((0.6, 0.02), (0.5, 0.01)))
     assert signed_rank(repeated(tmp_path, "a", a), repeated(tmp_path, "b", b), METRIC).p == pytest.approx(2 / 2**6)
