@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltmed.errors import UserError
+from ltmed.errors import UserError, suggest
 
 METRICS = {"auroc": "macro_auroc", "class_recall": "recall", "class_f1": "f1"}
 """Metric in published.csv -> in metrics.json, where they differ."""
+_COLUMNS = ("table", "method", "classes", "metric", "mean_percent", "std_percent")
+"""Columns of published.csv that are always read."""
 OF_CLASSES = {
     "balanced_accuracy": "recall", "macro_recall": "recall", "macro_precision": "precision", "macro_f1": "f1",
     "macro_auroc": "auroc",
@@ -50,19 +52,39 @@ def figures(
             group of classes, the list of its classes, or `{at_most: N}`, the classes with N images or fewer.
 
     Raises:
-        UserError: `classes` has something else.
+        UserError: `classes` has something else, or the file does not exist or lacks a column.
     """
     figures: dict[tuple[str, str], list[Published]] = {}
     if table is None:
         return {}
-    with file.open(encoding="utf-8", newline="") as opened:
-        lines = [line for line in csv.DictReader(opened) if line["table"] == table]
-    for line in lines:
+    selections = {name: column["published"] for name, column in columns.items()}
+    for line in _lines(file, table, {key for selection in selections.values() for key in selection or ()}):
         for name, column in columns.items():
-            selection = column["published"]
-            if selection is not None and all(line[key] == value for key, value in selection.items()):
-                figures.setdefault((line["method"], name), []).append(_figure(line, column.get("classes", {})))
+            selection = selections[name]
+            # A value without quotes may be a number in the study (`published: {ratio: 100}`), and is text in the file.
+            if selection is not None and all(line[key] == str(value) for key, value in selection.items()):
+                figures.setdefault((line["method"], name), []).append(_figure(line, column.get("classes") or {}))
     return {cell: tuple(printed) for cell, printed in figures.items()}
+
+
+def _lines(file: Path, table: str, selected: Collection[str]) -> list[dict[str, str]]:
+    """The lines of a table in published.csv.
+
+    Args:
+        file: published.csv.
+        table: which lines.
+        selected: further columns that are read, beside those of every file.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            reader = csv.DictReader(opened)
+            lines, head = list(reader), reader.fieldnames or ()
+    except FileNotFoundError:
+        raise UserError(f"{file} does not exist", "study.table selects lines of it; null is for a figure.") from None
+    for key in (*_COLUMNS, *selected):
+        if key not in head:
+            raise UserError(f"{file} has no column '{key}'", suggest(key, head))
+    return [line for line in lines if line["table"] == table]
 
 
 def _figure(line: Mapping[str, str], classes: Mapping[str, Any]) -> Published:

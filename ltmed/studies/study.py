@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ltmed.studies.published import Published
 
 NOT_RUN = "reported, not re-run"
+_REPEATED = ("fold", "seed")
 _KEYS = "experiments/study.yaml explains the keys of a study."
 
 
@@ -76,8 +77,8 @@ class Study:
         self.notes: tuple[str, ...] = tuple(plain.get("notes") or ())
         self.axis = None if plain.get("axis") is None else Axis.read(plain["axis"], where)
         """The parameter that is varied, if the study is about one."""
-        repeat = {"fold": "0", "seed": "0", **(plain.get("repeat") or {})}
-        self.repeat = {key: str(values).split(",")[: 1 if self.scale else None] for key, values in repeat.items()}
+        repeat = {"fold": "0", "seed": "0", **_repeat(plain.get("repeat") or {}, where)}
+        self.repeat = {key: values.split(",")[: 1 if self.scale else None] for key, values in repeat.items()}
         """Values of fold and seed."""
 
     @property
@@ -148,7 +149,7 @@ class Study:
         # A scale's overrides for a method come first, so that an ablation of the same setting stays one.
         quick = f"method={method} {small.get('methods', {}).get(method, '')}"
         paper = [quick, of_row, small["overrides"]] if small else [self.shared, where["overrides"], of_row]
-        values = {**where.get("values", {}), **small.get("values", {}), **repetition}
+        values = {**(where.get("values") or {}), **small.get("values", {}), **repetition}
         settings = [*self._filled(" ".join(paper), values, row, column), *(f"{k}={v}" for k, v in repetition.items())]
         dataset = overrides.choice(settings, "dataset")
         if dataset is None:
@@ -175,6 +176,10 @@ class Study:
             if "=" not in override and not override.startswith("~"):
                 raise UserError(
                     f"{cell}: '{override}' is no override", "Overrides are key=value, without blanks inside."
+                )
+            if (key := overrides.setting(override)) in _REPEATED:
+                raise UserError(
+                    f"{cell}: '{override}' would have no effect", f"study.repeat has the values of {key} of every cell."
                 )
         return settings
 
@@ -208,12 +213,34 @@ def _require_keys(plain: Any, where: object) -> None:
             raise UserError(f"study.{key} of {where} is not a map of names", _KEYS)
     if not isinstance(plain["metrics"], list):
         raise UserError(f"study.metrics of {where} is not a list", "For instance [balanced_accuracy, macro_f1].")
+    if not isinstance(plain.get("notes") or [], list):
+        raise UserError(f"study.notes of {where} is not a list", "For instance [A sentence below the table.].")
+    if not isinstance(plain.get("shared") or "", str):
+        raise UserError(f"study.shared of {where} is not overrides in one line", _KEYS)
     for name, row in plain["rows"].items():
         if not isinstance(row, (str, type(None))):
             raise UserError(f"study.rows.{name} of {where} is not overrides in one line", _KEYS)
     for name, column in plain["columns"].items():
         if not isinstance(column, dict) or not isinstance(column.get("overrides"), str):
             raise UserError(f"study.columns.{name} of {where} has no overrides", _KEYS)
+        for key in ("values", "published", "classes"):
+            if not isinstance(column.get(key) or {}, dict):
+                raise UserError(f"study.columns.{name}.{key} of {where} is not a map", _KEYS)
+
+
+def _repeat(repeat: Any, where: object) -> dict[str, str]:
+    """`study.repeat` with the values of each key as text, "0,1,2"; checks that they are numbers."""
+    hint = 'For instance repeat: {fold: "0,1,2"}, with the quotes.'
+    if not isinstance(repeat, dict) or not set(repeat) <= set(_REPEATED):
+        raise UserError(f"study.repeat of {where} is not a map of {' and '.join(_REPEATED)} to values", hint)
+    texts = {}
+    for key, values in repeat.items():
+        listed = values if isinstance(values, list) else str(values).split(",")
+        numbers = [str(value).strip() for value in listed]
+        if not numbers or not all(number.isdecimal() for number in numbers):
+            raise UserError(f"study.repeat.{key} of {where} is '{values}', not numbers", hint)
+        texts[key] = ",".join(dict.fromkeys(numbers))
+    return texts
 
 
 def _run_dir(settings: Sequence[str]) -> Path:
