@@ -140,7 +140,9 @@ class Search:
             self._attempt(standing, Trial(rung, candidate, 0, None), first)
         base = standing.mean(self.reference) or 0.0
         sign = 1 if self.maximise else -1
-        gains = {one: sign * ((standing.mean(one) or 0.0) - base) for one in singles if one in standing.values}
+        means = {one: standing.mean(one) for one in singles if one in standing.values}
+        # What is undefined promises nothing, also where less is better.
+        gains = {one: -math.inf if mean is None else sign * (mean - base) for one, mean in means.items()}
         for candidate in combinations(self.reference, gains):
             self._attempt(standing, Trial(rung, candidate, 0, None), first)
         for repetition in range(1, self.plan.repetitions):

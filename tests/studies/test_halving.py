@@ -96,6 +96,23 @@ def test_less_may_be_better(tmp_path):
     assert names(long.order)[0] == "c, plain"
 
 
+@pytest.mark.parametrize("maximise", [True, False])
+def test_combinations_of_an_undefined_change_are_tried_last(tmp_path, maximise):
+    world = World(tmp_path)
+    search = world.search(2000, maximise=maximise)
+
+    def run(trial: Trial) -> Outcome:
+        done = world.run(trial)
+        return replace(done, value=None) if trial.candidate.label.startswith("c, ") else done
+
+    search._run = run
+    search.run_all()
+    tried = [t.candidate for t in world.ran if t.rung.name == "probes" and t.repetition == 0]
+    singles = len(GROUPS["loss"]) + len(GROUPS["sampler"]) - 1
+    assert {one.label for one in tried[-2:]} == {"c, x", "c, y"}
+    assert not any(one.label.startswith("c, ") for one in tried[singles:-2])
+
+
 @pytest.mark.parametrize("total", [150, 300, 700, 2000, 10000])
 @pytest.mark.parametrize("epoch", [0.3, 2.0, 8.0])
 def test_the_budget_holds(tmp_path, total, epoch):
