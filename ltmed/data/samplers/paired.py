@@ -44,6 +44,7 @@ class PairedSampler(Sampler):
         self.pairs = self.batch_size
         self.halves = [half(labels=labels, batch_size=batch_size, epochs=epochs, seed=seed) for half in (first, second)]
         self.batch_size, self.steps = 2 * self.pairs, min(half.steps for half in self.halves)
+        self.complete_from = max(half.complete_from for half in self.halves)
 
     def order(self, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """The positions of all batches, int64 [steps * 2 B]."""

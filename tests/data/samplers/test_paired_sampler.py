@@ -10,7 +10,7 @@ from scipy import stats
 
 from ltmed.data.samplers.class_batches import ClassBatchSampler
 from ltmed.data.samplers.paired import PairedSampler
-from ltmed.data.samplers.single import InstanceSampler, PowerSampler, shard
+from ltmed.data.samplers.single import InstanceSampler, PowerSampler, ProgressiveSampler, shard
 from ltmed.errors import UserError
 
 COUNTS = np.array([600, 90, 9, 1])
@@ -31,6 +31,11 @@ def test_first_half_is_what_the_first_sampler_draws_alone(batch_size):
         batches = sampler.batches(epoch)
         assert batches.shape == (sampler.steps, 2 * batch_size)
         np.testing.assert_array_equal(batches[:, 0::2], alone.batches(epoch))
+
+
+def test_it_is_complete_when_both_halves_are():
+    assert make(second=ProgressiveSampler).complete_from == 9  # The last of ten epochs.
+    assert make().complete_from == 0
 
 
 @pytest.mark.parametrize("q", [0.0, 0.5])
