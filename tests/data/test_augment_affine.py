@@ -168,6 +168,8 @@ def test_probabilities(make):
         lambda: augment.RandomAffine((0, 0), translate=(0.5,)),
         lambda: augment.RandomAffine((0, 0), scale=(0.0, 1.0)),
         lambda: augment.RandomAffine((0, 0), shear=(1.0, 2.0, 3.0)),
+        lambda: augment.RandomAffine((0, 0), shear=(0.0, 90.0)),
+        lambda: augment.RandomAffine((0, 0), shear=(0.0, 0.0, -90.0, 0.0)),
         lambda: augment.RandomAffine((0, 0), interpolation="cubic"),
         lambda: augment.RandomRotation(-5),
         lambda: augment.RandomRotation(float("nan")),
@@ -176,6 +178,9 @@ def test_probabilities(make):
         lambda: augment.RandomErasing(fill=(0, 0)),
         lambda: augment.RandomErasing(fill=(0, 0, 256)),
         lambda: augment.RandomErasing(scale=(0.5, 0.1)),
+        lambda: augment.RandomCrop(32, -1),
+        lambda: augment.RandomCrop(32, 1.5),  # pyright: ignore[reportArgumentType]
+        lambda: augment.RandomCrop(32, None),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_mistakes(mistake):

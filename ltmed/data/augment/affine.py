@@ -85,6 +85,8 @@ class RandomAffine(Operation):
         shear = (0.0, 0.0) if shear is None else shear
         self.shear_x = _ordered("shear", shear[:2])
         self.shear_y = _ordered("shear", shear[2:]) if len(shear) > 2 else (0.0, 0.0)
+        if not all(-90 < bound < 90 for bound in (*self.shear_x, *self.shear_y)):
+            raise UserError(f"shear = {list(shear)} of RandomAffine is out of range", "Give angles between -90 and 90.")
         self.interpolation: Interpolation = _require_interpolation(interpolation)
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Affine:

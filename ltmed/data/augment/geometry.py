@@ -112,11 +112,13 @@ class RandomCrop(_Crop):
         padding: black border added on every side first, in pixels; for images that are no larger than `size`.
 
     Raises:
-        UserError: when called, on a padded image smaller than `size`.
+        UserError: `padding` is not a whole number from 0; when called, on a padded image smaller than `size`.
     """
 
     def __init__(self, size: int, padding: int = 0) -> None:
         super().__init__(size)
+        if not isinstance(padding, int) or padding < 0:
+            raise UserError(f"padding = {padding} of RandomCrop is no number of pixels", "Give 0 or more.")
         self.padding = padding
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Box:
