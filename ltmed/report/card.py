@@ -18,6 +18,7 @@ from ltmed.report.card_sections import (
     between,
     calibration,
     compared_subgroups,
+    is_chosen_by_validation,
     limits,
     operating_points,
     performance,
@@ -162,8 +163,9 @@ def _training(run: Run) -> Iterator[tuple[str, str]]:
     yield "images", f"{cfg.image_size} x {cfg.image_size} px"
     for name, recipe in cfg.method.stages.items():
         yield (f"stage {name}" if len(cfg.method.stages) > 1 else "recipe"), _recipe(recipe)
-    direction = "best" if str(cfg.monitor_mode) == "max" else "lowest"
-    yield "best epoch", f"that of the {direction} {metric_name(str(cfg.monitor))} on the validation part"
+    if is_chosen_by_validation(run):
+        direction = "best" if str(cfg.monitor_mode) == "max" else "lowest"
+        yield "best epoch", f"that of the {direction} {metric_name(str(cfg.monitor))} on the validation part"
     if cost := protocol.training_cost([run]):
         yield "duration", cost
     git, versions = run.metrics["git"], run.metrics["versions"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ltmed.inference.card_results import CardResults
 from ltmed.report import protocol
@@ -29,10 +28,16 @@ _OF_A_CLASS = {
 
 def performance(run: Run) -> tuple[Grid, ...]:
     """All metrics of the test part, and those of each class."""
-    return (_scalars(run.metrics), _classes(run))
+    return (_scalars(run), _classes(run))
 
 
-def _scalars(metrics: Mapping[str, Any]) -> Grid:
+def is_chosen_by_validation(run: Run) -> bool:
+    """Whether the epoch of any stage was; the others are the last ones (`keep: last`)."""
+    return any(stage.keep == "best" for stage in run.config.method.stages.values())
+
+
+def _scalars(run: Run) -> Grid:
+    metrics = run.metrics
     test, intervals = metrics["test"], metrics["test"]["intervals"]
     rows = tuple(
         (metric_name(name), (FormattedCell(_percent(value), between(intervals["scalars"].get(name))),
@@ -43,7 +48,8 @@ def _scalars(metrics: Mapping[str, Any]) -> Grid:
         f"Percent. In brackets {100 * intervals['level']:.0f} % intervals: bootstrap over {intervals['resamples']:,} "
         f"resamples of {intervals['units']:,} {intervals['unit']}s of the test part, with the same training."
     )
-    return Grid("Overall", ("test", "validation"), rows, (note, "The checkpoint was chosen by the validation part."))
+    notes = (note, "The checkpoint was chosen by the validation part.") if is_chosen_by_validation(run) else (note,)
+    return Grid("Overall", ("test", "validation"), rows, notes)
 
 
 def _classes(run: Run) -> Grid:

@@ -29,6 +29,21 @@ def test_all_classes_that_are_recognised_worst_are_named(values, multilabel, sai
     assert sentence.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"), [(("best",), True), (("last", "best"), True), (("last",), False), (("last", "last"), False)]
+)
+def test_the_checkpoint_was_chosen_by_the_validation_part_only_where_it_was(kept, said):
+    stages = {f"s{number}": SimpleNamespace(keep=keep) for number, keep in enumerate(kept)}
+    intervals = {"level": 0.95, "resamples": 9, "units": 5, "unit": "image", "scalars": {"mcc": [0.25, 0.75]}}
+    one: Any = SimpleNamespace(
+        config=SimpleNamespace(method=SimpleNamespace(stages=stages)),
+        metrics={"test": {"scalars": {"mcc": 0.5}, "intervals": intervals}, "val": {"scalars": {"mcc": 0.625}}},
+    )
+    grid = card_sections._scalars(one)
+    assert [[cell.text for cell in cells] for _, cells in grid.rows] == [["50.0", "62.5"]]
+    assert any("chosen by the validation part" in note for note in grid.notes) == said
+
+
 def test_a_class_whose_code_is_its_name_is_named_once():
     rows = [{"class": "MEL", "name": "melanoma", "tier": "head"}, {"class": "scar", "name": "scar", "tier": "tail"}]
     metrics = {"split": {"counts": {"train": {"MEL": 1200, "scar": 3}}}, "test": {"per_class": rows}}
