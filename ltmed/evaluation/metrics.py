@@ -219,7 +219,8 @@ def count_scores(
 def mean_of_defined(values: np.ndarray) -> np.ndarray:
     """`[R, n]` -> `[R]`: mean over the entries that are not NaN; NaN where all are."""
     defined = ~np.isnan(values)
-    return np.where(defined, values, 0).sum(1) / defined.sum(1)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, values, 0).sum(1) / defined.sum(1)
 
 
 def _matthews(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray, total: np.ndarray) -> np.ndarray:

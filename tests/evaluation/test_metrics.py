@@ -10,7 +10,7 @@ import torch
 from sklearn import metrics as sk
 
 from ltmed.errors import UserError
-from ltmed.evaluation.metrics import Evaluation, evaluate
+from ltmed.evaluation.metrics import Evaluation, evaluate, mean_of_defined
 from ltmed.evaluation.scalars import SCALARS
 from ltmed.evaluation.tiers import tiers
 
@@ -176,6 +176,13 @@ def test_tiers_by_rank(counts, expected):
 def test_tiers_of_many_classes_are_thirds():
     actual = tiers(torch.arange(198), [str(k) for k in range(198)])
     assert actual == {"head": list(range(132, 198)), "medium": list(range(66, 132)), "tail": list(range(66))}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_mean_of_nothing_is_undefined_without_a_warning():
+    """A resample without an image of the tail: `ltmed report --metric tail_recall` printed numpy's warning."""
+    values = np.array([[np.nan, np.nan], [0.5, np.nan], [0.25, 0.75]])
+    np.testing.assert_array_equal(mean_of_defined(values), [np.nan, 0.5, 0.5])
 
 
 def test_listed_tiers():
