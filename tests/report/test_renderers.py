@@ -68,6 +68,12 @@ def test_html_is_one_well_formed_page(study):
     assert text.count("<table>") == len(document(study).grids)
 
 
+def test_html_explains_marks_where_there_are_any(three):
+    legend = "second best (underlined)"
+    assert legend in html.render(document(three))
+    assert legend not in html.render(Document("Nothing ranked", (), (), (), (), ()))
+
+
 def test_marks_do_not_need_colour(three):
     shown = document(three)
     assert "71.1</span><sup" in html.render(shown)
