@@ -177,6 +177,8 @@ def lmd(manifest: Manifest, fold: int, *, ratio: float = 100, seed: int = 42) ->
     require_one_label(manifest, "split=lmd")
     if fold:
         raise UserError(f"fold {fold} is out of range: split=lmd has fold 0 only", "Set fold=0, or another split.seed.")
+    if not 0 <= seed < 2**32:  # As pandas and scikit-learn take it.
+        raise UserError(f"split.seed={seed} is too large for split=lmd", "Use a number below 4,294,967,296.")
     pool = np.arange(len(manifest)) if manifest.parts is None else np.flatnonzero(manifest.parts == "train")
     require_training_images(Split("lmd", pool, pool[:0], pool[:0]), manifest)
     available = np.bincount(manifest.labels[pool], minlength=len(manifest.classes))

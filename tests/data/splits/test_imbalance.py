@@ -253,6 +253,13 @@ def test_lmd_divides_7_1_2_in_every_class():
     assert split.digest(manifest) != lmd(manifest, 0, ratio=40, seed=1).digest(manifest)
 
 
+def test_lmd_takes_the_seeds_of_pandas_and_refuses_others():
+    manifest = toy(8, head=600)
+    assert len(lmd(manifest, 0, ratio=40, seed=2**32 - 1).train)
+    with pytest.raises(UserError, match=r"split\.seed=4294967296"):
+        lmd(manifest, 0, ratio=40, seed=2**32)
+
+
 def test_lmd_leaves_own_test_images_alone():
     manifest = manifest_of([0, 1] * 100, parts=["train"] * 150 + ["test"] * 50)
     assert max(map(max, lmd(manifest, 0, ratio=5).parts.values())) < 150
