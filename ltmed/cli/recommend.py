@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltmed.config.overrides import PROGRAM, choice, last_of_each, setting, shell
+from ltmed.config.overrides import PROGRAM, choice, last_of_each, quoted, setting, shell
 from ltmed.errors import UserError
 
 if TYPE_CHECKING:
@@ -128,13 +128,13 @@ class _Recommend:
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
-    def _job(self, overrides: Sequence[str]) -> Job:
+    def _job(self, overrides: Sequence[str], *last: str) -> Job:
         from ltmed.config.data_root import require_root
         from ltmed.config.effect import with_effect
         from ltmed.runs.job import job_of
 
         shared = [*self.shared, "figures=false", "trainer.enable_progress_bar=false"]
-        job = job_of(with_effect(last_of_each([*overrides, *shared])))
+        job = job_of(with_effect(last_of_each([*overrides, *shared, *last])))
         require_root(job.cfg.dataset)
         return job
 
@@ -148,11 +148,7 @@ class _Recommend:
 
         started = time.monotonic()
         overrides = [*self._overrides(trial.rung, trial.candidate, trial.epochs), *self.repetitions[trial.repetition]]
-        job = self._job(overrides)
-        part = 1.0
-        if trial.timing:
-            part, batches = self._part(job)
-            job = self._job([*overrides, "epochs=2", f"+trainer.limit_train_batches={batches}"])
+        part, job = self._timing(overrides) if trial.timing else (1.0, self._job(overrides))
         fingerprint = str(job.facts["fingerprint"])
         if not trial.timing:
             label = self.computed.setdefault(fingerprint, trial.candidate.label)
@@ -172,12 +168,16 @@ class _Recommend:
         value = run.metrics["val"]["scalars"][self.monitor]
         return Outcome(str(job.run_dir), value, wall, sum(counted), part * len(counted), fingerprint, split)
 
-    def _part(self, job: Job) -> tuple[float, int]:
-        """The part of an epoch that its cost is measured with, and the batches of it."""
-        sizes = [stage.batch_size for stage in job.cfg.method.stages.values() if stage.batch_size]
+    def _timing(self, overrides: Sequence[str]) -> tuple[float, Job]:
+        """The part of an epoch that its cost is measured with, and the run of two such parts.
+
+        Its folder is in that of the search: one that another search finished would be read in no time.
+        """
+        sizes = [stage.batch_size for stage in self._job(overrides).cfg.method.stages.values() if stage.batch_size]
         steps = max(1, self.images // max(sizes, default=1))
         batches = min(steps, _TIMED_BATCHES)
-        return batches / steps, batches
+        short = [*overrides, "epochs=2", f"+trainer.limit_train_batches={batches}"]
+        return batches / steps, self._job(short, f"runs={quoted(str(self.folder / 'timing'))}")
 
     @contextlib.contextmanager
     def _quiet(self) -> Iterator[None]:

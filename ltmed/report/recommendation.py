@@ -181,7 +181,7 @@ def _worse_rungs(recommendation: Recommendation) -> Iterator[str]:
 def _warnings(recommendation: Recommendation) -> Iterator[str]:
     for standing in recommendation.standings:
         if standing.note:
-            yield f"{standing.rung.title} was left out: {standing.note}. A larger --budget has room for it."
+            yield f"{standing.rung.title} was left out: {standing.note}"
         if standing.is_cut_short:
             number = "the first one" if standing.compared == 1 else f"the first {standing.compared}"
             yield (

@@ -26,6 +26,8 @@ _FIRST_SHARE = 2 / 3
 _PLANNED_SHARE = 0.9
 """Share of a rung's time that is planned for, since the cost of runs varies."""
 
+MORE_TIME = "A larger --budget has room for it."
+
 
 @dataclass
 class Standing:
@@ -45,7 +47,7 @@ class Standing:
     unfinished: list[Candidate] = field(default_factory=list)
     """Candidates without time for even one repetition."""
     note: str = ""
-    """The reason if nothing was run."""
+    """The reason if nothing was run, and what to do; a sentence that goes on."""
 
     def mean(self, candidate: Candidate) -> float | None:
         """Over the repetitions that were compared."""
@@ -179,15 +181,15 @@ class Search:
     def _decide(self, rung: Rung, end: float, before: Sequence[Standing], standing: Standing) -> bool:
         """Decides on the candidates and epochs of a rung; False, with a note, if too little of the budget is left."""
         if rung.name in self.state.closed:
-            standing.note = "there was no time for it"
+            standing.note = f"there was no time for it. {MORE_TIME}"
             return False
         last = next(earlier for earlier in reversed(before) if earlier.values)
         best = [candidate for candidate in last.order if candidate != self.reference][: rung.keep]
         if not best:
-            standing.note = f"no candidate beside {self.reference.label} could be run"
+            standing.note = f"no candidate beside {self.reference.label} could be run."
             return False
         if self.budget.spent >= end:
-            standing.note = "its share of the budget was spent before"
+            standing.note = f"its share of the budget was spent before. {MORE_TIME}"
             return False
         epoch, overhead = self._cost(rung, before)
         number, epochs = affordable(
@@ -198,7 +200,7 @@ class Search:
             need = 2 * self.plan.repetitions * (min_epochs * epoch + overhead) / _PLANNED_SHARE
             standing.note = (
                 f"{min_epochs} epochs of two candidates would take about {need:.0f} s, and "
-                f"{end - self.budget.spent:.0f} s were left"
+                f"{end - self.budget.spent:.0f} s were left. {MORE_TIME}"
             )
             return False
         self.state.epochs[rung.name] = epochs

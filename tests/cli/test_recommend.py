@@ -142,6 +142,19 @@ def test_a_search_is_that_of_its_images_and_weights_wherever_they_are(arguments,
     assert folder(root, f"backbone.weights={weights}") != one
 
 
+def test_every_search_measures_the_cost_of_an_epoch_itself(arguments: list[str], tmp_path: Path, monkeypatch) -> None:
+    """A timing that an earlier search finished would be read in no time, as if runs had no cost besides epochs."""
+    monkeypatch.chdir(tmp_path)
+    searches = [_Recommend(arguments[2:], budget, "tiny") for budget in (600, 3600)]
+    timings = [search._timing(["method=erm", "epochs=1"]) for search in searches]
+    for search, (part, job) in zip(searches, timings, strict=True):
+        assert search.folder / "timing" in job.run_dir.parents
+        steps = search.images // 32
+        assert part == pytest.approx(min(8, steps) / steps)
+        assert job.cfg.trainer.limit_train_batches == min(8, steps)
+    assert timings[0][1].run_dir != timings[1][1].run_dir
+
+
 @pytest.mark.slow
 def test_results_on_other_images_are_refused(arguments: list[str], tmp_path: Path) -> None:
     def recommend(root: Path, budget: str = "10h") -> Finished:

@@ -13,7 +13,7 @@ import pytest
 from ltmed.errors import UserError
 from ltmed.runs.directory import METRICS
 from ltmed.studies.budget import Budget
-from ltmed.studies.halving import Search
+from ltmed.studies.halving import MORE_TIME, Search
 from ltmed.studies.rungs import Candidate, Plan, Rung
 from ltmed.studies.trials import OtherDataError, Outcome, State, Trial
 
@@ -189,6 +189,15 @@ def test_a_candidate_that_is_refused_is_left_out_with_its_combinations(tmp_path)
     assert names(probes.refused) == ["b, plain"]
     assert not any("b" in one.label.split(", ") for one in (*probes.order, *short.order, *long.order))
     assert names(long.order)[0] == "a, x"
+
+
+def test_a_larger_budget_is_advised_only_where_it_helps(tmp_path):
+    _, short, _ = World(tmp_path / "small", epoch=8.0).search(60).run_all()
+    assert short.note.endswith(MORE_TIME)
+    world = World(tmp_path / "alone")
+    world.refuses = {choice for choices in GROUPS.values() for choice in choices} - {"ce", "plain"}
+    _, short, long = world.search(2000).run_all()
+    assert {short.note, long.note} == {"no candidate beside ce, plain could be run."}
 
 
 def test_errors_of_the_reference_end_the_search(tmp_path):
