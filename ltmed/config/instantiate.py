@@ -66,8 +66,10 @@ def _check(built: partial[Any]) -> None:
         if isinstance(value, partial):
             _check(value)
         annotation = parameters[name].annotation if name in parameters else None
-        if isinstance(value, str) and _is_number(annotation):
-            raise UserError(f"{target} cannot have {name}={value}", f"It takes: {annotation}.")
+        kinds = _numbers(annotation)
+        if kinds and not _fits(value, kinds):
+            shown, possible = "null" if value is None else value, " | ".join(kinds).replace("None", "null")
+            raise UserError(f"{target} cannot have {name}={shown}", f"It takes: {possible}.")
 
 
 def _plain(built: Any) -> Any:
@@ -83,9 +85,19 @@ def _plain(built: Any) -> Any:
     )
 
 
-def _is_number(annotation: Any) -> bool:
-    """Whether an annotation, as text, is that of a number, bool or None."""
-    return isinstance(annotation, str) and set(annotation.split(" | ")) <= {"int", "float", "bool", "None"}
+def _numbers(annotation: Any) -> list[str]:
+    """The types of an annotation, as text, if it is one of numbers, bool or None; else nothing."""
+    kinds = annotation.split(" | ") if isinstance(annotation, str) else []
+    return kinds if set(kinds) <= {"int", "float", "bool", "None"} else []
+
+
+def _fits(value: Any, kinds: list[str]) -> bool:
+    """Whether a value may be one of some kinds of numbers; a whole one is a float too."""
+    if value is None:
+        return "None" in kinds
+    if isinstance(value, float):
+        return "float" in kinds
+    return not isinstance(value, str)
 
 
 def _arguments(target: str) -> list[str]:

@@ -20,6 +20,8 @@ ERM = "ltmed.methods.erm.ERM"
     ("node", "said"),
     [
         ({"_target_": POWER, "q": "abc"}, r"PowerSampler cannot have q=abc\. It takes: float"),
+        ({"_target_": POWER, "q": None}, r"PowerSampler cannot have q=null\. It takes: float"),
+        ({"_target_": POWER, "q": 0.5, "batch_size": 2.5}, r"batch_size=2\.5\. It takes: int \| null"),
         ({"_target_": ERM, "loss": {**FOCAL, "gamma": "x"}}, "gamma=x"),
         ({"_target_": ERM, "loss": {**FOCAL, "gama": 1}}, "'gamma'"),
         ({"_target_": ERM, "los": FOCAL}, "'loss'"),
@@ -45,4 +47,4 @@ def test_what_is_completed_later_is_python_s_own_partial() -> None:
 
 
 def test_what_fits_is_built() -> None:
-    assert build(OmegaConf.create({"_target_": POWER, "_partial_": True, "q": 1}))
+    assert build(OmegaConf.create({"_target_": POWER, "_partial_": True, "q": 1, "batch_size": None}))
