@@ -83,7 +83,7 @@ def download(item: Download, folder: Path, advance: Advance, *, wait: float = 1.
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             failures = 0 if part.exists() and part.stat().st_size > before else failures + 1
             if failures == _ATTEMPTS:
-                progress = "The received part is saved; the same command resumes." if part.exists() else ""
+                progress = "The received part is saved; the same command resumes." if _offset(item, part) else ""
                 raise UserError(
                     f"{item.url} cannot be reached: {reason}", f"{progress} {_manual_hint(item, folder)}".strip()
                 ) from None
@@ -125,10 +125,16 @@ def _version(part: Path) -> Path:
     return part.with_name(f"{part.name}.version")
 
 
+def _offset(item: Download, part: Path) -> int:
+    """Bytes of `part` that a download goes on from: 0 where it may be of another file than the server's."""
+    known = item.md5 or (_version(part).exists() and _version(part).read_text())
+    return part.stat().st_size if part.exists() and known else 0
+
+
 def _continue(item: Download, part: Path, advance: Advance) -> None:
     """Appends the missing bytes to `part`; a server without range requests, or with another file, sends all of it."""
     version = _version(part).read_text() if _version(part).exists() else ""
-    offset = part.stat().st_size if part.exists() and (version or item.md5) else 0
+    offset = _offset(item, part)
     headers = {"User-Agent": "ltmed", "Accept-Encoding": "identity"}
     if offset:
         headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": version} if version else {})
@@ -148,10 +154,10 @@ def _continue(item: Download, part: Path, advance: Advance) -> None:
         total = offset + int(length) if length else None
         if total:
             _require_room(total - offset, part.parent, item.name)
-        if not offset:
-            tag = response.headers.get("ETag", "")  # A weak one, W/"...", is not of the bytes.
-            _version(part).write_text(tag if tag.startswith('"') else response.headers.get("Last-Modified", ""))
         with part.open("ab" if offset else "wb") as out:
+            if not offset:  # Once the part is empty: a kill in between must not give earlier bytes this version.
+                tag = response.headers.get("ETag", "")  # A weak one, W/"...", is not of the bytes.
+                _version(part).write_text(tag if tag.startswith('"') else response.headers.get("Last-Modified", ""))
             advance(offset, total)
             while chunk := response.read(_CHUNK):
                 out.write(chunk)

@@ -142,6 +142,16 @@ def test_without_a_checksum_or_a_version_it_is_fetched_anew(version, server, tmp
     assert server.asked == [None, None]
 
 
+@pytest.mark.parametrize(("version", "resumes"), [({}, False), (VERSIONS[0], True)])
+def test_it_promises_to_resume_only_what_it_resumes(version, resumes, server, tmp_path):
+    server.version, server.breaks, server.piece = version, 99, 0  # Nothing is received, so that the attempts end.
+    (tmp_path / "x.csv.part").write_bytes(BODY[:1000])
+    (tmp_path / "x.csv.part.version").write_text(version.get("ETag", ""))
+    with pytest.raises(UserError, match="cannot be reached") as ended:
+        get(Download(f"{server.url}/x.csv"), tmp_path)
+    assert ("the same command resumes" in str(ended.value)) == resumes
+
+
 class Interrupted:
     """Ctrl-C after some connections."""
 
@@ -165,8 +175,9 @@ def test_a_connection_that_brings_nothing_ends_and_keeps_what_came(server, tmp_p
     server.breaks, server.piece = 100, 0
     (tmp_path / "x.zip.part").write_bytes(BODY[:500])
     with pytest.raises(UserError, match="cannot be reached.*the same command"):
-        get(Download(f"{server.url}/x.zip"), tmp_path)
+        get(Download(f"{server.url}/x.zip", MD5), tmp_path)
     assert len(server.asked) == 5
+    assert (tmp_path / "x.zip.part").read_bytes() == BODY[:500]
     server.breaks = 0
     assert get(Download(f"{server.url}/x.zip", MD5), tmp_path)[0].read_bytes() == BODY
 
