@@ -6,6 +6,9 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
+from omegaconf import OmegaConf
+
+from ltmed.config.instantiate import per_stage
 from ltmed.inference.card_results import CardResults
 from ltmed.report import protocol
 from ltmed.report.decisions.cells import calibration_grids
@@ -31,9 +34,16 @@ def performance(run: Run) -> tuple[Grid, ...]:
     return (_scalars(run), _classes(run))
 
 
-def is_chosen_by_validation(run: Run) -> bool:
-    """Whether the epoch of any stage was; the others are the last ones (`keep: last`)."""
+def keeps_best(run: Run) -> bool:
+    """Whether the epoch of any stage is the best one on the validation part; the others are the last ones."""
     return any(stage.keep == "best" for stage in run.config.method.stages.values())
+
+
+def patience(run: Run) -> dict[str, int]:
+    """Stage -> epochs without a better value on the validation part after which it ends, for those with such an end."""
+    setting = OmegaConf.select(run.config, "finetune.early_stopping")
+    stages = per_stage(setting, list(run.config.method.stages), "finetune.early_stopping")
+    return {name: epochs for name, epochs in stages.items() if epochs is not None}
 
 
 def _scalars(run: Run) -> Grid:
@@ -48,7 +58,7 @@ def _scalars(run: Run) -> Grid:
         f"Percent. In brackets {100 * intervals['level']:.0f} % intervals: bootstrap over {intervals['resamples']:,} "
         f"resamples of {intervals['units']:,} {intervals['unit']}s of the test part, with the same training."
     )
-    notes = (note, "The checkpoint was chosen by the validation part.") if is_chosen_by_validation(run) else (note,)
+    notes = (note, "The checkpoint was chosen by the validation part.") if keeps_best(run) or patience(run) else (note,)
     return Grid("Overall", ("test", "validation"), rows, notes)
 
 

@@ -14,6 +14,7 @@ from ltmed.report.model import METRICS, TIERS, Document, FormattedCell, Grid
 from ltmed.report.renderers.csv import RESULT_COLUMNS, SEED_COLUMNS
 from ltmed.report.statistics import basis, has_others, mean, ranked_mean, summary, unranked, values
 from ltmed.runs.division import Division, Seeds
+from ltmed.utils.spreadsheets import read_back
 
 _HINT = "ltmed report --format results writes such files."
 _FURTHER_METRICS = {False: ("macro_f1", "accuracy", "macro_auroc"), True: ("macro_auroc", "macro_f1", "micro_f1")}
@@ -75,7 +76,8 @@ def _read(file: Path) -> dict[_Key, Result]:
                 value, low, high = (float(line[name]) if line[name] else None for name in ("value", "low95", "high95"))
                 assert value is not None
                 division = Division(int(line["fold"]), *(_seeds(line.get(name) or "") for name in SEED_COLUMNS))
-                key = (line["column"], line["row"], division, int(line["seed"]), line["split_hash"])
+                names = read_back(line["column"]), read_back(line["row"])
+                key = (*names, division, int(line["seed"]), line["split_hash"])
                 where = f"{file}, row '{key[1]}', fold {division.fold}, seed {key[3]}"
                 found.setdefault(key, Result(where, division, key[3])).add(line["metric"], value, low, high)
     except (OSError, ValueError) as error:

@@ -19,7 +19,7 @@ from ltmed.errors import UserError
 from ltmed.runs.directory import METRICS
 from ltmed.studies.budget import Budget
 from ltmed.studies.rungs import Candidate, Plan, Rung, affordable, combinations, mean_of, ranked, single_changes
-from ltmed.studies.trials import OtherDataError, Outcome, State, Trial
+from ltmed.studies.trials import Outcome, State, Trial, is_of_settings
 
 _FIRST_SHARE = 2 / 3
 """Share of the first rung's time for the first repetition; at most half of the candidates have a second one."""
@@ -94,8 +94,7 @@ class Search:
         """Runs all rungs in order; the results of rungs that an earlier call closed are only read.
 
         Raises:
-            UserError: the reference cannot be run.
-            OtherDataError: a run is on other data.
+            UserError: the reference cannot be run, or another run failed for a reason that is not in its settings.
         """
         standings: list[Standing] = []
         share = 0.0
@@ -237,7 +236,7 @@ class Search:
         try:
             outcome = self._finished_or_run(trial)
         except UserError as error:
-            if trial.candidate == self.reference or isinstance(error, OtherDataError):
+            if trial.candidate == self.reference or not is_of_settings(error):
                 raise
             self.state.refused[key] = error.message
             self._refuse(standing, trial.candidate, error.message)

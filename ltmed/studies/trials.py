@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ltmed.errors import UserError
+from ltmed.errors import TrainingError, UserError
 from ltmed.runs import facts
+from ltmed.runs.checkpoint import DamagedCheckpointError
+from ltmed.runs.directory import DamagedRunError
 from ltmed.studies.rungs import Candidate, Rung
 
 _TIMING = "timing"
@@ -17,6 +19,17 @@ _TIMING = "timing"
 
 class OtherDataError(UserError):
     """A run is on other data than the search: no candidate is to blame, and the whole search has to end."""
+
+
+def is_of_settings(error: UserError) -> bool:
+    """Whether a run failed for its settings, so that it would fail again.
+
+    Otherwise files, folders, processes or the data are the reason: they may be mended, and other candidates meet them
+    too.
+    """
+    if isinstance(error, OtherDataError | DamagedCheckpointError | DamagedRunError) or type(error) is TrainingError:
+        return False
+    return not isinstance(error.__context__, OSError)  # Of the disk: full, read-only, no longer there.
 
 
 def recorded_split(folder: Path) -> str | None:

@@ -13,3 +13,8 @@ def as_text(cell: str) -> str:
     describes for CSV injection. Other text, and numbers, which are not passed here, stay as they are.
     """
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def read_back(cell: str) -> str:
+    """The text that `as_text` wrote, without the apostrophe that went before a formula."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

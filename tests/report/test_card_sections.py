@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from ltmed.report import card, card_sections
 
@@ -30,13 +31,22 @@ def test_all_classes_that_are_recognised_worst_are_named(values, multilabel, sai
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"), [(("best",), True), (("last", "best"), True), (("last",), False), (("last", "last"), False)]
+    ("kept", "early_stopping", "said"),
+    [
+        (("best",), None, True),
+        (("last", "best"), None, True),
+        (("last",), None, False),
+        (("last", "last"), None, False),
+        (("last",), 5, True),
+        (("last", "last"), {"s1": 5}, True),
+    ],
 )
-def test_the_checkpoint_was_chosen_by_the_validation_part_only_where_it_was(kept, said):
-    stages = {f"s{number}": SimpleNamespace(keep=keep) for number, keep in enumerate(kept)}
+def test_the_checkpoint_was_chosen_by_the_validation_part_only_where_it_was(kept, early_stopping, said):
+    stages = {f"s{number}": {"keep": keep} for number, keep in enumerate(kept)}
+    config = OmegaConf.create({"method": {"stages": stages}, "finetune": {"early_stopping": early_stopping}})
     intervals = {"level": 0.95, "resamples": 9, "units": 5, "unit": "image", "scalars": {"mcc": [0.25, 0.75]}}
     one: Any = SimpleNamespace(
-        config=SimpleNamespace(method=SimpleNamespace(stages=stages)),
+        config=config,
         metrics={"test": {"scalars": {"mcc": 0.5}, "intervals": intervals}, "val": {"scalars": {"mcc": 0.625}}},
     )
     grid = card_sections._scalars(one)

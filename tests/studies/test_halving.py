@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import shutil
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ltmed.errors import UserError
-from ltmed.runs.directory import METRICS
+from ltmed.errors import DivergedError, TrainingError, UserError
+from ltmed.runs.checkpoint import DamagedCheckpointError
+from ltmed.runs.directory import METRICS, DamagedRunError
 from ltmed.studies.budget import Budget
 from ltmed.studies.halving import MORE_TIME, Search
 from ltmed.studies.rungs import Candidate, Plan, Rung
@@ -200,6 +202,20 @@ def test_a_larger_budget_is_advised_only_where_it_helps(tmp_path):
     assert {short.note, long.note} == {"no candidate beside ce, plain could be run."}
 
 
+def test_a_loss_that_diverges_is_held_against_the_candidate(tmp_path):
+    world = World(tmp_path)
+    plain = world.run
+
+    def run(trial: Trial) -> Outcome:
+        if trial.candidate.label == "b, plain":
+            raise DivergedError("the loss became NaN")
+        return plain(trial)
+
+    search = world.search(2000)
+    search._run = run
+    assert names(search.run_all()[0].refused) == ["b, plain"]
+
+
 def test_errors_of_the_reference_end_the_search(tmp_path):
     world = World(tmp_path)
     world.refuses = {"ce"}
@@ -207,19 +223,41 @@ def test_errors_of_the_reference_end_the_search(tmp_path):
         world.search(2000).run_all()
 
 
-def test_a_run_on_other_data_ends_the_search_and_is_not_held_against_its_candidate(tmp_path):
+def of_a_full_disk() -> UserError:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise UserError(f"the folder cannot be written: {error}") from None
+    except UserError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OtherDataError("other data"),
+        DamagedCheckpointError(Path("last.ckpt")),
+        DamagedRunError(Path("run.json"), "cannot be read"),
+        TrainingError("process 1 ended"),
+        of_a_full_disk(),
+    ],
+    ids=lambda error: str(error)[:20],
+)
+def test_what_is_not_in_the_settings_ends_the_search_and_is_not_held_against_the_candidate(tmp_path, error):
     world = World(tmp_path)
     plain = world.run
 
     def run(trial: Trial) -> Outcome:
         if trial.candidate.label == "b, plain":
-            raise OtherDataError("other data")
+            raise error
         return plain(trial)
 
     search = world.search(2000)
     search._run = run
-    with pytest.raises(OtherDataError):
+    with pytest.raises(type(error)) as raised:
         search.run_all()
+    assert raised.value is error
     assert not world.saved.refused
     assert list(world.saved.outcomes) == ["probes/ce, plain/0", "probes/a, plain/0"]
 
