@@ -19,6 +19,7 @@ from ltmed.cli.main import COMMANDS, program
 from ltmed.config.compose import compose_with_choices
 from ltmed.config.overrides import setting
 from ltmed.config.paths import choices
+from ltmed.data.readers._groups import ids_in_names
 from ltmed.evaluation.scalars import ALL_SCALARS, PER_LABEL
 from ltmed.plots.loss_gradients import named_loss
 from ltmed.runs.job import plan
@@ -102,6 +103,26 @@ def test_an_installed_user_can_type_them() -> None:
     """`python run.py` is the same program, in a clone only; that is said where it is introduced."""
     said = [file.relative_to(ROOT).as_posix() for file in [*PAGES, *CONFIGS] if "python run.py" in file.read_text()]
     assert sorted(said) == ["README.md", "docs/howto/install.md", "docs/howto/runs.md"]
+
+
+def test_a_folder_of_classes_is_given_a_split_that_it_allows() -> None:
+    """It tells of no patients: split=grouped, the default, refuses it where no pattern finds some in the paths."""
+    given = [command for command in FOUND if command[0] in ("train", "recommend") and "dataset=image_folder" in command]
+    assert len(given) > 3
+    for command in given:
+        assert {setting(override) for override in command} & {"split", "dataset.group_pattern"}, " ".join(command)
+
+
+def test_the_pattern_of_the_tutorial_keeps_a_patient_of_two_classes_together() -> None:
+    (code,) = re.findall(
+        r"`(\S*dataset\.group_pattern=\S*)`", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    )
+    (override,) = shlex.split(code)
+    cfg, _ = compose_with_choices(("dataset=image_folder", override))
+    ids = ids_in_names(
+        re.compile(cfg.dataset.group_pattern), ["basal_cell/p1_a.jpg", "nevus/p1_b_c.jpg", "nevus/p2_a.jpg"]
+    )
+    assert list(ids.values()) == [["p1", "p1", "p2"]]
 
 
 def is_choice(override: str) -> bool:

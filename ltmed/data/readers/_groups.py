@@ -164,7 +164,8 @@ def compile_pattern(pattern: str | None) -> re.Pattern[str] | None:
         return re.compile(str(pattern))
     except re.error as error:
         raise UserError(
-            f"dataset.group_pattern={pattern} is no regular expression: {error}", "For instance 'patient([0-9]+)'."
+            f"dataset.group_pattern={pattern} is no regular expression: {error}",
+            "For instance 'dataset.group_pattern=\"patient([0-9]+)\"', with both kinds of quotes.",
         ) from None
 
 
