@@ -16,7 +16,7 @@ REPORT = "report.html"
 @click.command()
 @click.argument("overrides", nargs=-1)
 def command(overrides: tuple[str, ...]) -> None:
-    """Trains ERM and two remedies for rare classes on embedded images, and writes a report; under three minutes.
+    """Trains ERM and two remedies for rare classes on generated images, and writes a report; under three minutes.
 
     OVERRIDES hold for all three, for instance runs=DIR or trainer=cpu. The same command continues what was stopped.
     """

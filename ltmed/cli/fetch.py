@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def command(name: str, root: Path | None, only: str | None, listing: bool) -> None:
     """Downloads and unpacks the data set NAME (as in dataset=NAME) into --root.
 
-    The same line continues what was stopped. Sets that need an account or a request are explained instead.
+    The same line continues what was stopped, where it is certain that the server still has the same file. Sets that
+    need an account or a request are explained instead.
     """
     from ltmed.config.compose import reader
     from ltmed.data.download import download, unpack

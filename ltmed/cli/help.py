@@ -9,7 +9,7 @@ from ltmed.config.paths import choices, conf, groups
 from ltmed.studies import catalogue
 
 EXAMPLES = (
-    ("method=erm dataset=phantom backbone=tiny epochs=5", "small and embedded, nothing to download"),
+    ("method=erm dataset=phantom backbone=tiny epochs=5", "small and generated, nothing to download"),
     (
         "method=proco dataset=isic2018 dataset.root=DIR trainer.devices=4",
         "four GPUs; the same line resumes after a crash",

@@ -54,8 +54,8 @@ def command(
     members. Of several runs or views, column disagreement is the mutual information between class and member in nats:
     0 where all say the same.
 
-    IMAGES are files, folders (with everything below them) and CSV or TSV tables with a column of paths, relative to the
-    table. A file that cannot be read has a row that says why, and the exit code is then 3.
+    IMAGES are files, folders (with everything below them) and tables (CSV, TSV, Excel, JSON, Parquet) with a column of
+    paths, relative to the table. A file that cannot be read has a row that says why, and the exit code is then 3.
     """
     if output is not None:
         _check(output, images)

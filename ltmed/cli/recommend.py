@@ -38,11 +38,11 @@ _STATE, _LOG, _PAGE = "state.json", "log.txt", "recommendation"
 def command(overrides: tuple[str, ...], budget: str, backbone: str | None) -> None:
     """Tries losses and samplers on your images, and recommends a command.
 
-    OVERRIDES hold for every run: dataset=manifest dataset.root=DIR image_size=128 trainer=cpu. First every combination
-    as a linear probe on cached features of the frozen network; then the best few are fine-tuned for a short time, and
-    the best two of these for a long one, beside the plain loss and sampler. Validation images alone decide
-    (monitor=NAME). The same command continues what was stopped. It ends in a page: what was tried, what it cost, the
-    recommended command, and its gain on test images with an interval.
+    OVERRIDES hold for every run: dataset=manifest dataset.root=DIR image_size=128 trainer=cpu. First every loss and
+    sampler, then combinations as time allows, as linear probes on cached features of the frozen network; then the best
+    few are fine-tuned for a short time, and the best two of these for a long one, beside the plain loss and sampler.
+    Validation images alone decide (monitor=NAME). The same command continues what was stopped. It ends in a page: what
+    was tried, what it cost, the recommended command, and its gain on test images with an interval.
     """
     from ltmed.config import search_path
     from ltmed.config.targets import trusted

@@ -155,7 +155,7 @@ SETTINGS: dict[str, Kind] = {
         MODES,
     ),
     "dataset.on_bad_image": _one_of("error", "skip"),
-    "dataset.threads": _or_null(_whole(1), "one per core"),
+    "dataset.threads": _or_null(_whole(1), "as many as keep up"),
     "dataset.workers": _whole(0, 1024),
     "dataset.head": _or_null(_NAMES),
     "dataset.tail": _or_null(_NAMES),

@@ -1,4 +1,4 @@
-"""The embedded data set `phantom`, which is made at its first use."""
+"""The synthetic data set `phantom`, which is generated at its first use."""
 
 from __future__ import annotations
 
