@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metavar="none|flips",
     help="Test-time views that are averaged; flips: as it is, and mirrored left to right, top to bottom, and both.",
 )
-@click.option("--name", metavar="NAME", help="Of the folder of results; default: the data set's name.")
+@click.option("--name", metavar="NAME", help="Of the folder of results; default: own, or the other data set's name.")
 @click.option("--leave-out-trained", is_flag=True, help="Leave out images that the run was trained or chosen on.")
 @click.option("--figures/--no-figures", default=True, help="Whether figures are plotted (default: yes).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or what else torch knows.")
