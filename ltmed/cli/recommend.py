@@ -171,13 +171,13 @@ class _Recommend:
     def _timing(self, overrides: Sequence[str]) -> tuple[float, Job]:
         """The part of an epoch that its cost is measured with, and the run of two such parts.
 
-        Its folder is in that of the search: one that another search finished would be read in no time.
+        Hidden from reports, and in the folder of the search: one that another search finished would take no time.
         """
         sizes = [stage.batch_size for stage in self._job(overrides).cfg.method.stages.values() if stage.batch_size]
         steps = max(1, self.images // max(sizes, default=1))
         batches = min(steps, _TIMED_BATCHES)
         short = [*overrides, "epochs=2", f"+trainer.limit_train_batches={batches}"]
-        return batches / steps, self._job(short, f"runs={quoted(str(self.folder / 'timing'))}")
+        return batches / steps, self._job(short, f"runs={quoted(str(self.folder / '.timing'))}")
 
     @contextlib.contextmanager
     def _quiet(self) -> Iterator[None]:

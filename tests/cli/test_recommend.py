@@ -148,7 +148,7 @@ def test_every_search_measures_the_cost_of_an_epoch_itself(arguments: list[str],
     searches = [_Recommend(arguments[2:], budget, "tiny") for budget in (600, 3600)]
     timings = [search._timing(["method=erm", "epochs=1"]) for search in searches]
     for search, (part, job) in zip(searches, timings, strict=True):
-        assert search.folder / "timing" in job.run_dir.parents
+        assert search.folder / ".timing" in job.run_dir.parents
         steps = search.images // 32
         assert part == pytest.approx(min(8, steps) / steps)
         assert job.cfg.trainer.limit_train_batches == min(8, steps)
