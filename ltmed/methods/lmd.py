@@ -56,6 +56,20 @@ def decay(steps: int) -> float:
     return min(1 - 1 / (steps + 1), MAX_DECAY)
 
 
+def with_every_class(times: Tensor, labels: Tensor) -> Tensor:
+    """`times`, with 1 for each image of a class of which no image was sampled, int64 `[N]`.
+
+    Later, such a class keeps its statistics. In the first iteration it has none, and its virtual features would be
+    those of a standard normal distribution.
+
+    Args:
+        times: how often each image was sampled, int64 `[N]`.
+        labels: int64 `[N]`.
+    """
+    sampled = times.new_zeros(int(labels.max()) + 1).index_add_(0, labels, times)
+    return times.where(sampled[labels] > 0, 1)
+
+
 class Represent(Stage):
     """Stage 1: representation learning with relations between images and between channels (Eq. 3-5).
 
@@ -124,7 +138,8 @@ class Calibrate(Stage):
     Args:
         network: encoder and classifier, the encoder trained by stage 1.
         context: of the stage; its optimiser is the encoder's.
-        m_sampler: how the training part is resampled for Eq. 7, `(labels, batch_size, epochs, seed) -> Sampler`.
+        m_sampler: how the training part is resampled for Eq. 7, `(labels, batch_size, epochs, seed) -> Sampler`. A
+            class that it leaves out keeps its statistics; in the first iteration each of its images counts once.
         virtual_per_class: R; 0 trains the classifier on the resampled real features, each as often as it was sampled.
         features: "virtual" samples the R features of a class from its normal distribution, "real" from the features of
             its images, with replacement (the paper's "w/o VFC", with the same number of classifier steps).
@@ -221,6 +236,8 @@ class Calibrate(Stage):
         labels = data.manifest.labels[data.split.train]
         sampler = self.m_sampler(labels=labels, batch_size=1, epochs=self.context.epochs, seed=self.context.seed)
         counts = torch.from_numpy(sampler.batches(self.current_epoch)).flatten().bincount(minlength=len(rows))
+        if self.current_epoch == 0:
+            counts = with_every_class(counts, torch.as_tensor(labels))
         times = torch.zeros(len(data.manifest.labels), dtype=torch.int64).index_copy_(0, rows, counts).to(self.device)
         batches = [
             (self.network.encoder(b.images), b.labels, times[b.indices]) for b in feature_pass.over_training_part(self)

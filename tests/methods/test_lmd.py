@@ -21,7 +21,7 @@ from ltmed.data.batch import Batch
 from ltmed.data.samplers.single import InstanceSampler, PowerSampler, Sampler
 from ltmed.errors import UserError
 from ltmed.losses import lmd
-from ltmed.methods.lmd import Calibrate, Represent, decay
+from ltmed.methods.lmd import Calibrate, Represent, decay, with_every_class
 from ltmed.nn.heads import Linear
 from ltmed.nn.network import Network
 from ltmed.nn.virtual import real_batches, virtual_batches
@@ -204,6 +204,20 @@ def test_m_step_trains_the_new_classifier_on_virtual_features_of_the_resampled_c
         optimizer.step()
     for one, other in zip(stage.network.classifier.parameters(), classifier.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_class_that_is_never_sampled_has_the_statistics_of_its_images() -> None:
+    """Not a mean of 0 and a covariance of I, the values before the first iteration."""
+    sampler = partial(PowerSampler, q=10.0)
+    assert drawn(sampler)[0] == 0  # Image 0 is the only one of the last class.
+    stage = fit(calibrate(e_step=False, m_sampler=sampler), epochs=2)
+    torch.testing.assert_close(stage.statistics.means[K - 1], features(stage)[0])
+    torch.testing.assert_close(stage.statistics.covariances[K - 1], 0.01 * torch.eye(6))
+
+
+def test_every_class_counts_in_the_first_iteration() -> None:
+    times, labels = torch.tensor([3, 0, 0, 1, 0]), torch.tensor([0, 0, 1, 2, 1])
+    assert with_every_class(times, labels).tolist() == [3, 0, 1, 1, 1]
 
 
 def test_without_virtual_features_the_resampled_ones_train_the_classifier() -> None:
