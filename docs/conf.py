@@ -57,9 +57,15 @@ def _escape(app, what, name, obj, options, lines):
             lines[number] = "".join(parts)
 
 
+def _link_results(app, docname, source):
+    """In a clone the pages link to the READMEs of `experiments/`, on the site to the pages that these become."""
+    source[0] = re.sub(r"\]\(((?:\.\./)*)\.\./experiments/(\w+)/README\.md", r"](\1results/\2.md", source[0])
+
+
 def setup(app):
     """Writes the pages that are made from conf/ and the package before Sphinx looks for sources."""
     # Before napoleon, which adds markup of its own.
     app.connect("autodoc-process-docstring", _escape, priority=100)
+    app.connect("source-read", _link_results)
     app.connect("builder-inited", lambda _: reference_pages.write(HERE / "reference" / "generated"))
     app.connect("builder-inited", lambda _: reference_pages.write_results(HERE / "results"))
