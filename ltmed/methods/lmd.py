@@ -100,7 +100,10 @@ class Represent(Stage):
         consistency_start_epoch: int = 0,
     ) -> None:
         super().__init__(network, context)
-        require_choice(f"method.stages.{context.name}.module.ce_view", ce_view, get_args(View))
+        option = f"method.stages.{context.name}.module."
+        require_between(option + "consistency", consistency, 0, 1e9)
+        require_between(option + "probability", probability, 0, 1e9)
+        require_choice(option + "ce_view", ce_view, get_args(View))
         self.consistency, self.probability, self.normalize_rows = consistency, probability, normalize_rows
         self.ce_view: View = ce_view
         self.consistency_start_epoch = consistency_start_epoch
@@ -173,11 +176,17 @@ class Calibrate(Stage):
         option = f"method.stages.{context.name}.module."
         require_between(option + "virtual_per_class", virtual_per_class, 0, 1e9)
         require_between(option + "classifier_batch", classifier_batch, 1, 1e9)
+        require_between(option + "distribution", distribution, 0, 1e9)
         require_choice(option + "features", features, get_args(Features))
         if features == "real" and not virtual_per_class:
             raise UserError(
                 f"{option}features=real samples virtual_per_class features of each class, and that is 0",
                 f"Set {option}virtual_per_class to a number from 1, or {option}features=virtual.",
+            )
+        if e_step and not context.optimizer([nn.Parameter(torch.zeros(()))]).param_groups[0]["lr"]:
+            raise UserError(  # The classifier's rate is in proportion to it.
+                f"method.stages.{context.name}.optimizer.lr=0 leaves the encoder as it is",
+                f"For that, set {option}e_step=false and a rate above 0, whose schedule the classifier follows.",
             )
         self.features: Features = features
         self.m_sampler, self.virtual_per_class, self.classifier_batch = m_sampler, virtual_per_class, classifier_batch

@@ -108,6 +108,9 @@ def test_represent_reads_nothing_back_and_needs_two_views() -> None:
         stage.training_step(data, 0)
     with pytest.raises(UserError, match="views=2"):
         stage.training_step(data._replace(views=None), 0)
+    for option in ("consistency", "probability"):
+        with pytest.raises(UserError, match=rf"module\.{option}=-1"):
+            represent(**{option: -1})
     with pytest.raises(UserError, match="'weak'"):
         represent(ce_view="week")
 
@@ -312,6 +315,11 @@ def test_options_and_size() -> None:
         calibrate(classifier_batch=0)
     with pytest.raises(UserError, match=r"module\.features has no choice 'reel'"):
         calibrate(features="reel")
+    with pytest.raises(UserError, match=r"module\.distribution=-1"):
+        calibrate(distribution=-1)
+    fixed = replace(context(), optimizer=partial(torch.optim.SGD, lr=0.0))
+    with pytest.raises(UserError, match=r"optimizer\.lr=0 .*e_step=false"):
+        Calibrate(Network(Encoder(), Linear, K), fixed, m_sampler=partial(PowerSampler, q=0.0))
     with pytest.raises(UserError, match="features=real .*virtual_per_class"):
         calibrate(features="real", virtual_per_class=0)
     for stage in (Represent, Calibrate):
