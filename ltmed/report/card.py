@@ -18,11 +18,10 @@ from ltmed.report.card_sections import (
     between,
     calibration,
     compared_subgroups,
-    keeps_best,
     limits,
     operating_points,
-    patience,
     performance,
+    selection,
 )
 from ltmed.report.formatting import metric_name, percent
 from ltmed.report.model import FormattedCell, Grid
@@ -164,13 +163,7 @@ def _training(run: Run) -> Iterator[tuple[str, str]]:
     yield "images", f"{cfg.image_size} x {cfg.image_size} px"
     for name, recipe in cfg.method.stages.items():
         yield (f"stage {name}" if len(cfg.method.stages) > 1 else "recipe"), _recipe(recipe)
-    highest, metric = str(cfg.monitor_mode) == "max", metric_name(str(cfg.monitor))
-    if keeps_best(run):
-        yield "best epoch", f"that of the {'best' if highest else 'lowest'} {metric} on the validation part"
-    if ends := patience(run):
-        better, several = "better" if highest else "lower", len(cfg.method.stages) > 1
-        after = ", ".join(f"{epochs}{f' (stage {name})' if several else ''}" for name, epochs in ends.items())
-        yield "early end", f"after {after} epochs without a {better} {metric} on the validation part"
+    yield from selection(run)
     if cost := protocol.training_cost([run]):
         yield "duration", cost
     git, versions = run.metrics["git"], run.metrics["versions"]

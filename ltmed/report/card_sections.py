@@ -34,16 +34,19 @@ def performance(run: Run) -> tuple[Grid, ...]:
     return (_scalars(run), _classes(run))
 
 
-def keeps_best(run: Run) -> bool:
-    """Whether the epoch of any stage is the best one on the validation part; the others are the last ones."""
-    return any(stage.keep == "best" for stage in run.config.method.stages.values())
-
-
-def patience(run: Run) -> dict[str, int]:
-    """Stage -> epochs without a better value on the validation part after which it ends, for those with such an end."""
-    setting = OmegaConf.select(run.config, "finetune.early_stopping")
-    stages = per_stage(setting, list(run.config.method.stages), "finetune.early_stopping")
-    return {name: epochs for name, epochs in stages.items() if epochs is not None}
+def selection(run: Run) -> list[tuple[str, str]]:
+    """How validation images selected the epochs of the stages, as name and text; empty where all are the last ones."""
+    cfg, stages = run.config, list(run.config.method.stages)
+    highest, metric = str(cfg.monitor_mode) == "max", metric_name(str(cfg.monitor))
+    found: list[tuple[str, str]] = []
+    if any(stage.keep == "best" for stage in cfg.method.stages.values()):
+        found.append(("best epoch", f"that of the {'best' if highest else 'lowest'} {metric} on the validation part"))
+    ends = per_stage(OmegaConf.select(cfg, "finetune.early_stopping"), stages, "finetune.early_stopping")
+    for name, epochs in ends.items():
+        if epochs is not None:
+            text = f"after {epochs} epochs without a {'better' if highest else 'lower'} {metric} on the validation part"
+            found.append((f"early end of stage {name}" if len(stages) > 1 else "early end", text))
+    return found
 
 
 def _scalars(run: Run) -> Grid:
@@ -58,7 +61,7 @@ def _scalars(run: Run) -> Grid:
         f"Percent. In brackets {100 * intervals['level']:.0f} % intervals: bootstrap over {intervals['resamples']:,} "
         f"resamples of {intervals['units']:,} {intervals['unit']}s of the test part, with the same training."
     )
-    notes = (note, "The checkpoint was chosen by the validation part.") if keeps_best(run) or patience(run) else (note,)
+    notes = (note, "The checkpoint was chosen by the validation part.") if selection(run) else (note,)
     return Grid("Overall", ("test", "validation"), rows, notes)
 
 

@@ -43,7 +43,14 @@ def test_all_classes_that_are_recognised_worst_are_named(values, multilabel, sai
 )
 def test_the_checkpoint_was_chosen_by_the_validation_part_only_where_it_was(kept, early_stopping, said):
     stages = {f"s{number}": {"keep": keep} for number, keep in enumerate(kept)}
-    config = OmegaConf.create({"method": {"stages": stages}, "finetune": {"early_stopping": early_stopping}})
+    config = OmegaConf.create(
+        {
+            "method": {"stages": stages},
+            "finetune": {"early_stopping": early_stopping},
+            "monitor": "ece",
+            "monitor_mode": "min",
+        }
+    )
     intervals = {"level": 0.95, "resamples": 9, "units": 5, "unit": "image", "scalars": {"mcc": [0.25, 0.75]}}
     one: Any = SimpleNamespace(
         config=config,
@@ -52,6 +59,11 @@ def test_the_checkpoint_was_chosen_by_the_validation_part_only_where_it_was(kept
     grid = card_sections._scalars(one)
     assert [[cell.text for cell in cells] for _, cells in grid.rows] == [["50.0", "62.5"]]
     assert any("chosen by the validation part" in note for note in grid.notes) == said
+    expected = ["best epoch"] if "best" in kept else []
+    expected += [] if early_stopping is None else ["early end" if len(kept) == 1 else "early end of stage s1"]
+    rows = card_sections.selection(one)
+    assert [name for name, _ in rows] == expected
+    assert all("lowest" in text or "after 5 epochs without a lower" in text for _, text in rows)
 
 
 def test_a_class_whose_code_is_its_name_is_named_once():
