@@ -24,8 +24,8 @@ class OtherDataError(UserError):
 def is_of_settings(error: UserError) -> bool:
     """Whether a run failed for its settings, so that it would fail again.
 
-    Otherwise files, folders, processes or the data are the reason: they may be mended, and other candidates meet them
-    too.
+    Otherwise the reason is a file, a folder, a process or the data: the user can repair it, and other candidates would
+    fail too.
     """
     if isinstance(error, OtherDataError | DamagedCheckpointError | DamagedRunError) or type(error) is TrainingError:
         return False
