@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import warnings
@@ -120,9 +121,10 @@ def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None =
         OSError: the file cannot be made.
     """
     # Where the file cannot be created, filelock would retry for ever.
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     lock = FileLock(file, poll_interval=_POLL_SECONDS)
     try:
+        _require_locks(descriptor)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -139,6 +141,22 @@ def locked(file: Path, *, wait: bool = True, busy: Callable[[], object] | None =
         yield lock.is_locked
     finally:
         lock.release()  # Does nothing where there is no lock.
+
+
+def _require_locks(descriptor: int) -> None:
+    """Closes the open lock file; raises OSError on a file system that has no locks at all (Lustre without `flock`).
+
+    There filelock would take the existence of the file for the lock: it exists already, and would stay after a kill.
+    """
+    try:
+        fcntl = importlib.import_module("fcntl")
+    except ImportError:  # Windows.
+        os.close(descriptor)
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # Changes nothing, and keeps no other process waiting.
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

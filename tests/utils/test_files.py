@@ -101,3 +101,19 @@ def test_a_file_system_without_locks_is_a_warning_and_other_errors_are_errors(
     monkeypatch.setattr(files.FileLock, "acquire", fail)
     with pytest.warns(UserWarning, match="cannot be locked"), files.locked(tmp_path / ".lock") as held:
         assert not held
+
+
+def test_without_any_locks_nobody_waits_for_the_file_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lustre without `flock`: filelock took the existence of the file for the lock, and waited for ever."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    for _ in range(2):  # The file of the first time stays.
+        with (
+            pytest.warns(UserWarning, match="cannot be locked"),
+            files.locked(tmp_path / ".lock", busy=lambda: pytest.fail("waits")) as held,
+        ):
+            assert not held
