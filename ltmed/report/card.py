@@ -115,9 +115,12 @@ def _headline(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _data(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    split, numbers = metrics["split"], list(metrics["split"]["counts"]["train"].values())
+    split, counts = metrics["split"], metrics["split"]["counts"]["train"]
+    numbers = [number for number in counts.values() if number]
     ratio = f"{max(numbers) / min(numbers):.1f} : 1, largest to smallest class of the training part"
     facts = [("data set", metrics["run"]["dataset"]), ("imbalance", ratio)]
+    if untrained := [code for code, number in counts.items() if not number]:  # Possible of several labels.
+        facts.append(("not trained", f"{', '.join(untrained)}: no training image has the label"))
     facts.append(("groups", split["group"] or "unknown: the data set does not say which images are of one patient"))
     if skipped := len(metrics["skipped"]):
         facts.append(("left out", f"{skipped:,} unreadable images"))

@@ -168,7 +168,8 @@ def limits(run: Run, results: CardResults) -> Iterator[str]:
     if few:
         yield f"Fewer than {FEW} test images of {', '.join(few)}: their figures are uncertain, see the intervals."
     if absent := metrics["test"].get("absent"):
-        yield f"No test image of {', '.join(absent)}: nothing is known about them, and no average includes them."
+        what = "with (or none without)" if run.multilabel else "of"
+        yield f"No test image {what} {', '.join(absent)}: nothing is known about them, and no average includes them."
     yield from _worst(run)
     if skipped := len(metrics["skipped"]):
         yield f"{skipped:,} unreadable images took no part."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ltmed.logging.console import leakage as leakage_of_one_split
 from ltmed.report.columns import protocol_name
@@ -11,6 +11,8 @@ from ltmed.report.model import FormattedCell, Grid, Table
 from ltmed.report.statistics import basis, has_others, lacking
 from ltmed.runs.division import Division
 from ltmed.runs.reader import Run
+
+_TIERS = ("head", "medium", "tail")
 
 
 def folds(runs: Iterable[Run]) -> set[int]:
@@ -47,19 +49,18 @@ def facts(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
         ("folds", _folds(sorted(folds(runs)), runs[0])),
         ("seeds", number_list(sorted(seeds(runs)))),
         ("leakage", _leakage(list(first.values()))),
-        ("tiers", f"{runs[0].metrics['tiers']['rule']} ({_tiers(runs[0])})"),
+        ("tiers", f"{runs[0].metrics['tiers']['rule']} ({_tiers(first)})"),
         ("intervals of single runs", f"{intervals['resamples']:,} resamples of {intervals['unit']}s"),
     ]
     if len(split_seeds(runs)) > 1:
         names = dict.fromkeys(split_seed(division) for division in sorted(first, key=lambda one: one.seeds))
         terms.insert(4, ("split seeds", f"{', '.join(names)}: each divides the images differently"))
     if parts[0].get("imbalance"):
-        imbalance = parts[0]["imbalance"]
-        terms.append(
-            ("long tail", f"{imbalance['ratio']:g} : 1 requested, {imbalance['achieved_ratio']:.1f} : 1 achieved")
-        )
-    if absent := sorted({code for run in runs for code in run.metrics["test"]["absent"]}):
-        terms.append(("not tested", f"no test image of {', '.join(absent)}, which no average includes"))
+        achieved = sorted(part["imbalance"]["achieved_ratio"] for part in parts)
+        between = " to ".join(dict.fromkeys(f"{ratio:.1f}" for ratio in (achieved[0], achieved[-1])))
+        terms.append(("long tail", f"{parts[0]['imbalance']['ratio']:g} : 1 requested, {between} : 1 achieved"))
+    if absent := _absent(first):
+        terms.append(("not tested", absent))
     return tuple(terms)
 
 
@@ -148,8 +149,39 @@ def _images(split: dict) -> str:
     return ", ".join(f"{part} {number:,}" for part, number in split["images"].items())
 
 
-def _tiers(run: Run) -> str:
-    return "; ".join(f"{tier} {', '.join(run.metrics['tiers'][tier])}" for tier in ("head", "medium", "tail"))
+def _tiers(runs: Mapping[Division, Run]) -> str:
+    """The classes of each tier; those that the training images of some divisions rank otherwise are listed apart."""
+    divisions_of: dict[str, dict[str, list[Division]]] = {}
+    for division, run in runs.items():
+        for tier in _TIERS:
+            for code in run.metrics["tiers"][tier]:
+                divisions_of.setdefault(code, {}).setdefault(tier, []).append(division)
+    texts = []
+    for tier in _TIERS:
+        always = [code for code, by_tier in divisions_of.items() if list(by_tier) == [tier]]
+        texts.append(f"{tier} {', '.join(always) or '-'}")
+    for code, by_tier in divisions_of.items():
+        if len(by_tier) > 1:
+            where = (f"{tier} in {division_names(divisions, runs)}" for tier, divisions in by_tier.items())
+            texts.append(f"{code} is {', '.join(where)}")
+    return "; ".join(texts)
+
+
+def _absent(runs: Mapping[Division, Run]) -> str:
+    """A sentence on classes without test images, with their divisions where these are not all; or nothing."""
+    divisions_of: dict[str, list[Division]] = {}
+    for division, run in runs.items():
+        for code in run.metrics["test"]["absent"]:
+            divisions_of.setdefault(code, []).append(division)
+    codes_of: dict[tuple[Division, ...], list[str]] = {}
+    for code, divisions in sorted(divisions_of.items()):
+        codes_of.setdefault(tuple(divisions), []).append(code)
+    if not codes_of:
+        return ""
+    places = ["" if len(where) == len(runs) else f" in {division_names(where, runs)}" for where in codes_of]
+    absent = "; ".join(", ".join(codes) + place for codes, place in zip(codes_of.values(), places, strict=True))
+    what = "with (or none without)" if any(run.multilabel for run in runs.values()) else "of"
+    return f"no test image {what} {absent}, which no average {'there ' if any(places) else ''}includes"
 
 
 def _leakage(runs: Sequence[Run]) -> str:

@@ -72,3 +72,15 @@ def test_a_class_whose_code_is_its_name_is_named_once():
     found = card._counts(metrics).rows
     assert [name for name, _ in found] == ["MEL, melanoma", "scar"]
     assert [[cell.text for cell in cells] for _, cells in found] == [["head", "1,200"], ["tail", "3"]]
+
+
+def test_a_label_without_training_images_is_named_and_in_no_ratio():
+    counts = {"N": 90, "G": 0, "M": 4, "H": 0}
+    metrics = {
+        "run": {"dataset": "toy"}, "skipped": [], "split": {"counts": {"train": counts}, "group": "patient"},
+    }  # fmt: skip
+    said = dict(card._data(metrics))
+    assert said["imbalance"].startswith("22.5 : 1,")
+    assert said["not trained"].startswith("G, H: no training image")
+    metrics["split"]["counts"]["train"] = {"N": 90, "M": 4}
+    assert "not trained" not in dict(card._data(metrics))

@@ -67,6 +67,32 @@ def test_protocol_in_words(three):
     assert "a single run of aduni, proco" in shown.warnings[0]
 
 
+def test_what_differs_between_folds_is_said_of_each(tmp_path):
+    """Ranks by training images, and classes that are tested, may be others in every fold."""
+    runs = [write(tmp_path, fold=fold) for fold in range(3)]
+    for run, (head, medium), ratio in zip(runs, ("AB", "AB", "BA"), (99.96, 98.44, 100.12), strict=True):
+        run.metrics["tiers"] |= {"head": [head], "medium": [medium]}
+        run.metrics["split"]["imbalance"] = {"ratio": 100, "achieved_ratio": ratio}
+    runs[0].metrics["test"]["absent"] = ["C"]
+    runs[2].metrics["test"]["absent"] = ["A", "C"]
+
+    def said(runs) -> dict[str, str]:
+        return dict(document(from_runs(runs)).facts[0][1])
+
+    assert said(runs)["tiers"] == (
+        "thirds (head -; medium -; tail C; A is head in folds 0, 1, medium in fold 2; "
+        "B is medium in folds 0, 1, head in fold 2)"
+    )
+    assert said(runs)["not tested"] == (
+        "no test image of A in fold 2; C in folds 0, 2, which no average there includes"
+    )
+    assert said(runs)["long tail"] == "100 : 1 requested, 98.4 to 100.1 : 1 achieved"
+    assert said(runs[:1])["tiers"] == "thirds (head A; medium B; tail C)"
+    assert said(runs[:1])["not tested"] == "no test image of C, which no average includes"
+    assert said(runs[:1])["long tail"] == "100 : 1 requested, 100.0 : 1 achieved"
+    assert "not tested" not in said(runs[1:2])
+
+
 def leakage(runs) -> str:
     ((_, facts),) = document(from_runs(runs)).facts
     return dict(facts)["leakage"]
