@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ltmed.errors import EXIT_USER_ERROR, TrainingError, UserError
-from ltmed.utils.processes import is_slurm_task, launched_from_outside
+from ltmed.utils.processes import is_slurm_task, is_torchrun, launched_from_outside
 
 _GRACE_SECONDS = 10.0
 _EXIT_CODE_SECONDS = 5.0
@@ -34,7 +34,8 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
         accelerator ("cpu" or "gpu") and the number of processes on this machine.
 
     Raises:
-        UserError: more devices than exist, several machines without a launcher, or another number of Slurm's tasks.
+        UserError: more devices than exist, several machines without a launcher, or another number of processes than
+            Slurm or torchrun started.
     """
     import torch
 
@@ -62,13 +63,34 @@ def count_devices(accelerator: str, devices: int | str, num_nodes: int) -> tuple
             f"trainer.num_nodes={num_nodes} needs one process per device on every machine",
             "Start ltmed train with srun or torchrun (docs/howto/devices.md has an example).",
         )
-    tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", requested))
-    if is_slurm_task() and tasks != requested:
-        raise UserError(
-            f"trainer.devices={requested}, but Slurm started {tasks} tasks on this machine",
-            f"Ask Slurm for --ntasks-per-node={requested} (hydra.launcher.tasks_per_node={requested}).",
-        )
+    _require_started(requested, num_nodes)
     return "gpu" if on_gpu else "cpu", requested
+
+
+def _require_started(devices: int, num_nodes: int) -> None:
+    """Compares the settings with what torchrun or srun started, which Lightning does not: each of several processes
+    would train the whole run for itself, all of them in one folder.
+
+    Raises:
+        UserError: another number of processes.
+    """
+    if is_torchrun():  # Perhaps in a task of Slurm's for each machine.
+        program, started, hint = "torchrun", os.environ.get("WORLD_SIZE"), f"--nproc-per-node={devices}"
+    elif is_slurm_task():
+        tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", devices))
+        program, started, hint = "Slurm", os.environ.get("SLURM_STEP_NUM_TASKS"), f"--ntasks-per-node={devices}"
+        if tasks != devices:
+            raise UserError(
+                f"trainer.devices={devices}, but Slurm started {tasks} tasks on this machine",
+                f"Ask Slurm for {hint} (hydra.launcher.tasks_per_node={devices}).",
+            )
+    else:
+        return
+    if started is not None and int(started) != devices * num_nodes:
+        raise UserError(
+            f"trainer.devices={devices} and trainer.num_nodes={num_nodes}, but {program} started {started} processes",
+            f"They are the processes on each machine and the number of machines: correct them, or start {hint}.",
+        )
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from ltmed.utils import processes
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    for name in ("LOCAL_RANK", "RANK", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"):
+    tasks = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID")
+    for name in ("LOCAL_RANK", "RANK", "TORCHELASTIC_RUN_ID", *tasks):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -69,6 +70,34 @@ def test_outside_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert processes.launched_from_outside()
     assert not processes.is_first_process()
+
+
+@pytest.mark.parametrize(
+    ("variables", "program"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4"}, "torchrun"),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, "Slurm"),  # srun --ntasks=4 does not say how many there are on each machine.
+    ],
+)
+def test_as_many_processes_as_were_started(
+    variables: dict[str, str], program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one device, each of them trained the whole run, all in one folder."""
+    for name, value in {**variables, "LOCAL_RANK": "0", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for devices, nodes in ((1, 1), (2, 1), (1, 2)):
+        with pytest.raises(UserError, match=f"{program} started 4 processes"):
+            launcher.count_devices("cpu", devices, nodes)
+    assert launcher.count_devices("cpu", 2, 2) == ("cpu", 2)
+    assert launcher.count_devices("cpu", 1, 4) == ("cpu", 1)
+
+
+def test_torchrun_in_one_task_of_slurm_for_each_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused: the tasks were counted in place of the processes."""
+    variables = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_PROCID": "0"}
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert launcher.count_devices("cpu", 2, 2) == ("cpu", 2)
 
 
 @pytest.mark.parametrize("step", [{"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}, {"SLURM_NTASKS": "2"}])
