@@ -73,6 +73,11 @@ def command(
     opened, *others = members
     for metric in metrics:
         require_metric(metric, opened.classes, multilabel=opened.multilabel)
+    attributes = tuple(dict.fromkeys(part.strip() for part in (by or "").split(",") if part.strip()))
+    if metrics and not attributes:
+        raise UserError(
+            "--metric is of subgroups", "Add --by NAME; evaluation.json has every metric of all images without it."
+        )
     from ltmed.config.targets import trusted
     from ltmed.inference import evaluate, evaluation_folder
     from ltmed.inference.decide import DECISIONS
@@ -80,8 +85,7 @@ def command(
 
     require_choice("--tta", tta, tuple(VIEWS))
     request = evaluate.Request(
-        overrides=overrides, map_file=maps[0] if maps else None,
-        by=tuple(dict.fromkeys(part.strip() for part in (by or "").split(",") if part.strip())),
+        overrides=overrides, map_file=maps[0] if maps else None, by=attributes,
         metrics=tuple(dict.fromkeys(metrics)), leave_out_trained=leave_out_trained, device=device, tta=tta,
     )  # fmt: skip
     with trusted(trust):

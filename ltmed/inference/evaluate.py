@@ -85,7 +85,8 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
         says why; `subgroups` [...].
 
     Raises:
-        UserError: classes that do not match, images that a run was trained on, an unknown attribute, no images.
+        UserError: classes that do not match, images that a run was trained on, an unknown attribute, no images, or a
+            setting without effect.
     """
     members = [run, *others]
     _require_ensemble(members)
@@ -94,6 +95,12 @@ def evaluate_run(run: Run, request: Request, others: Sequence[Run] = ()) -> Eval
     alone = not others and request.tta == "none"
     if own and request.map_file is not None:
         raise UserError("map=FILE is for another data set", "Add dataset=NAME dataset.root=DIR, or leave it out.")
+    if own and request.leave_out_trained and all(_same_split(member, run) for member in others):
+        raise UserError(
+            "--leave-out-trained has no effect: a run's own test part is not compared with its training part",
+            "Leave it out; ltmed check finds copies between the parts. It is for dataset=NAME, and for ensembles of "
+            "several splits.",
+        )
     if own:
         labelled, overlap = _own_test_part(members, request)
         data_facts: dict[str, Any] = {"dropped": {}, "classes": {code: [code] for code in run.classes}}

@@ -116,22 +116,23 @@ def own_config(run: Run, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration of a run with changes to where its data are (`dataset.root`, `cache_dir`, ...).
 
     Raises:
-        UserError: an override of anything else, also of how the network sees the data.
+        UserError: an override of anything else, also of how the network sees the data, or without a value.
     """
     from omegaconf import OmegaConf
-
-    from ltmed.config.overrides import setting
 
     cfg = run.config.copy()
     OmegaConf.set_readonly(cfg, False)
     for override in overrides:
-        key = setting(override).lstrip("+")
+        name, _, text = override.partition("=")
+        key = name.lstrip("+")
         if not is_setting_of_data(key):
             raise UserError(
                 f"{override} would change the run",
                 "Only where its data are may be given (dataset.root, cache_dir, ...); dataset=NAME for other data.",
             )
-        value: object = OmegaConf.from_dotlist([f"value={override.split('=', 1)[1]}"]).value
+        if not text:
+            raise UserError(f"{override} has no value (an unset variable of the shell?)", f"Write {key}=VALUE.")
+        value: object = OmegaConf.from_dotlist([f"value={text}"]).value
         OmegaConf.update(cfg, key, value, force_add=True)
     return cfg
 
@@ -158,10 +159,15 @@ def own_part(
         views: of every image, from `ltmed.inference.ensemble.VIEWS`.
 
     Raises:
-        UserError: the images are missing or have changed; a file of the run is missing.
+        UserError: the images are missing or have changed, or the order of the classes; a file of the run is missing.
     """
     cfg = own_config(run, overrides)
     data = open_dataset(cfg, run.path)
+    if list(data.manifest.classes) != run.classes:  # The digest of the split has their names, not their order.
+        raise UserError(
+            f"The data have the classes {', '.join(data.manifest.classes)}, and {run.path} {', '.join(run.classes)}",
+            "Leave out dataset.classes, or evaluate them as other data: dataset=NAME.",
+        )
     open_images(data, run.path)
     assert data.cache is not None
     network, torch_device = load_network(run), device_named(device)

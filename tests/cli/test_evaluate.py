@@ -17,6 +17,7 @@ from ltmed.inference.decide import decide_run
 from ltmed.runs.reader import read_run
 from tests.cli.test_commands import refused, said
 from tests.harness import ROOT
+from tests.plots.cases import make_run
 from tests.trained_runs import trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:isic2018.*images, not 10015", "ignore:manifest")
@@ -171,6 +172,11 @@ def test_images_of_the_training_part_are_refused(capsys, run, hospital):
 )
 def test_mistakes_end_in_one_line(capsys, run, arguments, message):
     assert message in refused(capsys, "evaluate", str(run), *arguments)
+
+
+def test_a_metric_without_subgroups_is_refused(capsys, tmp_path):
+    run = make_run(tmp_path / "run")
+    assert "--metric is of subgroups" in refused(capsys, "evaluate", str(run), "--metric", "macro_f1")
 
 
 def test_an_attribute_of_many_values_is_refused(capsys, run, hospital):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ import torch
 
 from ltmed.data.manifest import Manifest
 from ltmed.errors import UserError
-from ltmed.inference.parts import Labelled, joined
+from ltmed.inference import evaluate, parts
+from ltmed.inference.parts import Labelled, joined, own_config, own_part
+from ltmed.runs.reader import Run, read_run
+from tests.plots.cases import make_run
 
 
 def manifest_of(*images: str) -> Manifest:
@@ -50,3 +55,30 @@ def test_members_that_could_not_read_the_same_images_are_joined_by_image():
     assert found.rows.tolist() == [0, 3, 4]
     assert found.labels.tolist() == [0, 1, 0]
     assert found.members[:, :, 0].tolist() == torch.tensor([[0, 0.3, 0.4], [1, 1.3, 1.4]]).tolist()
+
+
+def run_of(folder: Path) -> Run:
+    run = read_run(make_run(folder / "run"))
+    assert run is not None
+    return run
+
+
+def test_a_run_is_not_evaluated_on_its_classes_in_another_order(tmp_path, monkeypatch):
+    """Labels are numbers by then, and the digest of a split knows their names alone."""
+    run = run_of(tmp_path)
+    reordered = cast(Any, SimpleNamespace(manifest=SimpleNamespace(classes=tuple(reversed(run.classes)))))
+    monkeypatch.setattr(parts, "open_dataset", lambda *_: reordered)
+    monkeypatch.setattr(parts, "open_images", lambda *_: pytest.fail("images are opened"))
+    with pytest.raises(UserError, match="dataset.classes"):
+        own_part(run, "test")
+
+
+@pytest.mark.parametrize("override", ["dataset.root", "dataset.root=", "cache_dir="])
+def test_a_setting_of_the_data_without_a_value_is_named(override, tmp_path):
+    with pytest.raises(UserError, match=f"{override} has no value"):
+        own_config(run_of(tmp_path), [override])
+
+
+def test_images_are_not_said_to_be_left_out_where_nothing_is_compared(tmp_path):
+    with pytest.raises(UserError, match="--leave-out-trained has no effect"):
+        evaluate.evaluate_run(run_of(tmp_path), evaluate.Request(leave_out_trained=True))
