@@ -30,6 +30,7 @@ RUN = "network.encoder."
 _PREFERRED = (RUN, "ema", "teacher", "encoder_q", "base_encoder", "query_encoder")
 """If a file holds several complete networks, the one whose prefix contains the first of these is loaded: timm and DINO
 evaluate the moving average (`state_dict_ema`, `teacher`), MoCo the query encoder."""
+_PATCHES = "patch_embed.proj.weight"
 _DEPTH = 6
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _RECORDS: list[Any] = [
@@ -180,7 +181,22 @@ def _candidates(stored: State, model: nn.Module) -> Iterator[tuple[str, State]]:
                 translated = translate(dict(state), model)
             except Exception:  # It may fail in any way on files of another repository.
                 continue
-            yield prefix, {key: value for key, value in translated.items() if isinstance(value, Tensor)}
+            translated = {key: value for key, value in translated.items() if isinstance(value, Tensor)}
+            yield prefix, _with_stored_patches(translated, state)
+
+
+def _with_stored_patches(translated: State, state: State) -> State:
+    """A translated state dict whose patch embedding is that of the file, if timm has resized it.
+
+    A network of other patches is another one (`vit_small_patch8_224` in place of `patch16`): it would be loaded without
+    a word, and its features would not be those of the file's network.
+    """
+    patches = translated.get(_PATCHES)
+    convolutions = [value for value in state.values() if value.ndim == 4]
+    if patches is None or any(value.shape == patches.shape for value in convolutions):
+        return translated
+    stored = next((value for value in convolutions if value.shape[:2] == patches.shape[:2]), patches)
+    return {**translated, _PATCHES: stored}
 
 
 def _prefixes(stored: State, min_keys: int) -> list[str]:

@@ -90,6 +90,13 @@ def test_position_embeddings_are_interpolated_to_the_image_size(tmp_path: Path) 
     assert encoder(torch.zeros(1, 3, 96, 96)).shape == (1, encoder.num_features)
 
 
+def test_a_vision_transformer_of_other_patches_is_refused(tmp_path: Path) -> None:
+    """Timm would resize the patch embedding without a word: another network, with other features."""
+    torch.save({"teacher": prefixed("backbone.", timm.create_model(VIT, patch_size=8).state_dict())}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"other shape: patch_embed\.proj\.weight .*8, 8\] in the file.*16, 16\]"):
+        timm_encoder(VIT, weights=tmp_path / "w.pt")
+
+
 def test_names_of_the_original_repository_are_translated(tmp_path: Path) -> None:
     """ConvNeXt's authors count stages and downsampling layers separately; timm's own function knows how."""
     saved = model("test_convnext").state_dict()
