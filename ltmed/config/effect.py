@@ -38,7 +38,7 @@ _PLACES = ("dataset", "logger", "split", "split.inner", "sampler", "loss")
 
 
 def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: bool) -> None:
-    """Refuses settings that depend on one which is not set, and those that a stage does not use.
+    """Refuses settings that depend on one which is not set, that another one replaces, or that a stage does not use.
 
     Args:
         plain: the composed configuration without interpolations, checked by `ltmed.config.validate`.
@@ -61,6 +61,7 @@ def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: b
     for key, partner in _without_partner(plain, frozen=frozen):
         raise UserError(f"{key} has no effect without {partner}", f"Leave it out, or add {partner}.")
     keys = {setting(override).lstrip("+~").rpartition("@")[2]: override for override in overrides}
+    _require_not_replaced(plain, keys)
     for split in ("split", "split.inner"):
         settings = plain["split"] if split == "split" else plain["split"].get("inner") or {}
         if f"{split}.folds" in keys and settings.get("test") is not None:
@@ -76,6 +77,29 @@ def require_effect(plain: dict[str, Any], overrides: Sequence[str], *, frozen: b
                 raise UserError(
                     f"{given} has no effect: stage '{name}' computes its classifier instead of training it",
                     "Leave it out.",
+                )
+
+
+def _require_not_replaced(plain: dict[str, Any], keys: dict[str, str]) -> None:
+    """Refuses settings that `ltmed.config.resolve` replaces by a shorter one with another value.
+
+    Args:
+        plain: as for `require_effect`.
+        keys: key -> override of the command line.
+    """
+    if "dataset.image_size" in keys and plain["dataset"]["image_size"] != plain["image_size"]:
+        raise UserError(
+            f"{keys['dataset.image_size']} has no effect beside image_size={plain['image_size']}",
+            "Leave out one of them.",
+        )
+    stages = plain["method"]["stages"]
+    for key in ("epochs", "batch_size"):
+        for name, value in per_stage(plain[key], list(stages), key).items():
+            own = f"method.stages.{name}.{key}"
+            if own in keys and value is not None and value != stages[name][key]:
+                raise UserError(
+                    f"{keys[own]} has no effect beside {key}, which gives stage '{name}' {value}",
+                    f"Leave out one of them, or name the stages: {key}={{{name}:{stages[name][key]}}}.",
                 )
 
 
