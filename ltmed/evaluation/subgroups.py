@@ -28,7 +28,9 @@ FEW_NUMBERS = 6
 """Numbers with at most so many distinct values (grades, codes) are names."""
 AGE_EDGES = (0, 20, 40, 60, 80)
 _NOT_IN_YEARS = {f"{unit}{end}" for unit in ("month", "week", "day", "hour", "group", "code") for end in ("", "s")}
-_UNKNOWN = ("", "nan", "none", "unknown", "null")
+_UNKNOWN = ("", "nan", "na", "n/a", "<na>", "none", "unknown", "null")
+"""Cells without a value in lower case, as R, pandas and databases write them. One that was taken for a value would also
+keep the numbers of its attribute from being ranges."""
 
 
 @dataclass(frozen=True)

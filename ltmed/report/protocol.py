@@ -76,8 +76,11 @@ def warnings(table: Table) -> Iterator[tuple[str, str]]:
             yield column, f"a single run of {listed}; another seed may change the order"
         needed = basis(cell.runs for cell in cells.values())
         if any(lacking(cell.runs, needed) or has_others(cell.runs, needed) for cell in cells.values()):
-            common = division_names(needed, [run.division.tested for run in runs]) if needed else "nothing"
-            yield column, f"rows have different repetitions; ranks are of {common}, which most rows have"
+            ranks = "none is one that most rows have, and no row is ranked"
+            if needed:
+                common = division_names(needed, [run.division.tested for run in runs])
+                ranks = f"ranks are of {common}, which most rows have"
+            yield column, f"rows have different repetitions; {ranks}"
         commits = {run.metrics["git"]["commit"] for run in runs}
         if len(commits) > 1:
             yield column, f"runs of {len(commits)} commits of the code (see Runs)"

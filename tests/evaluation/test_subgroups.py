@@ -258,6 +258,10 @@ def test_values_as_subgroups() -> None:
         "0 to 20", "40 to 60", "80 or more", None, None, "20 to 40", "40 to 60", "60 to 80", "0 to 20",
     ]  # fmt: skip
     assert categories(np.array(["male", "unknown", "female"]), "sex").tolist() == ["male", None, "female"]
+    years = [str(age) for age in range(0, 90, 5)]  # Few enough to be names, if one of the cells is no number.
+    for cell in ("NA", "N/A", "n/a", "<NA>", "None", " null "):
+        assert categories(np.array([*years, cell]), "age").tolist() == [*categories(np.array(years), "age"), None]
+    assert set(categories(np.array(years), "age")) == set(actual) - {None}
     dates = categories(np.arange(20190401, 20190429), "date").tolist()  # With six digits all of them are 2.01904e+07.
     assert [len(set(dates)), *map(dates.count, dict.fromkeys(dates))] == [4, 7, 7, 7, 7]
     assert dates[:7] == ["20190401 to 20190408"] * 7

@@ -141,6 +141,8 @@ def test_rows_that_lack_folds_are_not_ranked(tmp_path):
     assert small(runs, "c") == "[95.0, 104.0]\none run\nnot ranked: without fold 1"
     said = "toy, grouped, 5 folds: rows have different repetitions; ranks are of folds 0, 1, which most rows have."
     assert said in document(from_runs(runs)).warnings
+    apart = document(from_runs([runs[0], runs[3]])).warnings  # a on fold 0, b on fold 1.
+    assert any("different repetitions; none is one that most rows have, and no row is ranked." in one for one in apart)
 
 
 def test_a_fold_that_one_row_has_alone_takes_no_ranks(tmp_path):
