@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from ltmed.runs.checkpoint import BEST, LAST, ResumePoint, read, write
@@ -48,16 +49,27 @@ class EpochCheckpoints(Checkpoint):
         self.best, self.stopped_early = state_dict["best"], state_dict["stopped_early"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the epoch; the first rank decides for all."""
+        """Saves the epoch, if it is whole; the first rank decides for all."""
+        if not trainer.is_last_batch:  # A callback, such as Lightning's Timer, has cut it short: it is trained anew.
+            return
         value = self.sign * float(trainer.callback_metrics[self.monitor])
         score = -math.inf if math.isnan(value) else value
         better = trainer.strategy.broadcast(self.best is None or score > self.best)
-        early = any(isinstance(callback, EarlyStopping) for callback in trainer.callbacks)  # pyright: ignore
-        self.stopped_early = trainer.should_stop and early
+        self.stopped_early = any(_ended_here(callback, trainer.current_epoch) for callback in trainer.callbacks)  # pyright: ignore
         if better:
             self.best = score
             trainer.save_checkpoint(self.folder / BEST)
         trainer.save_checkpoint(self.folder / LAST)
+
+
+def _ended_here(callback: Any, epoch: int) -> bool:
+    """Whether a callback is Lightning's EarlyStopping and has ended the training with this epoch."""
+    # Its `stopped_epoch` is 0 from the beginning.
+    return (
+        isinstance(callback, EarlyStopping)
+        and callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+        and callback.stopped_epoch == epoch
+    )
 
 
 def was_stopped_early(start: ResumePoint) -> bool:

@@ -55,6 +55,12 @@ class Stop(pl.Callback):
         if trainer.current_epoch == self.epoch and self.how == "kill":
             raise KilledError
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (trainer.current_epoch, batch_idx) == (self.epoch, 0) and self.how == "cut":
+            trainer.should_stop = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == self.epoch and self.how == "stop":
             trainer.should_stop = True
@@ -154,6 +160,22 @@ def test_a_stage_that_something_stopped_is_not_finished_and_goes_on(tmp_path: Pa
     fit(tmp_path, scores)
     assert is_finished(tmp_path)
     assert epoch(tmp_path) == 2
+
+
+def test_an_epoch_that_was_cut_short_is_trained_anew(tmp_path: Path) -> None:
+    """Lightning's Timer ends the training between two batches: a part of an epoch was saved as a whole one."""
+    scores = (0.2, 0.5, 0.9)
+    straight, folder = fit(tmp_path / "straight", scores), tmp_path / "run"
+    with pytest.raises(TrainingError, match="after 1 of 3 epochs"):
+        fit(folder, scores, extra=(Stop(1, "cut"),))
+    assert_same(weights(fit(folder, scores)), weights(straight))
+
+
+def test_beside_early_stopping_another_callback_ends_no_stage(tmp_path: Path) -> None:
+    early = EarlyStopping(MONITOR, patience=3, mode="max")
+    with pytest.raises(TrainingError, match="after 2 of 3 epochs"):
+        fit(tmp_path, (0.2, 0.5, 0.9), extra=(Stop(1, "stop"), early))
+    assert not is_finished(tmp_path)
 
 
 def test_a_stage_whose_checkpoint_is_missing_is_not_finished(tmp_path: Path) -> None:
