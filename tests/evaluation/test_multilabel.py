@@ -37,6 +37,13 @@ def mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
+def macro_ap(e: Evaluation, rows: np.ndarray) -> float:
+    """Of one resample, copied out row by row; labels without both kinds left out."""
+    targets, scores = e.labels.numpy()[rows], e.probabilities.numpy()[rows]
+    kinds = [(targets[known, k], scores[known, k]) for k, known in enumerate(~np.isnan(targets.T))]
+    return mean([sk.average_precision_score(y, s) for y, s in kinds if 0 < y.sum() < len(y)])
+
+
 def slow(e: Evaluation, rows: np.ndarray) -> dict[str, float]:
     """One resample, copied out row by row; labels without both kinds left out of averages."""
     targets, scores = e.labels.numpy()[rows], e.probabilities.numpy()[rows]
@@ -81,7 +88,8 @@ def slow(e: Evaluation, rows: np.ndarray) -> dict[str, float]:
 @pytest.mark.parametrize("images", [150, 20, 2])
 def test_weights_score_like_copied_rows(images, decimals, unknown):
     e = make(images, seed=images, decimals=decimals, unknown=unknown)
-    sampled = np.random.default_rng(1).integers(0, images, (15, images))
+    # Of two images most resamples lack a kind of each label; the numbers of more take scikit-learn a tenth of a second.
+    sampled = np.random.default_rng(1).integers(0, images, (15 if images == 2 else 5, images))
     weights = np.stack([np.bincount(rows, minlength=images) for rows in sampled]).astype(float)
     actual = MultilabelScorer(e, TIERS, THRESHOLDS)(weights)
     assert tuple(actual) == (*MULTILABEL_SCALARS, *PER_LABEL, "f1_at_half")
@@ -137,7 +145,7 @@ def test_intervals_over_patients_do_not_depend_on_chunks(monkeypatch):
     for name, ends in actual.scalars.items():
         assert again.scalars[name] == pytest.approx(ends, abs=1e-12)
     weights = np.concatenate(list(resample_weights(groups, 40, 0)))
-    aps = [slow(e, np.repeat(np.arange(150), row.astype(int)))["macro_ap"] for row in weights]
+    aps = [macro_ap(e, np.repeat(np.arange(150), row.astype(int))) for row in weights]
     assert actual.scalars["macro_ap"] == pytest.approx(np.quantile(aps, [0.025, 0.975]), abs=1e-6)
     assert set(actual.per_class[0]) == set(PER_LABEL)
 
