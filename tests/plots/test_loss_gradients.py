@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from ltmed.config.paths import choices
 from ltmed.errors import UserError
+from ltmed.plots import loss_gradients as module
 from ltmed.plots.loss_gradients import gradients, loss_gradients, named_loss
 from tests.plots.cases import saved
 from tests.plots.runs.test_side_by_side import require_readable
@@ -64,7 +67,8 @@ def test_every_loss_has_one(name, tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_figure_has_a_line_for_each_loss_and_class_size(tmp_path):
+def test_the_figure_has_a_line_for_each_loss_and_class_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "gradients", partial(gradients, number=9))
     texts = ["ce", "alpa gamma_neg=2", "balanced_softmax"]
     figure = saved(loss_gradients({text: named_loss(text) for text in texts}, (500, 5)), tmp_path)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [

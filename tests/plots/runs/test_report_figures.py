@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ltmed.cli.main import main
+from ltmed.plots import embedded
 from ltmed.plots.runs import report_figures as module
 from ltmed.plots.runs.report_figures import report_figures
 from ltmed.report.build import from_runs
@@ -18,6 +19,12 @@ from tests.report.factory import METRIC, write
 
 def captions(table) -> list[str]:
     return [figure.caption for group in report_figures(table) for figure in group.figures]
+
+
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Figures are made and not drawn, where only what they are made of or called is tested."""
+    monkeypatch.setattr(embedded, "_svg", lambda figure: b"")
 
 
 @pytest.mark.filterwarnings("error")
@@ -30,14 +37,15 @@ def test_methods_are_beside_each_other_and_each_has_confusion_and_reliability(tm
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_single_method_is_shown_alone(tmp_path):
+def test_a_single_method_is_shown_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ROWS", 0)  # Its matrix is drawn as those of several methods are.
     alone = from_runs([write(tmp_path / "a")])
     assert captions(alone)[:2] == ["erm: recall of each class", "erm: F1 of each class"]
     several = from_runs([write(tmp_path / "b", fold=fold) for fold in (0, 1)])
     assert captions(several)[:2] == ["erm, 2 runs: recall of each class", "erm, 2 runs: F1 of each class"]
 
 
-def test_joined_runs_are_summed(tmp_path, monkeypatch):
+def test_joined_runs_are_summed(undrawn, tmp_path, monkeypatch):
     """Fold 0 has six images of A, all right; fold 1 has two, one of them taken for B."""
     first = write(tmp_path, fold=0)
     other = write(tmp_path, fold=1, labels=list("AABBCC"), predicted=list("ABBBCC"))
@@ -69,14 +77,14 @@ def test_of_many_methods_the_best_have_matrices_and_it_is_said(tmp_path, monkeyp
     assert "2" in group.note
 
 
-def test_several_columns_are_folded(tmp_path):
+def test_several_columns_are_folded(undrawn, tmp_path):
     groups = report_figures(from_runs([write(tmp_path, dataset=name) for name in ("one", "two")]))
     assert [(group.title.split(":")[0], group.folded) for group in groups] == [
         ("Classes", False), ("Confusion and reliability", True),
     ] * 2  # fmt: skip
 
 
-def test_a_figure_that_fails_is_a_warning(tmp_path):
+def test_a_figure_that_fails_is_a_warning(undrawn, tmp_path):
     run = write(tmp_path)
     (run.path / "predictions.parquet").unlink()
     with pytest.warns(UserWarning, match="no figure 'erm: reliability'"):
