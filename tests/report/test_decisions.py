@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ltmed.report.decisions.cells import threshold
-from ltmed.report.decisions.decide import decision_document
+from ltmed.report.decisions.decide import decision_document, point_grid
 from ltmed.report.decisions.subgroups import subgroup_grids
 
 
@@ -26,6 +26,22 @@ def test_a_threshold_is_not_rounded_to_all_or_none(value, text):
 def test_intervals_of_thresholds_have_the_same_digits():
     assert threshold(0.002, [0.00035, 0.4]).small == "0.00035 to 0.400"
     assert not threshold(0.002, [None, None]).small
+
+
+@pytest.mark.parametrize(
+    ("criterion", "target", "attained", "said"),
+    [("youden", None, "75.0", True), ("sensitivity", 0.7, "75.0", False), ("specificity", 0.8, "82.5", False)],
+)
+def test_what_a_threshold_attains_is_named(criterion, target, attained, said):
+    """Of Youden's index the column shows the sensitivity, which a reader may take for the index (57.5)."""
+    rates = {"sensitivity": {"value": 0.75, "interval": None}, "specificity": {"value": 0.825, "interval": None}}
+    row = {
+        "class": "a", "criterion": criterion, "target": target, "threshold": 0.5, "threshold_interval": None,
+        "validation": {"positives": 8, "negatives": 40, **rates}, "test": None,
+    }  # fmt: skip
+    grid = point_grid([row])
+    assert dict(zip(grid.headings, grid.rows[0][1], strict=True))["attained on validation"].text == attained
+    assert any("attained is its sensitivity" in note for note in grid.notes) == said
 
 
 def decided(unit: str) -> dict[str, Any]:

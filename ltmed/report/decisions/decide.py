@@ -85,6 +85,8 @@ def point_grid(points: Sequence[dict[str, Any]]) -> Grid:
         "Thresholds are chosen on validation images; the last four columns are of test images. PPV and NPV hold for "
         "the class frequencies of these images."
     ]
+    if any(row["criterion"] == "youden" for row in points):
+        notes.append("Youden: the largest sum of sensitivity and specificity; attained is its sensitivity.")
     return grid("Operating points", headings, rows, notes)
 
 
