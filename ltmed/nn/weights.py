@@ -31,6 +31,7 @@ _PREFERRED = (RUN, "ema", "teacher", "encoder_q", "base_encoder", "query_encoder
 """If a file holds several complete networks, the one whose prefix contains the first of these is loaded: timm and DINO
 evaluate the moving average (`state_dict_ema`, `teacher`), MoCo the query encoder."""
 _PATCHES = "patch_embed.proj.weight"
+_TOKENS = ("reg_token", "register_tokens", "dist_token")
 _DEPTH = 6
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _RECORDS: list[Any] = [
@@ -155,12 +156,13 @@ def _fits(state: Mapping[str, Tensor], required: State) -> bool:
 
 
 def _between(state: State, model: nn.Module) -> list[str]:
-    """Entries without a place in the model that stand in parts which it has (`layer1.2.` in a ResNet-18's `layer1.`).
+    """Entries without a place in the model that stand in parts which it has (`layer1.2.` in a ResNet-18's `layer1.`),
+    and tokens that all others attend to.
 
     Whole numbers are left out: they are indices that a model computes itself.
     """
     own, heads = model.state_dict(), _heads(model)
-    parts = {key.partition(".")[0] for key in own if "." in key}
+    parts = {key.partition(".")[0] for key in own if "." in key}.union(_TOKENS)
     return [
         key
         for key, value in state.items()

@@ -145,6 +145,13 @@ def test_weights_of_a_network_with_more_layers_are_refused(
         timm_encoder(name, weights=tmp_path / "w.pt")
 
 
+@pytest.mark.parametrize("token", ["reg_token", "register_tokens"])
+def test_weights_that_were_trained_with_further_tokens_are_refused(token: str, tmp_path: Path) -> None:
+    torch.save(model(VIT).state_dict() | {token: torch.ones(1, 4, 64)}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=f"more layers than '{VIT}' has.*{token}"):
+        timm_encoder(VIT, weights=tmp_path / "w.pt")
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_classifier_of_several_layers_is_dropped_whole(tmp_path: Path) -> None:
     """Timm names its last layer only: `head.fc.fc2` beside `head.fc.fc1` and `head.fc.norm`."""
