@@ -92,7 +92,8 @@ def quoted(value: str) -> str:
     """A value quoted for Hydra's grammar of overrides if necessary."""
     if re.fullmatch(r"[\w/.-]+", value):
         return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Hydra takes a backslash for an escape only in front of a quote: one in a regular expression stays as it is.
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value) + "'"
 
 
 def shell(arguments: Iterable[str]) -> str:
