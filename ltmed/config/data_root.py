@@ -26,11 +26,16 @@ def require_root(dataset: DictConfig) -> None:
         dataset: that node of the composed configuration.
 
     Raises:
-        UserError: names the nearest existing folder and similar names in it, or the reason why it cannot be read.
+        UserError: it is empty or a number, or does not exist (names the nearest existing folder and similar names in
+            it), or cannot be read (says why).
     """
     root = dataset.get("root")
-    if not isinstance(root, str) or not root.strip() or not _needs_root(dataset.get("_target_")):
+    if isinstance(root, int | float):  # Hydra reads 2026 as a number.
+        raise UserError(f"dataset.root={root} is a number", f"Write ./{root} for a folder of that name.")
+    if not isinstance(root, str) or not _needs_root(dataset.get("_target_")):
         return
+    if not root.strip():  # It would be the folder that the command runs in.
+        raise UserError("dataset.root is empty (an unset variable of the shell?)", "Name the folder of the data set.")
     path = Path(os.path.expanduser(root))
     try:
         if stat.S_ISDIR(path.stat().st_mode):

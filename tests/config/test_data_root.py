@@ -27,6 +27,17 @@ def test_folders_that_exist_and_roots_that_are_not_set_pass(tmp_path):
     require_root(composed("phantom", None).dataset)
 
 
+@pytest.mark.parametrize("root", ["", "  "])
+def test_an_empty_root_does_not_mean_the_folder_that_the_command_runs_in(root):
+    with pytest.raises(UserError, match=r"dataset\.root is empty"):
+        check(root)
+
+
+def test_a_root_that_was_read_as_a_number_is_named():
+    with pytest.raises(UserError, match=r"Write \./2026"):
+        check(2026)
+
+
 @pytest.mark.parametrize("call", ["scandir", "stat"])
 def test_a_folder_that_must_not_be_read_is_not_called_missing(tmp_path, monkeypatch, call):
     real = getattr(os, call)
