@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,16 +97,28 @@ def command(
         _make(output)
     from ltmed.config.targets import trusted
 
+    of_runs = {"--maps": maps, "--class": classes, "--side-by-side": side_by_side}
     if losses:
+        _require_unset({**of_runs, "--metric": metrics, "--scale": scale}, "beside --loss")
         _plot_losses(losses, counts, output or Path(), kind)
     elif what[0] in catalogue.names() and not Path(what[0]).is_dir():
+        _require_unset(of_runs, f"on the figure of {what[0]}")
         _plot_study(what[0], scale, what[1:], metrics, output, kind)
     else:
         _require_no_study_options(metrics, scale)
+        if side_by_side:
+            _require_unset({"--maps": maps}, "beside --side-by-side")
         runs = _finished([Path(folder) for folder in what])
         plot = _plot_side_by_side if side_by_side else _plot_runs
         with trusted(trust):
             plot(runs, output, Features(projection, part, classes, maps), kind)
+
+
+def _require_unset(options: Mapping[str, object], where: str) -> None:
+    """Refuses options that would have no effect."""
+    for option, value in options.items():
+        if value:
+            raise UserError(f"{option} has no effect {where}", "Leave it out.")
 
 
 def _make(folder: Path) -> None:

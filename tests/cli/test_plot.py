@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import matplotlib.image
@@ -165,13 +167,21 @@ def test_maps_of_several_runs_show_progress(few, tmp_path, capsys, monkeypatch):
         ("run", ["lmd/curve_r"], "is finished"),
         ("run", ["lmd/curve_r", "--metric", "mc"], "Did you mean 'mcc'"),
         ("run", ["--loss", "alpha"], "Did you mean 'alpa'"),
+        ("run", ["--loss", "ce", "--metric", "mcc"], "--metric has no effect beside --loss"),
+        ("run", ["lmd/curve_r", "--maps", "3"], "--maps has no effect on the figure of lmd/curve_r"),
+        ("run", ["run", "--side-by-side", "--maps", "3"], "--maps has no effect beside --side-by-side"),
         ("run", ["--loss", "ce", "--counts", "1000"], "--counts=1000"),
         ("run", ["--loss", "ce", "--counts", "0,1"], "--counts=0,1"),
     ],
 )
 def test_mistakes(make, arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find_spec = importlib.util.find_spec  # Libraries that are imported first here look for others.
+
+    def without_umap(name: str, *package: str) -> ModuleSpec | None:
+        return None if name == "umap" else find_spec(name, *package)
+
+    monkeypatch.setattr("importlib.util.find_spec", without_umap)
     if make in ("run", "unfinished"):
         make_run(tmp_path / "run")
     elif make:
