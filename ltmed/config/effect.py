@@ -173,6 +173,8 @@ def _without_partner(plain: dict[str, Any], *, frozen: bool) -> Iterator[tuple[s
     warmed = per_stage(finetune["ema_warmup"], stages, "finetune.ema_warmup")
     if any(warmed.values()) and not any(warmed[name] and averaged[name] is not None for name in stages):
         yield "finetune.ema_warmup", "finetune.ema=0.999"
+    if frozen and features["cache"] and any(per_stage(finetune["compile"], stages, "finetune.compile").values()):
+        yield "finetune.compile", "features.cache=false"
     peft = finetune["peft"] or {"rank": None}
     if peft["rank"] is None:
         for key in ("alpha", "targets", "dropout"):

@@ -24,6 +24,7 @@ def checked(line: str) -> None:
         ("features.cache=false", "backbone.freeze=true"),
         ("method=probe backbone.freeze=false features.views=4", "backbone.freeze=true"),
         ("method=probe features.cache=false features.dtype=float16", "features.cache=true"),
+        ("method=probe finetune.compile=true", "features.cache=false"),
         ("finetune.ema_warmup=true", "finetune.ema="),
         ("method=decoupling finetune.ema_warmup={classify:true} finetune.ema={represent:0.9}", "finetune.ema="),
         ("finetune.peft.alpha=16", "finetune.peft.rank="),
@@ -66,7 +67,7 @@ def test_what_would_change_nothing_is_refused(line: str, partner: str) -> None:
     "line",
     [
         "method=probe features.views=4 features.dtype=float16",
-        "backbone.freeze=true features.cache=false",
+        "backbone.freeze=true features.cache=false finetune.compile=true",
         "finetune.ema_warmup=true finetune.ema=0.9",
         "method=decoupling finetune.ema_warmup=true finetune.ema={represent:0.9}",
         "finetune.peft.alpha=16 finetune.peft.rank=4",
