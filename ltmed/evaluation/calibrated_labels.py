@@ -46,9 +46,9 @@ def label_calibration(
 
     Returns:
         plain values: `platt` {label: {slope, offset}}; `validation_images`; `few`, the labels that share a scaling ->
-        their positive validation images; `reversed`, the labels of `Platt.reversed`; `before` and `after`, name of
-        `MEANING` -> {value, interval}; `classes`, rows of class, images (positive test images), before, after: each
-        {ece, brier, nll: {value, interval}}.
+        their validation images with the label or without it, whichever are fewer; `reversed`, the labels of
+        `Platt.reversed`; `before` and `after`, name of `MEANING` -> {value, interval}; `classes`, rows of class, images
+        (positive test images), before, after: each {ece, brier, nll: {value, interval}}.
     """
     probabilities, targets = test
     parts = {"before": probabilities.astype(np.float64), "after": scaling(probabilities)}
@@ -64,7 +64,7 @@ def label_calibration(
         when: {name: np.concatenate([chunk[name] for chunk in chunks]) for name in MEANING}
         for when, chunks in resampled.items()
     }
-    positives = np.nansum(validation == 1, axis=0)
+    fewest = np.minimum((validation == 1).sum(0), (validation == 0).sum(0))
 
     def with_interval(name: str, value: float, resampled: np.ndarray) -> dict[str, Any]:
         return {"value": float(value), "interval": metric_interval(name, resampled, value)}
@@ -85,7 +85,7 @@ def label_calibration(
             for code, slope, offset in zip(classes, scaling.slope, scaling.offset, strict=True)
         },
         "validation_images": len(validation),
-        "few": {classes[k]: int(positives[k]) for k in scaling.pooled},
+        "few": {classes[k]: int(fewest[k]) for k in scaling.pooled},
         "reversed": [classes[k] for k in scaling.reversed],
         "before": overall("before"),
         "after": overall("after"),

@@ -70,6 +70,14 @@ def test_a_known_scaling_is_recovered_and_improves_every_number():
     assert actual["platt"]["b"] == {"slope": fitted.slope[1], "offset": fitted.offset[1]}
 
 
+def test_the_number_beside_a_label_with_few_validation_images_is_of_the_few():
+    """Of 394 images with the label and 6 without it, 6: the page says "fewer than 20"."""
+    scores, targets = part(400, 5)
+    targets[:, 2] = np.arange(400) >= 6
+    actual = label_calibration(fit_platt(scores, targets), targets, part(200, 6), classes=CLASSES, resamples=10)
+    assert actual["few"] == {"c": 6}
+
+
 @pytest.mark.parametrize("positives", [0, 1, 5])
 def test_labels_with_few_validation_images_share_a_scaling_and_are_named(positives):
     scores, targets = part(400, 5)
