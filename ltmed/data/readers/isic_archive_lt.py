@@ -157,7 +157,9 @@ class ISICArchiveLT(DataModule):
 
     def _groups(self, tree: Tree, stems: list[str]) -> tuple[np.ndarray | None, str]:
         """int64 `[N]`: images that share a lesion or a patient, directly or through others, have one number."""
-        row_of = {name: row for row, name in enumerate(stems)}
+        rows_of: dict[str, list[int]] = {}
+        for row, name in enumerate(stems):
+            rows_of.setdefault(name.removesuffix("_downsampled"), []).append(row)
         links: dict[str, list[tuple[int, str]]] = {"lesion_id": [], "patient_id": []}
         for path in (tree.file(name) for name in METADATA):
             if path is None:
@@ -167,7 +169,7 @@ class ISICArchiveLT(DataModule):
             names = [stem(name).removesuffix("_downsampled") for name in column(table, path, "isic_id", "image")]
             for unit, cells in units.items():
                 ids = zip(names, normalised_ids(cells), strict=False)
-                links[unit] += [(row_of[name], cell) for name, cell in ids if cell and name in row_of]
+                links[unit] += [(row, cell) for name, cell in ids if cell for row in rows_of.get(name, ())]
         has_id = {row for pairs in links.values() for row, _ in pairs}
         if not has_id:
             return None, self.group_name

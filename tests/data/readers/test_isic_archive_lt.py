@@ -89,6 +89,24 @@ def test_images_of_one_lesion_or_patient_are_one_group_through_both_files(tmp_pa
     assert len(set(manifest.groups)) == len(names) - 1
 
 
+@pytest.mark.filterwarnings("ignore:isic_archive_lt.*no lesion id")
+def test_images_listed_with_the_ending_of_isic_2019_have_their_lesion(tmp_path):
+    names = list(ARCHIVE)
+    archive(tmp_path)
+    lists = tmp_path / "training.csv"
+    first, second = [name for name in names if ARCHIVE[name][1] == "train"][:2]
+    lists.write_text(lists.read_text().replace(first, f"{first}_downsampled"))
+    image = next((tmp_path / "images").glob(f"{first}.*"))
+    image.rename(image.with_stem(f"{first}_downsampled"))
+    (tmp_path / "ISIC_2019_Training_Metadata.csv").write_text(
+        f"image,lesion_id\n{first}_downsampled,MSK4_1\n{second},MSK4_1\n"
+    )
+    manifest = read(tmp_path)
+    group = dict(zip(names_of(manifest), manifest.groups, strict=True))
+    assert group[f"{first}_downsampled"] == group[second]
+    assert len(set(group.values())) == len(names) - 1
+
+
 def test_images_without_a_lesion_are_counted(tmp_path):
     archive(tmp_path)
     (tmp_path / "metadata.csv").write_text(f"isic_id,lesion_id\n{next(iter(ARCHIVE))},IL_1\n")
