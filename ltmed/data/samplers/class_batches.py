@@ -20,8 +20,9 @@ class ClassBatchSampler(Sampler):
 
     A class of at least n images is sampled without replacement until all its images are used, and has none twice in a
     batch; a smaller class is sampled with replacement. An epoch has ceil(N / B) batches, or ceil(K n_max / B), in which
-    the images of the largest class (n_max of them) are all used. In a batch, every block of C images has one of each
-    class, so that the slices of all processes have the same class distribution if their number divides n.
+    the images of the largest class (n_max of them) are all used if every batch has all classes (C = K; else they are on
+    average). In a batch, every block of C images has one of each class, so that the slices of all processes have the
+    same class distribution if their number divides n.
 
     Args:
         labels: [N] class numbers; every class from 0 to the largest must occur.
