@@ -19,6 +19,7 @@ from ltmed.data.readers._files import (
     stem,
     walk,
 )
+from ltmed.data.readers._parts import parse_part
 from ltmed.errors import UserError, suggest
 
 NORMAL, PNEUMONIA, COVID = "normal", "pneumonia", "COVID-19"
@@ -155,33 +156,46 @@ def rsna_covid(tree: Tree, help_text: str) -> list[XRay] | None:
 def folders(tree: Tree) -> list[XRay] | None:
     """Images of the folders `Covid-19`, `No_findings` and `Pneumonia` (at most one folder down), None without them.
 
-    Names `<number>_<number>` are those of ChestX-ray14: the first number is the patient. Patients of the other images
-    come from `metadata.csv` of covid-chestxray-dataset if it is there.
+    Folders of them that are called like parts (`train`, `test`) are the parts. Names `<number>_<number>` are those of
+    ChestX-ray14: the first number is the patient. Patients of the other images come from `metadata.csv` of
+    covid-chestxray-dataset if it is there.
 
     Raises:
-        UserError: a class has no folder.
+        UserError: a class has no folder; several folders of classes that are no parts.
     """
-    inner = sorted(entry for entry in tree.root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    for folder in (tree.root, *inner):
-        prefix = "" if folder == tree.root else f"{folder.name}/"
-        class_paths = {_plain(name): paths for name, paths in class_folders(folder).items() if _plain(name) in _FOLDERS}
-        if not class_paths:
-            continue
-        codes = {_FOLDERS[name] for name in class_paths}
-        for code in SCHEMES[0]:
-            if code not in codes:
-                what = f"{folder} has no folder of the class {code}"
-                raise UserError(what, "Names are Covid-19, No_findings and Pneumonia.")
-        patients = _patients(tree)
-        rays = []
-        for name, paths in class_paths.items():
-            for path in paths:
-                number = re.fullmatch(r"(\d+)_\d+", stem(path))
-                patient = f"ChestX-ray14 {int(number[1])}" if number else patients.get(stem(path), "")
-                source = "ChestX-ray14" if number else "other"
-                rays.append(XRay(prefix + path, _FOLDERS[name], patient, source=source))
-        return rays
-    return None
+    inner = sorted(entry.name for entry in tree.root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found: dict[str, list[tuple[str, str]]] = {}
+    for folder in ("", *(name for name in inner if _plain(name) not in _FOLDERS)):
+        below = class_folders(tree.root / folder).items()
+        if pairs := [
+            (_FOLDERS[_plain(name)], path) for name, paths in below if _plain(name) in _FOLDERS for path in paths
+        ]:
+            found[folder] = pairs
+    if not found:
+        return None
+    top = tree.root / next(iter(found)) if len(found) == 1 else tree.root
+    codes = {code for pairs in found.values() for code, _ in pairs}
+    for code in SCHEMES[0]:
+        if code not in codes:
+            raise UserError(
+                f"{top} has no folder of the class {code} with images", "Names are Covid-19, No_findings and Pneumonia."
+            )
+    parts = {folder: parse_part(folder) for folder in found} if len(found) > 1 else dict.fromkeys(found, "train")
+    patients = _patients(tree)
+    rays = []
+    for folder, pairs in found.items():
+        part = parts[folder]
+        if part is None:
+            raise UserError(
+                f"{tree.root} has folders of the classes in {' and '.join(name or 'itself' for name in found)}",
+                "Take one of them as dataset.root; folders called train, val and test are parts.",
+            )
+        for code, path in pairs:
+            number = re.fullmatch(r"(\d+)_\d+", stem(path))
+            patient = f"ChestX-ray14 {int(number[1])}" if number else patients.get(stem(path), "")
+            image = f"{folder}/{path}" if folder else path
+            rays.append(XRay(image, code, patient, part, "ChestX-ray14" if number else "other"))
+    return rays
 
 
 def _versions(tree: Tree) -> dict[str, dict[str, Path]]:

@@ -65,7 +65,8 @@ class ChestXrayCOVID(DataModule):
            train.txt  test.txt  train/*  test/*                                           (Kaggle's)
   RSNA     stage_2_detailed_class_info.csv  stage_2_train_images/*.dcm (or .png)  and
            covid-chestxray-dataset/metadata.csv  covid-chestxray-dataset/images/*
-  folders  Covid-19/*  No_findings/*  Pneumonia/*    (patient: the number before '_' of the name, or metadata.csv)"""
+  folders  Covid-19/*  No_findings/*  Pneumonia/*    (patient: the number before '_' of the name, or metadata.csv),
+           also in train/ and test/"""
     fetch = """
   COVIDx:  git clone https://github.com/lindawangg/COVID-Net
            kaggle datasets download --unzip -d andyczhao/covidx-cxr2     (version 9)

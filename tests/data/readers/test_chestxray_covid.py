@@ -276,6 +276,25 @@ def test_class_folders(tmp_path, outer):
     assert all((tmp_path / image).is_file() for image in manifest.images)
 
 
+def test_class_folders_of_parts(tmp_path):
+    for part, number in (("train", 4), ("Test", 1), ("val", 2)):
+        names = ("COVID19", "NORMAL", "PNEUMONIA")
+        put(tmp_path / part, *(f"{name}/{name}({part}{n}).jpg" for name in names for n in range(number)))
+    manifest = read(tmp_path)
+    assert manifest.counts.tolist() == [7, 7, 7]
+    assert manifest.parts is not None
+    parts = {image.split("/")[0].lower() == part for image, part in zip(manifest.images, manifest.parts, strict=True)}
+    assert parts == {True}
+    assert classes_of(manifest)["Test/COVID19/COVID19(Test0).jpg"] == "COVID-19"
+
+
+@pytest.mark.parametrize("other", ["", "part2"])
+def test_class_folders_in_two_places_are_refused(tmp_path, other):
+    class_tree(class_tree(tmp_path, "part1"), other)
+    with pytest.raises(UserError, match=f"classes in {'part1 and part2' if other else 'itself and part1'}. "):
+        read(tmp_path)
+
+
 def test_metadata_adds_patients_to_class_folders(tmp_path):
     class_tree(tmp_path)
     rows = ["patientid,filename", "9,ryct.fig5-day0.jpeg", "9,ryct.fig5-day4.jpeg", "4,other.jpg"]
