@@ -21,6 +21,7 @@ _YAML_SPELLINGS = {True: ("true", "yes", "on"), False: ("false", "no", "off"), N
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,0+")
 _SURE_JOINTS, _LIKELY_JOINTS = "|;", ",/+&"
+_LIST, _QUOTED = re.compile(r"\[([^\[\]]*)\]"), re.compile(r"""'([^']*)'|"([^"]*)\"""")
 
 
 def class_names(order: Iterable[Any], present: Iterable[str]) -> tuple[str, ...]:
@@ -84,7 +85,7 @@ def require_classes(where: object, names: Sequence[str], *, what: str = "classes
 
 
 def require_distinct(where: Callable[[str], object], names: Sequence[str], *, what: str = "labels") -> None:
-    """Raises UserError if two names differ only in case, blanks, `_`, `-`, quotes or leading zeros, and are one class.
+    """Raises UserError if two names differ only in case, blanks, `_`, `-`, quotes, brackets or leading zeros.
 
     Args:
         where: returns the source of a name, for messages.
@@ -102,8 +103,8 @@ def require_distinct(where: Callable[[str], object], names: Sequence[str], *, wh
 
 
 def _plain(name: str) -> str:
-    """Normalised name of a class: without case, blanks, `_`, `-`, quotes, full-width forms and leading zeros."""
-    name = unicodedata.normalize("NFKC", composed(name)).casefold().strip().strip("\"'`").rstrip(".,;:")
+    """Normalised name of a class: no case, blanks, `_`, `-`, quotes, brackets, full-width forms and leading zeros."""
+    name = unicodedata.normalize("NFKC", composed(name)).casefold().strip().strip("\"'`[]").rstrip(".,;:")
     text = re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", " ", name)
     return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
 
@@ -239,6 +240,17 @@ def _refuse_joined(labels: Sequence[str], where: Callable[[int], str], names: Se
             "leave these rows out, or choose another column with dataset.columns.label. "
             "If such a text is one class, name all classes in dataset.classes.",
         )
+
+
+def labels_in_cell(cell: str, separator: str) -> list[str]:
+    """The labels in one cell: `Mass|Nodule`, or a list as Python and JSON write it (`['mass', 'nodule']`)."""
+    cell = cell.strip()
+    if cell.lower() in NO_LABEL - {"none"}:
+        return []
+    if as_list := _LIST.fullmatch(cell):
+        cell = as_list[1].strip()
+    quoted = ["".join(pair) for pair in _QUOTED.findall(cell)] if as_list and cell[:1] in ("'", '"') else []
+    return [label for piece in quoted or cell.split(separator) if (label := piece.strip())]
 
 
 def _joined_labels(joined: Sequence[str], joint: str, labels: set[str]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ltmed.data.readers._labels import NO_LABEL, require_distinct
+from ltmed.data.readers._labels import NO_LABEL, labels_in_cell, require_distinct
 from ltmed.data.readers._parts import squashed
 from ltmed.data.readers._text import shortened
 from ltmed.errors import UserError, require_choice, suggest
@@ -72,8 +72,7 @@ def read_columns(
         float32 `[N, K]`, 0, 1 or NaN.
 
     Raises:
-        UserError: an invalid cell; a label that is unknown wherever it is not present, so that it cannot be learned;
-            the message names row and column.
+        UserError: an invalid cell; the message names row and column.
     """
     uncertain_value, blank_value = _MEANINGS[uncertain], _MEANINGS[blank]
     values = np.empty((len(columns[0]), len(columns)), np.float32)
@@ -96,14 +95,24 @@ def read_columns(
                 "Write 1, 0, -1 (uncertain) or nothing.",
             )
         values[:, index] = [value_of[cell] for cell in cells]
-        column = values[:, index]
+    return values
+
+
+def require_known_absences(values: np.ndarray, names: Sequence[str], where: Callable[[int], str]) -> None:
+    """Raises UserError for a label that is unknown wherever it is not present, so that it cannot be learned.
+
+    Args:
+        values: float32 `[N, K]`, after `without_absence`, which makes labels known.
+        names: K labels, for messages.
+        where: returns `file, line n` of a row.
+    """
+    for name, column in zip(names, values.T, strict=True):
         if np.isnan(column).any() and (column == 1).any() and not (column == 0).any():
             raise UserError(
-                f"{where(int(np.isnan(column).argmax()))}: column '{name}' is unknown here and never 0, so that no "
-                "image is known to be without the label",
+                f"{where(int(np.isnan(column).argmax()))}: '{name}' is unknown here and never 0, so that no image is "
+                "known to be without the label",
                 "Write 0, or say dataset.blank=zeros if empty cells mean that the label is absent.",
             )
-    return values
 
 
 def read_joined(
@@ -117,8 +126,8 @@ def read_joined(
     """Targets from one cell per image that holds all its labels.
 
     Args:
-        cells: N cells such as `Mass|Nodule`; an empty one has no label.
-        separator: between two labels.
+        cells: N cells such as `Mass|Nodule` or `['mass', 'nodule']`; an empty one has no label.
+        separator: between two labels; quoted ones in brackets need none.
         where: returns `file, line n` of a row.
         order: the labels; None for all that occur, sorted.
         absence: labels from `absent_label`, which mean that no other label is present.
@@ -130,7 +139,7 @@ def read_joined(
         UserError: a label that is not in `order`, or one of `absence` with others; labels that differ in spelling
             alone.
     """
-    names = {cell: _pieces(cell, separator) for cell in set(cells)}
+    names = {cell: labels_in_cell(cell, separator) for cell in set(cells)}
     absence_labels = set(absence)
     present = {name for pieces in names.values() for name in pieces}
     labels = tuple(order) if order else tuple(sorted(present - absence_labels))
@@ -158,12 +167,6 @@ def read_joined(
                     "Correct that row, or say dataset.no_finding=label.",
                 )
     return labels, values
-
-
-def _pieces(cell: str, separator: str) -> list[str]:
-    if cell.strip().lower() in NO_LABEL - {"none"}:
-        return []
-    return [piece for text in cell.split(separator) if (piece := text.strip())]
 
 
 def absent_label(names: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ltmed.data.readers import _multilabel
-from ltmed.data.readers._labels import require_distinct
+from ltmed.data.readers._labels import labels_in_cell, require_distinct
 from ltmed.data.readers._rows import JOINT
 from ltmed.errors import UserError, require_choice
 
@@ -76,10 +76,11 @@ class MultilabelReader:
             values = _multilabel.read_columns(by_column, columns, where, uncertain=rules.uncertain, blank=rules.blank)
             if rules.no_finding == "absence":
                 labels, values = _multilabel.without_absence(labels, values, where)
+            _multilabel.require_known_absences(values, labels, where)
         else:
             absence = ()
             if rules.no_finding == "absence":
-                pieces = {piece.strip() for cell in set(cells) for piece in cell.split(self.separator)}
+                pieces = {label for cell in set(cells) for label in labels_in_cell(cell, self.separator)}
                 if (absence_label := _multilabel.absent_label(sorted(pieces))) is not None:
                     absence = (absence_label,)
                     names = tuple(label for label in names if label != absence_label)

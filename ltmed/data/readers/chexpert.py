@@ -13,7 +13,14 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import as_arrays, attribute_columns
 from ltmed.data.readers._files import column, read_table, require_folder, walk
-from ltmed.data.readers._multilabel import BLANK, located, read_columns, require_rules, without_absence
+from ltmed.data.readers._multilabel import (
+    BLANK,
+    located,
+    read_columns,
+    require_known_absences,
+    require_rules,
+    without_absence,
+)
 from ltmed.data.readers._tables import Table, check_unrepeated
 from ltmed.data.readers._walk import is_image_name
 from ltmed.errors import UserError, require_choice
@@ -148,6 +155,7 @@ class CheXpert(DataModule):
         names: tuple[str, ...] = OBSERVATIONS
         if self.no_finding == "absence":
             names, labels = without_absence(names, labels, table.where, besides=("Support Devices",))
+        require_known_absences(labels, names, table.where)
         rows = self._rows(table, path)
         cells = {name: [table[header][row] for row in rows] for name, header in attribute_columns(table).items()}
         return _Rows(np.array(keys)[rows], labels[rows], names, cells)

@@ -16,7 +16,7 @@ import numpy as np
 from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._files import Tree, column, onehot, read_table, scan, stem
-from ltmed.data.readers._multilabel import located, read_columns, require_rules, without_absence
+from ltmed.data.readers._multilabel import located, read_columns, require_known_absences, require_rules, without_absence
 from ltmed.data.readers._parts import squashed
 from ltmed.data.readers._tables import Table, check_unrepeated
 from ltmed.errors import UserError, require_choice
@@ -192,6 +192,7 @@ class CxrLt(DataModule):
             values = read_columns([column(table, path, name) for name in headers], lists.labels, table.where)
             if self.no_finding == "absence":
                 classes, values = without_absence(lists.labels, values, table.where, besides=NOT_FINDINGS)
+            require_known_absences(values, classes, table.where)
             labels.append(values)
         return classes, np.concatenate(labels)
 

@@ -14,7 +14,14 @@ from ltmed.data.datamodule import DataModule
 from ltmed.data.manifest import Manifest
 from ltmed.data.readers._attributes import attributes_of
 from ltmed.data.readers._files import Table, check_unrepeated, column, read_table, scan, stem
-from ltmed.data.readers._multilabel import groups_always_agree, located, read_columns, require_rules, without_absence
+from ltmed.data.readers._multilabel import (
+    groups_always_agree,
+    located,
+    read_columns,
+    require_known_absences,
+    require_rules,
+    without_absence,
+)
 from ltmed.errors import UserError, require_between, require_choice
 
 TABLES = ("full_df.csv", "labels.csv", "eye_labels.csv")
@@ -154,6 +161,7 @@ class ODIR(DataModule):
             by_name = {"normal": "N"} | {code: code for code in CODES[1:]}
             selected, values = without_absence(tuple(by_name), values, table.where)
             codes = tuple(by_name[name] for name in selected)
+        require_known_absences(values, codes, table.where)
         full: dict[str, str] = dict(zip(CODES, self.class_names, strict=True))
         return codes, tuple(full[code] for code in codes), values, notes
 

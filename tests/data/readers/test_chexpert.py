@@ -75,11 +75,14 @@ def test_empty_cells_that_are_unknown_and_a_label_that_is_never_absent_then(tmp_
 
 
 def test_absence_of_findings_keeps_devices_and_makes_findings_known(tmp_path):
-    tree(tmp_path, ["1.0,,,,,,-1.0,,,,,,,1.0", ",1.0,,,,,,,,,,,,"])
+    tree(tmp_path, ["1.0,,,,,,-1.0,,,,,,,1.0", ",1.0,,,,,,,,,,,,0.0"])
     actual, _ = read("chexpert", tmp_path, "dataset.no_finding=absence")
     assert actual.classes == OBSERVATIONS[1:]
     assert actual.labels[0].tolist() == [0] * 12 + [1]
     assert actual.labels[2].tolist() == [1] + [0] * 12
+    # No Finding is never 0 in the published table, which does not matter where it is no label.
+    actual, _ = read("chexpert", tmp_path, "dataset.no_finding=absence", "dataset.blank=ignore")
+    np.testing.assert_array_equal(actual.labels[[0, 2]], [[0] * 12 + [1], [1] + [np.nan] * 11 + [0]])
     tree(tmp_path, ["1.0,1.0,,,,,,,,,,,,", ",,1.0,,,,,,,,,,,"])
     with pytest.raises(UserError, match="train.csv, line 2: 'No Finding'"):
         read("chexpert", tmp_path, "dataset.no_finding=absence")

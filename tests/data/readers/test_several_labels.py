@@ -7,6 +7,7 @@ import csv
 import numpy as np
 import pytest
 
+from ltmed.data.readers._multilabel import read_columns, read_joined, require_known_absences, without_absence
 from ltmed.data.readers.odir import CODES, keyword_labels, labels_of
 from ltmed.errors import UserError
 from tests.data.readers.reading import put, read, write
@@ -55,6 +56,20 @@ def test_joined_labels(tmp_path):
     np.testing.assert_array_equal(by_number(actual), np.delete(np.array(expected * 8, np.float32), 2, axis=1))
 
 
+def test_labels_in_lists_as_python_and_json_write_them():
+    cells = ["['mass', 'nodule']", "['nodule']", '["nodule","mass"]', "[]", "", """["Barrett's", 'a, b', ' mass']"""]
+    labels, values = read_joined(cells, ",", str, None)
+    assert labels == ("Barrett's", "a, b", "mass", "nodule")
+    expected = [[0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0]]
+    np.testing.assert_array_equal(values, expected)
+    labels, values = read_joined(["[0, 2]", "[2]", "[1,0]"], ",", str, ("0", "1", "2"))
+    np.testing.assert_array_equal(values, [[1, 0, 1], [0, 0, 1], [1, 1, 0]])
+    labels, values = read_joined(["[Barrett's, it's]"], ",", str, None)
+    assert labels == ("Barrett's", "it's")
+    with pytest.raises(UserError, match="in spelling alone"):
+        read_joined(["[a]|[b]", "[a]"], "|", str, None)
+
+
 @pytest.mark.parametrize(
     ("cells", "where"),
     [
@@ -88,6 +103,16 @@ def test_no_finding_as_absence_makes_the_other_columns_known(tmp_path):
     actual, _ = read("manifest", tmp_path, columns, "dataset.multilabel=true", "dataset.no_finding=absence")
     assert actual.classes == ("Nodule", "Edema")
     np.testing.assert_array_equal(by_number(actual)[:3], np.array([[0, 0], [1, np.nan], [0, 1]], np.float32))
+
+
+def test_no_finding_as_absence_may_be_never_0():
+    rows = [["1", "", "0"], ["", "1", "0"], ["", "", "1"]]
+    values = read_columns(list(zip(*rows, strict=True)), ("No Finding", "Nodule", "Edema"), str)
+    with pytest.raises(UserError, match="^1: 'No Finding' is unknown here and never 0"):
+        require_known_absences(values, ("No Finding", "Nodule", "Edema"), str)
+    labels, values = without_absence(("No Finding", "Nodule", "Edema"), values, str)
+    require_known_absences(values, labels, str)
+    np.testing.assert_array_equal(values, [[0, 0], [1, 0], [np.nan, 1]])
 
 
 def test_images_without_a_label_are_kept_dropped_or_refused(tmp_path):
