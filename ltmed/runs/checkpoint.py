@@ -113,7 +113,9 @@ def resume_point(folder: Path) -> ResumePoint:
     Raises:
         DamagedCheckpointError: there are checkpoints, and none can be used.
     """
-    for partial in folder.glob(".*.partial"):  # Left by a process that was killed while it wrote.
+    # Left by a process that was killed while it wrote. Only those of checkpoints, which no rank writes now: one that is
+    # late here must not remove the file with which the first one marks the stage as finished.
+    for partial in folder.glob(".*.ckpt.partial"):
         partial.unlink(missing_ok=True)
     damaged: list[Path] = []
     for name in (LAST, BEST):

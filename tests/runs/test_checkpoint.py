@@ -16,6 +16,7 @@ import torch
 from ltmed.errors import UserError
 from ltmed.runs import checkpoint
 from ltmed.runs.checkpoint import DamagedCheckpointError, ResumePoint, resume_point
+from ltmed.utils.files import replacing
 from tests.harness import run_process, small_disk
 
 
@@ -151,6 +152,16 @@ def test_training_resumes_from_the_newest_whole_checkpoint(tmp_path: Path) -> No
     with pytest.raises(DamagedCheckpointError) as refused:
         resume_point(tmp_path)
     assert str(tmp_path) in refused.value.hint
+
+
+def test_a_late_rank_leaves_what_the_first_one_writes(tmp_path: Path) -> None:
+    """It removed the file with which the first rank was marking the stage as finished, and so ended the run."""
+    checkpoint.write(tmp_path / "last.ckpt", state(1))
+    (tmp_path / ".last.ckpt.partial").touch()
+    with replacing(tmp_path / "finished.json") as partial:
+        partial.touch()
+        assert resume_point(tmp_path).epochs == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["finished.json", "last.ckpt"]
 
 
 def test_a_file_without_permission_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
