@@ -64,7 +64,7 @@ def _read(file: Path) -> dict[_Key, Result]:
     """The runs; of two lines on one metric of one run the later one counts."""
     found: dict[_Key, Result] = {}
     try:
-        with file.open(newline="", encoding="utf-8") as opened:
+        with file.open(newline="", encoding="utf-8-sig") as opened:  # Spreadsheets begin a file with a mark.
             lines = csv.DictReader(opened)
             if missing := [name for name in RESULT_COLUMNS if name not in (lines.fieldnames or ())]:
                 raise UserError(f"{file} has no column '{missing[0]}'", _HINT)

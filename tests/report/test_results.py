@@ -49,6 +49,9 @@ def test_the_tables_of_a_file_are_means_with_students_interval_best_first(table,
     file = tmp_path / "results.csv"
     file.write_text(report_csv.render_results(table))
     (grid,) = document_of_results(file).grids
+    marked = tmp_path / "saved_by_a_spreadsheet.csv"
+    marked.write_text(report_csv.render_results(table), encoding="utf-8-sig")
+    assert document_of_results(marked).grids == (grid,)
     assert grid.title == "toy, grouped, 5 folds"
     assert [row for row, _ in grid.rows] == ["proco", "erm"]
     cells = {row: dict(zip(grid.headings, (cell.text for cell in line), strict=True)) for row, line in grid.rows}
