@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +26,25 @@ HOSTILE = "<b>R&D</b> | 100 % of $a_1$ {x} \\ #~^"
 
 def config(method: str, fold: int, seed: int, **settings: Any) -> dict[str, Any]:
     """A resolved configuration, `settings` by dotted key."""
-    cfg = OmegaConf.create(
-        {
-            "seed": seed, "fold": fold, "image_size": 64, "cache_dir": "/cache",
-            "split": {
-                "_target_": "ltmed.data.splits.protocols.grouped", "folds": 5, "test": None, "val": 0.1, "seed": 0,
-            },
-            "dataset": {"_target_": "reader", "root": "/data", "image_size": 64, "head": None, "fit": "squash"},
-            "loss": {"_target_": "ltmed.losses.classification.cross_entropy"},
-            "method": {
-                "name": method,
-                "stages": {"train": {"epochs": 7, "module": {"_target_": method}, "optimizer": {"lr": 0.1}}},
-            },
-        }
-    )  # fmt: skip
+    cfg: dict[str, Any] = {
+        "seed": seed, "fold": fold, "image_size": 64, "cache_dir": "/cache",
+        "split": {
+            "_target_": "ltmed.data.splits.protocols.grouped", "folds": 5, "test": None, "val": 0.1, "seed": 0,
+        },
+        "dataset": {"_target_": "reader", "root": "/data", "image_size": 64, "head": None, "fit": "squash"},
+        "loss": {"_target_": "ltmed.losses.classification.cross_entropy"},
+        "method": {
+            "name": method,
+            "stages": {"train": {"epochs": 7, "module": {"_target_": method}, "optimizer": {"lr": 0.1}}},
+        },
+    }  # fmt: skip
     for key, value in settings.items():
-        OmegaConf.update(cfg, key, value)
-    plain: Any = OmegaConf.to_container(cfg)
-    return plain
+        *path, last = key.split(".")
+        node = cfg
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return cfg
 
 
 def write(
@@ -92,16 +94,24 @@ def write(
     return run
 
 
-def _metrics(labels: Sequence[str], predicted: Sequence[str], given: dict[str, float | None]) -> dict[str, Any]:
+@cache  # A quarter of the time of writing a run, and most runs have the same predictions.
+def _scikit_learns(labels: tuple[str, ...], predicted: tuple[str, ...]) -> tuple[list[float], float, list[list[int]]]:
+    """Recall of each class, balanced accuracy and confusion matrix."""
     recall = recall_score(labels, predicted, labels=CLASSES, average=None)
-    own = {"balanced_accuracy": balanced_accuracy_score(labels, predicted)}
+    matrix = confusion_matrix(labels, predicted, labels=CLASSES)
+    return recall.tolist(), float(balanced_accuracy_score(labels, predicted)), matrix.tolist()
+
+
+def _metrics(labels: Sequence[str], predicted: Sequence[str], given: dict[str, float | None]) -> dict[str, Any]:
+    recall, balanced_accuracy, matrix = _scikit_learns(tuple(labels), tuple(predicted))
+    own = {"balanced_accuracy": balanced_accuracy}
     own |= {f"{tier}_recall": recall[k] for k, tier in enumerate(("head", "medium", "tail"))}
     scalars = {metric: float(own.get(metric, np.mean(np.array(labels) == np.array(predicted)))) for metric in SCALARS}
     intervals = {metric: [value - 0.05, value + 0.04] for metric, value in {**scalars, **given}.items() if value}
     return {
         "test": {
             "images": len(labels), "scalars": {**scalars, **given}, "absent": [],
-            "confusion": confusion_matrix(labels, predicted, labels=CLASSES).tolist(),
+            "confusion": matrix,
             "intervals": {
                 "unit": "image", "units": len(labels), "resamples": 1000, "level": 0.95, "seed": 0,
                 "scalars": intervals,
