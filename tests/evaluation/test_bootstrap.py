@@ -65,7 +65,7 @@ def slow(e: Evaluation, rows: np.ndarray) -> dict[str, float]:
 def test_weights_score_like_copied_rows(images, decimals):
     e = make(images, seed=images, decimals=decimals)
     rng = np.random.default_rng(1)
-    sampled = rng.integers(0, images, (25, images))
+    sampled = rng.integers(0, images, (25 if images == 2 else 8, images))  # Of two images most lack a class.
     weights = np.stack([np.bincount(rows, minlength=images) for rows in sampled]).astype(float)
     actual = WeightedScorer(e, TIERS)(weights)
     for r, rows in enumerate(sampled):

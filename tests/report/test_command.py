@@ -43,7 +43,8 @@ def test_terminal_by_default(runs, capsys):
     ("name", "start"), [("r.md", "# Runs"), ("r.tex", "% Runs"), ("r.html", "<!doctype html>"), ("r.txt", "Runs in")]
 )
 def test_a_files_ending_is_its_format(runs, tmp_path, capsys, name, start):
-    main(["report", str(runs), "--output", str(tmp_path / name)])
+    figures = ["--no-figures"] if name.endswith("html") else []  # See tests/plots/runs/test_report_figures.py.
+    main(["report", str(runs), "--output", str(tmp_path / name), *figures])
     assert (tmp_path / name).read_text().startswith(start)
     assert capsys.readouterr().out == f"Written: {tmp_path / name}\n"
 
