@@ -146,12 +146,13 @@ def test_feature_map_has_shades_of_the_tiers_and_names_by_size():
     assert sum(colours["d"]) < sum(colours["b"]), "the larger class is darker"
 
 
-@pytest.mark.parametrize("number", [2, 4])
-def test_feature_maps_of_several_runs_are_panels(many, number, tmp_path):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize(("classes", "number"), [(2, 2), (2, 4), (23, 4), (198, 2)])
+def test_feature_maps_of_several_runs_are_panels(classes, number):
+    """Few classes are named beside one row of panels and two; of many, whose number does not matter, the tiers are."""
+    many, rng = case(classes, LONG), np.random.default_rng(0)
     labels = np.arange(300) % len(many.classes)
     panels = [features.Points(f"run {i}", rng.normal(size=(300, 2)), labels) for i in range(number)]
-    figure = saved(features.feature_map(panels, many.classes, many.tiers, many.counts, "title"), tmp_path)
+    figure = features.feature_map(panels, many.classes, many.tiers, many.counts, "title")
     assert [axes.get_title() for axes in figure.axes] == [f"run {i}" for i in range(number)]
     for axes, panel in zip(figure.axes, panels, strict=True):
         shown = np.concatenate([np.asarray(c.get_offsets()) for c in axes.collections])
@@ -168,11 +169,11 @@ def test_chosen_classes_are_told_apart_by_colour_though_they_are_of_one_tier(tmp
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{code} (tail)" for code in "bcde"]
 
 
-def test_losses_by_class(many, tmp_path):
+def test_losses_by_class(many):
     losses = {code: [(e, 1.0 + k / 10 - e / 5) for e in range(4)] for k, code in enumerate(many.classes[:-1])}
     del losses[many.classes[0]][1]  # No image of it in the second epoch.
     panels = {"one": losses, "two": losses}
-    figure = saved(curves.class_losses(panels, many.classes, many.tiers, many.counts, "title"), tmp_path)
+    figure = curves.class_losses(panels, many.classes, many.tiers, many.counts, "title")
     assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
     lines = [np.asarray(line.get_xydata()) for line in figure.axes[0].lines][: len(many.classes)]
     order = style.by_size(many.counts)
