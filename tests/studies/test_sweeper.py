@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import pytest
@@ -144,15 +142,24 @@ def test_a_folder_for_the_sweep_that_cannot_be_made(tiny: list[str], tmp_path: P
     assert "/dev/null cannot be written" in done.err
 
 
+def _end_joblibs_processes() -> None:
+    """They outlive a sweep: a whole interpreter ends them at its end, a forked one would wait for them."""
+
+    def end() -> None:
+        from joblib.externals.loky import reusable_executor
+
+        if reusable_executor._executor is not None:
+            reusable_executor._executor.shutdown(kill_workers=True)
+
+    Finalize(None, end, exitpriority=1)
+
+
 @pytest.mark.slow
 def test_joblib_runs_jobs_in_processes_and_their_failures_are_said_once(tiny: list[str], tmp_path: Path) -> None:
     overrides = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "method=erm", "fold=0,9", *tiny, "epochs=1")
-    # Not from the fork server: joblib's processes outlive a sweep, and only a whole interpreter ends them at its end.
-    command = [sys.executable, str(ROOT / "run.py"), *overrides]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 2, done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    done = run_command(*overrides, cwd=tmp_path, before=_end_joblibs_processes)
+    assert done.code == 2, done.err
+    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
     assert "fold=9" in errors[0]
     assert errors[1].startswith("error: 1 of 2 jobs failed. ")
