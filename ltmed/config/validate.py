@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from ltmed.config.instantiate import build, per_stage
@@ -216,8 +217,8 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: names the first such setting of the table and what it may be, a setting of Lightning's trainer that
             would have no effect, a stage that the method does not have, settings of a stage without the sampler,
-            augmentation or loss that they belong to, a `monitor_mode` that would select the worst
-            epoch, or an optimiser or schedule that cannot be made.
+            augmentation or loss that they belong to, a random view of test images, a `monitor_mode` that would select
+            the worst epoch, or an optimiser or schedule that cannot be made.
     """
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     check_trainer(plain["trainer"])
@@ -237,6 +238,7 @@ def check(cfg: DictConfig) -> None:
     for key, group in (("sampler", "sampler"), ("augment", "augment"), ("module.loss", "loss")):
         for name, node in _matching(plain, f"method.stages.*.{key}".split(".")):
             _require_choice(name, node, group)
+    _require_repeatable(cfg.evaluation, cfg.image_size)
     for name, recipe in cfg.method.stages.items():
         _check_optimizer(f"method.stages.{name}", recipe.optimizer, recipe.schedule)
 
@@ -265,6 +267,20 @@ def _require_choice(key: str, node: Any, group: str) -> None:
         raise UserError(
             f"{key}={_as_written(node)} is not possible",
             f"Set {group}.NAME=VALUE for all stages, or add +{group}@{key}=NAME for one of its own.",
+        )
+
+
+def _require_repeatable(evaluation: DictConfig, image_size: int) -> None:
+    """Refuses a random view of validation and test images: `ltmed predict` would see others than the run."""
+    view = build(evaluation)
+    side = 2 * max(view.size or 0, image_size)
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    for seed, output in enumerate(outputs := np.empty((8, *2 * [view.size or side], 3), np.uint8)):
+        view(image.copy(), np.random.default_rng(seed), output)
+    if (outputs != outputs[0]).any():
+        raise UserError(
+            "Validation and test images would have a random view (augment@evaluation), another one in ltmed predict",
+            "Use augment@evaluation=none; ltmed evaluate --tta averages several views.",
         )
 
 

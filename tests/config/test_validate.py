@@ -96,6 +96,13 @@ def test_groups_with_other_settings_pass(overrides: list[str]) -> None:
         validate.check(changed("split.inner.folds=1", base=composed("split=long_tailed", "dataset=manifest")))
 
 
+def test_test_images_have_no_random_view() -> None:
+    with trusted():
+        with pytest.raises(UserError, match="random view"):
+            validate.check(composed("augment@evaluation=weak"))
+        validate.check(changed("evaluation.crop=false"))
+
+
 def test_the_direction_belongs_to_the_metric() -> None:
     assert {name for name in SCALARS if better(name) == "min"} == {"ece"}
     validate.check(changed("monitor=ece", "monitor_mode=min"))
