@@ -40,6 +40,31 @@ def apply_to_training() -> None:
     _ResultMetric.to = _moved_if_elsewhere(_ResultMetric.to)
 
 
+def apply_to_exports() -> None:
+    """Call it before a network is exported; apart, because it imports torch."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    # Half of the time of an export to ONNX: the sources of 500 translations of operators are read and parsed.
+    read: Any = ONNXRegistry.from_torchlib
+    ONNXRegistry.from_torchlib = classmethod(remembered_translations(read.__func__))
+
+
+def remembered_translations(read: Callable[..., Any]) -> Callable[..., Any]:
+    """The exporter's translations, to which an export may add its own."""
+    known: dict[Any, Any] = {}
+
+    @functools.wraps(read)
+    def remembered(cls: Any, **version: Any) -> Any:
+        key = tuple(version.items())
+        if key not in known:
+            known[key] = read(cls, **version)
+        made = copy.copy(known[key])
+        made.functions = {name: [*found] for name, found in known[key].functions.items()}
+        return made
+
+    return remembered
+
+
 def _moved_if_elsewhere(move: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(move)
     def moved(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -54,10 +79,12 @@ def _no_wait(fd: int) -> None:
     """In place of `os.fsync`."""
 
 
-def _is_ours(repo: Any) -> bool:
-    """Whether every configuration comes from `conf/` or a package, and so stays as it is while the tests run."""
-    folders = [source.path for source in repo.get_sources() if source.scheme() == "file"]
-    return all(Path(folder).resolve() == _CONF for folder in folders)
+def _sources(repo: Any) -> tuple[Any, ...]:
+    """Where configurations come from, with the files outside of `conf/`: those may change while the tests run."""
+    sources = repo.get_sources()
+    folders = [Path(source.path) for source in sources if source.scheme() == "file"]
+    files = [file for folder in folders if folder.resolve() != _CONF for file in sorted(folder.rglob("*.yaml"))]
+    return (*map(str, sources), *((str(file), file.read_bytes()) for file in files if file.is_file()))
 
 
 def _remembered_defaults(create: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,10 +96,7 @@ def _remembered_defaults(create: Callable[..., Any]) -> Callable[..., Any]:
         overrides = Overrides(repo=repo, overrides_list=overrides_list)
         settings = {id(override) for override in overrides.config_overrides}
         choices = tuple(override.input_line for override in overrides_list if id(override) not in settings)
-        sources = tuple(str(source) for source in repo.get_sources())
-        key = (sources, config_name, choices, prepend_hydra, skip_missing)
-        if not _is_ours(repo):
-            return create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+        key = (_sources(repo), config_name, choices, prepend_hydra, skip_missing)
         if key not in known:
             known[key] = create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
         made = copy.copy(known[key])
@@ -88,9 +112,7 @@ def _remembered_merge(merge: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(merge)
     def remembered(self: Any, defaults: Any, repo: Any) -> Any:
-        if not _is_ours(repo):
-            return merge(self, defaults, repo)
-        key = (tuple(str(source) for source in repo.get_sources()), repr(defaults))
+        key = (_sources(repo), repr(defaults))
         if key not in known:
             known[key] = pickle.dumps(merge(self, defaults, repo))
         return pickle.loads(known[key])
@@ -104,9 +126,7 @@ def _remembered_file(load: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(load)
     def remembered(self: Any, config_path: str) -> Any:
-        if not _is_ours(self):
-            return load(self, config_path)
-        key = (tuple(str(source) for source in self.get_sources()), config_path)
+        key = (_sources(self), config_path)
         if key not in known:
             known[key] = pickle.dumps(load(self, config_path))
         return pickle.loads(known[key])

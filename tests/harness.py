@@ -29,6 +29,7 @@ from hydra import compose, initialize_config_dir
 from tests import economy
 
 economy.apply_to_training()
+economy.apply_to_exports()
 # Here and not at the first command: another test may start the server before.
 multiprocessing.set_forkserver_preload(
     ["lightning.pytorch", "timm", "torchvision", "pandas", "pyarrow.parquet", "cv2", "tests.warm"]
