@@ -123,8 +123,10 @@ def test_errors_of_a_trained_run_and_its_nearest_training_images(capsys, tmp_pat
     from ltmed.inference.neighbours import TrainingImages, image, open_images
     from ltmed.plots.error_maps import error_maps
     from ltmed.plots.explanations import worst_errors
+    from ltmed.plots.run import figures as run_figures
     from ltmed.runs.reader import read_run
 
+    monkeypatch.setattr(run_figures, "figures", lambda run: {})  # Others are not looked at here.
     folder, _ = trained(tmp_path, "method=erm", "image_size=64", "dataset.tail=[NV,MEL,BKL,BCC,AKIEC,DF]")
     run = read_run(folder)
     assert run is not None

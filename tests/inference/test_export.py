@@ -64,7 +64,9 @@ def small_unless_the_test_is_about_the_encoder(request: pytest.FixtureRequest, m
 
 
 @pytest.mark.parametrize(
-    "overrides", [*heads().values(), "backbone=tiny", "backbone=tiny backbone.name=test_vit image_size=160"]
+    "overrides",
+    # Of the transformer's blocks one takes the exporter a second less than six, which are equal.
+    [*heads().values(), "backbone=tiny", "backbone=tiny backbone.name=test_vit +backbone.depth=1 image_size=160"],
 )
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated")
 def test_every_head_gives_the_probabilities_of_predict(overrides, tmp_path):

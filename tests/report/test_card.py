@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from sklearn.metrics import log_loss
 
 from ltmed.cli.main import main
 from ltmed.inference.card_results import card_results
-from ltmed.report.card import BLANKS, card
+from ltmed.plots.run import card_figures
+from ltmed.report.card import BLANKS, Section, card
 from ltmed.report.card_sections import performance
 from ltmed.runs.reader import Run, read_run
 from tests.cli.test_commands import refused
@@ -31,18 +33,24 @@ def run(tmp_path_factory) -> Run:
     return found
 
 
-def _section(run: Run, title: str):
-    return next(section for section in card(run, card_results(run, resamples=50)).sections if section.title == title)
+def _sections(run: Run) -> dict[str, Section]:
+    return {section.title: section for section in card(run, card_results(run, resamples=50)).sections}
 
 
-def test_intended_use_is_a_blank(run):
-    section = _section(run, "Intended use")
+@pytest.fixture(scope="module")
+def sections(run) -> dict[str, Section]:
+    """Of the run as it is; tests change copies of it."""
+    return _sections(run)
+
+
+def test_intended_use_is_a_blank(sections):
+    section = sections["Intended use"]
     assert section.blanks == BLANKS
     assert not section.facts
 
 
-def test_its_figures_are_those_of_the_run(run):
-    overall, by_class = _section(run, "Performance").grids
+def test_its_figures_are_those_of_the_run(run, sections):
+    overall, by_class = sections["Performance"].grids
     cells = dict(overall.rows)
     test = run.metrics["test"]
     for name, title in (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")):
@@ -62,8 +70,8 @@ def test_an_interval_without_width_is_said_to_be_no_bound(run):
         assert any("bound nothing" in note for note in by_class.notes) == said
 
 
-def test_calibration_is_scikit_learns(run):
-    before = {name: cells[0].text for name, cells in _section(run, "Calibration").grids[0].rows}
+def test_calibration_is_scikit_learns(run, sections):
+    before = {name: cells[0].text for name, cells in sections["Calibration"].grids[0].rows}
     table = run.predictions
     probabilities = table[[f"prob_{code}" for code in run.classes]].to_numpy(float)
     places = np.array([run.classes.index(code) for code in table["label"]])
@@ -72,7 +80,7 @@ def test_calibration_is_scikit_learns(run):
     assert float(before["Brier score"]) == pytest.approx(brier, abs=6e-4)
     nll = log_loss(places, probabilities, labels=range(len(run.classes)))
     assert float(before["negative log likelihood"]) == pytest.approx(nll, abs=6e-4)
-    assert f"{math.log(len(run.classes)):.3f}" in " ".join(_section(run, "Calibration").sentences)
+    assert f"{math.log(len(run.classes)):.3f}" in " ".join(sections["Calibration"].sentences)
 
 
 def test_without_predictions_it_says_so(run, tmp_path):
@@ -80,8 +88,9 @@ def test_without_predictions_it_says_so(run, tmp_path):
     (copy / "predictions.parquet").unlink()
     again = read_run(copy)
     assert again is not None
+    sections = _sections(again)
     for title in ("Calibration", "Operating points", "Subgroups"):
-        assert "predictions.parquet" in " ".join(_section(again, title).sentences)
+        assert "predictions.parquet" in " ".join(sections[title].sentences)
 
 
 def test_without_validation_predictions_it_computes_nothing_from_images(run, tmp_path):
@@ -89,18 +98,18 @@ def test_without_validation_predictions_it_computes_nothing_from_images(run, tmp
     (copy / "validation.parquet").unlink()
     again = read_run(copy)
     assert again is not None
-    assert "ltmed decide" in " ".join(_section(again, "Operating points").sentences)
+    assert "ltmed decide" in " ".join(_sections(again)["Operating points"].sentences)
     assert not (copy / "validation.parquet").exists()
 
 
-def test_operating_points_are_those_of_decide(run, capsys, tmp_path):
-    rows = dict(_section(run, "Operating points").grids[0].rows)
+def test_operating_points_are_those_of_decide(run, sections, capsys, tmp_path):
+    rows = dict(sections["Operating points"].grids[0].rows)
     assert len(rows) == 2 * len(run.classes)
     copy = shutil.copytree(run.path, tmp_path / "copy")
     main(["decide", str(copy), "--sensitivity", "NV=0.8", "--no-figures"])
     again = read_run(copy)
     assert again is not None
-    ((label, cells),) = _section(again, "Operating points").grids[0].rows
+    ((label, cells),) = _sections(again)["Operating points"].grids[0].rows
     assert label == "NV, sensitivity 80.0"
     found = json.loads((copy / "decisions/test/decisions.json").read_text())["points"][0]
     assert cells[4].text == f"{100 * found['test']['sensitivity']['value']:.1f}"
@@ -108,21 +117,21 @@ def test_operating_points_are_those_of_decide(run, capsys, tmp_path):
     assert cells[4].small == f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def test_subgroups_are_those_of_evaluate_or_of_the_recorded_predictions(run, capsys, tmp_path):
-    grids = _section(run, "Subgroups").grids
+def test_subgroups_are_those_of_evaluate_or_of_the_recorded_predictions(run, sections, capsys, tmp_path):
+    grids = sections["Subgroups"].grids
     assert [grid.title for grid in grids] == [f"balanced accuracy by {name}" for name in ("age", "sex", "localization")]
     copy = shutil.copytree(run.path, tmp_path / "copy")
     main(["evaluate", str(copy), "--by", "sex", "--metric", "macro_f1", "--no-figures"])
     again = read_run(copy)
     assert again is not None
-    assert [grid.title for grid in _section(again, "Subgroups").grids] == ["macro F1 by sex"]
+    assert [grid.title for grid in _sections(again)["Subgroups"].grids] == ["macro F1 by sex"]
     file = copy / "evaluations/own/evaluation.json"
     kept = file.read_text()
     found = json.loads(kept)
     for report in found["subgroups"]:
         del report["left_out"]  # As before averages were compared over common classes.
     file.write_text(json.dumps(found))
-    assert "macro F1 by sex" not in [grid.title for grid in _section(again, "Subgroups").grids]
+    assert "macro F1 by sex" not in [grid.title for grid in _sections(again)["Subgroups"].grids]
     file.write_text(kept)
     for name, file, key in (("Subgroups", "evaluations/own/evaluation.json", "data"),
                             ("Operating points", "decisions/test/decisions.json", "own")):  # fmt: skip
@@ -130,14 +139,15 @@ def test_subgroups_are_those_of_evaluate_or_of_the_recorded_predictions(run, cap
         found = json.loads((copy / file).read_text())
         found[key] = {**found["data"], "own": False} if key == "data" else False
         (copy / file).write_text(json.dumps(found))  # As other data that somebody has named like the run's own.
-        titles = [grid.title for grid in _section(again, name).grids]
+        grids = _sections(again)[name].grids
+        titles = [grid.title for grid in grids]
         assert "macro F1 by sex" not in titles
         if name == "Operating points":
-            assert len(_section(again, name).grids[0].rows) == 2 * len(run.classes)
+            assert len(grids[0].rows) == 2 * len(run.classes)
 
 
-def test_limits_name_the_weak_classes(run):
-    points = " ".join(_section(run, "Limits").points)
+def test_limits_name_the_weak_classes(run, sections):
+    points = " ".join(sections["Limits"].points)
     few = [row["class"] for row in run.metrics["test"]["per_class"] if row["support"] < 30]
     assert all(code in points for code in few)
     assert "another hospital" in points
@@ -150,17 +160,21 @@ def test_limits_name_evaluations_on_other_data(run, tmp_path):
         (copy / "evaluations" / name / "evaluation.json").write_text(json.dumps({"data": {"own": own}}))
     again = read_run(copy)
     assert again is not None
-    points = " ".join(_section(again, "Limits").points)
+    points = " ".join(_sections(again)["Limits"].points)
     assert "evaluations on others: elsewhere." in points
     assert "another hospital" not in points
 
 
-def test_pages(run, capsys, tmp_path):
+def test_pages(run, capsys, tmp_path, monkeypatch):
+    few = partial(card_results, resamples=50)
+    monkeypatch.setattr(card_figures, "card_results", few)
+    monkeypatch.setattr("ltmed.inference.card_results.card_results", few)
     main(["card", str(run.path)])
     page = (run.path / "card.html").read_text()
     assert page.count("data:image/svg+xml;base64,") == 6
     assert page.count('class="blank"') == len(BLANKS)
     assert not [link for link in ("http://", "https://") if link in page]
+    monkeypatch.setattr(card_figures, "FIGURES", {"Calibration": ("reliability",)})
     main(["card", str(run.path), "-o", str(tmp_path / "my card.md")])
     text = (tmp_path / "my card.md").read_text()
     assert text.count("(to be filled in)") == len(BLANKS)
