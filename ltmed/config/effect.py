@@ -104,13 +104,14 @@ def _require_not_replaced(plain: dict[str, Any], keys: dict[str, str]) -> None:
 
 
 def with_effect(overrides: Sequence[str]) -> list[str]:
-    """The overrides of one run without those of cached features (`features.NAME`) if its encoder is trained.
+    """The overrides of one run without those of cached features (`features.NAME`) if its encoder is trained, and
+    without `finetune.compile` if it has such features.
 
     Overrides that several runs share are for all that can use them.
     """
-    if is_frozen(compose(overrides)):
-        return list(overrides)
-    return [override for override in overrides if not setting(override).lstrip("+~").startswith("features.")]
+    cfg = compose(overrides)
+    unused = ("features.",) if not is_frozen(cfg) else ("finetune.compile",) if cfg.features.cache else ()
+    return [override for override in overrides if not setting(override).lstrip("+~").startswith(unused)]
 
 
 def _unused_by(target: Any) -> Sequence[str]:

@@ -100,3 +100,10 @@ def test_shared_settings_of_cached_features_are_for_the_runs_whose_encoder_is_fr
     assert with_effect(["method=probe", *shared]) == ["method=probe", *shared]
     assert with_effect(["method=erm", *shared]) == ["method=erm", "image_size=32"]
     assert with_effect(["method=erm", "backbone.freeze=true", *shared])[2:] == shared
+
+
+def test_a_shared_compilation_is_for_the_runs_whose_encoder_computes() -> None:
+    shared = ["finetune.compile=true", "image_size=32"]
+    assert with_effect(["method=probe", *shared]) == ["method=probe", "image_size=32"]
+    for line in (["method=erm"], ["method=probe", "features.cache=false"]):
+        assert with_effect([*line, *shared]) == [*line, *shared]
