@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from ltmed.cli import plot
 from ltmed.cli.main import main
+from ltmed.plots import loss_gradients
 from ltmed.plots.run import figures as run_figures
 from ltmed.plots.run.figures import figures
 from ltmed.plots.runs.comparisons import comparisons
@@ -194,7 +196,8 @@ def test_mistakes(make, arguments, message, tmp_path, capsys, monkeypatch):
     assert message in capsys.readouterr().err
 
 
-def test_losses_need_no_run(tmp_path, capsys):
+def test_losses_need_no_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loss_gradients, "gradients", partial(loss_gradients.gradients, number=9))
     main(["plot", "--loss", "ce", "--loss", "alpa gamma_neg=2", "--output", str(tmp_path), "--format", "svg"])
     assert capsys.readouterr().out == f"Written: {tmp_path / 'loss_gradients.svg'}\n"
     assert (tmp_path / "loss_gradients.svg").read_text().startswith("<?xml")
