@@ -45,8 +45,8 @@ def apply_to_exports() -> None:
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     # Half of the time of an export to ONNX: the sources of 500 translations of operators are read and parsed.
-    read: Any = ONNXRegistry.from_torchlib
-    ONNXRegistry.from_torchlib = classmethod(remembered_translations(read.__func__))
+    registry: Any = ONNXRegistry
+    registry.from_torchlib = classmethod(remembered_translations(registry.from_torchlib.__func__))
 
 
 def remembered_translations(read: Callable[..., Any]) -> Callable[..., Any]:
