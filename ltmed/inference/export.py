@@ -32,6 +32,7 @@ from ltmed.errors import UserError, require_choice
 from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
 from ltmed.inference.restore import without_initial_weights
 from ltmed.nn.pixels import RUN_KEY, Pixels
+from ltmed.nn.weights import first_line
 from ltmed.runs.outputs import require_no_file_of_run
 from ltmed.utils.files import whole_file
 
@@ -156,18 +157,30 @@ def load_export(file: str | Path, *, trust: bool = False) -> Classifier:
         trust: also builds classes that are not part of ltmed, see `ltmed.load`.
 
     Raises:
+        UserError: there is no such file, or it is something else.
         UntrustedTargetError: the file names such a class, and `trust` is False.
     """
-    saved = torch.load(file, map_location="cpu", weights_only=True)
-    cfg, metadata_of_file = OmegaConf.create(saved["config"]), saved["metadata"]
+    saved = _saved(Path(file).expanduser())
+    cfg, about = OmegaConf.create(saved["config"]), saved["metadata"]
     assert isinstance(cfg, DictConfig)
     with trusted(trust):
-        network = build_network(cfg, len(metadata_of_file["classes"]))
-    classifier = Classifier(
-        network, metadata_of_file["mean"], metadata_of_file["std"], "thresholds" in metadata_of_file
-    )
+        network = build_network(cfg, len(about["classes"]))
+    classifier = Classifier(network, about["mean"], about["std"], "thresholds" in about)
     classifier.load_state_dict(saved["state_dict"])
     return classifier.eval()
+
+
+def _saved(file: Path) -> dict[str, Any]:
+    """What `_write_torch` has saved in a file."""
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        keys = saved.keys() if isinstance(saved, dict) else set()
+        reason = "" if {"state_dict", "config", "metadata"} <= keys else "other content"
+    except Exception as error:  # On other content the pickle reader may raise any error.
+        saved, reason = {}, first_line(error)
+    if reason:
+        raise UserError(f"{file} is no exported network ({reason})", "Write one with ltmed export RUN --format torch.")
+    return saved
 
 
 def _description(preprocessing: Preprocessing) -> str:
@@ -195,9 +208,6 @@ def _difference(classifier: Classifier, run: Callable[[Tensor], Tensor], size: i
         images = images * torch.rand(batch, 3, 1, 1, generator=generator)
         largest = torch.maximum(largest, (run(images) - classifier(images)).abs().max())  # Propagates NaN.
     return float(largest)
-
-
-# --- formats --------------------------------------------------------------------------------------------------
 
 
 def _write_onnx(classifier: Classifier, trained: LoadedRun, file: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 import ltmed
+from ltmed.errors import UserError
 from ltmed.inference.export import export, load_export
 from ltmed.inference.restore import without_initial_weights
 from tests.harness import assert_same_weights, weights
@@ -25,6 +27,15 @@ def test_an_encoder_that_is_not_from_timm_is_read_back(tiny: list[str], tmp_path
     file, difference = export(run, "torch", trust=True)
     assert difference < 1e-6
     assert_same_weights(load_export(file, trust=True).network.state_dict(), network.state_dict())
+
+
+def test_files_that_are_no_exports_are_named(tmp_path: Path) -> None:
+    other, text = tmp_path / "encoder.pt", tmp_path / "notes.pt"
+    torch.save({"state_dict": {}}, other)
+    text.write_text("notes")
+    for file, reason in ((tmp_path / "none.pt", "No such file"), (text, "Weights only"), (other, "other content")):
+        with pytest.raises(UserError, match=rf"{file.name} is no exported network \(.*{reason}"):
+            load_export(file)
 
 
 def test_only_settings_that_an_encoder_has_are_changed() -> None:
