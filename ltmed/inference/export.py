@@ -32,7 +32,7 @@ from ltmed.errors import UserError, require_choice
 from ltmed.inference.preprocessing import LoadedRun, Preprocessing, open_run
 from ltmed.inference.restore import without_initial_weights
 from ltmed.nn.pixels import RUN_KEY, Pixels
-from ltmed.nn.weights import first_line
+from ltmed.nn.weights import why_unread
 from ltmed.runs.outputs import require_no_file_of_run
 from ltmed.utils.files import whole_file
 
@@ -177,7 +177,7 @@ def _saved(file: Path) -> dict[str, Any]:
         keys = saved.keys() if isinstance(saved, dict) else set()
         reason = "" if {"state_dict", "config", "metadata"} <= keys else "other content"
     except Exception as error:  # On other content the pickle reader may raise any error.
-        saved, reason = {}, first_line(error)
+        saved, reason = {}, why_unread(error)
     if reason:
         raise UserError(f"{file} is no exported network ({reason})", "Write one with ltmed export RUN --format torch.")
     return saved

@@ -10,6 +10,7 @@ of the file that matches the model completely is loaded; names of the original r
 from __future__ import annotations
 
 import argparse
+import pickle
 import sys
 import warnings
 from collections import Counter
@@ -123,7 +124,7 @@ def read_checkpoint(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # On other content the pickle reader may raise any error.
         raise UserError(
-            f"backbone.weights={file} cannot be read as a file of weights ({first_line(error)})",
+            f"backbone.weights={file} cannot be read as a file of weights ({why_unread(error)})",
             "Pickled code is never run: save a state dict (`torch.save(model.state_dict(), FILE)`) or a .safetensors.",
         ) from error
 
@@ -144,6 +145,11 @@ def flatten(node: Any, prefix: str = "", depth: int = 0) -> State:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+
+
+def why_unread(error: BaseException) -> str:
+    """Why torch cannot read a file, without its advice to run the pickled code in it."""
+    return "pickled code or other content" if isinstance(error, pickle.UnpicklingError) else first_line(error)
 
 
 def _needed(model: nn.Module) -> State:

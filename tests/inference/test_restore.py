@@ -33,7 +33,7 @@ def test_files_that_are_no_exports_are_named(tmp_path: Path) -> None:
     other, text = tmp_path / "encoder.pt", tmp_path / "notes.pt"
     torch.save({"state_dict": {}}, other)
     text.write_text("notes")
-    for file, reason in ((tmp_path / "none.pt", "No such file"), (text, "Weights only"), (other, "other content")):
+    for file, reason in ((tmp_path / "none.pt", "No such file"), (text, "pickled code"), (other, "other content")):
         with pytest.raises(UserError, match=rf"{file.name} is no exported network \(.*{reason}"):
             load_export(file)
 
